@@ -1,0 +1,62 @@
+//! The one canonical encoding (borsh): fixed field order, no maps, no floats; decoding
+//! refuses trailing bytes, so a value has exactly one encoding.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Why bytes from outside were not a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes were longer than the limit for this type; nothing was parsed.
+    #[error("{what} of {got} bytes is over its limit of {limit}")]
+    TooLong {
+        /// The type that was expected.
+        what: &'static str,
+        /// Length offered, in bytes.
+        got: usize,
+        /// Limit, in bytes.
+        limit: usize,
+    },
+    /// The bytes do not parse, or have bytes left over.
+    #[error("{what} is malformed: {reason}")]
+    Malformed {
+        /// The type that was expected.
+        what: &'static str,
+        /// What the decoder met.
+        reason: String,
+    },
+}
+
+/// Encodes a value; writing to memory cannot fail.
+#[must_use]
+pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    value
+        .serialize(&mut bytes)
+        .expect("invariant: writing to a Vec cannot fail");
+    bytes
+}
+
+/// Decodes a whole byte string of at most `limit` bytes.
+///
+/// # Errors
+/// [`DecodeError::TooLong`] before anything is parsed, [`DecodeError::Malformed`] after.
+pub fn decode<T: BorshDeserialize>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
+    let what = short_name(std::any::type_name::<T>());
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLong {
+            what,
+            got: bytes.len(),
+            limit,
+        });
+    }
+    borsh::from_slice(bytes).map_err(|error| DecodeError::Malformed {
+        what,
+        reason: error.to_string(),
+    })
+}
+
+fn short_name(path: &'static str) -> &'static str {
+    let end = path.find('<').unwrap_or(path.len());
+    let start = path[..end].rfind("::").map_or(0, |at| at + 2);
+    &path[start..end]
+}

@@ -1,0 +1,372 @@
+//! The genesis file: committee, keys and every consensus parameter. Its hash is what a
+//! client pins; addresses are in each node's own configuration.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{ChainId, Committee, CommitteeError, Digest, Domain, Epoch, KeyId, Millis, PublicKey};
+
+/// Largest genesis file that is read, in bytes.
+pub const GENESIS_BYTES_MAX: usize = 4 << 20;
+
+/// The genesis file (JSON). Unknown keys are refused; absent parameters have defaults.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Chain id.
+    pub chain: ChainId,
+    /// Finalized time of height 0.
+    pub time: Millis,
+    /// Marks a chain on which unsafe things (development keys, open registration, a
+    /// dealer) are allowed; shown in the banner and in `/v1/info`.
+    pub experiment: bool,
+    /// Identity keys in the order of member ids.
+    pub members: Vec<PublicKey>,
+    /// The first encryption key.
+    pub encryption: EncryptionParams,
+    /// Lanes (PROTOCOL §1).
+    #[serde(default)]
+    pub lanes: LaneParams,
+    /// Consensus (PROTOCOL §2).
+    #[serde(default)]
+    pub consensus: ConsensusParams,
+    /// Fair order (ORDERING.md).
+    #[serde(default)]
+    pub order: OrderParams,
+}
+
+/// Where the encryption key comes from.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum KeySource {
+    /// One party made the key and could have kept it: INSECURE, experiments only.
+    InsecureDealer,
+}
+
+/// Encryption scheme.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// Shoup–Gennaro TDH2 over ristretto255.
+    Tdh2,
+}
+
+/// The threshold encryption key of epoch 0.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncryptionParams {
+    /// Scheme.
+    pub scheme: Scheme,
+    /// Origin of the key.
+    pub source: KeySource,
+    /// Identity of the key.
+    pub key_id: KeyId,
+    /// Public key and verification keys in the scheme's canonical encoding, as hex.
+    #[serde(with = "hex::serde")]
+    pub public_key: Vec<u8>,
+}
+
+/// Rules that order the finalized lanes.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderRule {
+    /// By assigned order indicator alone.
+    Arrival,
+}
+
+/// What breaks ties among equal keys.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum TieSource {
+    /// H(block_id ‖ ct_id).
+    BlockId,
+}
+
+/// Lane parameters; each is a limit that every member enforces alike.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LaneParams {
+    /// A lane seals a batch this long after its first pending entry, ms (M3, L5).
+    pub batch_interval_ms: u64,
+    /// While anything is not emitted, a head advances at least this often, ms (L4).
+    pub head_interval_ms: u64,
+    /// Largest batch, bytes of payload (M3).
+    pub batch_bytes_max: u32,
+    /// Most entries in a batch (M3).
+    pub batch_entries_max: u32,
+    /// Batches stored beyond a lane's last final head (M4).
+    pub window_batches: u32,
+    /// Entries stored beyond a lane's last final head (M4: E).
+    pub window_entries: u32,
+    /// Payload bytes stored beyond a lane's last final head (M4: B).
+    pub window_bytes: u32,
+    /// A batch stamped further in the future than this is held back, ms (L2: ε).
+    pub future_ms: u64,
+    /// Most entries that one cut may add per lane.
+    pub cut_entries_max: u32,
+}
+
+impl Default for LaneParams {
+    fn default() -> Self {
+        Self {
+            batch_interval_ms: 5,
+            head_interval_ms: 20,
+            batch_bytes_max: 512 << 10,
+            batch_entries_max: 1_000,
+            window_batches: 64,
+            window_entries: 20_000,
+            window_bytes: 16 << 20,
+            future_ms: 5,
+            cut_entries_max: 4_000,
+        }
+    }
+}
+
+/// Consensus parameters.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsensusParams {
+    /// A leader waits at least this long after entering its view, ms (C10; 0–50).
+    pub min_interval_ms: u64,
+    /// A leader proposes at the latest after this, ms (C10).
+    pub max_interval_ms: u64,
+    /// Lower clamp of the measured delay Δ̂, ms (C9).
+    pub delay_min_ms: u64,
+    /// Upper clamp of the measured delay Δ̂, ms (C9).
+    pub delay_max_ms: u64,
+    /// Emitted data older than this may be pruned, ms (M6: R).
+    pub retention_ms: u64,
+}
+
+impl Default for ConsensusParams {
+    fn default() -> Self {
+        Self {
+            min_interval_ms: 5,
+            max_interval_ms: 500,
+            delay_min_ms: 10,
+            delay_max_ms: 2_000,
+            retention_ms: 600_000,
+        }
+    }
+}
+
+/// Fair-order parameters.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrderParams {
+    /// The rule.
+    pub rule: OrderRule,
+    /// Tie-break.
+    pub tie: TieSource,
+    /// An order lives at most this long after its first ingest, and its expiry may lie at
+    /// most this far ahead of finalized time, ms (TTL_max).
+    pub ttl_max_ms: u64,
+    /// Stamps count at least as (f+1)-th largest head − this, ms (L2: L_max).
+    pub back_dating_max_ms: u64,
+    /// An order solid for this long is frozen without the lanes that lack it, ms.
+    pub grace_ms: u64,
+    /// Most orders decrypted per block (D_max); the rest is backlog.
+    pub decrypt_max: u32,
+    /// Every so many heights the block commits to the order state, and a snapshot is kept.
+    pub snapshot_interval: u32,
+}
+
+impl Default for OrderParams {
+    fn default() -> Self {
+        Self {
+            rule: OrderRule::Arrival,
+            tie: TieSource::BlockId,
+            ttl_max_ms: 120_000,
+            back_dating_max_ms: 250,
+            grace_ms: 100,
+            decrypt_max: 2_000,
+            snapshot_interval: 256,
+        }
+    }
+}
+
+/// Why a genesis file cannot start a chain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// The members are no committee.
+    #[error(transparent)]
+    Committee(#[from] CommitteeError),
+    /// A parameter is out of its range.
+    #[error("{name} = {got} is out of range: {range}")]
+    Range {
+        /// The key as written in the file.
+        name: &'static str,
+        /// Its value.
+        got: u64,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// Something unsafe on a chain that is not an experiment.
+    #[error("{0} is allowed only with experiment = true")]
+    NeedsExperiment(&'static str),
+}
+
+impl Genesis {
+    /// Checks every parameter and returns the committee.
+    ///
+    /// # Errors
+    /// [`GenesisError`] names the first key that is wrong.
+    pub fn validate(&self) -> Result<Committee, GenesisError> {
+        let committee = Committee::new(self.members.clone())?;
+        if self.encryption.source == KeySource::InsecureDealer && !self.experiment {
+            return Err(GenesisError::NeedsExperiment(
+                "encryption.source = insecure_dealer",
+            ));
+        }
+        let (l, c, o) = (&self.lanes, &self.consensus, &self.order);
+        let ranges = [
+            (
+                "lanes.batch_interval_ms",
+                l.batch_interval_ms,
+                1,
+                1_000,
+                "1 to 1000",
+            ),
+            (
+                "lanes.head_interval_ms",
+                l.head_interval_ms,
+                1,
+                1_000,
+                "1 to 1000",
+            ),
+            (
+                "lanes.batch_bytes_max",
+                l.batch_bytes_max.into(),
+                16 << 10,
+                4 << 20,
+                "16 KiB to 4 MiB",
+            ),
+            (
+                "lanes.batch_entries_max",
+                l.batch_entries_max.into(),
+                1,
+                10_000,
+                "1 to 10000",
+            ),
+            (
+                "lanes.window_batches",
+                l.window_batches.into(),
+                4,
+                1_024,
+                "4 to 1024",
+            ),
+            (
+                "lanes.window_entries",
+                l.window_entries.into(),
+                100,
+                1_000_000,
+                "100 to 1000000",
+            ),
+            (
+                "lanes.window_bytes",
+                l.window_bytes.into(),
+                1 << 20,
+                1 << 30,
+                "1 MiB to 1 GiB",
+            ),
+            ("lanes.future_ms", l.future_ms, 0, 10_000, "0 to 10000"),
+            (
+                "lanes.cut_entries_max",
+                l.cut_entries_max.into(),
+                1,
+                100_000,
+                "1 to 100000",
+            ),
+            (
+                "consensus.min_interval_ms",
+                c.min_interval_ms,
+                0,
+                50,
+                "0 to 50",
+            ),
+            (
+                "consensus.max_interval_ms",
+                c.max_interval_ms,
+                10,
+                60_000,
+                "10 to 60000",
+            ),
+            (
+                "consensus.delay_min_ms",
+                c.delay_min_ms,
+                1,
+                2_000,
+                "1 to 2000",
+            ),
+            (
+                "consensus.delay_max_ms",
+                c.delay_max_ms,
+                c.delay_min_ms,
+                60_000,
+                "delay_min_ms to 60000",
+            ),
+            (
+                "consensus.retention_ms",
+                c.retention_ms,
+                1_000,
+                u64::MAX,
+                "at least 1000",
+            ),
+            (
+                "order.ttl_max_ms",
+                o.ttl_max_ms,
+                1_000,
+                86_400_000,
+                "1000 to 86400000",
+            ),
+            (
+                "order.back_dating_max_ms",
+                o.back_dating_max_ms,
+                1,
+                60_000,
+                "1 to 60000",
+            ),
+            ("order.grace_ms", o.grace_ms, 1, 60_000, "1 to 60000"),
+            (
+                "order.decrypt_max",
+                o.decrypt_max.into(),
+                1,
+                100_000,
+                "1 to 100000",
+            ),
+            (
+                "order.snapshot_interval",
+                o.snapshot_interval.into(),
+                1,
+                1_000_000,
+                "1 to 1000000",
+            ),
+        ];
+        for (name, got, low, high, range) in ranges {
+            if !(low..=high).contains(&got) {
+                return Err(GenesisError::Range { name, got, range });
+            }
+        }
+        Ok(committee)
+    }
+
+    /// What a client pins.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Domain::Genesis.hash_of(self)
+    }
+
+    /// The first epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        Epoch(0)
+    }
+}

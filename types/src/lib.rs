@@ -1,0 +1,41 @@
+//! Small value types shared by every floor of fairlane: identifiers and units,
+//! domain-separated hashing, the canonical encoding, identity signatures, the
+//! committee, envelopes and labels, certificates, receipts, the emitted
+//! sequence, the order codec and the genesis file.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness.
+
+mod certificate;
+mod codec;
+mod committee;
+mod digest;
+mod envelope;
+mod genesis;
+mod identity;
+mod ids;
+mod merkle;
+mod order;
+mod receipt;
+mod sequence;
+
+pub use certificate::{
+    BlockHeader, Certificate, CertificateError, CertificateKind, Commit, Finalized, Skip, Vote,
+};
+pub use codec::{DecodeError, decode, encode};
+pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
+pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
+pub use envelope::{
+    CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_TDH2,
+};
+pub use genesis::{
+    ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError, KeySource,
+    LaneParams, OrderParams, OrderRule, Scheme, TieSource,
+};
+pub use identity::{
+    PublicKey, SecretKey, SigCheck, Signature, SignatureError, verify_batch, verify_each,
+};
+pub use ids::{ChainId, Epoch, Height, MemberId, Micros, Millis, Position, Seq, View};
+pub use merkle::{MerkleProof, merkle_root};
+pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
+pub use receipt::Receipt;
+pub use sequence::{Item, Outcome, SequencedBlock};
