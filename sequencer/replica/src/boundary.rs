@@ -1,0 +1,186 @@
+//! The replica's boundary: what goes in and what comes out (ARCHITECTURE, "The replica
+//! boundary"). A shell carries out effects and feeds back what came of them; all that
+//! the protocol decides is decided in between.
+
+use std::sync::Arc;
+
+use fairlane_mempool::AdmissionError;
+use fairlane_types::{CtId, Envelope, Height, MemberId, Micros, Position, Receipt, SequencedBlock};
+
+use crate::{Evidence, Fault, Job, JobResult, Message, Row, Table, TimerId, Write};
+
+/// A client request waiting for its [`Reply`]; made by the shell, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// A store effect waiting for [`Event::Stored`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);
+
+/// A read waiting for [`Event::Loaded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadId(pub u64);
+
+/// A job waiting for [`Event::Computed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// What happened outside.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// First event after construction; replays what restart demands (C7).
+    Start,
+    /// A message from a member over its authenticated link.
+    Message {
+        /// The member at the other end of the link.
+        from: MemberId,
+        /// The message.
+        message: Message,
+    },
+    /// The link to a member came up; what it may have missed is said again.
+    Connected(MemberId),
+    /// A client submits an order.
+    Submit {
+        /// Answered by exactly one [`Effect::Reply`].
+        ticket: Ticket,
+        /// The order.
+        envelope: Arc<Envelope>,
+    },
+    /// A client asks for an order that is not in [`Table::Index`].
+    Query {
+        /// Answered by exactly one [`Effect::Reply`].
+        ticket: Ticket,
+        /// The order.
+        ct_id: CtId,
+    },
+    /// A timer fired; late or twice does no harm.
+    Timer(TimerId),
+    /// The writes of this effect, and of every durable effect before it, are applied (and
+    /// synced if it was durable). Reported in the order of the effects.
+    Stored(WriteId),
+    /// The rows asked for.
+    Loaded {
+        /// The read.
+        id: LoadId,
+        /// Rows in key order.
+        rows: Vec<Row>,
+    },
+    /// A job is done.
+    Computed {
+        /// The job.
+        id: JobId,
+        /// Its result.
+        result: JobResult,
+    },
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Every member but this one.
+    All,
+    /// One member.
+    One(MemberId),
+}
+
+/// What is to be done outside. Effects are carried out in order; a `Send` may go out at
+/// once, since whatever must be durable first is only sent after its `Stored`.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send a message; it may be lost with the link.
+    Send {
+        /// Receivers.
+        to: Peers,
+        /// The message, shared between receivers.
+        message: Arc<Message>,
+    },
+    /// Fire a timer at or after a time; setting the same id again moves it.
+    SetTimer {
+        /// The timer.
+        id: TimerId,
+        /// When, on the clock that `step` is given.
+        at: Micros,
+    },
+    /// Apply writes, in the order of these effects.
+    Store {
+        /// Reported by [`Event::Stored`].
+        id: WriteId,
+        /// Applied together or not at all.
+        writes: Vec<Write>,
+        /// Whether a sync must come before the report.
+        durable: bool,
+    },
+    /// Read a range.
+    Load {
+        /// Reported by [`Event::Loaded`].
+        id: LoadId,
+        /// Table.
+        table: Table,
+        /// First key.
+        from: Vec<u8>,
+        /// First key not read.
+        to: Vec<u8>,
+        /// Most rows.
+        rows_max: usize,
+        /// Stops once so many bytes are reached.
+        bytes_max: usize,
+    },
+    /// Compute something costly.
+    Compute {
+        /// Reported by [`Event::Computed`].
+        id: JobId,
+        /// The work.
+        job: Job,
+    },
+    /// A block of the sequence, durable already; each height exactly once per run, in
+    /// order. What was emitted before a restart is in [`Table::Sequence`].
+    Emit(Arc<SequencedBlock>),
+    /// Answer a client.
+    Reply {
+        /// The request.
+        ticket: Ticket,
+        /// The answer.
+        reply: Reply,
+    },
+    /// A proof of misbehaviour, stored already.
+    Evidence(Arc<Evidence>),
+    /// A member sent something that no honest member sends: count it.
+    Fault {
+        /// The member.
+        peer: MemberId,
+        /// What it did.
+        fault: Fault,
+    },
+}
+
+/// Answer to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The order is acknowledged: this receipt is durable.
+    Receipt(Receipt),
+    /// The order is refused; nothing of it is kept.
+    Refused(AdmissionError),
+    /// Where the order is; `None` when this member has never seen it.
+    Status(Option<Stage>),
+}
+
+/// Where a live order is (`received → laned → final → opened | …`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Held by this member, not yet in a durable batch of its lane.
+    Received,
+    /// In this member's lane.
+    Laned,
+    /// Its place in the order is final; it is being opened.
+    Final {
+        /// Height whose block it came out of.
+        height: Height,
+    },
+    /// Emitted.
+    Emitted {
+        /// Height.
+        height: Height,
+        /// Position.
+        position: Position,
+    },
+}
