@@ -1,0 +1,295 @@
+//! Shares of a whole block and the one proof over them (ENCRYPTION 6.6): a Chaum–Pedersen
+//! proof of equal logarithms (CRYPTO 1992) on a random linear combination of the list.
+
+use core::borrow::Borrow;
+use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use curve25519_dalek::RistrettoPoint;
+use curve25519_dalek::traits::VartimeMultiscalarMul;
+use fairlane_types::{
+    BlockId, ChainId, Domain, Epoch, KeyId, MemberId, PublicKey, SecretKey, SigCheck, Signature,
+};
+use rand_core::CryptoRng;
+
+use crate::dleq::{DleqProof, Statement};
+use crate::group::{self, ENCODED, Weights};
+use crate::{EncryptionKey, KeyShare, ParsedCiphertext, Sealed, ShareError};
+
+/// Most shares in one batch: 256 KiB of points. Longer lists travel in slices, each with
+/// its own proof (D4).
+pub const SHARES_MAX: usize = 8_192;
+
+/// What a member sends for a final block: one share for each order of the list, in order,
+/// and one proof. 162 + 32·B bytes encoded.
+#[derive(Clone, PartialEq, Eq, BorshSerialize)]
+pub struct ShareBatch {
+    /// The key the shares are of.
+    pub key: KeyId,
+    /// The final block.
+    pub block: BlockId,
+    /// Who made them.
+    pub member: MemberId,
+    /// enc(D_k), in the order of the list.
+    pub shares: Vec<[u8; ENCODED]>,
+    /// Proof that every D_k = x'ᵢU_k.
+    pub proof: DleqProof,
+}
+
+impl BorshDeserialize for ShareBatch {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> IoResult<Self> {
+        let key = KeyId::deserialize_reader(reader)?;
+        let block = BlockId::deserialize_reader(reader)?;
+        let member = MemberId::deserialize_reader(reader)?;
+        let count = u32::deserialize_reader(reader)? as usize;
+        if count > SHARES_MAX {
+            let error = ShareError::WrongLength {
+                got: count,
+                want: SHARES_MAX,
+            };
+            return Err(IoError::new(ErrorKind::InvalidData, error));
+        }
+        // At most 256 KiB, whatever the length prefix says.
+        let mut shares = vec![[0; ENCODED]; count];
+        for share in &mut shares {
+            reader.read_exact(share)?;
+        }
+        let proof = DleqProof::deserialize_reader(reader)?;
+        Ok(Self {
+            key,
+            block,
+            member,
+            shares,
+            proof,
+        })
+    }
+}
+
+impl core::fmt::Debug for ShareBatch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ShareBatch")
+            .field("key", &self.key)
+            .field("block", &self.block)
+            .field("member", &self.member)
+            .field("shares", &self.shares.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A share batch under its maker's network key: blame that convinces others.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SignedShareBatch {
+    /// The shares and their proof.
+    pub batch: ShareBatch,
+    /// Signature of the member over the batch, domain [`Domain::ShareBatch`].
+    pub signature: Signature,
+}
+
+impl SignedShareBatch {
+    /// Signs with the member's network key.
+    #[must_use]
+    pub fn sign(batch: ShareBatch, secret: &SecretKey, chain: ChainId, epoch: Epoch) -> Self {
+        let body = fairlane_types::encode(&batch);
+        let signature = secret.sign(Domain::ShareBatch, chain, epoch, &body);
+        Self { batch, signature }
+    }
+
+    /// The check that the signature passes under the network key of the named member.
+    #[must_use]
+    pub fn sig_check(&self, key: &PublicKey, chain: ChainId, epoch: Epoch) -> SigCheck {
+        let body = fairlane_types::encode(&self.batch);
+        key.check(Domain::ShareBatch, chain, epoch, &body, self.signature)
+    }
+}
+
+/// A share batch of the right shape with its points parsed: ready to be combined, not
+/// proven. 160 bytes for each order more than the wire form.
+#[derive(Clone)]
+pub struct Shares {
+    pub(crate) batch: ShareBatch,
+    pub(crate) points: Vec<RistrettoPoint>,
+}
+
+impl Shares {
+    /// The form that travels.
+    #[must_use]
+    pub fn batch(&self) -> &ShareBatch {
+        &self.batch
+    }
+
+    /// Whose shares they are.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        self.batch.member
+    }
+
+    /// Number of shares, one for each order.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether the list was empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// Parses a received batch: key, block, length and member must be the expected ones,
+    /// every share a canonical point that is not the identity. Costs one decompression
+    /// for each order and no proof check.
+    pub(crate) fn accept(
+        key: &EncryptionKey,
+        block: BlockId,
+        orders: usize,
+        from: MemberId,
+        batch: ShareBatch,
+    ) -> Result<Self, ShareError> {
+        if batch.member != from || !key.contains(from) {
+            return Err(ShareError::WrongMember(batch.member));
+        }
+        if batch.key != key.id() {
+            return Err(ShareError::WrongKey);
+        }
+        if batch.block != block {
+            return Err(ShareError::WrongBlock);
+        }
+        if batch.shares.len() != orders {
+            return Err(ShareError::WrongLength {
+                got: batch.shares.len(),
+                want: orders,
+            });
+        }
+        let points = batch
+            .shares
+            .iter()
+            .enumerate()
+            .map(|(k, bytes)| group::decode_point_nonzero(bytes).ok_or(ShareError::BadEncoding(k)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { batch, points })
+    }
+}
+
+impl core::fmt::Debug for Shares {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.batch.fmt(f)
+    }
+}
+
+/// A share that a proof vouches for: D = x'ᵢU for certain. Only verification makes one.
+#[derive(Clone)]
+pub struct ProvenShare {
+    pub(crate) key: KeyId,
+    pub(crate) member: MemberId,
+    pub(crate) u: [u8; ENCODED],
+    pub(crate) point: RistrettoPoint,
+}
+
+impl ProvenShare {
+    /// Whose share it is.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        self.member
+    }
+}
+
+impl core::fmt::Debug for ProvenShare {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ProvenShare")
+            .field("key", &self.key)
+            .field("member", &self.member)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the shares of a list and proves them.
+pub(crate) fn make<C: Borrow<ParsedCiphertext>, R: CryptoRng + ?Sized>(
+    share: &KeyShare,
+    block: BlockId,
+    list: &[C],
+    rng: &mut R,
+) -> Sealed<Shares> {
+    // D_k = 2·(x'ᵢ/2)U_k: constant-time multiplications, one inversion for all encodings.
+    let mut points: Vec<RistrettoPoint> =
+        list.iter().map(|ct| ct.borrow().u * share.half()).collect();
+    let shares: Vec<[u8; ENCODED]> = RistrettoPoint::double_and_compress_batch(&points)
+        .iter()
+        .map(|encoded| encoded.to_bytes())
+        .collect();
+    for point in &mut points {
+        *point += *point;
+    }
+    let (key, member) = (share.key_id(), share.member());
+    let mut weights = batch_weights(key, block, member, list, &shares);
+    let u_star = RistrettoPoint::vartime_multiscalar_mul(
+        weights.take(list.len()),
+        list.iter().map(|ct| ct.borrow().u),
+    );
+    let statement = Statement::batch(key, block, member, share.verification_key());
+    let proof = statement.prove(share.secret(), &u_star, rng);
+    let batch = ShareBatch {
+        key,
+        block,
+        member,
+        shares,
+        proof,
+    };
+    Sealed::new(block, Shares { batch, points })
+}
+
+/// Verifies the proof of a batch against its list.
+pub(crate) fn verify<C: Borrow<ParsedCiphertext>>(
+    key: &EncryptionKey,
+    list: &[C],
+    shares: &Shares,
+) -> Result<Vec<ProvenShare>, ShareError> {
+    let Shares { batch, points } = shares;
+    if batch.key != key.id() || list.iter().any(|ct| ct.borrow().key != key.id()) {
+        return Err(ShareError::WrongKey);
+    }
+    if list.len() != points.len() {
+        return Err(ShareError::WrongLength {
+            got: points.len(),
+            want: list.len(),
+        });
+    }
+    let (Some(public), Some(public_point)) = (
+        key.verification_key(batch.member),
+        key.member_point(batch.member),
+    ) else {
+        return Err(ShareError::WrongMember(batch.member));
+    };
+    let weights =
+        batch_weights(batch.key, batch.block, batch.member, list, &batch.shares).take(points.len());
+    let u_star =
+        RistrettoPoint::vartime_multiscalar_mul(&weights, list.iter().map(|ct| ct.borrow().u));
+    let d_star = RistrettoPoint::vartime_multiscalar_mul(&weights, points);
+    let statement = Statement::batch(batch.key, batch.block, batch.member, public);
+    if !statement.verify(public_point, &u_star, &d_star, &batch.proof) {
+        return Err(ShareError::BadBatchProof);
+    }
+    let proven = list.iter().zip(points).map(|(ct, point)| ProvenShare {
+        key: batch.key,
+        member: batch.member,
+        u: ct.borrow().u_bytes,
+        point: *point,
+    });
+    Ok(proven.collect())
+}
+
+/// w_k: 128 bits each from BLAKE3-derive-key over key_id ‖ block_id ‖ i ‖ (U_k ‖ D_k)_k.
+fn batch_weights<C: Borrow<ParsedCiphertext>>(
+    key: KeyId,
+    block: BlockId,
+    member: MemberId,
+    list: &[C],
+    shares: &[[u8; ENCODED]],
+) -> Weights {
+    let mut hasher = blake3::Hasher::new_derive_key("FAIRLANE V1 batch DLEQ weights");
+    hasher.update(key.as_bytes()).update(block.as_bytes());
+    hasher.update(&member.share_index().to_le_bytes());
+    for (ct, share) in list.iter().zip(shares) {
+        hasher.update(&ct.borrow().u_bytes).update(share);
+    }
+    Weights::new(&hasher)
+}
