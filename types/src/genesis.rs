@@ -339,8 +339,8 @@ impl Genesis {
                 "order.decrypt_max",
                 o.decrypt_max.into(),
                 1,
-                100_000,
-                "1 to 100000",
+                8_192,
+                "1 to 8192",
             ),
             (
                 "order.snapshot_interval",

@@ -155,7 +155,9 @@ pub fn verify_batch(checks: &[SigCheck], entropy: &[u8; 32]) -> bool {
             &check.message[..],
         ));
     }
-    verifier.verify(XofRng(transcript.finalize_xof())).is_ok()
+    verifier
+        .verify(SeededRng(transcript.finalize_xof()))
+        .is_ok()
 }
 
 /// The indices of the signatures that do not verify: one batch check, then bisection
@@ -179,10 +181,29 @@ pub fn verify_each(checks: &[SigCheck], entropy: &[u8; 32]) -> Vec<usize> {
     bad
 }
 
-/// Blinders for batch verification out of a keyed BLAKE3 stream.
-struct XofRng(blake3::OutputReader);
+/// A generator out of 32 bytes of entropy that the shell drew: a keyed BLAKE3 stream.
+/// Everything below the shells that needs randomness is given one of these.
+pub struct SeededRng(blake3::OutputReader);
 
-impl rand_core::TryRng for XofRng {
+impl SeededRng {
+    /// A stream that `context` separates from others out of the same entropy.
+    #[must_use]
+    pub fn new(entropy: &[u8; 32], context: &[u8]) -> Self {
+        Self(
+            blake3::Hasher::new_keyed(entropy)
+                .update(context)
+                .finalize_xof(),
+        )
+    }
+}
+
+impl core::fmt::Debug for SeededRng {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("SeededRng(hidden)")
+    }
+}
+
+impl rand_core::TryRng for SeededRng {
     type Error = core::convert::Infallible;
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
         let mut bytes = [0; 4];
@@ -200,7 +221,7 @@ impl rand_core::TryRng for XofRng {
     }
 }
 
-impl rand_core::TryCryptoRng for XofRng {}
+impl rand_core::TryCryptoRng for SeededRng {}
 
 macro_rules! hex_text {
     ($name:ident, $len:literal) => {
