@@ -16,9 +16,11 @@ use crate::dleq::{DleqProof, Statement};
 use crate::group::{self, ENCODED, Weights};
 use crate::{EncryptionKey, KeyShare, ParsedCiphertext, Sealed, ShareError};
 
-/// Most shares in one batch: 256 KiB of points. Longer lists travel in slices, each with
-/// its own proof (D4).
-pub const SHARES_MAX: usize = 8_192;
+/// Most shares in one batch: the largest D_max that a genesis may set (3.2 MB of points).
+pub const SHARES_MAX: usize = 100_000;
+
+/// Room reserved before anything was read, in shares: what a length prefix may cost.
+const SHARES_RESERVED: usize = 1_024;
 
 /// What a member sends for a final block: one share for each order of the list, in order,
 /// and one proof. 162 + 32·B bytes encoded.
@@ -49,10 +51,9 @@ impl BorshDeserialize for ShareBatch {
             };
             return Err(IoError::new(ErrorKind::InvalidData, error));
         }
-        // At most 256 KiB, whatever the length prefix says.
-        let mut shares = vec![[0; ENCODED]; count];
-        for share in &mut shares {
-            reader.read_exact(share)?;
+        let mut shares = Vec::with_capacity(count.min(SHARES_RESERVED));
+        for _ in 0..count {
+            shares.push(<[u8; ENCODED]>::deserialize_reader(reader)?);
         }
         let proof = DleqProof::deserialize_reader(reader)?;
         Ok(Self {
