@@ -1,0 +1,66 @@
+//! Fair ordering: a pure function of finalized lanes (ORDERING.md). The replica, the
+//! simulator and an auditor run the same code on the same bytes.
+
+mod arrival;
+
+use fairlane_types::{CtId, Digest, Label, Micros};
+
+use crate::CutDelta;
+
+pub use arrival::Arrival;
+
+/// An order with its place by the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// The order.
+    pub ct_id: CtId,
+    /// Its label.
+    pub label: Label,
+    /// Its key (assigned order indicator), or a lower bound if it never got one.
+    pub key: Micros,
+}
+
+/// What one final block emits. Every list is a function of the cuts alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Emission {
+    /// Past their expiry; by (key bound, id).
+    pub expired: Vec<Ordered>,
+    /// Their nonce belongs to another order; by (key bound, id).
+    pub duplicates: Vec<Ordered>,
+    /// D(c): to be decrypted, in fair order.
+    pub ordered: Vec<Ordered>,
+    /// Long past their expiry when first recorded, so that nobody remembers whether they
+    /// had an outcome: they get none. By id.
+    pub stale: Vec<Ordered>,
+    /// Orders that could be emitted already wait for the next block (D_max, C10).
+    pub backlog: bool,
+}
+
+/// A rule that extends the sequence, block by block.
+pub trait FairOrder {
+    /// Takes in what a final block adds and says what it emits. To be called once for
+    /// every final block, in height order, empty ones included.
+    fn on_cut(&mut self, delta: &CutDelta) -> Emission;
+
+    /// Number of orders that are in lanes and have no outcome.
+    fn live(&self) -> usize;
+
+    /// Canonical bytes of the whole state.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Commits to the whole state.
+    fn digest(&self) -> Digest {
+        fairlane_types::Domain::Snapshot.hash(&self.snapshot())
+    }
+}
+
+/// Why bytes are no snapshot of an order rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Not an encoding.
+    #[error(transparent)]
+    Decode(#[from] fairlane_types::DecodeError),
+    /// An encoding of something that cannot be.
+    #[error("the snapshot contradicts itself: {0}")]
+    Inconsistent(&'static str),
+}
