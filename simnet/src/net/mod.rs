@@ -1,0 +1,8 @@
+//! The network between simulated members: authenticated links with one ordered stream per
+//! message class, as the node's QUIC transport gives them.
+
+mod fabric;
+mod model;
+
+pub use fabric::{Arrival, Fabric, Released, Sent};
+pub use model::{LinkModel, LogNormal};
