@@ -1,1 +1,2 @@
-//! fairlane-node
+//! The node: the shell that runs the replica on a real machine.
+pub mod store;
