@@ -1,1 +1,48 @@
-//! fairlane-client
+//! Trader and feed SDK of fairlane.
+//!
+//! - [`Sealer`]: order → ciphertext → signed [`Envelope`](fairlane_types::Envelope); the
+//!   plaintext never leaves this process.
+//! - `Member` and `Committee`: submit to one member or to several at once, with checked
+//!   receipts (feature `http`).
+//! - `Feed`: follow the sequence from any height over any member, across restarts;
+//!   [`ChainVerifier`] checks every root, parent link and opening, so that no member has
+//!   to be trusted for what it serves.
+//! - [`sample`]: sample orders, one JSON object a line.
+//! - [`wire`]: the HTTP contract, shared with the member's API.
+
+mod cursor;
+pub mod dev;
+mod pin;
+pub mod sample;
+mod seal;
+pub mod sequence_file;
+#[cfg(test)]
+mod testing;
+mod verify;
+pub mod wire;
+
+#[cfg(feature = "http")]
+mod committee;
+#[cfg(feature = "http")]
+mod feed;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "http")]
+mod member;
+
+pub use cursor::{Cursor, CursorError};
+pub use pin::{Pin, PinError};
+pub use seal::{SealError, SealOptions, Sealer};
+pub use verify::{ChainVerifier, VerifyError, check_proof, check_receipt, verify_certificate};
+
+#[cfg(feature = "http")]
+pub use committee::{Committee, Delivery, FanOut};
+#[cfg(feature = "http")]
+pub use feed::{Feed, FeedEvent};
+#[cfg(feature = "http")]
+pub use http::ClientError;
+#[cfg(feature = "http")]
+pub use member::{Member, Stream};
+
+/// Largest answer that is read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = wire::FRAME_BYTES_MAX;

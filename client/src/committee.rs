@@ -1,0 +1,152 @@
+//! Several members at once: fan-out with a delay for each, and checked receipts.
+
+use std::time::{Duration, Instant};
+
+use fairlane_types::{Envelope, MemberId, Receipt};
+use tokio::task::JoinSet;
+
+use crate::{ClientError, Member, Pin, check_receipt};
+
+/// The members' addresses in the order of their ids, and what is trusted about them.
+#[derive(Clone, Debug)]
+pub struct Committee {
+    pin: Pin,
+    members: Vec<Member>,
+}
+
+/// What one member answered.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The member asked.
+    pub member: MemberId,
+    /// When its answer came.
+    pub at: Instant,
+    /// Its checked receipt, or why there is none.
+    pub result: Result<Receipt, ClientError>,
+}
+
+/// Whom to send to, each after its own delay: paths to members are never equally long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FanOut(Vec<(MemberId, Duration)>);
+
+impl FanOut {
+    /// The members and their delays.
+    #[must_use]
+    pub fn new(to: Vec<(MemberId, Duration)>) -> Self {
+        Self(to)
+    }
+
+    /// `count` of `n` members, the first being `first`; the k-th hears it `delays[k]`
+    /// later (the last delay counts for the rest).
+    #[must_use]
+    pub fn around(first: usize, count: usize, n: usize, delays: &[Duration]) -> Self {
+        let delay = |k: usize| delays.get(k).or(delays.last()).copied().unwrap_or_default();
+        Self(
+            (0..count.clamp(1, n.max(1)))
+                .map(|k| (MemberId(((first + k) % n.max(1)) as u8), delay(k)))
+                .collect(),
+        )
+    }
+
+    /// Whom it goes to.
+    #[must_use]
+    pub fn targets(&self) -> &[(MemberId, Duration)] {
+        &self.0
+    }
+}
+
+impl Committee {
+    /// Addresses in the order of member ids.
+    #[must_use]
+    pub fn new(pin: Pin, members: Vec<Member>) -> Self {
+        Self { pin, members }
+    }
+
+    /// What is trusted.
+    #[must_use]
+    pub fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    /// The members' APIs.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Sends one envelope as `plan` says, all in parallel; every answer in the order in
+    /// which they came.
+    pub async fn submit(&self, envelope: &Envelope, plan: &FanOut) -> Vec<Delivery> {
+        let mut tasks = JoinSet::new();
+        let shared = std::sync::Arc::new(envelope.clone());
+        let id = envelope.id();
+        for (member, delay) in plan.targets().iter().copied() {
+            let Some(api) = self.members.get(member.index()).cloned() else {
+                continue;
+            };
+            let envelope = shared.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(delay).await;
+                let result = api.submit(&envelope).await;
+                (member, api.address().to_owned(), Instant::now(), result)
+            });
+        }
+        let mut deliveries = Vec::with_capacity(tasks.len());
+        while let Some(done) = tasks.join_next().await {
+            // A task ends otherwise only when the runtime stops.
+            let Ok((member, url, at, result)) = done else {
+                continue;
+            };
+            let result = result.and_then(|receipt| match check_receipt(&self.pin, id, &receipt) {
+                Ok(()) => Ok(receipt),
+                Err(error) => Err(ClientError::False { url, error }),
+            });
+            deliveries.push(Delivery { member, at, result });
+        }
+        deliveries
+    }
+
+    /// Sends one envelope to one member after the other until one acknowledges it. Safe to
+    /// repeat: the same envelope is the same order everywhere.
+    ///
+    /// # Errors
+    /// The last member's, or the first that says that the order itself is wrong.
+    pub async fn submit_to_any(
+        &self,
+        envelope: &Envelope,
+        first: usize,
+    ) -> Result<Delivery, ClientError> {
+        let mut last = ClientError::Address("no members".into());
+        for k in 0..self.members.len() {
+            let member = MemberId(((first + k) % self.members.len()) as u8);
+            let plan = FanOut::new(vec![(member, Duration::ZERO)]);
+            for delivery in self.submit(envelope, &plan).await {
+                match delivery.result {
+                    Ok(_) => return Ok(delivery),
+                    Err(error) if error.is_retryable() => last = error,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fan_out_goes_round_with_a_delay_each() {
+        let ms = Duration::from_millis;
+        let plan = FanOut::around(3, 3, 4, &[ms(0), ms(5)]);
+        let want = [
+            (MemberId(3), ms(0)),
+            (MemberId(0), ms(5)),
+            (MemberId(1), ms(5)),
+        ];
+        assert_eq!(plan.targets(), want);
+        assert_eq!(FanOut::around(0, 9, 4, &[]).targets().len(), 4);
+        assert_eq!(FanOut::around(0, 0, 4, &[]).targets().len(), 1);
+    }
+}

@@ -1,0 +1,288 @@
+//! One member's API, typed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fairlane_types::{CtId, Envelope, Height, Receipt, SequencedBlock};
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use crate::http::Http;
+use crate::wire::{
+    self, BINARY, BatchResult, CertBody, EpochBody, Frame, FrameReader, InfoBody, JSON, OrderBody,
+    ProofBody, StatusBody, SubmitBody, Wait,
+};
+use crate::{ClientError, Pin};
+
+/// A stream that says nothing for this long is dead: heartbeats come every second.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// A member's public address (or its ops address, for [`Member::status`]).
+#[derive(Clone, Debug)]
+pub struct Member {
+    http: Http,
+    limit: Duration,
+}
+
+impl Member {
+    /// A member at `http://host:port` or `host:port`.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`].
+    pub fn new(address: &str) -> Result<Self, ClientError> {
+        Ok(Self {
+            http: Http::new(address)?,
+            limit: Duration::from_secs(15),
+        })
+    }
+
+    /// Changes how long an answer may take; waits come on top of it.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.http.base()
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let call = self
+            .http
+            .call(Method::GET, path, None, JSON, Bytes::new(), self.limit);
+        self.json(&call.await?.1)
+    }
+
+    fn json<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(bytes).map_err(|error| self.http.protocol(error))
+    }
+
+    fn block(&self, bytes: &[u8]) -> Result<SequencedBlock, ClientError> {
+        fairlane_types::decode(bytes, wire::FRAME_BYTES_MAX)
+            .map_err(|error| self.http.protocol(error))
+    }
+
+    /// `GET /v1/info`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn info(&self) -> Result<InfoBody, ClientError> {
+        self.get("/v1/info").await
+    }
+
+    /// `GET /v1/epochs/current`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn epoch(&self) -> Result<EpochBody, ClientError> {
+        self.get("/v1/epochs/current").await
+    }
+
+    /// `GET /v1/genesis`, checked in itself; compare [`Pin::hash`] with the one expected.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn genesis(&self) -> Result<Pin, ClientError> {
+        let call = self.http.call(
+            Method::GET,
+            "/v1/genesis",
+            None,
+            JSON,
+            Bytes::new(),
+            self.limit,
+        );
+        Pin::from_json(&call.await?.1).map_err(|error| self.http.protocol(error))
+    }
+
+    /// Submits; answers with the receipt once it is durable. The receipt's signature is
+    /// not checked here: see [`check_receipt`](crate::check_receipt).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn submit(&self, envelope: &Envelope) -> Result<Receipt, ClientError> {
+        let body = Bytes::from(fairlane_types::encode(envelope));
+        let call = self.http.call(
+            Method::POST,
+            "/v1/orders",
+            Some(BINARY),
+            BINARY,
+            body,
+            self.limit,
+        );
+        fairlane_types::decode(&call.await?.1, 4 << 10).map_err(|error| self.http.protocol(error))
+    }
+
+    /// Submits and waits for more than the receipt.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `timeout` leaves the order running.
+    pub async fn submit_and_wait(
+        &self,
+        envelope: &Envelope,
+        wait: Wait,
+        limit: Duration,
+    ) -> Result<SubmitBody, ClientError> {
+        let ms = (limit.as_millis() as u64).min(wire::WAIT_MS_MAX);
+        let path = format!("/v1/orders?wait={}&timeout_ms={ms}", wait.word());
+        let body = Bytes::from(fairlane_types::encode(envelope));
+        let limit = self.limit + limit;
+        let call = self
+            .http
+            .call(Method::POST, &path, Some(BINARY), JSON, body, limit);
+        self.json(&call.await?.1)
+    }
+
+    /// Submits up to [`wire::BATCH_MAX`] envelopes; one result for each, in order.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the batch as a whole is refused.
+    pub async fn submit_batch(
+        &self,
+        envelopes: &[Envelope],
+    ) -> Result<Vec<BatchResult>, ClientError> {
+        let body = Bytes::from(fairlane_types::encode(envelopes));
+        let call = self.http.call(
+            Method::POST,
+            "/v1/orders/batch",
+            Some(BINARY),
+            BINARY,
+            body,
+            self.limit,
+        );
+        let results: Vec<BatchResult> = fairlane_types::decode(&call.await?.1, 1 << 20)
+            .map_err(|error| self.http.protocol(error))?;
+        if results.len() == envelopes.len() {
+            Ok(results)
+        } else {
+            Err(self.http.protocol("another number of results than orders"))
+        }
+    }
+
+    /// `GET /v1/orders/{id}`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn order(&self, id: CtId) -> Result<OrderBody, ClientError> {
+        self.get(&format!("/v1/orders/{id}")).await
+    }
+
+    /// `GET /v1/orders/{id}/proof`; see [`check_proof`](crate::check_proof).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn proof(&self, id: CtId) -> Result<ProofBody, ClientError> {
+        self.get(&format!("/v1/orders/{id}/proof")).await
+    }
+
+    /// `GET /v1/blocks/{height}`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn block_at(&self, height: Height) -> Result<SequencedBlock, ClientError> {
+        let path = format!("/v1/blocks/{height}");
+        let call = self
+            .http
+            .call(Method::GET, &path, None, BINARY, Bytes::new(), self.limit);
+        self.block(&call.await?.1)
+    }
+
+    /// `GET /v1/certs/{height}`; see [`verify_certificate`](crate::verify_certificate).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn certificate(&self, height: Height) -> Result<CertBody, ClientError> {
+        self.get(&format!("/v1/certs/{height}")).await
+    }
+
+    /// `GET /v1/status` of an ops port.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<StatusBody, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// `GET /metrics` of an ops port.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let call = self.http.call(
+            Method::GET,
+            "/metrics",
+            None,
+            "text/plain",
+            Bytes::new(),
+            self.limit,
+        );
+        String::from_utf8(call.await?.1.into()).map_err(|error| self.http.protocol(error))
+    }
+
+    /// `GET /v1/stream?from=`: every block from a height on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stream(&self, from: Height) -> Result<Stream, ClientError> {
+        let path = format!("/v1/stream?from={from}");
+        let open = tokio::time::timeout(self.limit, self.http.open(&path, BINARY));
+        let body = open.await.map_err(|_| ClientError::TimedOut {
+            url: self.address().into(),
+            ms: self.limit.as_millis() as u64,
+        })??;
+        Ok(Stream {
+            http: self.http.clone(),
+            body,
+            frames: FrameReader::default(),
+        })
+    }
+}
+
+/// A running stream of one member.
+#[derive(Debug)]
+pub struct Stream {
+    http: Http,
+    body: Incoming,
+    frames: FrameReader,
+}
+
+impl Stream {
+    /// The next frame; an end without [`Frame::Eof`] is an error.
+    ///
+    /// # Errors
+    /// [`ClientError`]; open a new stream then, at this or at another member.
+    pub async fn next(&mut self) -> Result<Frame, ClientError> {
+        loop {
+            if let Some(frame) = self
+                .frames
+                .next_frame()
+                .map_err(|error| self.http.protocol(error))?
+            {
+                return Ok(frame);
+            }
+            let gone = |reason: String| ClientError::Unreachable {
+                url: self.http.base().into(),
+                reason,
+            };
+            match tokio::time::timeout(SILENCE_MAX, self.body.frame()).await {
+                Err(_) => {
+                    return Err(ClientError::TimedOut {
+                        url: self.http.base().into(),
+                        ms: SILENCE_MAX.as_millis() as u64,
+                    });
+                }
+                Ok(None) => return Err(gone("the stream ended".into())),
+                Ok(Some(Err(error))) => return Err(gone(error.to_string())),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.frames.push(&data);
+                    }
+                }
+            }
+        }
+    }
+}
