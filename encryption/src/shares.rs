@@ -221,7 +221,8 @@ pub(crate) fn make<C: Borrow<ParsedCiphertext>, R: CryptoRng + ?Sized>(
         *point += *point;
     }
     let (key, member) = (share.key_id(), share.member());
-    let mut weights = batch_weights(key, block, member, list, &shares);
+    let encoded = list.iter().map(|ct| &ct.borrow().u_bytes);
+    let mut weights = batch_weights(key, block, member, encoded, &shares);
     let u_star = RistrettoPoint::vartime_multiscalar_mul(
         weights.take(list.len()),
         list.iter().map(|ct| ct.borrow().u),
@@ -244,8 +245,50 @@ pub(crate) fn verify<C: Borrow<ParsedCiphertext>>(
     list: &[C],
     shares: &Shares,
 ) -> Result<Vec<ProvenShare>, ShareError> {
+    if list.iter().any(|ct| ct.borrow().key != key.id()) {
+        return Err(ShareError::WrongKey);
+    }
+    let points: Vec<_> = list.iter().map(|ct| ct.borrow().u).collect();
+    let encoded = list.iter().map(|ct| &ct.borrow().u_bytes);
+    verify_points(key, &points, encoded, shares)?;
+    let proven = list
+        .iter()
+        .zip(&shares.points)
+        .map(|(ct, point)| ProvenShare {
+            key: shares.batch.key,
+            member: shares.batch.member,
+            u: ct.borrow().u_bytes,
+            point: *point,
+        });
+    Ok(proven.collect())
+}
+
+/// Verifies the proof of a batch against encoded points U_k: what a third party does with
+/// a signed batch and the list it commits to, without the ciphertexts.
+///
+/// # Errors
+/// [`ShareError`] blames the maker of the batch; `BadEncoding` names a U_k that is no point.
+pub fn verify_shares_of(
+    key: &EncryptionKey,
+    list: &[[u8; ENCODED]],
+    shares: &Shares,
+) -> Result<(), ShareError> {
+    let points = list
+        .iter()
+        .enumerate()
+        .map(|(k, bytes)| group::decode_point_nonzero(bytes).ok_or(ShareError::BadEncoding(k)))
+        .collect::<Result<Vec<_>, _>>()?;
+    verify_points(key, &points, list.iter(), shares)
+}
+
+fn verify_points<'a>(
+    key: &EncryptionKey,
+    list: &[RistrettoPoint],
+    encoded: impl Iterator<Item = &'a [u8; ENCODED]>,
+    shares: &Shares,
+) -> Result<(), ShareError> {
     let Shares { batch, points } = shares;
-    if batch.key != key.id() || list.iter().any(|ct| ct.borrow().key != key.id()) {
+    if batch.key != key.id() {
         return Err(ShareError::WrongKey);
     }
     if list.len() != points.len() {
@@ -260,37 +303,31 @@ pub(crate) fn verify<C: Borrow<ParsedCiphertext>>(
     ) else {
         return Err(ShareError::WrongMember(batch.member));
     };
-    let weights =
-        batch_weights(batch.key, batch.block, batch.member, list, &batch.shares).take(points.len());
-    let u_star =
-        RistrettoPoint::vartime_multiscalar_mul(&weights, list.iter().map(|ct| ct.borrow().u));
+    let weights = batch_weights(batch.key, batch.block, batch.member, encoded, &batch.shares)
+        .take(points.len());
+    let u_star = RistrettoPoint::vartime_multiscalar_mul(&weights, list);
     let d_star = RistrettoPoint::vartime_multiscalar_mul(&weights, points);
     let statement = Statement::batch(batch.key, batch.block, batch.member, public);
-    if !statement.verify(public_point, &u_star, &d_star, &batch.proof) {
-        return Err(ShareError::BadBatchProof);
+    if statement.verify(public_point, &u_star, &d_star, &batch.proof) {
+        Ok(())
+    } else {
+        Err(ShareError::BadBatchProof)
     }
-    let proven = list.iter().zip(points).map(|(ct, point)| ProvenShare {
-        key: batch.key,
-        member: batch.member,
-        u: ct.borrow().u_bytes,
-        point: *point,
-    });
-    Ok(proven.collect())
 }
 
 /// w_k: 128 bits each from BLAKE3-derive-key over key_id ‖ block_id ‖ i ‖ (U_k ‖ D_k)_k.
-fn batch_weights<C: Borrow<ParsedCiphertext>>(
+fn batch_weights<'a>(
     key: KeyId,
     block: BlockId,
     member: MemberId,
-    list: &[C],
+    list: impl Iterator<Item = &'a [u8; ENCODED]>,
     shares: &[[u8; ENCODED]],
 ) -> Weights {
     let mut hasher = blake3::Hasher::new_derive_key("FAIRLANE V1 batch DLEQ weights");
     hasher.update(key.as_bytes()).update(block.as_bytes());
     hasher.update(&member.share_index().to_le_bytes());
-    for (ct, share) in list.iter().zip(shares) {
-        hasher.update(&ct.borrow().u_bytes).update(share);
+    for (u, share) in list.zip(shares) {
+        hasher.update(u).update(share);
     }
     Weights::new(&hasher)
 }
