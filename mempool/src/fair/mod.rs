@@ -2,6 +2,8 @@
 //! simulator and an auditor run the same code on the same bytes.
 
 mod arrival;
+mod memory;
+mod table;
 
 use fairlane_types::{CtId, Digest, Label, Micros};
 
