@@ -1,0 +1,272 @@
+//! The crypto pool: costly jobs leave the core (boundary rule 3). Urgent jobs (what
+//! consensus waits for) go before the others.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::failure::{Failure, Failures, lock, panic_text};
+
+/// Jobs that wait at most; then the core waits for the pool.
+pub const JOBS_WAITING_MAX: usize = 4_096;
+/// One of so many jobs taken is the oldest of the others even if urgent ones wait, so that
+/// a flood of urgent ones does not starve them.
+const FAIR_EVERY: u64 = 8;
+
+/// What the pool runs.
+pub trait Work: Send + 'static {
+    /// Goes first.
+    fn urgent(&self) -> bool;
+    /// Kind, for metrics.
+    fn name(&self) -> &'static str;
+}
+
+struct Waiting<J> {
+    job: J,
+    since: Instant,
+}
+
+struct Queue<J> {
+    urgent: VecDeque<Waiting<J>>,
+    normal: VecDeque<Waiting<J>>,
+    taken: u64,
+    closed: bool,
+}
+
+impl<J> Queue<J> {
+    fn len(&self) -> usize {
+        self.urgent.len() + self.normal.len()
+    }
+
+    fn take(&mut self) -> Option<Waiting<J>> {
+        self.taken = self.taken.wrapping_add(1);
+        if self.taken.is_multiple_of(FAIR_EVERY)
+            && let Some(job) = self.normal.pop_front()
+        {
+            return Some(job);
+        }
+        self.urgent.pop_front().or_else(|| self.normal.pop_front())
+    }
+}
+
+struct Shared<J> {
+    queue: Mutex<Queue<J>>,
+    drained: Condvar,
+    failures: Failures,
+    run: Box<dyn Fn(J) + Send + Sync>,
+}
+
+/// A pool of threads for jobs of one type; a panic in a job stops the node.
+pub struct Pool<J> {
+    shared: Arc<Shared<J>>,
+    threads: rayon::ThreadPool,
+}
+
+impl<J: Work> Pool<J> {
+    /// A pool that calls `run` for each job; `run` reports the result itself.
+    ///
+    /// # Errors
+    /// [`Failure::System`] when there are no threads to be had.
+    pub fn new(
+        threads: usize,
+        failures: &Failures,
+        run: impl Fn(J) + Send + Sync + 'static,
+    ) -> Result<Self, Failure> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|index| format!("fairlane-crypto-{index}"))
+            .build()
+            .map_err(|e| Failure::System { part: "crypto pool", message: e.to_string() })?;
+        let queue = Queue {
+            urgent: VecDeque::new(),
+            normal: VecDeque::new(),
+            taken: 0,
+            closed: false,
+        };
+        let shared = Shared {
+            queue: Mutex::new(queue),
+            drained: Condvar::new(),
+            failures: failures.clone(),
+            run: Box::new(run),
+        };
+        Ok(Self { shared: Arc::new(shared), threads })
+    }
+
+    /// Queues a job; waits while too many wait already.
+    pub fn submit(&self, job: J) {
+        let mut queue = lock(&self.shared.queue);
+        if queue.len() >= JOBS_WAITING_MAX {
+            metrics::counter!("fairlane_pool_full_total").increment(1);
+            queue = self
+                .shared
+                .drained
+                .wait_while(queue, |queue| queue.len() >= JOBS_WAITING_MAX && !queue.closed)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.closed {
+            return;
+        }
+        let waiting = Waiting { since: Instant::now(), job };
+        if waiting.job.urgent() {
+            queue.urgent.push_back(waiting);
+        } else {
+            queue.normal.push_back(waiting);
+        }
+        metrics::gauge!("fairlane_pool_waiting_jobs").set(queue.len() as f64);
+        drop(queue);
+        // One task for each job; which one it runs is decided when it runs.
+        let shared = Arc::clone(&self.shared);
+        self.threads.spawn_fifo(move || shared.run_next());
+    }
+
+    /// Drops the jobs that wait and takes no more; those that run are let finish.
+    pub fn close(&self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.closed = true;
+        queue.urgent.clear();
+        queue.normal.clear();
+        self.shared.drained.notify_all();
+    }
+}
+
+impl<J> Drop for Pool<J> {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.closed = true;
+        queue.urgent.clear();
+        queue.normal.clear();
+        self.shared.drained.notify_all();
+    }
+}
+
+impl<J: Work> Shared<J> {
+    fn run_next(&self) {
+        let Some(waiting) = lock(&self.queue).take() else {
+            return; // closed meanwhile
+        };
+        self.drained.notify_one();
+        let name = waiting.job.name();
+        metrics::histogram!("fairlane_pool_wait_seconds", "job" => name)
+            .record(waiting.since.elapsed().as_secs_f64());
+        let start = Instant::now();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.run)(waiting.job))) {
+            self.failures.report(Failure::Panic { part: name, message: panic_text(&*panic) });
+        }
+        metrics::histogram!("fairlane_pool_job_seconds", "job" => name)
+            .record(start.elapsed().as_secs_f64());
+    }
+}
+
+/// Threads for the pool: every core but the one of the core thread, at least one.
+#[must_use]
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    enum Test {
+        Hold(mpsc::Receiver<()>),
+        Normal(u32),
+        Urgent(u32),
+        Panic,
+    }
+
+    impl Work for Test {
+        fn urgent(&self) -> bool {
+            matches!(self, Self::Urgent(_))
+        }
+        fn name(&self) -> &'static str {
+            "test"
+        }
+    }
+
+    fn pool(threads: usize) -> (Pool<Test>, mpsc::Receiver<u32>, Failures) {
+        let (done, results) = mpsc::channel();
+        let done = Mutex::new(done);
+        let failures = Failures::default();
+        let pool = Pool::new(threads, &failures, move |job| {
+            let result = match job {
+                Test::Hold(gate) => {
+                    gate.recv_timeout(WAIT).unwrap();
+                    0
+                }
+                Test::Normal(n) | Test::Urgent(n) => n,
+                Test::Panic => panic!("boom"),
+            };
+            lock(&done).send(result).unwrap();
+        });
+        (pool.unwrap(), results, failures)
+    }
+
+    #[test]
+    fn urgent_jobs_go_first_and_do_not_starve_the_others() {
+        let (pool, results, _) = pool(1);
+        let (open, gate) = mpsc::channel();
+        pool.submit(Test::Hold(gate));
+        while lock(&pool.shared.queue).len() > 0 {
+            std::thread::yield_now();
+        }
+        for n in 0..3 {
+            pool.submit(Test::Normal(100 + n));
+        }
+        for n in 1..=9 {
+            pool.submit(Test::Urgent(n));
+        }
+        open.send(()).unwrap();
+        let order: Vec<u32> = (0..13).map(|_| results.recv_timeout(WAIT).unwrap()).collect();
+        // The job that held the thread was the first taken, so the eighth is a fair one.
+        assert_eq!(order, [0, 1, 2, 3, 4, 5, 6, 100, 7, 8, 9, 101, 102]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_job_stops_the_node_with_its_name() {
+        let (pool, _results, failures) = pool(2);
+        pool.submit(Test::Panic);
+        let failure = failures.wait().await;
+        assert_eq!(failure, Failure::Panic { part: "test", message: "boom".to_owned() });
+    }
+
+    #[test]
+    fn a_full_queue_holds_the_core_back() {
+        let (pool, results, _) = pool(1);
+        let (open, gate) = mpsc::channel();
+        pool.submit(Test::Hold(gate));
+        let pushing = std::thread::spawn(move || {
+            for n in 0..JOBS_WAITING_MAX as u32 + 50 {
+                pool.submit(Test::Normal(n));
+            }
+            pool
+        });
+        open.send(()).unwrap();
+        for _ in 0..JOBS_WAITING_MAX + 51 {
+            results.recv_timeout(WAIT).unwrap();
+        }
+        drop(pushing.join().unwrap());
+    }
+
+    #[test]
+    fn closing_drops_what_waits() {
+        let (pool, results, _) = pool(1);
+        let (open, gate) = mpsc::channel();
+        pool.submit(Test::Hold(gate));
+        while lock(&pool.shared.queue).len() > 0 {
+            std::thread::yield_now();
+        }
+        pool.submit(Test::Normal(1));
+        pool.close();
+        open.send(()).unwrap();
+        assert_eq!(results.recv_timeout(WAIT), Ok(0));
+        pool.submit(Test::Normal(2));
+        drop(pool);
+        assert!(results.recv_timeout(Duration::from_millis(50)).is_err());
+    }
+}
