@@ -77,7 +77,7 @@ pub(crate) fn encrypt_with(
         group::mul_hbar(&s_half),
         key.y_point() * r_half,
     ];
-    let encoded = RistrettoPoint::double_and_compress_batch(&halves);
+    let mut encoded = RistrettoPoint::double_and_compress_batch(&halves);
     let mut w = encoded[4].to_bytes();
     let mut header = Header {
         u: encoded[0].to_bytes(),
@@ -98,6 +98,7 @@ pub(crate) fn encrypt_with(
         scalar.zeroize();
     }
     halves.zeroize();
+    encoded.zeroize();
     w.zeroize();
     Ok(Some(header.encode(&body)))
 }

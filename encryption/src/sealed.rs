@@ -24,9 +24,9 @@ use fairlane_types::{BlockId, Finalized};
 /// ```
 ///
 /// ```compile_fail
-/// use fairlane_types::{BlockId, Finalized};
-/// fn forge(block: BlockId) -> Finalized {
-///     Finalized { block } // only consensus certificates make one
+/// use fairlane_types::{BlockId, Finalized, Height};
+/// fn forge(block: BlockId, height: Height) -> Finalized {
+///     Finalized { block, height } // only certificates make one
 /// }
 /// ```
 ///

@@ -290,7 +290,7 @@ fn opposite_faults_do_not_cancel() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(common::cases(24))]
 
     #[test]
     fn batch_says_what_singles_say(faults in prop::collection::vec(

@@ -16,12 +16,22 @@ use fairlane_types::{
     BlockId, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Epoch, Finalized,
     Height, MemberId, SecretKey, SignerSet, View,
 };
+use proptest::test_runner::Config as ProptestConfig;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest as _, Sha512};
 
 pub const SENDER: [u8; 32] = [9; 32];
 pub const ENTROPY: [u8; 32] = [0xe7; 32];
+
+/// Failures print their input; they are not written into the tree.
+pub fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 pub fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
