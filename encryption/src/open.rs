@@ -71,10 +71,8 @@ impl Trial<'_> {
 const BISECT_MIN: usize = 2;
 
 /// Opens a list with its key points; `None` where that fails: the maker or, as long as
-/// the shares are not proven, one of the quorum is to blame.
-///
-/// # Errors
-/// None: a list of another length than `points` opens only as far as both go.
+/// the shares are not proven, one of the quorum is to blame. A list of another length than
+/// `points` opens as far as both go.
 pub(crate) fn open_batch<C: Borrow<ParsedCiphertext>>(
     key: &EncryptionKey,
     list: &[C],

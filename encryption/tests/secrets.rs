@@ -1,4 +1,5 @@
 //! Secrets are not printed, and are erased.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod common;
 
