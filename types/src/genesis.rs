@@ -245,9 +245,7 @@ impl Genesis {
             (
                 "lanes.batch_bytes_max",
                 l.batch_bytes_max.into(),
-                16 << 10,
-                4 << 20,
-                "16 KiB to 4 MiB",
+                16 << 10, 1 << 20, "16 KiB to 1 MiB",
             ),
             (
                 "lanes.batch_entries_max",

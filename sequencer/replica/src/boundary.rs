@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fairlane_mempool::AdmissionError;
 use fairlane_types::{CtId, Envelope, Height, MemberId, Micros, Position, Receipt, SequencedBlock};
 
-use crate::{Evidence, Fault, Job, JobResult, Message, Row, Table, TimerId, Write};
+use crate::{Evidence, Fault, Job, JobResult, Message, Row, Table, Write};
 
 /// A client request waiting for its [`Reply`]; made by the shell, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,17 @@ pub struct LoadId(pub u64);
 /// A job waiting for [`Event::Computed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u64);
+
+/// A timer; setting one again replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerId {
+    /// Of consensus (C9, C10).
+    Consensus(fairlane_consensus::Timer),
+    /// Of the lanes (M3, L4, retries).
+    Lanes(fairlane_mempool::Timer),
+    /// Shares that are missing are asked for again (D7).
+    Shares,
+}
 
 /// What happened outside.
 #[derive(Clone, Debug)]
@@ -94,6 +105,9 @@ pub enum Effect {
         /// The message, shared between receivers.
         message: Arc<Message>,
     },
+    /// Stop for good: finality is broken, and going on could only hide it. An operator
+    /// must look; the reason is to be shown.
+    Halt(String),
     /// Fire a timer at or after a time; setting the same id again moves it.
     SetTimer {
         /// The timer.

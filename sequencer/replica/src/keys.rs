@@ -1,7 +1,7 @@
 //! Keys of the tables that are read outside the replica.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{CtId, Height, Position};
+use fairlane_types::{CtId, Height, MemberId, Position, Seq};
 
 /// Key in [`Table::Sequence`](crate::Table::Sequence) and
 /// [`Table::Blocks`](crate::Table::Blocks): the height, big-endian.
@@ -13,13 +13,51 @@ pub fn height_key(height: Height) -> Vec<u8> {
 /// The height of such a key.
 #[must_use]
 pub fn height_of(key: &[u8]) -> Option<Height> {
-    key.try_into().ok().map(|bytes| Height(u64::from_be_bytes(bytes)))
+    key.try_into()
+        .ok()
+        .map(|bytes| Height(u64::from_be_bytes(bytes)))
 }
 
 /// Key in [`Table::Index`](crate::Table::Index): the order's id.
 #[must_use]
 pub fn index_key(id: &CtId) -> Vec<u8> {
     id.as_bytes().to_vec()
+}
+
+/// Key of a batch in [`Table::Lanes`](crate::Table::Lanes).
+#[must_use]
+pub fn batch_key(lane: MemberId, seq: Seq) -> Vec<u8> {
+    lane_key(b'b', lane, seq)
+}
+
+/// Key of an acknowledgement in [`Table::Lanes`](crate::Table::Lanes).
+#[must_use]
+pub fn ack_key(lane: MemberId, seq: Seq) -> Vec<u8> {
+    lane_key(b'a', lane, seq)
+}
+
+fn lane_key(kind: u8, lane: MemberId, seq: Seq) -> Vec<u8> {
+    let mut key = vec![kind, lane.0];
+    key.extend(seq.0.to_be_bytes());
+    key
+}
+
+/// Key of an envelope in [`Table::Payloads`](crate::Table::Payloads): the order's id.
+#[must_use]
+pub fn payload_key(id: &CtId) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+/// Keys in [`Table::Meta`](crate::Table::Meta).
+pub mod meta {
+    /// Hash of the genesis the folder belongs to.
+    pub const GENESIS: &[u8] = b"genesis";
+    /// The member the folder belongs to.
+    pub const MEMBER: &[u8] = b"member";
+    /// C7: the identity was born here and may speak.
+    pub const BIRTH: &[u8] = b"birth";
+    /// Latest snapshot of the order state.
+    pub const SNAPSHOT: &[u8] = b"snapshot";
 }
 
 /// Value in [`Table::Index`](crate::Table::Index): where an order was emitted.

@@ -1,10 +1,44 @@
 //! The pure replica: lanes → consensus → fair order → decryption → emission, composed
 //! into one state machine without I/O, clock, threads or randomness.
+//!
+//! A shell feeds [`Event`]s to [`Replica::step`] and carries out the [`Effect`]s; costly
+//! cryptography leaves as a [`Job`] that [`run_job`] computes anywhere. The same replica
+//! runs in the node and in the simulator. Three promises are kept here:
+//!
+//! - *Durable before said*: every vote, commit, skip, proposal, batch, acknowledgement
+//!   and receipt is stored and synced before it is sent (C7, M1, M2).
+//! - *Final before revealed*: shares are made with a [`Finalized`](fairlane_types::Finalized)
+//!   token, for D(c) alone, and leave when the final block is synced (D1, D2).
+//! - *Emitted exactly once*: a block of the sequence is synced before it is offered, and
+//!   after a restart emission goes on after the last synced one (PROTOCOL §5).
 
+mod boundary;
 mod class;
+mod consensus_work;
+mod fault;
+mod job;
 mod keys;
+mod lane_work;
+mod message;
+mod openings;
+mod payload;
+mod pipeline;
+mod recovery;
+mod replica;
+mod share_message;
 mod store;
 
+pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
-pub use keys::{height_key, height_of, index_key, Emitted};
+pub use fairlane_mempool::AdmissionError;
+pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
+pub use job::{
+    CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, SharesJob, run_job,
+};
+pub use keys::{Emitted, ack_key, batch_key, height_key, height_of, index_key, meta, payload_key};
+pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
+pub use payload::{CutPayload, FinalBlock, SafetyRecord};
+pub use recovery::{RecoverError, Recovered, Snapshot, birth};
+pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
+pub use share_message::{ShareFault, ShareMessage};
 pub use store::{Row, Store, StoreError, Table, Write};

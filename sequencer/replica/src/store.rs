@@ -12,13 +12,15 @@ pub enum Table {
     Safety,
     /// Final blocks and certificates by height.
     Blocks,
-    /// Lane batches without payloads, and acknowledgement records.
+    /// Lane batches, and acknowledgement records (M2).
     Lanes,
     /// Envelopes by order id.
     Payloads,
+    /// This member's decryption shares by height.
+    Shares,
     /// Emitted blocks by height.
     Sequence,
-    /// Order id → where it was emitted; order id → this lane's entry for it.
+    /// Order id → where it was emitted.
     Index,
     /// Proofs of misbehaviour.
     Evidence,
@@ -26,12 +28,13 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of their column families.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Meta,
         Self::Safety,
         Self::Blocks,
         Self::Lanes,
         Self::Payloads,
+        Self::Shares,
         Self::Sequence,
         Self::Index,
         Self::Evidence,
@@ -46,6 +49,7 @@ impl Table {
             Self::Blocks => "blocks",
             Self::Lanes => "lanes",
             Self::Payloads => "payloads",
+            Self::Shares => "shares",
             Self::Sequence => "sequence",
             Self::Index => "index",
             Self::Evidence => "evidence",

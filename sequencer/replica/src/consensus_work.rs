@@ -1,0 +1,251 @@
+//! What consensus asks for, carried out: records before words (C7), payload questions to
+//! the lanes, final blocks to the order.
+
+use std::sync::Arc;
+
+use fairlane_consensus::{self as consensus, Output, RecordId, Statement, Verdict};
+use fairlane_mempool as mempool;
+use fairlane_types::{BlockId, Domain, Height, MemberId, Micros, View, encode};
+
+use crate::boundary::{Effect, Peers, TimerId};
+use crate::keys::height_key;
+use crate::payload::{CutPayload, FinalBlock, SafetyRecord};
+use crate::replica::{PendingCheck, Purpose, Reading, Replica, Written};
+use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
+
+/// Proposals whose payload is not decidable yet; consensus keeps two blocks a view.
+const PENDING_CHECKS_MAX: usize = 64;
+/// Final blocks read beyond what a peer asks for, to reach the next certificate.
+const TAIL_ROWS: usize = 256;
+/// Bytes of final blocks read to serve a peer.
+const SERVE_BYTES: usize = 8 << 20;
+/// Largest stored block that is served.
+const BLOCK_BYTES_MAX: usize = 1 << 20;
+
+impl Replica {
+    pub(crate) fn consensus_output(
+        &mut self,
+        now: Micros,
+        output: Output<CutPayload>,
+        out: &mut Vec<Effect>,
+    ) {
+        match output {
+            Output::Record { id, record } => {
+                let write = Write::put(Table::Safety, record_key(&record), encode(&record));
+                self.store(vec![write], true, Written::Record(id), out);
+            }
+            Output::Say { after, statement } => {
+                if matches!(statement, Statement::Skip { .. }) {
+                    // The next leader may have to build on an older parent.
+                    let cut = self.final_tip().payload.0.clone();
+                    self.tell_lanes(mempool::Input::Parent(cut));
+                }
+                if after <= self.recorded {
+                    self.say(statement, out);
+                } else {
+                    self.says.entry(after).or_default().push(statement);
+                }
+            }
+            Output::Send { to, message } => {
+                let to = match to {
+                    consensus::To::All => Peers::All,
+                    consensus::To::One(member) => Peers::One(member),
+                };
+                self.send(to, Message::Consensus(message), out);
+            }
+            Output::Verify { check, sigs } => {
+                self.compute(Job::Verify(sigs), Purpose::Consensus(check), out);
+            }
+            Output::SetTimer { timer, at } => {
+                out.push(Effect::SetTimer {
+                    id: TimerId::Consensus(timer),
+                    at,
+                });
+            }
+            Output::CheckPayload {
+                block,
+                header,
+                payload,
+                parent,
+            } => {
+                self.tell_lanes(mempool::Input::Parent(payload.0.clone()));
+                if self.checks.len() >= PENDING_CHECKS_MAX {
+                    self.checks.pop_first();
+                }
+                let pending = PendingCheck {
+                    parent,
+                    block: consensus::Block { header, payload },
+                };
+                self.checks.insert(block, pending);
+                self.check_payload(now, block, true, out);
+            }
+            Output::BuildPayload {
+                view,
+                parent,
+                certified_only,
+            } => {
+                let only: Vec<MemberId> = certified_only.iter().collect();
+                let parent_time = parent.header.time;
+                let built = self.lanes.build_cut(&parent.payload.0, parent_time, &only);
+                self.tell_lanes(mempool::Input::Parent(built.cut.clone()));
+                let (payload, time) = (CutPayload(built.cut), built.time);
+                self.tell(consensus::Input::PayloadBuilt {
+                    view,
+                    payload,
+                    time,
+                });
+            }
+            Output::Finalized(blocks) => self.finalized(blocks, out),
+            Output::Prune { upto } => {
+                let (from, to) = (View(0).0.to_be_bytes(), upto.next().0.to_be_bytes());
+                let table = Table::Safety;
+                let write = Write::DeleteRange {
+                    table,
+                    from: from.to_vec(),
+                    to: to.to_vec(),
+                };
+                self.store(vec![write], false, Written::Nothing, out);
+            }
+            Output::Serve { to, from, count } => {
+                let rows = usize::from(count) + TAIL_ROWS;
+                let range = (
+                    Table::Blocks,
+                    height_key(from),
+                    height_key(Height(u64::MAX)),
+                );
+                self.load(
+                    range,
+                    (rows, SERVE_BYTES),
+                    Reading::Blocks { to, count },
+                    out,
+                );
+            }
+            Output::Evidence(evidence) => self.convict(Evidence::Consensus(*evidence), out),
+            Output::Fault { peer, fault } => {
+                out.push(Effect::Fault {
+                    peer,
+                    fault: Fault::Consensus(fault),
+                });
+            }
+            Output::Halt(halt) => {
+                let (ours, theirs) = (halt.ours.map(|c| c.block), halt.theirs.block);
+                out.push(Effect::Halt(format!(
+                    "{}: certified {theirs} contradicts {ours:?}; more than f members are faulty",
+                    halt.reason
+                )));
+            }
+        }
+    }
+
+    /// C7: a record is durable; what was waiting for it may be said.
+    pub(crate) fn recorded(&mut self, id: RecordId, out: &mut Vec<Effect>) {
+        self.recorded = self.recorded.max(id);
+        while let Some(entry) = self.says.first_entry()
+            && *entry.key() <= self.recorded
+        {
+            for statement in entry.remove() {
+                self.say(statement, out);
+            }
+        }
+    }
+
+    fn say(&mut self, statement: Statement<CutPayload>, out: &mut Vec<Effect>) {
+        let message = statement.sign(&self.identity, self.chain());
+        self.send(Peers::All, Message::Consensus(message.clone()), out);
+        self.tell(consensus::Input::Message {
+            from: self.me,
+            message,
+        });
+    }
+
+    /// Asks the lanes about a proposed cut; `first` says that nothing is on its way yet.
+    pub(crate) fn check_payload(
+        &mut self,
+        now: Micros,
+        id: BlockId,
+        first: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(pending) = self.checks.get(&id) else {
+            return;
+        };
+        let (parent, block) = (&pending.parent, &pending.block);
+        let (old, new) = (&parent.payload.0, &block.payload.0);
+        let verdict = self
+            .lanes
+            .check_cut(old, parent.header.time, new, block.header.time);
+        let verdict = match verdict {
+            mempool::Verdict::Valid => Verdict::Valid,
+            mempool::Verdict::Invalid(_) => Verdict::Invalid,
+            mempool::Verdict::Missing(lanes) => {
+                let mut outputs = Vec::new();
+                let leader = block.header.proposer;
+                self.lanes.want_cut(now, id, leader, old, new, &mut outputs);
+                self.lane_outputs(outputs, out);
+                if !first {
+                    return;
+                }
+                Verdict::Fetching {
+                    missing: lanes.into_iter().collect(),
+                }
+            }
+        };
+        if !matches!(verdict, Verdict::Fetching { .. }) {
+            self.checks.remove(&id);
+        }
+        self.tell(consensus::Input::PayloadChecked { block: id, verdict });
+    }
+
+    fn finalized(&mut self, blocks: Vec<FinalBlock>, out: &mut Vec<Effect>) {
+        let Some(tip) = blocks.last().map(|block| block.header.height) else {
+            return;
+        };
+        let writes = blocks.iter().map(|block| {
+            Write::put(
+                Table::Blocks,
+                height_key(block.header.height),
+                encode(block),
+            )
+        });
+        // Final before revealed: shares leave only when this is synced (D2).
+        self.store(writes.collect(), true, Written::Final(tip), out);
+        for block in &blocks {
+            let (cut, time) = (block.payload.0.clone(), block.header.time);
+            self.checks.remove(&block.header.id());
+            self.tell_lanes(mempool::Input::Finalized { cut, time });
+        }
+        self.finals.push(blocks);
+    }
+
+    pub(crate) fn serve_blocks(
+        &mut self,
+        to: MemberId,
+        count: u16,
+        rows: &[Row],
+        out: &mut Vec<Effect>,
+    ) {
+        let blocks = rows
+            .iter()
+            .map_while(|(_, row)| fairlane_types::decode::<FinalBlock>(row, BLOCK_BYTES_MAX).ok());
+        let blocks = consensus::Blocks::collect(blocks, count);
+        if !blocks.blocks.is_empty() {
+            let message = consensus::Message::Blocks(blocks);
+            self.send(Peers::One(to), Message::Consensus(message), out);
+        }
+    }
+
+    /// Keeps and publishes a proof of misbehaviour.
+    pub(crate) fn convict(&mut self, evidence: Evidence, out: &mut Vec<Effect>) {
+        let write = Write::put(Table::Evidence, evidence.key(), encode(&evidence));
+        self.store(vec![write], false, Written::Nothing, out);
+        out.push(Effect::Evidence(Arc::new(evidence)));
+    }
+}
+
+/// By view, so that pruning is a range; then by content, so that a record written again
+/// after a restart replaces itself and nothing else.
+fn record_key(record: &SafetyRecord) -> Vec<u8> {
+    let mut key = record.view().0.to_be_bytes().to_vec();
+    key.extend(&Domain::Snapshot.hash_of(record).0[..16]);
+    key
+}

@@ -1,0 +1,260 @@
+//! Costly cryptography as data: the replica asks, a shell's pool computes (boundary rule
+//! 3). [`run_job`] is a pure function of the job, the keys and 32 bytes of entropy.
+
+use std::sync::Arc;
+
+use fairlane_encryption::{
+    CtError, EncryptionKey, KeyShare, Opened, ParsedCiphertext, Tdh2, ThresholdScheme, resolve,
+};
+use fairlane_types::{
+    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
+    SecretKey, SeededRng, SigCheck, verify_each,
+};
+
+use crate::share_message::{ShareFault, ShareMessage, list_digest};
+
+/// Keys and parameters that jobs work with.
+#[derive(Clone, Debug)]
+pub struct CryptoContext {
+    /// Chain.
+    pub chain: ChainId,
+    /// Epoch.
+    pub epoch: Epoch,
+    /// The committee.
+    pub committee: Committee,
+    /// This member.
+    pub me: MemberId,
+    /// Its identity key.
+    pub identity: Arc<SecretKey>,
+    /// The epoch's encryption key.
+    pub key: Arc<EncryptionKey>,
+    /// This member's share of it.
+    pub share: Arc<KeyShare>,
+}
+
+/// A piece of work.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Verify signatures; the result names those that fail.
+    Verify(Vec<SigCheck>),
+    /// Verify sender signature and ciphertext proof of each envelope (M5, stateless).
+    Envelopes(Vec<(CtId, Arc<Envelope>)>),
+    /// Make this member's shares for a final block (D1, D2).
+    Shares(Box<SharesJob>),
+    /// Combine share sets into plaintexts (D5).
+    Combine(Box<CombineJob>),
+}
+
+impl Job {
+    /// Whether consensus waits for it; such jobs go first.
+    #[must_use]
+    pub const fn urgent(&self) -> bool {
+        matches!(self, Self::Verify(_))
+    }
+
+    /// Short name for metrics and cost tables.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Verify(_) => "verify_signatures",
+            Self::Envelopes(_) => "verify_envelopes",
+            Self::Shares(_) => "make_shares",
+            Self::Combine(_) => "combine",
+        }
+    }
+
+    /// Number of signatures, envelopes or orders, for metrics and cost models.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Verify(sigs) => sigs.len(),
+            Self::Envelopes(list) => list.len(),
+            Self::Shares(job) => job.list.len(),
+            Self::Combine(job) => job.list.len(),
+        }
+    }
+}
+
+/// What is needed to make shares: the list, and the proof that its block is final.
+#[derive(Clone, Debug)]
+pub struct SharesJob {
+    /// Height of the block.
+    pub height: Height,
+    /// The block.
+    pub block: BlockId,
+    /// D(c) in order.
+    pub list: Vec<Arc<ParsedCiphertext>>,
+    /// A final certificate of the block or of a descendant.
+    pub certificate: Certificate,
+    /// Headers from the certified block down to the child of `block`.
+    pub path: Vec<BlockHeader>,
+}
+
+/// Share sets to combine.
+#[derive(Clone, Debug)]
+pub struct CombineJob {
+    /// Height of the block.
+    pub height: Height,
+    /// The block.
+    pub block: BlockId,
+    /// D(c) in order.
+    pub list: Vec<Arc<ParsedCiphertext>>,
+    /// What members sent, at most one each, in the order of arrival.
+    pub sets: Vec<(MemberId, Arc<ShareMessage>)>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug)]
+pub enum JobResult {
+    /// Indices of the signatures that do not verify.
+    Verified {
+        /// In ascending order.
+        bad: Vec<usize>,
+    },
+    /// One result for each envelope, in order.
+    Envelopes(Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>>),
+    /// This member's shares, taken out of their seal with the proof of finality; `None`
+    /// when the certificate or the path proves nothing.
+    Shares(Option<Arc<ShareMessage>>),
+    /// What the share sets gave.
+    Combined(Combined),
+}
+
+/// Why an envelope is refused after the cheap checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeFault {
+    /// The sender's signature does not verify.
+    #[error("the sender's signature does not verify")]
+    Signature,
+    /// The ciphertext is not valid under its label.
+    #[error(transparent)]
+    Ciphertext(#[from] CtError),
+}
+
+/// Result of combining.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Combined {
+    /// One verdict for each order; all are there unless `missing` is over 0.
+    pub outcomes: Vec<Option<Opened>>,
+    /// Members whose set is false, with what is wrong with it.
+    pub liars: Vec<(MemberId, ShareFault)>,
+    /// Further sets that are needed.
+    pub missing: usize,
+}
+
+/// Runs a job. `entropy` must be fresh and unknown to others: it blinds batch checks and
+/// proof nonces.
+#[must_use]
+pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobResult {
+    match job {
+        Job::Verify(sigs) => JobResult::Verified {
+            bad: verify_each(sigs, entropy),
+        },
+        Job::Envelopes(list) => JobResult::Envelopes(verify_envelopes(context, list, entropy)),
+        Job::Shares(job) => JobResult::Shares(make_shares(context, job, entropy).map(Arc::new)),
+        Job::Combine(job) => JobResult::Combined(combine(context, job, entropy)),
+    }
+}
+
+fn verify_envelopes(
+    context: &CryptoContext,
+    list: &[(CtId, Arc<Envelope>)],
+    entropy: &[u8; 32],
+) -> Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>> {
+    let signatures: Vec<_> = list.iter().map(|(_, e)| e.signature_check()).collect();
+    let forged = verify_each(&signatures, entropy);
+    let pairs: Vec<_> = list
+        .iter()
+        .map(|(_, e)| (e.label.to_bytes().to_vec(), e.ciphertext.as_slice()))
+        .collect();
+    let mut results: Vec<_> = Tdh2::check_batch(&context.key, &pairs, entropy)
+        .into_iter()
+        .map(|result| result.map(Arc::new).map_err(EnvelopeFault::from))
+        .collect();
+    for index in forged {
+        results[index] = Err(EnvelopeFault::Signature);
+    }
+    results
+}
+
+fn make_shares(
+    context: &CryptoContext,
+    job: &SharesJob,
+    entropy: &[u8; 32],
+) -> Option<ShareMessage> {
+    // D1: the token exists only where q commit signatures verify.
+    let mut token = job
+        .certificate
+        .finalize(context.chain, &context.committee, entropy)
+        .ok()?;
+    for header in &job.path {
+        token = token.parent(header)?;
+    }
+    let mut rng = SeededRng::new(entropy, b"shares");
+    let sealed = Tdh2::shares(&context.share, job.block, &job.list, &mut rng);
+    let shares = sealed.take(&token).ok()?;
+    let list = list_digest(job.list.iter().map(AsRef::as_ref));
+    let batch = shares.batch().clone();
+    let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
+    Some(ShareMessage::sign(
+        job.height, list, batch, key, chain, epoch,
+    ))
+}
+
+/// Signatures first, so that whatever is found false afterwards convicts its maker.
+fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Combined {
+    let t = context.key.t();
+    let want = list_digest(job.list.iter().map(AsRef::as_ref));
+    let mut liars = Vec::new();
+    let checks: Vec<_> = job
+        .sets
+        .iter()
+        .filter_map(|(member, set)| {
+            let key = context.committee.key(*member)?;
+            Some(set.signature_check(key, context.chain, context.epoch))
+        })
+        .collect();
+    let forged = if checks.len() == job.sets.len() {
+        verify_each(&checks, entropy)
+    } else {
+        (0..job.sets.len()).collect()
+    };
+    let mut accepted = Vec::new();
+    for (index, (member, set)) in job.sets.iter().enumerate() {
+        let shares = if forged.binary_search(&index).is_ok() {
+            Err(ShareFault::Signature)
+        } else if set.list != want {
+            Err(ShareFault::List)
+        } else {
+            let batch = set.batch.clone();
+            Tdh2::accept(&context.key, job.block, job.list.len(), *member, batch)
+                .map_err(ShareFault::False)
+        };
+        match shares {
+            Ok(shares) => accepted.push((*member, shares)),
+            Err(error) => liars.push((*member, error)),
+        }
+    }
+    let sets: Vec<_> = accepted
+        .iter()
+        .map(|(member, shares)| (*member, shares))
+        .collect();
+    match resolve::<Tdh2, _>(&context.key, &job.list, &sets, entropy) {
+        Ok(resolution) => {
+            let false_sets = resolution.liars.into_iter();
+            liars.extend(false_sets.map(|(member, error)| (member, ShareFault::False(error))));
+            Combined {
+                outcomes: resolution.outcomes,
+                liars,
+                missing: resolution.missing,
+            }
+        }
+        // `accept` lets only sets of this key, block and length through, so this cannot
+        // be; if it is, the sets at hand open nothing and others are waited for.
+        Err(_) => Combined {
+            outcomes: vec![None; job.list.len()],
+            liars,
+            missing: t,
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! What members send each other: one enum, one class of traffic each.
+
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_consensus as consensus;
+use fairlane_mempool::LaneMessage;
+use fairlane_types::{DecodeError, Height, decode, encode};
+
+use crate::Class;
+use crate::payload::CutPayload;
+use crate::share_message::ShareMessage;
+
+/// Most heights asked for by one [`Message::GetShares`].
+pub const SHARE_HEIGHTS_MAX: u16 = 64;
+
+/// A message between members; the sender is the link's authenticated other end.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Message {
+    /// Consensus (PROTOCOL §2).
+    Consensus(consensus::Message<CutPayload>),
+    /// Lanes (PROTOCOL §1).
+    Lane(LaneMessage),
+    /// Decryption shares for a final block (D4).
+    Shares(Arc<ShareMessage>),
+    /// Asks for the receiver's shares (D7).
+    GetShares {
+        /// First height.
+        from: Height,
+        /// How many, at most [`SHARE_HEIGHTS_MAX`].
+        count: u16,
+    },
+}
+
+/// Why a frame is not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Not the encoding of a message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A message on another class's stream.
+    #[error("a {got} message came on the {want} stream")]
+    Class {
+        /// Class of the message.
+        got: &'static str,
+        /// Class of the stream.
+        want: &'static str,
+    },
+}
+
+impl Message {
+    /// The class it travels in.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Consensus(
+                consensus::Message::Blocks(_) | consensus::Message::GetBlocks { .. },
+            )
+            | Self::Lane(LaneMessage::Batches(_)) => Class::Sync,
+            Self::Consensus(_) => Class::Consensus,
+            Self::Shares(_) | Self::GetShares { .. } => Class::Shares,
+            Self::Lane(_) => Class::Lanes,
+        }
+    }
+
+    /// Short name for metrics and traces.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Consensus(message) => match message {
+                consensus::Message::Proposal(_) => "proposal",
+                consensus::Message::Vote(_) => "vote",
+                consensus::Message::Commit(_) => "commit",
+                consensus::Message::Skip(_) => "skip",
+                consensus::Message::Certificate(_) => "certificate",
+                consensus::Message::GetBlock { .. } => "get_block",
+                consensus::Message::Block { .. } => "block",
+                consensus::Message::GetCerts { .. } => "get_certs",
+                consensus::Message::Certs(_) => "certs",
+                consensus::Message::GetBlocks { .. } => "get_blocks",
+                consensus::Message::Blocks(_) => "blocks",
+            },
+            Self::Lane(message) => match message {
+                LaneMessage::Batch(_) => "batch",
+                LaneMessage::GetBatches { .. } => "get_batches",
+                LaneMessage::Batches(_) => "batches",
+                LaneMessage::GetPayloads(_) => "get_payloads",
+                LaneMessage::Payloads(_) => "payloads",
+                LaneMessage::GetHeads(_) => "get_heads",
+                LaneMessage::Heads { .. } => "heads",
+            },
+            Self::Shares(_) => "shares",
+            Self::GetShares { .. } => "get_shares",
+        }
+    }
+
+    /// Bytes of the frame.
+    #[must_use]
+    pub fn to_frame(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Decodes a frame that came on the stream of `class`.
+    ///
+    /// # Errors
+    /// [`MessageError`]; the peer is at fault.
+    pub fn from_frame(class: Class, frame: &[u8]) -> Result<Self, MessageError> {
+        let message: Self = decode(frame, class.frame_bytes_max())?;
+        let got = message.class();
+        if got == class {
+            Ok(message)
+        } else {
+            Err(MessageError::Class {
+                got: got.name(),
+                want: class.name(),
+            })
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! From final order to plaintext (PROTOCOL §4): one [`Opening`] per final height, worked
+//! on in parallel, handed out strictly in height order (D7).
+//!
+//! State is keyed by our own final blocks, never by what a peer says first (A7). A peer
+//! can make us hold one share set per height of a bounded window, no more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fairlane_encryption::{Opened, ParsedCiphertext};
+use fairlane_mempool::fair::{Emission, Ordered};
+use fairlane_types::{
+    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Millis, SignerSet,
+};
+
+use crate::job::{CombineJob, Combined, SharesJob};
+use crate::share_message::{ShareFault, ShareMessage};
+
+/// Share sets are kept for so many heights above the last emitted one.
+pub const STASH_HEIGHTS: u64 = 1_024;
+/// Bytes of shares kept per member for heights whose order is not known here yet.
+pub const EARLY_BYTES_PER_MEMBER: usize = 16 << 20;
+/// Openings that are re-requested at a time (D7).
+pub const RETRY_HEIGHTS: usize = 16;
+
+/// A final block whose order is known, on its way to plaintext.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    /// The final block.
+    pub block: BlockId,
+    /// Finalized time.
+    pub time: Millis,
+    /// What the fair order emitted for it.
+    pub emission: Emission,
+    /// Digest of the order state, at heights that commit to it.
+    pub state: Option<Digest>,
+    /// The order state itself, to be stored with the emitted block.
+    pub snapshot: Option<Vec<u8>>,
+    /// Proof of finality: a certificate and the headers down to this block's child.
+    pub certificate: Certificate,
+    /// See [`SharesJob::path`].
+    pub path: Vec<BlockHeader>,
+    /// The final block is synced to disk here (D2, "final before revealed").
+    durable: bool,
+    /// D(c) parsed, once every payload is here.
+    list: Option<Vec<Arc<ParsedCiphertext>>>,
+    own: Own,
+    /// At most one per member, in order of arrival.
+    sets: Vec<(MemberId, Arc<ShareMessage>)>,
+    liars: SignerSet,
+    combining: bool,
+    /// So many sets were tried in vain, without a liar among them.
+    tried: usize,
+    outcomes: Option<Vec<Opened>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Own {
+    Missing,
+    Computing,
+    Ready(Arc<ShareMessage>),
+}
+
+/// What an opening asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// Make this member's shares.
+    Shares(Box<SharesJob>),
+    /// Combine share sets.
+    Combine(Box<CombineJob>),
+}
+
+/// A false share set and the list it should have been for: what blame needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Liar {
+    /// Who sent it.
+    pub member: MemberId,
+    /// What is wrong with it.
+    pub fault: ShareFault,
+    /// The set.
+    pub message: Arc<ShareMessage>,
+    /// The list U_k.
+    pub points: Vec<[u8; 32]>,
+}
+
+impl Opening {
+    /// An opening that waits for payloads and for its block to be durable.
+    #[must_use]
+    pub fn new(
+        block: BlockId,
+        time: Millis,
+        emission: Emission,
+        certificate: Certificate,
+        path: Vec<BlockHeader>,
+    ) -> Self {
+        let empty = emission.ordered.is_empty();
+        Self {
+            block,
+            time,
+            emission,
+            state: None,
+            snapshot: None,
+            certificate,
+            path,
+            durable: false,
+            list: empty.then(Vec::new),
+            own: Own::Missing,
+            sets: Vec::new(),
+            liars: SignerSet::default(),
+            combining: false,
+            tried: 0,
+            outcomes: empty.then(Vec::new),
+        }
+    }
+
+    /// Adds the order state that this height commits to.
+    #[must_use]
+    pub fn with_state(mut self, state: Option<Digest>, snapshot: Option<Vec<u8>>) -> Self {
+        (self.state, self.snapshot) = (state, snapshot);
+        self
+    }
+
+    /// D(c) in order.
+    #[must_use]
+    pub fn ordered(&self) -> &[Ordered] {
+        &self.emission.ordered
+    }
+
+    fn points(&self) -> Vec<[u8; 32]> {
+        self.list.iter().flatten().map(|ct| *ct.u()).collect()
+    }
+
+    fn add(&mut self, from: MemberId, message: Arc<ShareMessage>) -> Result<(), ShareFault> {
+        if message.batch.block != self.block {
+            return Err(ShareFault::Block);
+        }
+        let known = self.sets.iter().any(|(member, _)| *member == from);
+        if !known && !self.liars.contains(from) && self.outcomes.is_none() {
+            self.sets.push((from, message));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, height: Height, t: usize) -> Option<Ask> {
+        let list = self.list.as_ref()?;
+        if self.outcomes.is_some() {
+            return None;
+        }
+        if self.own == Own::Missing && self.durable {
+            self.own = Own::Computing;
+            return Some(Ask::Shares(Box::new(SharesJob {
+                height,
+                block: self.block,
+                list: list.clone(),
+                certificate: self.certificate.clone(),
+                path: self.path.clone(),
+            })));
+        }
+        if self.combining || self.sets.len() < t.max(self.tried + 1) || !self.durable {
+            return None;
+        }
+        self.combining = true;
+        // Exactly t while nobody lied here; everything at hand afterwards.
+        let take = if self.liars.is_empty() {
+            t
+        } else {
+            self.sets.len()
+        };
+        Some(Ask::Combine(Box::new(CombineJob {
+            height,
+            block: self.block,
+            list: list.clone(),
+            sets: self.sets.iter().take(take).cloned().collect(),
+        })))
+    }
+}
+
+/// All openings above the last emitted height.
+#[derive(Clone, Debug)]
+pub(crate) struct Openings {
+    me: MemberId,
+    threshold: usize,
+    /// Next height to hand out.
+    next: Height,
+    openings: BTreeMap<Height, Opening>,
+    /// Sets for heights whose order is not known here yet.
+    early: BTreeMap<Height, BTreeMap<MemberId, Arc<ShareMessage>>>,
+    early_bytes: BTreeMap<MemberId, usize>,
+}
+
+impl Openings {
+    /// Starts after the last emitted height.
+    #[must_use]
+    pub const fn new(me: MemberId, threshold: usize, emitted: Height) -> Self {
+        Self {
+            me,
+            threshold,
+            next: emitted.next(),
+            openings: BTreeMap::new(),
+            early: BTreeMap::new(),
+            early_bytes: BTreeMap::new(),
+        }
+    }
+
+    /// Next height to be handed out.
+    #[must_use]
+    pub const fn next_height(&self) -> Height {
+        self.next
+    }
+
+    /// Openings at work.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.openings.len()
+    }
+
+    /// Whether an order is waiting to be opened, and at which height.
+    #[must_use]
+    pub fn height_of(&self, id: &CtId) -> Option<Height> {
+        let holds = |opening: &Opening| {
+            let Emission {
+                expired,
+                duplicates,
+                ordered,
+                ..
+            } = &opening.emission;
+            [expired, duplicates, ordered]
+                .into_iter()
+                .flatten()
+                .any(|o| o.ct_id == *id)
+        };
+        self.openings
+            .iter()
+            .find(|(_, opening)| holds(opening))
+            .map(|(height, _)| *height)
+    }
+
+    /// Adds the opening of a final height, with whatever came early for it.
+    pub fn begin(&mut self, height: Height, mut opening: Opening) -> Vec<(MemberId, ShareFault)> {
+        let mut faults = Vec::new();
+        for (from, message) in self.take_early(height) {
+            if let Err(fault) = opening.add(from, message) {
+                faults.push((from, fault));
+            }
+        }
+        self.openings.insert(height, opening);
+        faults
+    }
+
+    /// The block of `height`, and all below, are synced to disk.
+    pub fn durable(&mut self, height: Height) {
+        for opening in self.openings.range_mut(..=height).map(|(_, o)| o) {
+            opening.durable = true;
+        }
+    }
+
+    /// Openings whose payloads are not all parsed, with their lists.
+    pub fn unparsed(&self) -> impl Iterator<Item = (Height, &[Ordered])> {
+        let waiting = self
+            .openings
+            .iter()
+            .filter(|(_, opening)| opening.list.is_none());
+        waiting.map(|(height, opening)| (*height, opening.ordered()))
+    }
+
+    /// Every payload of `height` is here.
+    pub fn parsed(&mut self, height: Height, list: Vec<Arc<ParsedCiphertext>>) {
+        if let Some(opening) = self.openings.get_mut(&height) {
+            opening.list = Some(list);
+        }
+    }
+
+    /// A peer's share set.
+    ///
+    /// # Errors
+    /// [`ShareFault::Block`] when it is for a block that is not final here.
+    pub fn receive(
+        &mut self,
+        from: MemberId,
+        message: Arc<ShareMessage>,
+    ) -> Result<(), ShareFault> {
+        let height = message.height;
+        if height < self.next || height.0 - self.next.0 > STASH_HEIGHTS {
+            return Ok(());
+        }
+        if let Some(opening) = self.openings.get_mut(&height) {
+            return opening.add(from, message);
+        }
+        let bytes = self.early_bytes.entry(from).or_default();
+        let sets = self.early.entry(height).or_default();
+        let size = message.batch.shares.len() * 32;
+        if !sets.contains_key(&from) && *bytes + size <= EARLY_BYTES_PER_MEMBER {
+            *bytes += size;
+            sets.insert(from, message);
+        }
+        Ok(())
+    }
+
+    fn take_early(&mut self, height: Height) -> BTreeMap<MemberId, Arc<ShareMessage>> {
+        let sets = self.early.remove(&height).unwrap_or_default();
+        for (from, message) in &sets {
+            if let Some(bytes) = self.early_bytes.get_mut(from) {
+                *bytes = bytes.saturating_sub(message.batch.shares.len() * 32);
+            }
+        }
+        sets
+    }
+
+    /// Work that can start now.
+    pub fn asks(&mut self) -> Vec<Ask> {
+        let t = self.threshold;
+        let next = |(height, opening): (&Height, &mut Opening)| opening.next(*height, t);
+        self.openings.iter_mut().filter_map(next).collect()
+    }
+
+    /// This member's shares are made.
+    pub fn made(&mut self, height: Height, message: Option<Arc<ShareMessage>>) {
+        let me = self.me;
+        let Some(opening) = self.openings.get_mut(&height) else {
+            return;
+        };
+        let Some(message) = message else { return };
+        opening.own = Own::Ready(Arc::clone(&message));
+        opening.sets.retain(|(member, _)| *member != me);
+        opening.sets.insert(0, (me, message));
+    }
+
+    /// What combining gave; returns whoever lied.
+    pub fn combined(&mut self, height: Height, result: Combined) -> Vec<Liar> {
+        let Some(opening) = self.openings.get_mut(&height) else {
+            return Vec::new();
+        };
+        opening.combining = false;
+        let points = if result.liars.is_empty() {
+            Vec::new()
+        } else {
+            opening.points()
+        };
+        let mut liars = Vec::new();
+        for (member, fault) in result.liars {
+            opening.liars.insert(member);
+            let Some(at) = opening.sets.iter().position(|(m, _)| *m == member) else {
+                continue;
+            };
+            let (_, message) = opening.sets.remove(at);
+            liars.push(Liar {
+                member,
+                fault,
+                message,
+                points: points.clone(),
+            });
+        }
+        if result.missing > 0 && liars.is_empty() {
+            opening.tried = opening.sets.len();
+        }
+        if result.missing == 0 {
+            opening.outcomes = result.outcomes.into_iter().collect();
+        }
+        liars
+    }
+
+    /// The next height in order, if it is done.
+    pub fn take(&mut self) -> Option<(Height, Opening, Vec<Opened>)> {
+        let opening = self.openings.get(&self.next)?;
+        if !opening.durable {
+            return None;
+        }
+        let outcomes = opening.outcomes.clone()?;
+        let height = self.next;
+        let opening = self.openings.remove(&height)?;
+        self.next = height.next();
+        Some((height, opening, outcomes))
+    }
+
+    /// D7: heights that wait for shares, lowest first, with the members not heard from.
+    #[must_use]
+    pub fn missing(&self, committee: usize) -> Vec<(Height, Vec<MemberId>)> {
+        let waiting = self.openings.iter().filter(|(_, o)| o.outcomes.is_none());
+        let ask = waiting.take(RETRY_HEIGHTS).map(|(height, opening)| {
+            let heard = |m: &MemberId| {
+                opening.liars.contains(*m) || opening.sets.iter().any(|(member, _)| member == m)
+            };
+            let members = (0..committee as u8).map(MemberId);
+            (
+                *height,
+                members.filter(|m| *m != self.me && !heard(m)).collect(),
+            )
+        });
+        ask.collect()
+    }
+
+    /// This member's own shares for a height that is not emitted, if they are made.
+    #[must_use]
+    pub fn own(&self, height: Height) -> Option<Arc<ShareMessage>> {
+        match &self.openings.get(&height)?.own {
+            Own::Ready(message) => Some(Arc::clone(message)),
+            _ => None,
+        }
+    }
+
+    /// Whether anything waits for shares.
+    #[must_use]
+    pub fn waiting(&self) -> bool {
+        self.openings
+            .values()
+            .any(|opening| opening.outcomes.is_none())
+    }
+}

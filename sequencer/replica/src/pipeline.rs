@@ -1,0 +1,485 @@
+//! From final blocks to emitted ones: lanes → fair order → openings → sequence.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fairlane_encryption::{Opened, ParsedCiphertext};
+use fairlane_mempool::fair::{FairOrder, Ordered};
+use fairlane_mempool::{self as mempool, FinalCut};
+use fairlane_types::{
+    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Outcome, SequencedBlock, encode,
+};
+
+use crate::boundary::{Effect, Peers, TimerId};
+use crate::fault::FalseShares;
+use crate::job::{Combined, EnvelopeFault};
+use crate::keys::{Emitted, height_key, index_key, meta};
+use crate::message::SHARE_HEIGHTS_MAX;
+use crate::openings::{Ask, Opening};
+use crate::payload::FinalBlock;
+use crate::recovery::{Snapshot, emitted, state_digest};
+use crate::replica::{Last, Purpose, Reading, Replica, Written};
+use crate::share_message::{ShareFault, ShareMessage};
+use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
+
+/// Final heights whose opening may be under way at once; later ones wait in the queue.
+const OPENINGS_MAX: usize = 256;
+/// Pause before missing shares are asked for (D7).
+const SHARES_RETRY: Micros = Micros(150_000);
+/// Bytes of share sets sent for one request.
+const SHARES_BYTES: usize = 4 << 20;
+/// Largest stored share set.
+const SHARE_ROW_BYTES_MAX: usize = 1 << 20;
+/// Verified ciphertexts kept beyond those that lanes hold, before the rest is swept.
+const PARSED_SLACK: usize = 4_096;
+
+/// Final blocks whose lanes are being gathered, in height order.
+#[derive(Debug)]
+pub(crate) struct FinalQueue {
+    /// The last block whose order is known.
+    ordered: FinalBlock,
+    waiting: VecDeque<FinalBlock>,
+    /// Blocks of the sequence that were emitted before the restart and are replayed.
+    replayed: BTreeMap<Height, SequencedBlock>,
+    /// Blocks in `waiting` that were read from disk at start: lanes are told of them once.
+    restored: usize,
+}
+
+impl FinalQueue {
+    pub(crate) fn restored(
+        base: FinalBlock,
+        above: Vec<FinalBlock>,
+        replayed: Vec<SequencedBlock>,
+    ) -> Self {
+        let replayed = replayed
+            .into_iter()
+            .map(|block| (block.height, block))
+            .collect();
+        Self {
+            ordered: base,
+            restored: above.len(),
+            waiting: above.into(),
+            replayed,
+        }
+    }
+
+    pub(crate) fn push(&mut self, blocks: Vec<FinalBlock>) {
+        self.waiting.extend(blocks);
+    }
+
+    pub(crate) fn ordered(&self) -> Height {
+        self.ordered.header.height
+    }
+
+    /// The certificate that makes the first waiting block final, and the headers from the
+    /// certified block down to the child of the first one.
+    fn proof(&self) -> Option<(Certificate, Vec<BlockHeader>)> {
+        let mut path = Vec::new();
+        for block in &self.waiting {
+            if path.is_empty() || block.certificate.is_none() {
+                path.push(block.header.clone());
+            }
+            if let Some(certificate) = &block.certificate {
+                if path.last() != Some(&block.header) {
+                    path.push(block.header.clone());
+                }
+                path.reverse();
+                path.pop();
+                return Some((certificate.clone(), path));
+            }
+        }
+        None
+    }
+}
+
+impl Replica {
+    /// Restart: the lanes learn of the final blocks that were stored, in order.
+    pub(crate) fn replay(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        let blocks = self.finals.waiting.iter().take(self.finals.restored);
+        let told: Vec<_> = blocks
+            .map(|b| mempool::Input::Finalized {
+                cut: b.payload.0.clone(),
+                time: b.header.time,
+            })
+            .collect();
+        for input in told {
+            let mut outputs = Vec::new();
+            self.lanes.step(now, input, &mut outputs);
+            self.lane_outputs(outputs, out);
+        }
+        self.advance_order(now, out);
+        // All of these were read from disk.
+        self.openings.durable(self.final_tip().header.height);
+    }
+
+    /// Runs the order rule on every final block whose lanes are complete.
+    pub(crate) fn advance_order(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        self.answer_ready(now, out);
+        while self.openings.len() < OPENINGS_MAX {
+            let Some(front) = self.finals.waiting.front() else {
+                return;
+            };
+            let height = front.header.height;
+            let cut = FinalCut {
+                block: front.header.id(),
+                time: front.header.time,
+                parent: self.finals.ordered.payload.0.clone(),
+                cut: front.payload.0.clone(),
+            };
+            let mut outputs = Vec::new();
+            let delta = self.lanes.take_final(now, &cut, &mut outputs);
+            self.lane_outputs(outputs, out);
+            let Some(delta) = delta else { return };
+            let Some((certificate, path)) = self.finals.proof() else {
+                return;
+            };
+            let emission = self.order.on_cut(&delta);
+            self.backlog = emission.backlog;
+            let interval = u64::from(self.genesis.order.snapshot_interval);
+            let snapshot = (height.0 % interval == 0).then(|| self.order.snapshot());
+            let stale = emission.stale.iter().map(|order| mempool::Emitted {
+                ct_id: order.ct_id,
+                label: order.label.clone(),
+                burned: false,
+            });
+            let stale: Vec<_> = stale.collect();
+            if !stale.is_empty() {
+                self.tell_lanes(mempool::Input::Emitted(stale));
+            }
+            let Some(block) = self.finals.waiting.pop_front() else {
+                return;
+            };
+            self.finals.ordered = block;
+            if let Some(block) = self.finals.replayed.remove(&height) {
+                let outcomes = block.items.iter().map(emitted).collect();
+                self.tell_lanes(mempool::Input::Emitted(outcomes));
+                continue;
+            }
+            let state = snapshot.as_ref().map(|order| state_digest(order, &cut.cut));
+            let opening = Opening::new(cut.block, cut.time, emission, certificate, path)
+                .with_state(state, snapshot);
+            for (peer, fault) in self.openings.begin(height, opening) {
+                out.push(Effect::Fault {
+                    peer,
+                    fault: Fault::Share(fault),
+                });
+            }
+        }
+    }
+
+    /// Cuts that became decidable: proposals first, then whatever waits in the queue.
+    fn answer_ready(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        for block in std::mem::take(&mut self.ready) {
+            self.check_payload(now, block, false, out);
+        }
+    }
+
+    /// Pushes every opening as far as it goes, and emits what is done in height order.
+    pub(crate) fn advance_openings(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        self.gather_payloads(out);
+        for ask in self.openings.asks() {
+            match ask {
+                Ask::Shares(job) => {
+                    let purpose = Purpose::Shares(job.height);
+                    self.compute(Job::Shares(job), purpose, out);
+                }
+                Ask::Combine(job) => {
+                    let purpose = Purpose::Combine(job.height);
+                    self.compute(Job::Combine(job), purpose, out);
+                }
+            }
+        }
+        while let Some((height, opening, outcomes)) = self.openings.take() {
+            self.emit(height, opening, outcomes, out);
+        }
+        if self.openings.waiting() && !self.shares_timer {
+            self.shares_timer = true;
+            let at = now.plus(SHARES_RETRY.0);
+            out.push(Effect::SetTimer {
+                id: TimerId::Shares,
+                at,
+            });
+        }
+    }
+
+    /// Finds the parsed ciphertexts of new openings; after a restart they are parsed anew.
+    fn gather_payloads(&mut self, out: &mut Vec<Effect>) {
+        let mut complete = Vec::new();
+        let mut unknown: Vec<CtId> = Vec::new();
+        for (height, ordered) in self.openings.unparsed() {
+            let found: Option<Vec<_>> = ordered
+                .iter()
+                .map(|order| self.parsed.get(&order.ct_id).cloned())
+                .collect();
+            match found {
+                Some(list) => complete.push((height, list)),
+                None => {
+                    let missing = ordered.iter().map(|order| order.ct_id);
+                    unknown.extend(missing.filter(|id| !self.parsed.contains_key(id)));
+                }
+            }
+        }
+        for (height, list) in complete {
+            self.openings.parsed(height, list);
+        }
+        if unknown.is_empty() || self.reparsing {
+            return;
+        }
+        let envelopes: Vec<_> = unknown
+            .iter()
+            .filter_map(|id| Some((*id, self.lanes.envelope(id)?)))
+            .collect();
+        if !envelopes.is_empty() {
+            self.reparsing = true;
+            let ids = envelopes.iter().map(|(id, _)| *id).collect();
+            self.compute(Job::Envelopes(envelopes), Purpose::Reparse(ids), out);
+        }
+    }
+
+    pub(crate) fn reparsed(
+        &mut self,
+        ids: &[CtId],
+        results: Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>>,
+    ) {
+        self.reparsing = false;
+        for (id, result) in ids.iter().zip(results) {
+            // q members found every final entry valid, so this cannot fail; if it does,
+            // the opening waits and nothing wrong is emitted.
+            if let Ok(parsed) = result {
+                self.parsed.insert(*id, parsed);
+            }
+        }
+    }
+
+    pub(crate) fn shares_made(
+        &mut self,
+        height: Height,
+        message: Option<Arc<ShareMessage>>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(message) = &message {
+            let write = Write::put(Table::Shares, height_key(height), encode(message.as_ref()));
+            self.store(vec![write], false, Written::Nothing, out);
+            self.send(Peers::All, Message::Shares(Arc::clone(message)), out);
+        }
+        self.openings.made(height, message);
+    }
+
+    pub(crate) fn receive_shares(
+        &mut self,
+        from: MemberId,
+        message: Arc<ShareMessage>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Err(fault) = self.openings.receive(from, message) {
+            out.push(Effect::Fault {
+                peer: from,
+                fault: Fault::Share(fault),
+            });
+        }
+    }
+
+    pub(crate) fn combined(&mut self, height: Height, result: Combined, out: &mut Vec<Effect>) {
+        for liar in self.openings.combined(height, result) {
+            self.counters.false_shares += 1;
+            out.push(Effect::Fault {
+                peer: liar.member,
+                fault: Fault::Share(liar.fault),
+            });
+            // Without its signature nothing convicts it; for another list, only the log
+            // of the chain does.
+            if matches!(liar.fault, ShareFault::False(_)) {
+                let message = Arc::unwrap_or_clone(liar.message);
+                let shares = FalseShares {
+                    member: liar.member,
+                    message,
+                    points: liar.points,
+                };
+                self.convict(Evidence::FalseShares(Box::new(shares)), out);
+            }
+        }
+    }
+
+    /// D7: asks again for what is missing.
+    pub(crate) fn ask_for_shares(&mut self, out: &mut Vec<Effect>) {
+        self.shares_timer = false;
+        let mut wanted: BTreeMap<MemberId, (Height, Height)> = BTreeMap::new();
+        for (height, members) in self.openings.missing(self.committee.n()) {
+            for member in members {
+                wanted.entry(member).or_insert((height, height)).1 = height;
+            }
+        }
+        for (member, (from, to)) in wanted {
+            self.counters.share_requests += 1;
+            let count = (to.0 - from.0 + 1).min(u64::from(SHARE_HEIGHTS_MAX)) as u16;
+            self.send(Peers::One(member), Message::GetShares { from, count }, out);
+        }
+    }
+
+    pub(crate) fn serve_shares(
+        &mut self,
+        to: MemberId,
+        from: Height,
+        count: u16,
+        out: &mut Vec<Effect>,
+    ) {
+        if count == 0 || count > SHARE_HEIGHTS_MAX {
+            out.push(Effect::Fault {
+                peer: to,
+                fault: Fault::Request,
+            });
+            return;
+        }
+        let end = from.plus(count.into());
+        let next = self.openings.next_height();
+        for height in (from.max(next).0..end.0).map(Height) {
+            if let Some(message) = self.openings.own(height) {
+                self.send(Peers::One(to), Message::Shares(message), out);
+            }
+        }
+        if from < next {
+            let range = (Table::Shares, height_key(from), height_key(end.min(next)));
+            let limits = (usize::from(count), SHARES_BYTES);
+            self.load(range, limits, Reading::Shares { to }, out);
+        }
+    }
+
+    pub(crate) fn served_shares(&mut self, to: MemberId, rows: &[Row], out: &mut Vec<Effect>) {
+        for (_, row) in rows {
+            if let Ok(message) = fairlane_types::decode(row, SHARE_ROW_BYTES_MAX) {
+                self.send(Peers::One(to), Message::Shares(Arc::new(message)), out);
+            }
+        }
+    }
+
+    /// A link came up: shares that the peer may have missed are sent again.
+    pub(crate) fn say_shares_again(&mut self, peer: MemberId, out: &mut Vec<Effect>) {
+        let next = self.openings.next_height();
+        self.serve_shares(peer, next, SHARE_HEIGHTS_MAX, out);
+    }
+
+    /// Builds the block of the sequence and makes it durable; it is offered after that.
+    fn emit(
+        &mut self,
+        height: Height,
+        opening: Opening,
+        outcomes: Vec<Opened>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Opening {
+            block,
+            time,
+            emission,
+            state,
+            snapshot,
+            ..
+        } = opening;
+        let without = |orders: Vec<Ordered>, outcome: Outcome| {
+            orders
+                .into_iter()
+                .map(move |order| (order, outcome.clone()))
+        };
+        let mut places: Vec<_> = without(emission.expired, Outcome::Expired)
+            .chain(without(emission.duplicates, Outcome::DuplicateNonce))
+            .collect();
+        places.sort_by_key(|(order, _)| (order.key, order.ct_id));
+        places.extend(
+            emission
+                .ordered
+                .into_iter()
+                .zip(outcomes.into_iter().map(outcome)),
+        );
+        let first = self.last.next;
+        let items = places
+            .into_iter()
+            .enumerate()
+            .map(|(i, (order, outcome))| Item {
+                position: first.plus(i as u64),
+                label: order.label,
+                ct_id: order.ct_id,
+                stamp: order.key,
+                outcome,
+            });
+        let sequenced = SequencedBlock {
+            chain: self.chain(),
+            epoch: self.epoch(),
+            height,
+            block,
+            time,
+            parent_root: self.last.root,
+            first_position: first,
+            items: items.collect(),
+            state,
+            root: self.last.root,
+        }
+        .sealed();
+        self.last = Last {
+            height,
+            root: sequenced.root,
+            next: sequenced.next_position(),
+        };
+        let mut writes = vec![Write::put(
+            Table::Sequence,
+            height_key(height),
+            encode(&sequenced),
+        )];
+        for item in &sequenced.items {
+            let place = Emitted {
+                height,
+                position: item.position,
+            };
+            writes.push(Write::put(
+                Table::Index,
+                index_key(&item.ct_id),
+                encode(&place),
+            ));
+            self.remember_emitted(item.ct_id, place);
+            self.count(&item.outcome);
+        }
+        if let Some(order) = snapshot {
+            let snapshot = Snapshot { height, order };
+            writes.push(Write::put(
+                Table::Meta,
+                meta::SNAPSHOT.to_vec(),
+                encode(&snapshot),
+            ));
+        }
+        self.store(writes, true, Written::Emit(Arc::new(sequenced)), out);
+    }
+
+    /// A block of the sequence is durable: it is offered, and its orders leave the pool.
+    pub(crate) fn emitted(&mut self, block: Arc<SequencedBlock>, out: &mut Vec<Effect>) {
+        for item in &block.items {
+            self.parsed.remove(&item.ct_id);
+        }
+        if !block.items.is_empty() {
+            let outcomes = block.items.iter().map(emitted).collect();
+            self.tell_lanes(mempool::Input::Emitted(outcomes));
+        }
+        if self.parsed.len() > self.order.live() + PARSED_SLACK {
+            let lanes = &self.lanes;
+            self.parsed.retain(|id, _| lanes.envelope(id).is_some());
+        }
+        out.push(Effect::Emit(block));
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Opened { .. } => &mut self.counters.opened,
+            Outcome::Undecryptable => &mut self.counters.undecryptable,
+            Outcome::Expired => &mut self.counters.expired,
+            Outcome::DuplicateNonce => &mut self.counters.duplicates,
+        };
+        *counter += 1;
+    }
+}
+
+fn outcome(opened: Opened) -> Outcome {
+    match opened {
+        Opened::Plain(plain) => Outcome::Opened {
+            payload: plain.payload,
+            opening: plain.opening,
+        },
+        Opened::Malformed => Outcome::Undecryptable,
+    }
+}

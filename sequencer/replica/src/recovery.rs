@@ -1,0 +1,343 @@
+//! What a restart finds on disk (C7, PROTOCOL §7), and the first write of a new identity.
+
+use std::collections::BTreeSet;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_mempool::{self as mempool, Ack, Batch, Cut};
+use fairlane_types::{
+    Certificate, Digest, Envelope, Genesis, Height, Item, MemberId, Micros, Millis, Outcome, Seq,
+    SequencedBlock, decode, encode,
+};
+
+use crate::keys::{ack_key, batch_key, height_key, meta, payload_key};
+use crate::payload::{FinalBlock, SafetyRecord};
+use crate::{Row, Store, StoreError, Table, Write};
+
+/// Rows read at a time.
+const SCAN_ROWS: usize = 1_024;
+/// Bytes read at a time.
+const SCAN_BYTES: usize = 16 << 20;
+/// Largest row that is taken from disk.
+const ROW_BYTES_MAX: usize = 64 << 20;
+
+/// The order rule's state after a height, kept so that a restart replays only what came
+/// later.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Snapshot {
+    /// After the final block of this height, which is emitted.
+    pub height: Height,
+    /// [`fairlane_mempool::fair::FairOrder::snapshot`].
+    pub order: Vec<u8>,
+}
+
+/// Why a folder cannot be started from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// The database itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The folder belongs to something else.
+    #[error("the data folder belongs to another {what}: it says {got}, the configuration {want}")]
+    Foreign {
+        /// "chain" or "member".
+        what: &'static str,
+        /// On disk.
+        got: String,
+        /// In the configuration.
+        want: String,
+    },
+    /// A row that was written cannot be read back, or rows contradict each other.
+    #[error(
+        "table {table} is corrupt at key {key}: {reason}; restore this folder from a backup, or start an empty one as an observer"
+    )]
+    Corrupt {
+        /// Name of the table.
+        table: &'static str,
+        /// The key, in hex.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Everything a replica starts from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The identity may speak: it was born in this folder and its safety record is here.
+    pub voting: bool,
+    /// The last snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// The block of the snapshot, if there is one, then every final block above it.
+    pub blocks: Vec<FinalBlock>,
+    /// Safety records above the last final block.
+    pub records: Vec<SafetyRecord>,
+    /// The last emitted block.
+    pub emitted: Option<SequencedBlock>,
+    /// Emitted blocks above the snapshot, in order.
+    pub replayed: Vec<SequencedBlock>,
+    /// For the lanes.
+    pub lanes: mempool::Recovered,
+}
+
+/// The writes with which an identity is born (C7): made once by `keys init`, before the
+/// first start. Without them a folder can only be an observer's.
+#[must_use]
+pub fn birth(genesis: &Genesis, me: MemberId) -> Vec<Write> {
+    let put = |key: &[u8], value: Vec<u8>| Write::put(Table::Meta, key.to_vec(), value);
+    vec![
+        put(meta::GENESIS, encode(&genesis.hash())),
+        put(meta::MEMBER, encode(&me)),
+        put(meta::BIRTH, b"born".to_vec()),
+    ]
+}
+
+impl Recovered {
+    /// Reads a folder. An empty one gives an observer at genesis.
+    ///
+    /// # Errors
+    /// [`RecoverError`]; nothing is guessed.
+    pub fn read(store: &dyn Store, genesis: &Genesis, me: MemberId) -> Result<Self, RecoverError> {
+        let reader = Reader { store };
+        reader.same("chain", meta::GENESIS, &genesis.hash())?;
+        reader.same("member", meta::MEMBER, &me)?;
+        let voting = store.get(Table::Meta, meta::BIRTH)?.is_some();
+        let snapshot: Option<Snapshot> = reader.get(Table::Meta, meta::SNAPSHOT)?;
+        let base = snapshot.as_ref().map_or(Height(0), |s| s.height);
+        let blocks: Vec<FinalBlock> = reader.rows(
+            Table::Blocks,
+            &height_key(base),
+            &height_key(Height(u64::MAX)),
+        )?;
+        for (block, height) in blocks.iter().zip(base.0.max(1)..) {
+            if block.header.height != Height(height) {
+                return Err(corrupt(
+                    Table::Blocks,
+                    &height_key(Height(height)),
+                    "missing",
+                ));
+            }
+        }
+        if snapshot.is_some() && blocks.first().is_none_or(|b| b.header.height != base) {
+            return Err(corrupt(
+                Table::Blocks,
+                &height_key(base),
+                "missing below the snapshot",
+            ));
+        }
+        let records = reader.rows(Table::Safety, &[], &[0xff; 32])?;
+        let sequence: Vec<SequencedBlock> = reader.rows(
+            Table::Sequence,
+            &height_key(base),
+            &height_key(Height(u64::MAX)),
+        )?;
+        for pair in sequence.windows(2) {
+            if let [a, b] = pair
+                && !b.follows(a)
+            {
+                let key = height_key(b.height);
+                return Err(corrupt(
+                    Table::Sequence,
+                    &key,
+                    "does not follow the block below",
+                ));
+            }
+        }
+        let tip = blocks.last().map_or(Height(0), |b| b.header.height);
+        let emitted = sequence.last().cloned();
+        if emitted.as_ref().is_some_and(|e| e.height > tip) {
+            return Err(corrupt(
+                Table::Sequence,
+                &height_key(tip.next()),
+                "emitted, not final",
+            ));
+        }
+        let lanes = reader.lanes(genesis, me, snapshot.as_ref().and(blocks.first()))?;
+        let replayed = sequence.into_iter().filter(|b| b.height > base).collect();
+        Ok(Self {
+            voting,
+            snapshot,
+            blocks,
+            records,
+            emitted,
+            replayed,
+            lanes,
+        })
+    }
+
+    /// The last final block and its certificate.
+    #[must_use]
+    pub fn tip(&self) -> Option<(&FinalBlock, &Certificate)> {
+        let block = self.blocks.last()?;
+        block
+            .certificate
+            .as_ref()
+            .map(|certificate| (block, certificate))
+    }
+}
+
+struct Reader<'a> {
+    store: &'a dyn Store,
+}
+
+impl Reader<'_> {
+    fn get<T: BorshDeserialize>(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<T>, RecoverError> {
+        let value = self.store.get(table, key)?;
+        value.map(|value| parse(table, key, &value)).transpose()
+    }
+
+    fn same<T>(&self, what: &'static str, key: &[u8], want: &T) -> Result<(), RecoverError>
+    where
+        T: BorshDeserialize + PartialEq + ToString,
+    {
+        match self.get::<T>(Table::Meta, key)? {
+            Some(got) if got != *want => {
+                let (got, want) = (got.to_string(), want.to_string());
+                Err(RecoverError::Foreign { what, got, want })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Vec<Row>, RecoverError> {
+        let (mut all, mut from) = (Vec::new(), from.to_vec());
+        loop {
+            let rows = self.store.scan(table, &from, to, SCAN_ROWS, SCAN_BYTES)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(all);
+            };
+            from = [last.as_slice(), &[0]].concat();
+            all.extend(rows);
+        }
+    }
+
+    fn rows<T>(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Vec<T>, RecoverError>
+    where
+        T: BorshDeserialize,
+    {
+        let rows = self.scan(table, from, to)?;
+        rows.iter()
+            .map(|(key, value)| parse(table, key, value))
+            .collect()
+    }
+
+    fn lanes(
+        &self,
+        genesis: &Genesis,
+        me: MemberId,
+        base: Option<&FinalBlock>,
+    ) -> Result<mempool::Recovered, RecoverError> {
+        let n = genesis.members.len();
+        let cut = base.map_or_else(|| Cut::genesis(n), |block| block.payload.0.clone());
+        let time = base.map_or(genesis.time, |block| block.header.time);
+        let ttl = genesis.order.ttl_max_ms;
+        let mut recovered = mempool::Recovered {
+            time,
+            ..Default::default()
+        };
+        for lane in (0..n as u8).map(MemberId) {
+            let head = cut.head(lane);
+            let stamp = match head.seq {
+                Seq(0) => Micros(0),
+                seq => {
+                    self.get::<Batch>(Table::Lanes, &batch_key(lane, seq))?
+                        .ok_or_else(|| {
+                            corrupt(Table::Lanes, &batch_key(lane, seq), "final, missing")
+                        })?
+                        .stamp
+                }
+            };
+            recovered.stamps.push(stamp);
+            let (from, to) = (
+                batch_key(lane, head.seq.next()),
+                batch_key(lane, Seq(u64::MAX)),
+            );
+            recovered
+                .batches
+                .extend(self.rows(Table::Lanes, &from, &to)?);
+            let (from, to) = (ack_key(lane, head.seq), ack_key(lane, Seq(u64::MAX)));
+            recovered
+                .acks
+                .extend(self.rows::<Ack>(Table::Lanes, &from, &to)?);
+        }
+        let mut ids = BTreeSet::new();
+        for batch in &recovered.batches {
+            ids.extend(batch.entries.iter().map(|entry| entry.ct_id));
+        }
+        for id in ids {
+            let payload: Option<Envelope> = self.get(Table::Payloads, &payload_key(&id))?;
+            recovered.payloads.extend(payload.map(Into::into));
+        }
+        // Own batches below the cut, for the receipts that may be asked for again.
+        let oldest = Micros::from_millis(time.0.saturating_sub(ttl));
+        let mut seq = cut.head(me).seq;
+        while seq > Seq(0) {
+            let Some(batch) = self.get::<Batch>(Table::Lanes, &batch_key(me, seq))? else {
+                break;
+            };
+            if batch.stamp < oldest {
+                break;
+            }
+            recovered.batches.push(batch.into());
+            seq = seq.prev();
+        }
+        let base = base.map_or(Height(0), |block| block.header.height);
+        recovered.emitted = self.outcomes(base, time.minus(2 * ttl))?;
+        recovered.cut = cut;
+        Ok(recovered)
+    }
+
+    /// Outcomes of the emitted blocks up to `until` whose time is not below `oldest`.
+    fn outcomes(
+        &self,
+        until: Height,
+        oldest: Millis,
+    ) -> Result<Vec<mempool::Emitted>, RecoverError> {
+        let mut outcomes = Vec::new();
+        let mut height = until;
+        while height > Height(0) {
+            let block: Option<SequencedBlock> = self.get(Table::Sequence, &height_key(height))?;
+            let Some(block) = block else { break };
+            if block.time < oldest {
+                break;
+            }
+            outcomes.extend(block.items.iter().map(emitted));
+            height = height.prev();
+        }
+        Ok(outcomes)
+    }
+}
+
+/// What the lanes are told of an item that has its outcome.
+pub(crate) fn emitted(item: &Item) -> mempool::Emitted {
+    let burned = matches!(
+        item.outcome,
+        Outcome::Opened { .. } | Outcome::Undecryptable
+    );
+    mempool::Emitted {
+        ct_id: item.ct_id,
+        label: item.label.clone(),
+        burned,
+    }
+}
+
+fn parse<T: BorshDeserialize>(table: Table, key: &[u8], value: &[u8]) -> Result<T, RecoverError> {
+    decode(value, ROW_BYTES_MAX).map_err(|error| corrupt(table, key, &error.to_string()))
+}
+
+fn corrupt(table: Table, key: &[u8], reason: &str) -> RecoverError {
+    let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    RecoverError::Corrupt {
+        table: table.name(),
+        key,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Digest that a snapshot of the order state commits to (PROTOCOL §5).
+pub(crate) fn state_digest(order: &[u8], cut: &Cut) -> Digest {
+    fairlane_types::Domain::Snapshot.hash_of(&(order, cut))
+}

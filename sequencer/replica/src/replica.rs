@@ -1,0 +1,629 @@
+//! The composition: one state machine out of consensus, lanes, fair order and openings.
+//!
+//! A step turns one event into work for the machines below, and works until nothing is
+//! left to do. What a machine asks for becomes an effect, or work for another machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
+use fairlane_encryption::ParsedCiphertext;
+use fairlane_mempool::fair::{Arrival, FairOrder};
+use fairlane_mempool::{self as mempool, Cut, Lanes};
+use fairlane_types::{
+    BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
+    Position, Root, SecretKey, SequencedBlock, View,
+};
+
+use crate::boundary::{
+    Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
+};
+use crate::keys::{Emitted, meta};
+use crate::openings::Openings;
+use crate::payload::{CutPayload, FinalBlock};
+use crate::pipeline::FinalQueue;
+use crate::recovery::{RecoverError, Recovered};
+use crate::{Job, JobResult, Message, Row, Table, Write};
+
+/// Emitted orders whose place is still answered from memory: between the moment an API
+/// looked for one on disk in vain and its question here, it may have been emitted.
+const RECENT_EMITTED: usize = 16_384;
+/// Above so many final heights without plaintext, submissions are turned away (A23).
+const OPENINGS_BUSY: usize = 128;
+/// What a client is told to wait then.
+const BUSY_RETRY_MS: u64 = 250;
+
+/// What a replica is told about itself.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// The genesis file.
+    pub genesis: Genesis,
+    /// This member.
+    pub me: MemberId,
+    /// Its identity key; signatures are deterministic, so the replica stays pure.
+    pub identity: Arc<SecretKey>,
+}
+
+/// Why a replica cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// The genesis file.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// What is on disk.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// This member, or its identity key, is not in the committee.
+    #[error("the identity key is not that of member {0} in genesis")]
+    Identity(MemberId),
+    /// The stored state does not fit together.
+    #[error("the stored state cannot be restored: {0}")]
+    Restore(String),
+}
+
+/// What a `Stored` stands for.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Lanes(mempool::WriteId),
+    Record(RecordId),
+    Final(Height),
+    Emit(Arc<SequencedBlock>),
+    Nothing,
+}
+
+/// What a `Computed` answers.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    Consensus(consensus::CheckId),
+    Batch(mempool::CheckId),
+    Envelopes(mempool::CheckId, Vec<CtId>),
+    Reparse(Vec<CtId>),
+    Shares(Height),
+    Combine(Height),
+}
+
+/// What a `Loaded` is for.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Blocks { to: MemberId, count: u16 },
+    Shares { to: MemberId },
+    Lanes(mempool::LoadId),
+    Payload { load: mempool::LoadId },
+}
+
+/// Work for a machine below.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Consensus(Box<consensus::Input<CutPayload>>),
+    Lanes(Box<mempool::Input>),
+}
+
+/// A payload that consensus asked about and that was not decidable yet.
+#[derive(Debug)]
+pub(crate) struct PendingCheck {
+    pub(crate) parent: consensus::Block<CutPayload>,
+    pub(crate) block: consensus::Block<CutPayload>,
+}
+
+/// One member's whole protocol.
+#[derive(Debug)]
+pub struct Replica {
+    pub(crate) genesis: Genesis,
+    pub(crate) committee: Committee,
+    pub(crate) me: MemberId,
+    pub(crate) identity: Arc<SecretKey>,
+    pub(crate) voting: bool,
+
+    pub(crate) core: Core<CutPayload>,
+    pub(crate) lanes: Lanes,
+    pub(crate) order: Arrival,
+    pub(crate) openings: Openings,
+    pub(crate) finals: FinalQueue,
+
+    /// Valid ciphertexts with U parsed, so that validity is paid once.
+    pub(crate) parsed: BTreeMap<CtId, Arc<ParsedCiphertext>>,
+    pub(crate) reparsing: bool,
+    pub(crate) checks: BTreeMap<BlockId, PendingCheck>,
+    /// Cuts that the lanes say can be decided now.
+    pub(crate) ready: Vec<BlockId>,
+    pub(crate) advancing: bool,
+    pub(crate) backlog: bool,
+    proposable: bool,
+
+    /// Highest record that is durable, and what waits for later ones (C7).
+    pub(crate) recorded: RecordId,
+    pub(crate) says: BTreeMap<RecordId, Vec<Statement<CutPayload>>>,
+
+    pub(crate) last: Last,
+    recent: BTreeMap<CtId, Emitted>,
+    recent_order: VecDeque<CtId>,
+
+    pub(crate) work: VecDeque<Work>,
+    next_id: u64,
+    pub(crate) writes: BTreeMap<WriteId, Written>,
+    pub(crate) jobs: BTreeMap<JobId, Purpose>,
+    pub(crate) loads: BTreeMap<LoadId, Reading>,
+    pub(crate) payload_loads: BTreeMap<mempool::LoadId, crate::lane_work::PayloadLoad>,
+    pub(crate) shares_timer: bool,
+    pub(crate) counters: Counters,
+}
+
+/// The end of the sequence built so far (built, though maybe not durable yet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub(crate) height: Height,
+    pub(crate) root: Root,
+    pub(crate) next: Position,
+}
+
+/// Counts since start, for metrics and the simulator's marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Orders opened.
+    pub opened: u64,
+    /// Orders found undecryptable.
+    pub undecryptable: u64,
+    /// Orders that expired.
+    pub expired: u64,
+    /// Orders whose nonce was taken.
+    pub duplicates: u64,
+    /// False share sets found.
+    pub false_shares: u64,
+    /// Times shares were asked for again.
+    pub share_requests: u64,
+    /// Submissions turned away because opening lags.
+    pub busy: u64,
+}
+
+/// A glance at a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Current view.
+    pub view: View,
+    /// Leader of the current view.
+    pub leader: MemberId,
+    /// Height of the last final block.
+    pub final_height: Height,
+    /// Height of the last block whose order is known here.
+    pub ordered_height: Height,
+    /// Height of the last emitted block.
+    pub emitted_height: Height,
+    /// Root of the sequence there.
+    pub root: Root,
+    /// Position of the next item.
+    pub next_position: Position,
+    /// Orders in lanes without an outcome.
+    pub live: usize,
+    /// Final heights on their way to plaintext.
+    pub opening: usize,
+    /// C7: this identity may not speak.
+    pub observer: bool,
+    /// Named rare events of consensus.
+    pub consensus_marks: Vec<(&'static str, u64)>,
+    /// Counts since start.
+    pub counters: Counters,
+}
+
+impl Replica {
+    /// A replica that goes on from what is on disk.
+    ///
+    /// # Errors
+    /// [`ReplicaError`].
+    pub fn new(config: ReplicaConfig, recovered: Recovered) -> Result<Self, ReplicaError> {
+        let ReplicaConfig {
+            genesis,
+            me,
+            identity,
+        } = config;
+        let committee = genesis.validate()?;
+        if committee.key(me) != Some(&identity.public()) {
+            return Err(ReplicaError::Identity(me));
+        }
+        let (n, f) = (committee.n(), committee.f());
+        let voting = recovered.voting;
+        let restore = |error: &dyn core::fmt::Display| ReplicaError::Restore(error.to_string());
+        let order = match &recovered.snapshot {
+            Some(snapshot) => Arrival::restore(n, f, &genesis.order, &snapshot.order)
+                .map_err(|error| restore(&error))?,
+            None => Arrival::new(n, f, &genesis.order),
+        };
+        let epoch = genesis.epoch();
+        let genesis_block = consensus::genesis(
+            genesis.chain,
+            epoch,
+            Height(0),
+            BlockId::default(),
+            genesis.time,
+            CutPayload(Cut::genesis(n)),
+        );
+        let tip = recovered.blocks.last().unwrap_or(&genesis_block).clone();
+        let base = match &recovered.snapshot {
+            Some(_) => recovered.blocks.first().unwrap_or(&genesis_block).clone(),
+            None => genesis_block,
+        };
+        let core = Core::restore(
+            consensus::Config {
+                chain: genesis.chain,
+                epoch,
+                committee: committee.clone(),
+                me: Some(me),
+                voting,
+                params: (&genesis.consensus).into(),
+            },
+            consensus::Recovered {
+                tip,
+                records: recovered.records,
+            },
+        )
+        .map_err(|error| restore(&error))?;
+        let lanes = Lanes::restore(
+            mempool::Config {
+                me,
+                chain: genesis.chain,
+                epoch,
+                committee: committee.clone(),
+                lanes: genesis.lanes.clone(),
+                ttl_max: fairlane_types::Millis(genesis.order.ttl_max_ms),
+                genesis_time: genesis.time,
+                keys: vec![genesis.encryption.key_id],
+                ciphertext_lens: fairlane_encryption::SIZE_CLASSES
+                    .iter()
+                    .map(|class| fairlane_encryption::ciphertext_bytes(*class))
+                    .collect(),
+                quota: mempool::Quota::default(),
+                observer: !voting,
+            },
+            recovered.lanes,
+        );
+        let last = recovered.emitted.as_ref().map_or(
+            Last {
+                height: Height(0),
+                root: Root::default(),
+                next: Position(0),
+            },
+            |block| Last {
+                height: block.height,
+                root: block.root,
+                next: block.next_position(),
+            },
+        );
+        let openings = Openings::new(me, committee.threshold(), last.height);
+        let height = base.header.height;
+        let above = recovered
+            .blocks
+            .into_iter()
+            .filter(|b| b.header.height > height)
+            .collect();
+        let finals = FinalQueue::restored(base, above, recovered.replayed);
+        Ok(Self {
+            genesis,
+            committee,
+            me,
+            identity,
+            voting,
+            core,
+            lanes,
+            order,
+            openings,
+            finals,
+            parsed: BTreeMap::new(),
+            reparsing: false,
+            checks: BTreeMap::new(),
+            ready: Vec::new(),
+            advancing: false,
+            backlog: false,
+            proposable: false,
+            recorded: RecordId::DURABLE,
+            says: BTreeMap::new(),
+            last,
+            recent: BTreeMap::new(),
+            recent_order: VecDeque::new(),
+            work: VecDeque::new(),
+            next_id: 0,
+            writes: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            payload_loads: BTreeMap::new(),
+            shares_timer: false,
+            counters: Counters::default(),
+        })
+    }
+
+    /// One event. Never blocks, never panics on anything from outside.
+    pub fn step(&mut self, now: Micros, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Start => self.start(now, out),
+            Event::Message { from, message } => self.message(from, message, out),
+            // Whatever was lost with the link is asked for by range and by timer (C9, D7);
+            // shares are what a peer that was away waits for first.
+            Event::Connected(peer) => self.say_shares_again(peer, out),
+            Event::Submit { ticket, envelope } => self.submit(ticket, envelope, out),
+            Event::Query { ticket, ct_id } => {
+                let reply = Reply::Status(self.stage(&ct_id));
+                out.push(Effect::Reply { ticket, reply });
+            }
+            Event::Timer(TimerId::Consensus(timer)) => self.tell(consensus::Input::Timer(timer)),
+            Event::Timer(TimerId::Lanes(timer)) => self.tell_lanes(mempool::Input::Timer(timer)),
+            Event::Timer(TimerId::Shares) => self.ask_for_shares(out),
+            Event::Stored(id) => self.stored(id, out),
+            Event::Loaded { id, rows } => self.loaded(id, &rows, out),
+            Event::Computed { id, result } => self.computed(id, result, out),
+        }
+        self.run(now, out);
+    }
+
+    /// A glance for metrics and `/v1/status`.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        let view = self.core.view();
+        ReplicaStatus {
+            view,
+            leader: self.core.leader(view),
+            final_height: self.core.finalized().header.height,
+            ordered_height: self.finals.ordered(),
+            emitted_height: self.last.height,
+            root: self.last.root,
+            next_position: self.last.next,
+            live: self.order.live(),
+            opening: self.openings.len(),
+            observer: !self.voting,
+            consensus_marks: self.core.marks().iter().collect(),
+            counters: self.counters,
+        }
+    }
+
+    /// Where an order is, as far as memory goes; older ones are in
+    /// [`Table::Index`](crate::Table::Index).
+    #[must_use]
+    pub fn stage(&self, id: &CtId) -> Option<Stage> {
+        if let Some(Emitted { height, position }) = self.recent.get(id) {
+            return Some(Stage::Emitted {
+                height: *height,
+                position: *position,
+            });
+        }
+        if let Some(height) = self.openings.height_of(id) {
+            return Some(Stage::Final { height });
+        }
+        self.lanes.status(id).map(|stage| match stage {
+            mempool::Stage::Received => Stage::Received,
+            // Its lane entry may be final; its place is not before the rule emits it.
+            mempool::Stage::Laned | mempool::Stage::Final => Stage::Laned,
+        })
+    }
+
+    fn start(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        let mut writes = vec![
+            put_meta(meta::GENESIS, fairlane_types::encode(&self.genesis.hash())),
+            put_meta(meta::MEMBER, fairlane_types::encode(&self.me)),
+        ];
+        if self.voting {
+            // C7: from here on this folder is the only one that may speak.
+            writes.push(put_meta(meta::BIRTH, b"started".to_vec()));
+        }
+        self.store(writes, true, Written::Nothing, out);
+        self.tell_lanes(mempool::Input::Start);
+        self.run(now, out);
+        self.replay(now, out);
+        self.tell(consensus::Input::Start);
+    }
+
+    fn message(&mut self, from: MemberId, message: Message, out: &mut Vec<Effect>) {
+        if from == self.me || !self.committee.contains(from) {
+            return;
+        }
+        match message {
+            Message::Consensus(message) => {
+                self.tell(consensus::Input::Message { from, message });
+            }
+            Message::Lane(message) => self.tell_lanes(mempool::Input::Message { from, message }),
+            Message::Shares(message) => self.receive_shares(from, message, out),
+            Message::GetShares {
+                from: height,
+                count,
+            } => {
+                self.serve_shares(from, height, count, out);
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        ticket: Ticket,
+        envelope: Arc<fairlane_types::Envelope>,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.openings.len() > OPENINGS_BUSY {
+            self.counters.busy += 1;
+            let error = mempool::AdmissionError::OverCapacity {
+                retry_after_ms: BUSY_RETRY_MS,
+            };
+            out.push(Effect::Reply {
+                ticket,
+                reply: Reply::Refused(error),
+            });
+            return;
+        }
+        let envelope = Arc::unwrap_or_clone(envelope);
+        let ticket = mempool::Ticket(ticket.0);
+        self.tell_lanes(mempool::Input::Submit { ticket, envelope });
+    }
+
+    /// Works until nothing is left to do.
+    fn run(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        loop {
+            while let Some(work) = self.work.pop_front() {
+                match work {
+                    Work::Consensus(input) => {
+                        let mut outputs = Vec::new();
+                        self.core.step(now, *input, &mut outputs);
+                        for output in outputs {
+                            self.consensus_output(now, output, out);
+                        }
+                    }
+                    Work::Lanes(input) => {
+                        let mut outputs = Vec::new();
+                        self.lanes.step(now, *input, &mut outputs);
+                        self.lane_outputs(outputs, out);
+                    }
+                }
+            }
+            self.advance_order(now, out);
+            self.advance_openings(now, out);
+            self.tell_proposable();
+            if self.work.is_empty() && self.ready.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn tell_proposable(&mut self) {
+        let proposable = self.advancing || self.backlog;
+        if proposable != self.proposable {
+            self.proposable = proposable;
+            self.tell(consensus::Input::Proposable(proposable));
+        }
+    }
+
+    pub(crate) fn tell(&mut self, input: consensus::Input<CutPayload>) {
+        self.work.push_back(Work::Consensus(Box::new(input)));
+    }
+
+    pub(crate) fn tell_lanes(&mut self, input: mempool::Input) {
+        self.work.push_back(Work::Lanes(Box::new(input)));
+    }
+
+    fn stored(&mut self, id: WriteId, out: &mut Vec<Effect>) {
+        match self.writes.remove(&id) {
+            Some(Written::Lanes(id)) => self.tell_lanes(mempool::Input::Stored(id)),
+            Some(Written::Record(id)) => self.recorded(id, out),
+            Some(Written::Final(height)) => self.openings.durable(height),
+            Some(Written::Emit(block)) => self.emitted(block, out),
+            Some(Written::Nothing) | None => {}
+        }
+    }
+
+    fn loaded(&mut self, id: LoadId, rows: &[Row], out: &mut Vec<Effect>) {
+        match self.loads.remove(&id) {
+            Some(Reading::Blocks { to, count }) => self.serve_blocks(to, count, rows, out),
+            Some(Reading::Shares { to }) => self.served_shares(to, rows, out),
+            Some(Reading::Lanes(load)) => self.lanes_loaded(load, rows),
+            Some(Reading::Payload { load }) => self.payload_loaded(load, rows),
+            None => {}
+        }
+    }
+
+    fn computed(&mut self, id: JobId, result: JobResult, out: &mut Vec<Effect>) {
+        let Some(purpose) = self.jobs.remove(&id) else {
+            return;
+        };
+        match (purpose, result) {
+            (Purpose::Consensus(check), JobResult::Verified { bad }) => {
+                self.tell(consensus::Input::Verified { check, bad });
+            }
+            (Purpose::Batch(check), JobResult::Verified { bad }) => {
+                let bad = bad
+                    .into_iter()
+                    .map(|i| (i, mempool::Flaw::Signature))
+                    .collect();
+                self.tell_lanes(mempool::Input::Verified { check, bad });
+            }
+            (Purpose::Envelopes(check, ids), JobResult::Envelopes(results)) => {
+                self.envelopes_verified(check, &ids, results);
+            }
+            (Purpose::Reparse(ids), JobResult::Envelopes(results)) => {
+                self.reparsed(&ids, results);
+            }
+            (Purpose::Shares(height), JobResult::Shares(message)) => {
+                self.shares_made(height, message, out);
+            }
+            (Purpose::Combine(height), JobResult::Combined(result)) => {
+                self.combined(height, result, out);
+            }
+            // A shell that answers a job with another one's result is broken; the job is
+            // lost, and only progress suffers.
+            _ => {}
+        }
+    }
+
+    pub(crate) fn store(
+        &mut self,
+        writes: Vec<Write>,
+        durable: bool,
+        then: Written,
+        out: &mut Vec<Effect>,
+    ) {
+        let id = WriteId(self.fresh());
+        self.writes.insert(id, then);
+        out.push(Effect::Store {
+            id,
+            writes,
+            durable,
+        });
+    }
+
+    pub(crate) fn compute(&mut self, job: Job, purpose: Purpose, out: &mut Vec<Effect>) {
+        let id = JobId(self.fresh());
+        self.jobs.insert(id, purpose);
+        out.push(Effect::Compute { id, job });
+    }
+
+    pub(crate) fn load(
+        &mut self,
+        range: (Table, Vec<u8>, Vec<u8>),
+        limits: (usize, usize),
+        reading: Reading,
+        out: &mut Vec<Effect>,
+    ) {
+        let id = LoadId(self.fresh());
+        self.loads.insert(id, reading);
+        let ((table, from, to), (rows_max, bytes_max)) = (range, limits);
+        out.push(Effect::Load {
+            id,
+            table,
+            from,
+            to,
+            rows_max,
+            bytes_max,
+        });
+    }
+
+    pub(crate) fn send(&self, to: Peers, message: Message, out: &mut Vec<Effect>) {
+        out.push(Effect::Send {
+            to,
+            message: Arc::new(message),
+        });
+    }
+
+    pub(crate) fn remember_emitted(&mut self, id: CtId, place: Emitted) {
+        if self.recent.insert(id, place).is_none() {
+            self.recent_order.push_back(id);
+        }
+        if self.recent_order.len() > RECENT_EMITTED
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+
+    pub(crate) const fn chain(&self) -> ChainId {
+        self.genesis.chain
+    }
+
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.genesis.epoch()
+    }
+
+    pub(crate) fn final_tip(&self) -> &FinalBlock {
+        self.core.finalized()
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+fn put_meta(key: &[u8], value: Vec<u8>) -> Write {
+    Write::put(Table::Meta, key.to_vec(), value)
+}

@@ -1,0 +1,90 @@
+//! Decryption shares as they travel: signed over the list they are for, so that a false
+//! one convicts its maker and nobody can be framed with another list.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_encryption::{ParsedCiphertext, ShareBatch, ShareError};
+use fairlane_types::{
+    ChainId, Digest, Domain, Epoch, Height, PublicKey, SecretKey, SigCheck, Signature,
+};
+
+/// What is wrong with a set of shares that a member sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShareFault {
+    /// The member's signature over it does not verify.
+    #[error("the signature over the shares does not verify")]
+    Signature,
+    /// It is for another list of orders than the final block's.
+    #[error("shares are for another list of orders")]
+    List,
+    /// It is for another block than the final one of its height.
+    #[error("shares are for a block that is not final at this height")]
+    Block,
+    /// The shares or their proof are false.
+    #[error(transparent)]
+    False(#[from] ShareError),
+}
+
+/// One member's shares for D(c) of one final block (D4).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ShareMessage {
+    /// Height of the block.
+    pub height: Height,
+    /// Digest of (U_k), the list the shares are for, in the order of D(c).
+    pub list: Digest,
+    /// Shares and their proof.
+    pub batch: ShareBatch,
+    /// By the member's identity key over all of the above.
+    pub signature: Signature,
+}
+
+impl ShareMessage {
+    /// Signs a batch of shares.
+    #[must_use]
+    pub fn sign(
+        height: Height,
+        list: Digest,
+        batch: ShareBatch,
+        key: &SecretKey,
+        chain: ChainId,
+        epoch: Epoch,
+    ) -> Self {
+        let signature = key.sign(
+            Domain::ShareBatch,
+            chain,
+            epoch,
+            &body(height, list, &batch),
+        );
+        Self {
+            height,
+            list,
+            batch,
+            signature,
+        }
+    }
+
+    /// The check of the signature under the member's identity key.
+    #[must_use]
+    pub fn signature_check(&self, key: &PublicKey, chain: ChainId, epoch: Epoch) -> SigCheck {
+        let body = body(self.height, self.list, &self.batch);
+        key.check(Domain::ShareBatch, chain, epoch, &body, self.signature)
+    }
+}
+
+/// Digest of a list of ciphertexts as signed in [`ShareMessage::list`].
+pub fn list_digest<'a>(list: impl Iterator<Item = &'a ParsedCiphertext>) -> Digest {
+    list_digest_of(list.map(|ct| *ct.u()))
+}
+
+/// The same over encoded points U_k.
+pub fn list_digest_of(points: impl Iterator<Item = [u8; 32]>) -> Digest {
+    let mut hasher = Domain::ShareBatch.hasher();
+    hasher.update(b"list");
+    for point in points {
+        hasher.update(&point);
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+fn body(height: Height, list: Digest, batch: &ShareBatch) -> Vec<u8> {
+    fairlane_types::encode(&(height, list, batch))
+}
