@@ -51,7 +51,7 @@ impl Replica {
                     consensus::To::All => Peers::All,
                     consensus::To::One(member) => Peers::One(member),
                 };
-                self.send(to, Message::Consensus(message), out);
+                self.send(to, Message::Consensus(Box::new(message)), out);
             }
             Output::Verify { check, sigs } => {
                 self.compute(Job::Verify(sigs), Purpose::Consensus(check), out);
@@ -151,7 +151,11 @@ impl Replica {
 
     fn say(&mut self, statement: Statement<CutPayload>, out: &mut Vec<Effect>) {
         let message = statement.sign(&self.identity, self.chain());
-        self.send(Peers::All, Message::Consensus(message.clone()), out);
+        self.send(
+            Peers::All,
+            Message::Consensus(Box::new(message.clone())),
+            out,
+        );
         self.tell(consensus::Input::Message {
             from: self.me,
             message,
@@ -230,7 +234,7 @@ impl Replica {
         let blocks = consensus::Blocks::collect(blocks, count);
         if !blocks.blocks.is_empty() {
             let message = consensus::Message::Blocks(blocks);
-            self.send(Peers::One(to), Message::Consensus(message), out);
+            self.send(Peers::One(to), Message::Consensus(Box::new(message)), out);
         }
     }
 

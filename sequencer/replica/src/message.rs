@@ -18,7 +18,7 @@ pub const SHARE_HEIGHTS_MAX: u16 = 64;
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Message {
     /// Consensus (PROTOCOL §2).
-    Consensus(consensus::Message<CutPayload>),
+    Consensus(Box<consensus::Message<CutPayload>>),
     /// Lanes (PROTOCOL §1).
     Lane(LaneMessage),
     /// Decryption shares for a final block (D4).
@@ -51,13 +51,13 @@ pub enum MessageError {
 impl Message {
     /// The class it travels in.
     #[must_use]
-    pub const fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         match self {
-            Self::Consensus(
-                consensus::Message::Blocks(_) | consensus::Message::GetBlocks { .. },
-            )
-            | Self::Lane(LaneMessage::Batches(_)) => Class::Sync,
-            Self::Consensus(_) => Class::Consensus,
+            Self::Consensus(message) => match **message {
+                consensus::Message::Blocks(_) | consensus::Message::GetBlocks { .. } => Class::Sync,
+                _ => Class::Consensus,
+            },
+            Self::Lane(LaneMessage::Batches(_)) => Class::Sync,
             Self::Shares(_) | Self::GetShares { .. } => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
@@ -65,9 +65,9 @@ impl Message {
 
     /// Short name for metrics and traces.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
-            Self::Consensus(message) => match message {
+            Self::Consensus(message) => match **message {
                 consensus::Message::Proposal(_) => "proposal",
                 consensus::Message::Vote(_) => "vote",
                 consensus::Message::Commit(_) => "commit",

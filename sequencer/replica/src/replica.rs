@@ -414,7 +414,10 @@ impl Replica {
         }
         match message {
             Message::Consensus(message) => {
-                self.tell(consensus::Input::Message { from, message });
+                self.tell(consensus::Input::Message {
+                    from,
+                    message: *message,
+                });
             }
             Message::Lane(message) => self.tell_lanes(mempool::Input::Message { from, message }),
             Message::Shares(message) => self.receive_shares(from, message, out),
