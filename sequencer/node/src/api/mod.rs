@@ -1,0 +1,122 @@
+//! The HTTP API: one public port for traders and consumers, one ops port on loopback.
+//!
+//! Everything is limited before it is parsed: connections, header and body time, bytes,
+//! batch length, streams (THREATS A11, A29). What refuses is always an
+//! [`ApiError`](fairlane_client::wire::ApiError) with a stable code. Orders arrive sealed;
+//! a plaintext is refused (A13). The contract's types live in `fairlane_client::wire`.
+
+mod blocks;
+mod body;
+mod fail;
+mod info;
+mod ops;
+mod orders;
+mod server;
+mod stream;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::handle::NodeHandle;
+
+pub use server::serve;
+
+/// Limits of both ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// Most open connections on a port; further ones are closed at once.
+    pub connections_max: usize,
+    /// Most streams at a time.
+    pub streams_max: usize,
+    /// A request's header must be complete within this, and so long may a kept-alive
+    /// connection be idle.
+    pub header_time_max: Duration,
+    /// A request's body must be complete within this.
+    pub body_time_max: Duration,
+    /// A stream whose reader takes nothing for this long is closed.
+    pub stream_stall_max: Duration,
+    /// Pause between heartbeats of a stream.
+    pub heartbeat: Duration,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            streams_max: 256,
+            header_time_max: Duration::from_secs(10),
+            body_time_max: Duration::from_secs(10),
+            stream_stall_max: Duration::from_secs(10),
+            heartbeat: Duration::from_millis(800),
+        }
+    }
+}
+
+/// What every handler holds.
+pub(crate) struct Api {
+    pub(crate) node: NodeHandle,
+    pub(crate) limits: ApiLimits,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) genesis_json: bytes::Bytes,
+    pub(crate) genesis_hash: fairlane_types::Digest,
+    pub(crate) started: Instant,
+}
+
+impl Api {
+    fn new(node: NodeHandle, limits: ApiLimits) -> Arc<Self> {
+        let genesis = node.genesis();
+        Arc::new(Self {
+            genesis_json: serde_json::to_vec_pretty(&**genesis)
+                .unwrap_or_default()
+                .into(),
+            genesis_hash: genesis.hash(),
+            streams: Arc::new(Semaphore::new(limits.streams_max)),
+            limits,
+            node,
+            started: Instant::now(),
+        })
+    }
+}
+
+/// Routes of the public port.
+#[must_use]
+pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
+    Router::new()
+        .route("/v1/info", get(info::info))
+        .route("/v1/genesis", get(info::genesis))
+        .route("/v1/epochs/{epoch}", get(info::epoch))
+        .route("/v1/orders", post(orders::submit))
+        .route("/v1/orders/batch", post(orders::submit_batch))
+        .route("/v1/orders/{id}", get(orders::order))
+        .route("/v1/orders/{id}/proof", get(orders::proof))
+        .route("/v1/blocks", get(blocks::page))
+        .route("/v1/blocks/{height}", get(blocks::block))
+        .route("/v1/certs/{height}", get(blocks::certificate))
+        .route("/v1/stream", get(stream::stream))
+        .fallback(fail::no_path)
+        .method_not_allowed_fallback(fail::no_method)
+        .layer(axum::middleware::from_fn(server::count))
+        .with_state(Api::new(node, limits))
+}
+
+/// Routes of the ops port: bind it to loopback only, nobody is asked who they are.
+#[must_use]
+pub fn ops(node: NodeHandle, limits: ApiLimits) -> Router {
+    Router::new()
+        .route("/livez", get(ops::live))
+        .route("/readyz", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
+        .route("/v1/status", get(ops::status))
+        .route("/admin/drain", post(ops::drain))
+        .route("/admin/log-level", post(ops::log_level))
+        .fallback(fail::no_path)
+        .method_not_allowed_fallback(fail::no_method)
+        .with_state(Api::new(node, limits))
+}

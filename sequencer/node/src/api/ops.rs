@@ -1,0 +1,87 @@
+//! The ops port: health, metrics, status and the two things an operator may change.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fairlane_client::wire::StatusBody;
+
+use super::body;
+use super::fail::Fail;
+use super::info::head;
+use super::Api;
+
+/// Alive: the process answers.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Why orders should go to another member, if they should.
+pub(crate) fn reasons(api: &Api) -> Vec<&'static str> {
+    let status = api.node.status().borrow().clone();
+    let draining = status.draining || api.node.is_draining();
+    [
+        (status.catching_up, "catching-up"),
+        (!status.quorum_connected, "no-quorum"),
+        (status.share_missing, "share-missing"),
+        (status.observer, "observer"),
+        (draining, "draining"),
+    ]
+    .into_iter()
+    .filter_map(|(holds, reason)| holds.then_some(reason))
+    .collect()
+}
+
+pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    let reasons = reasons(&api);
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    (status, Json(body)).into_response()
+}
+
+pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    let media = "text/plain; version=0.0.4";
+    ([(header::CONTENT_TYPE, media)], api.node.metrics_text())
+}
+
+pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<StatusBody>, Fail> {
+    let (head, first) = head(&api).await?;
+    let status = api.node.status().borrow().clone();
+    let reasons = reasons(&api);
+    Ok(Json(StatusBody {
+        member: api.node.me().0,
+        ready: reasons.is_empty(),
+        reasons: reasons.into_iter().map(Into::into).collect(),
+        head,
+        first_available: first.0,
+        view: status.view,
+        final_height: status.final_height.0,
+        peers: status.peers_connected.iter().map(|peer| peer.0).collect(),
+        uptime_ms: api.started.elapsed().as_millis() as u64,
+    }))
+}
+
+/// Takes no new orders from now on; queries and streams go on until the process ends.
+pub(crate) async fn drain(State(api): State<Arc<Api>>) -> StatusCode {
+    api.node.drain();
+    StatusCode::ACCEPTED
+}
+
+/// The body is a filter, such as `info,fairlane_node::net=debug`.
+pub(crate) async fn log_level(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Fail> {
+    let bytes = body::read(&headers, body, 1_024, api.limits.body_time_max).await?;
+    let filter = std::str::from_utf8(&bytes).map_err(Fail::malformed)?;
+    api.node.set_log_filter(filter.trim()).map_err(Fail::malformed)?;
+    Ok(StatusCode::OK)
+}

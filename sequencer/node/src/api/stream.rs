@@ -1,0 +1,267 @@
+//! The feed: replay from disk, then the tail; one height after the other, none skipped.
+//!
+//! A pump reads from disk what the head says is there and hands it to the connection over
+//! a short queue. When the reader takes nothing for too long, the pump ends the stream
+//! with a reason and the first height not sent, and the connection is closed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use fairlane_client::wire::{BINARY, BlockBody, EVENTS, ErrorCode, Frame};
+use fairlane_replica::{StoreError, Table, height_key, height_of};
+use fairlane_types::{Height, SequencedBlock};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::Api;
+use super::blocks::out_of_range;
+use super::body::{self, Args, Media, segment};
+use super::fail::Fail;
+use super::info::head;
+use super::server::Closer;
+
+/// Chunks between the pump and the connection.
+const QUEUE_CHUNKS: usize = 8;
+/// Blocks read from disk at a time.
+const READ_BLOCKS_MAX: usize = 64;
+/// Bytes read from disk at a time.
+const READ_BYTES_MAX: usize = 256 << 10;
+/// A reader that was told why has this long to take it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamArgs {
+    from: Option<String>,
+}
+
+pub(crate) async fn stream(
+    State(api): State<Arc<Api>>,
+    Args(args): Args<StreamArgs>,
+    closer: Option<Extension<Closer>>,
+    headers: HeaderMap,
+) -> Result<Response, Fail> {
+    let media = body::accept(&headers, &[Media::Events, Media::Binary], Media::Events)?;
+    let (head, first) = head(&api).await?;
+    let last = Height(head.height);
+    // What the reader has seen counts for more than what its address says: a browser
+    // reconnects to the same address with the id it got last.
+    let from = match (headers.get("last-event-id"), args.from.as_deref()) {
+        (Some(id), _) => {
+            let text = id.to_str().unwrap_or_default();
+            Height(segment::<u64>(text, "a height")?).next()
+        }
+        (None, Some("latest")) => last.next(),
+        (None, Some(text)) => Height(segment(text, "a height or \"latest\"")?),
+        (None, None) => first,
+    };
+    // A height above the head comes in time; one below what is kept never does.
+    if from < first {
+        return Err(out_of_range(from, first, last));
+    }
+    let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
+        let mut fail = Fail::new(ErrorCode::TooManyStreams, "every stream of this member is taken");
+        fail.0.retry_after_ms = Some(1_000);
+        fail
+    })?;
+    let (chunks, queue) = mpsc::channel(QUEUE_CHUNKS);
+    let pump = Pump {
+        api,
+        media,
+        next: from,
+        chunks,
+        closer: closer.map(|Extension(closer)| closer),
+        _permit: permit,
+    };
+    tokio::spawn(pump.run());
+    let name = if media == Media::Binary { BINARY } else { EVENTS };
+    let headers = [
+        (header::CONTENT_TYPE, name),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, Body::new(Chunks(queue))).into_response())
+}
+
+/// A body out of a queue.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Chunks {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        self.0
+            .poll_recv(context)
+            .map(|chunk| chunk.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+    }
+}
+
+/// Why a stream ends.
+enum End {
+    /// The reader hung up.
+    Gone,
+    /// Said to the reader.
+    Because(ErrorCode),
+}
+
+struct Pump {
+    api: Arc<Api>,
+    media: Media,
+    next: Height,
+    chunks: mpsc::Sender<Bytes>,
+    closer: Option<Closer>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pump {
+    async fn run(mut self) {
+        metrics::gauge!("fairlane_api_streams").increment(1.0);
+        let end = match self.pump().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        metrics::gauge!("fairlane_api_streams").decrement(1.0);
+        let End::Because(code) = end else { return };
+        tracing::info!(reason = code.word(), next = %self.next, "closed a stream");
+        metrics::counter!("fairlane_api_streams_closed_total", "reason" => code.word()).increment(1);
+        let words = self.encode(Frame::Eof {
+            reason: code.word().into(),
+            next: self.next,
+        });
+        let said = self.chunks.send_timeout(words, LAST_WORDS).await.is_ok();
+        drop(self.chunks);
+        // A reader that takes nothing holds its connection for ever, if it is let.
+        if let Some(closer) = self.closer.filter(|_| !said || code == ErrorCode::SlowConsumer) {
+            tokio::time::sleep(LAST_WORDS).await;
+            closer.close();
+        }
+    }
+
+    async fn pump(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut heads = self.api.node.heads();
+        let mut stopping = self.api.node.stopping();
+        let mut last = *heads.borrow_and_update();
+        self.send(Frame::Heartbeat { head: last }).await?;
+        loop {
+            while self.next <= last {
+                self.replay(last).await?;
+            }
+            let quiet = tokio::time::sleep(self.api.limits.heartbeat);
+            tokio::select! {
+                changed = heads.changed() => {
+                    changed.map_err(|_| End::Because(ErrorCode::Draining))?;
+                    last = *heads.borrow_and_update();
+                }
+                () = quiet => self.send(Frame::Heartbeat { head: last }).await?,
+                _ = stopping.wait_for(|stop| *stop) => {
+                    return Err(End::Because(ErrorCode::Draining));
+                }
+                () = self.chunks.closed() => return Err(End::Gone),
+            }
+        }
+    }
+
+    /// Sends what is on disk from `next` on, up to one read.
+    async fn replay(&mut self, last: Height) -> Result<(), End> {
+        let (api, next) = (self.api.clone(), self.next);
+        let rows = tokio::task::spawn_blocking(move || {
+            let count = (last.0 - next.0).saturating_add(1).min(READ_BLOCKS_MAX as u64);
+            api.node.reader().scan_from(
+                Table::Sequence,
+                &height_key(next),
+                count as usize,
+                READ_BYTES_MAX,
+            )
+        });
+        let rows = match rows.await {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => return Err(Self::broken(&error)),
+            Err(_) => return Err(End::Because(ErrorCode::Internal)),
+        };
+        let mut chunk = Vec::new();
+        for (key, value) in rows {
+            if height_of(&key) != Some(self.next) {
+                // Pruned while the reader was away: never start somewhere else.
+                self.flush(chunk).await?;
+                return Err(End::Because(ErrorCode::OutOfRange));
+            }
+            match self.media {
+                Media::Binary => chunk.extend(Frame::around_block(&value)),
+                Media::Json | Media::Events => {
+                    let block: SequencedBlock = fairlane_types::decode(&value, value.len())
+                        .map_err(|error| {
+                            Self::broken(&StoreError::Corrupt(error.to_string()))
+                        })?;
+                    chunk.extend(event("block", Some(self.next), &BlockBody::from(&block)));
+                }
+            }
+            self.next = self.next.next();
+        }
+        if chunk.is_empty() {
+            // The head is ahead of the disk: it is not, by contract; do not spin on it.
+            tracing::error!(next = %self.next, "the head is ahead of the disk");
+            return Err(End::Because(ErrorCode::Internal));
+        }
+        self.flush(chunk).await
+    }
+
+    fn broken(error: &StoreError) -> End {
+        tracing::error!(%error, "a stream could not be read from disk");
+        End::Because(ErrorCode::Internal)
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), End> {
+        self.flush(self.encode(frame).into()).await
+    }
+
+    /// Hands a chunk over. What does not fit the queue in time makes the reader slow, and
+    /// `next` names the first height that it has not been offered.
+    async fn flush(&self, chunk: Vec<u8>) -> Result<(), End> {
+        let limit = self.api.limits.stream_stall_max;
+        match self.chunks.send_timeout(chunk.into(), limit).await {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(End::Gone),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                Err(End::Because(ErrorCode::SlowConsumer))
+            }
+        }
+    }
+
+    fn encode(&self, frame: Frame) -> Bytes {
+        if self.media == Media::Binary {
+            return frame.to_bytes().into();
+        }
+        match frame {
+            Frame::Block(block) => event("block", Some(block.height), &BlockBody::from(&block)),
+            Frame::Heartbeat { head } => {
+                let data = serde_json::json!({ "head": head.to_string() });
+                event("heartbeat", None, &data)
+            }
+            Frame::Eof { reason, next } => {
+                let data = serde_json::json!({ "reason": reason, "next": next.to_string() });
+                event("eof", None, &data)
+            }
+        }
+        .into()
+    }
+}
+
+/// A server-sent event; JSON never holds a raw line break.
+fn event(name: &str, id: Option<Height>, data: &impl serde::Serialize) -> Vec<u8> {
+    let data = serde_json::to_string(data).unwrap_or_else(|_| "null".into());
+    match id {
+        Some(id) => format!("event: {name}\nid: {id}\ndata: {data}\n\n"),
+        None => format!("event: {name}\ndata: {data}\n\n"),
+    }
+    .into_bytes()
+}
