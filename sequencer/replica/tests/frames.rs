@@ -1,0 +1,130 @@
+//! Frames from peers: random bytes and mutated valid ones give a message or a typed
+//! error, never a panic, and nothing has two encodings.
+
+use std::sync::Arc;
+
+use fairlane_consensus::{self as consensus, HintedSkip, Signed};
+use fairlane_encryption::ShareBatch;
+use fairlane_mempool::{Batch, Holdings, LaneMessage};
+use fairlane_replica::{Class, Message, MessageError, ShareMessage};
+use fairlane_types::{
+    Digest, Epoch, Height, MemberId, Micros, Seq, Signature, SignerSet, Skip, View, Vote, encode,
+};
+use proptest::prelude::*;
+
+fn consensus(message: consensus::Message<fairlane_replica::CutPayload>) -> Message {
+    Message::Consensus(Box::new(message))
+}
+
+fn samples() -> Vec<Message> {
+    let signature = Signature([3; 64]);
+    let vote = Vote {
+        epoch: Epoch(0),
+        view: View(4),
+        block: Default::default(),
+        dirty: true,
+    };
+    let skip = Skip {
+        epoch: Epoch(0),
+        view: View(5),
+    };
+    let batch = Batch {
+        epoch: Epoch(0),
+        lane: MemberId(1),
+        seq: Seq(7),
+        parent: Default::default(),
+        stamp: Micros(99),
+        entries: Vec::new(),
+        payloads: Vec::new(),
+        holdings: Holdings::of(&[(Seq(3), Default::default()); 4]),
+        signature,
+    };
+    let shares: ShareBatch = {
+        // key ‖ block ‖ member ‖ two shares ‖ proof, all zero: it decodes or it does not,
+        // and either way without a panic.
+        let mut bytes = vec![0; 32 + 32 + 1];
+        bytes.extend(2u32.to_le_bytes());
+        bytes.extend([0; 64 + 64]);
+        borsh::from_slice(&bytes).expect("zero scalars and any share bytes are canonical")
+    };
+    let shares = ShareMessage {
+        height: Height(3),
+        list: Digest([1; 32]),
+        batch: shares,
+        signature,
+    };
+    vec![
+        consensus(consensus::Message::Vote(Signed {
+            statement: vote,
+            signature,
+        })),
+        consensus(consensus::Message::Skip(HintedSkip {
+            skip: Signed {
+                statement: skip,
+                signature,
+            },
+            missing: SignerSet(5),
+        })),
+        consensus(consensus::Message::GetBlocks {
+            from: Height(9),
+            count: 3,
+        }),
+        Message::Lane(LaneMessage::Batch(Arc::new(batch))),
+        Message::Lane(LaneMessage::GetPayloads(vec![Default::default(); 3])),
+        Message::Shares(Arc::new(shares)),
+        Message::GetShares {
+            from: Height(2),
+            count: 9,
+        },
+    ]
+}
+
+fn any_class(bytes: &[u8]) {
+    for class in Class::ALL {
+        if let Ok(message) = Message::from_frame(class, bytes) {
+            assert_eq!(message.to_frame(), bytes, "a second encoding was accepted");
+            assert_eq!(message.class(), class);
+        }
+    }
+}
+
+#[test]
+fn each_message_is_taken_on_its_own_stream_only() {
+    for message in samples() {
+        let frame = encode(&message);
+        for class in Class::ALL {
+            match Message::from_frame(class, &frame) {
+                Ok(decoded) => assert_eq!((decoded, class), (message.clone(), message.class())),
+                Err(error) => {
+                    assert!(matches!(error, MessageError::Class { .. }), "{error}");
+                    assert_ne!(class, message.class());
+                }
+            }
+        }
+        for cut in 0..frame.len() {
+            any_class(&frame[..cut]);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_frames(bytes in proptest::collection::vec(any::<u8>(), 0..800)) {
+        any_class(&bytes);
+    }
+
+    #[test]
+    fn mutated_frames(
+        which in 0..7usize,
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        tail in proptest::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let mut bytes = samples().swap_remove(which).to_frame();
+        for (at, value) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.extend(tail);
+        any_class(&bytes);
+    }
+}

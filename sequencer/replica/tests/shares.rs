@@ -1,0 +1,337 @@
+//! Share sets through the jobs: what opens, who is blamed, and what evidence convicts.
+
+use std::sync::Arc;
+
+use fairlane_encryption::{
+    EncryptionKey, Opened, ParsedCiphertext, Tdh2, ThresholdScheme, deal_insecure,
+};
+use fairlane_replica::{
+    CombineJob, Combined, CryptoContext, Evidence, EvidenceFault, FalseShares, Job, JobResult,
+    ShareFault, ShareMessage, SharesJob, run_job,
+};
+use fairlane_types::{
+    BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Envelope, Epoch,
+    Height, LANE_NONE, Label, MemberId, Millis, SUITE_TDH2, SecretKey, SeededRng, SignerSet, View,
+};
+
+const CHAIN: ChainId = ChainId(5);
+const EPOCH: Epoch = Epoch(0);
+
+struct World {
+    members: Vec<CryptoContext>,
+    key: EncryptionKey,
+    header: BlockHeader,
+    list: Vec<Arc<ParsedCiphertext>>,
+    payloads: Vec<Vec<u8>>,
+}
+
+fn identity(i: u8) -> SecretKey {
+    SecretKey::from_seed([i + 1; 32])
+}
+
+impl World {
+    fn new(orders: usize) -> Self {
+        let mut rng = SeededRng::new(&[1; 32], b"world");
+        let (key, shares) = deal_insecure(EPOCH, 4, &mut rng).unwrap();
+        let committee = Committee::new((0..4).map(|i| identity(i).public()).collect()).unwrap();
+        let members: Vec<_> = shares
+            .into_iter()
+            .enumerate()
+            .map(|(i, share)| CryptoContext {
+                chain: CHAIN,
+                epoch: EPOCH,
+                committee: committee.clone(),
+                me: MemberId(i as u8),
+                identity: Arc::new(identity(i as u8)),
+                key: Arc::new(key.clone()),
+                share: Arc::new(share),
+            })
+            .collect();
+        let sender = SecretKey::from_seed([99; 32]);
+        let mut envelopes = Vec::new();
+        let mut payloads = Vec::new();
+        for nonce in 0..orders as u64 {
+            let label = Label {
+                suite: SUITE_TDH2,
+                chain: CHAIN,
+                key_id: key.id(),
+                sender: sender.public(),
+                nonce,
+                expiry: Millis(1),
+                fee: 0,
+                lane: LANE_NONE,
+                reserved: [0; 19],
+            };
+            let payload = format!("order {nonce}").into_bytes();
+            let bytes = label.to_bytes();
+            let ciphertext =
+                Tdh2::encrypt(&key, &bytes, &payload, sender.seed(), &mut rng).unwrap();
+            let envelope = Envelope::sign(label, ciphertext, &sender);
+            envelopes.push((envelope.id(), Arc::new(envelope)));
+            payloads.push(payload);
+        }
+        let JobResult::Envelopes(parsed) =
+            run_job(&members[0], &Job::Envelopes(envelopes), &[2; 32])
+        else {
+            panic!("wrong result")
+        };
+        let list = parsed.into_iter().map(Result::unwrap).collect();
+        let header = BlockHeader {
+            chain: CHAIN,
+            epoch: EPOCH,
+            view: View(3),
+            height: Height(2),
+            parent_view: View(1),
+            parent: Default::default(),
+            proposer: MemberId(0),
+            time: Millis(0),
+            payload: Digest([4; 32]),
+        };
+        Self {
+            members,
+            key,
+            header,
+            list,
+            payloads,
+        }
+    }
+
+    fn certificate(&self, header: &BlockHeader, signers: u8) -> Certificate {
+        let commit = Commit {
+            epoch: EPOCH,
+            view: header.view,
+            height: header.height,
+            block: header.id(),
+        };
+        Certificate {
+            kind: CertificateKind::Final,
+            epoch: EPOCH,
+            view: header.view,
+            height: header.height,
+            block: header.id(),
+            signers: (0..signers).map(MemberId).collect(),
+            dirty: SignerSet(0),
+            signatures: (0..signers)
+                .map(|i| commit.sign(&identity(i), CHAIN))
+                .collect(),
+        }
+    }
+
+    fn job(&self) -> SharesJob {
+        SharesJob {
+            height: self.header.height,
+            block: self.header.id(),
+            list: self.list.clone(),
+            certificate: self.certificate(&self.header, 3),
+            path: Vec::new(),
+        }
+    }
+
+    fn make(&self, member: usize, job: SharesJob) -> Option<Arc<ShareMessage>> {
+        match run_job(&self.members[member], &Job::Shares(Box::new(job)), &[7; 32]) {
+            JobResult::Shares(message) => message,
+            other => panic!("wrong result {other:?}"),
+        }
+    }
+
+    fn share(&self, member: usize) -> Arc<ShareMessage> {
+        self.make(member, self.job())
+            .expect("the certificate is good")
+    }
+
+    fn resign(&self, member: usize, mut message: ShareMessage) -> Arc<ShareMessage> {
+        message.batch.member = MemberId(member as u8);
+        let ShareMessage {
+            height,
+            list,
+            batch,
+            ..
+        } = message;
+        let key = &self.members[member].identity;
+        Arc::new(ShareMessage::sign(height, list, batch, key, CHAIN, EPOCH))
+    }
+
+    fn combine(&self, at: usize, sets: &[(usize, Arc<ShareMessage>)]) -> Combined {
+        let job = CombineJob {
+            height: self.header.height,
+            block: self.header.id(),
+            list: self.list.clone(),
+            sets: sets
+                .iter()
+                .map(|(m, set)| (MemberId(*m as u8), Arc::clone(set)))
+                .collect(),
+        };
+        match run_job(&self.members[at], &Job::Combine(Box::new(job)), &[8; 32]) {
+            JobResult::Combined(combined) => combined,
+            other => panic!("wrong result {other:?}"),
+        }
+    }
+
+    fn opens(&self, combined: &Combined) -> bool {
+        combined.missing == 0
+            && combined.outcomes.iter().zip(&self.payloads).all(|(outcome, payload)| {
+                matches!(outcome, Some(Opened::Plain(plain)) if plain.payload == *payload)
+            })
+    }
+
+    fn evidence(&self, member: usize, message: &ShareMessage) -> Evidence {
+        Evidence::FalseShares(Box::new(FalseShares {
+            member: MemberId(member as u8),
+            message: message.clone(),
+            points: self.list.iter().map(|ct| *ct.u()).collect(),
+        }))
+    }
+
+    fn judge(&self, evidence: &Evidence) -> Result<MemberId, EvidenceFault> {
+        evidence.verify(CHAIN, EPOCH, &self.members[0].committee, &self.key)
+    }
+}
+
+#[test]
+fn d1_no_shares_without_a_certificate_for_the_block() {
+    let world = World::new(3);
+    let forged = SharesJob {
+        certificate: world.certificate(&world.header, 2),
+        ..world.job()
+    };
+    assert!(
+        world.make(0, forged).is_none(),
+        "two signatures are no quorum"
+    );
+
+    let mut other = world.header.clone();
+    other.view = View(9);
+    let foreign = SharesJob {
+        certificate: world.certificate(&other, 3),
+        ..world.job()
+    };
+    assert!(
+        world.make(0, foreign).is_none(),
+        "a certificate for another block"
+    );
+
+    let mut notarized = world.certificate(&world.header, 3);
+    notarized.kind = CertificateKind::Notarization;
+    assert!(
+        world
+            .make(
+                0,
+                SharesJob {
+                    certificate: notarized,
+                    ..world.job()
+                }
+            )
+            .is_none()
+    );
+
+    // Down the hash chain from a certified descendant, and not down any other.
+    let mut child = world.header.clone();
+    (child.height, child.parent, child.view) = (Height(3), world.header.id(), View(4));
+    let certificate = world.certificate(&child, 3);
+    let path = vec![child.clone()];
+    let good = SharesJob {
+        certificate: certificate.clone(),
+        path,
+        ..world.job()
+    };
+    assert!(world.make(0, good).is_some());
+    let path = vec![world.header.clone()];
+    assert!(
+        world
+            .make(
+                0,
+                SharesJob {
+                    certificate,
+                    path,
+                    ..world.job()
+                }
+            )
+            .is_none()
+    );
+}
+
+#[test]
+fn any_threshold_of_sets_opens_and_fewer_wait() {
+    let world = World::new(5);
+    let sets: Vec<_> = (0..4).map(|m| (m, world.share(m))).collect();
+    for skip in 0..4 {
+        let quorum: Vec<_> = sets.iter().filter(|(m, _)| *m != skip).cloned().collect();
+        let combined = world.combine(0, &quorum);
+        assert!(world.opens(&combined) && combined.liars.is_empty());
+        assert_eq!(world.combine(0, &quorum[..2]).missing, 1);
+    }
+}
+
+#[test]
+fn a6_wrong_empty_foreign_and_unsigned_sets_are_named_and_do_not_stop_the_others() {
+    let world = World::new(4);
+    let honest: Vec<_> = [0, 2, 3].into_iter().map(|m| (m, world.share(m))).collect();
+
+    let mut wrong = ShareMessage::clone(&world.share(1));
+    wrong.batch.shares.swap(0, 1);
+    let wrong = world.resign(1, wrong);
+    let mut empty = ShareMessage::clone(&world.share(1));
+    empty.batch.shares.clear();
+    let empty = world.resign(1, empty);
+    // Another member's shares under its own name and signature.
+    let foreign = world.resign(1, ShareMessage::clone(&world.share(2)));
+    for (what, lie) in [("wrong", wrong), ("empty", empty), ("foreign", foreign)] {
+        let mut sets = vec![(1, Arc::clone(&lie))];
+        sets.extend(honest.clone());
+        let combined = world.combine(0, &sets);
+        assert!(world.opens(&combined), "{what}");
+        assert!(
+            matches!(combined.liars[..], [(MemberId(1), ShareFault::False(_))]),
+            "{what}: {:?}",
+            combined.liars
+        );
+        assert_eq!(
+            world.judge(&world.evidence(1, &lie)),
+            Ok(MemberId(1)),
+            "{what}"
+        );
+    }
+
+    let mut unsigned = ShareMessage::clone(&world.share(1));
+    unsigned.batch.shares.swap(0, 1);
+    let mut list = ShareMessage::clone(&world.share(1));
+    list.list = Digest([9; 32]);
+    let list = world.resign(1, list);
+    for (lie, fault) in [
+        (Arc::new(unsigned), ShareFault::Signature),
+        (Arc::clone(&list), ShareFault::List),
+    ] {
+        let mut sets = vec![(1, Arc::clone(&lie))];
+        sets.extend(honest.clone());
+        let combined = world.combine(0, &sets);
+        assert!(world.opens(&combined));
+        assert_eq!(combined.liars, [(MemberId(1), fault)]);
+        assert!(matches!(
+            world.judge(&world.evidence(1, &lie)),
+            Err(EvidenceFault::Unproven(_))
+        ));
+    }
+}
+
+#[test]
+fn nobody_is_framed_with_right_shares_or_with_another_list() {
+    let world = World::new(3);
+    let right = world.share(1);
+    assert_eq!(
+        world.judge(&world.evidence(1, &right)),
+        Err(EvidenceFault::Innocent)
+    );
+    let Evidence::FalseShares(mut framed) = world.evidence(1, &right) else {
+        panic!()
+    };
+    framed.points.swap(0, 1);
+    assert!(matches!(
+        world.judge(&Evidence::FalseShares(framed)),
+        Err(EvidenceFault::Unproven(_))
+    ));
+    // Accusing somebody else of what member 1 signed.
+    assert!(matches!(
+        world.judge(&world.evidence(2, &right)),
+        Err(EvidenceFault::Unproven(_))
+    ));
+}
