@@ -49,6 +49,9 @@ pub enum AdmissionError {
         /// When to try again.
         retry_after_ms: u64,
     },
+    /// The order has its outcome already, and this member gave no receipt for it.
+    #[error("the order has its outcome already; ask for its status")]
+    AlreadySequenced,
     /// This member may not write to its lane (no safety record, C7).
     #[error("this member is an observer and takes no orders")]
     Observer,

@@ -199,6 +199,10 @@ pub enum LaneFault {
     /// Holdings that no list of heads explains.
     #[error("holdings without heads behind them")]
     Heads,
+    /// The final part of this member's own lane holds more than it remembers: its safety
+    /// record is lost or stale, and it writes nothing any more (C7).
+    #[error("the own lane is final beyond what this member remembers")]
+    LostMemory,
     /// A forked lane (the evidence comes separately).
     #[error("a forked lane")]
     Fork,
@@ -314,8 +318,10 @@ pub struct Recovered {
     pub payloads: Vec<Arc<Envelope>>,
     /// Acknowledgements, at least the highest of each lane.
     pub acks: Vec<Ack>,
+    /// Lanes of which evidence of a fork is kept (M1).
+    pub forked: Vec<MemberId>,
     /// Orders with an outcome in a block at or below `cut`, remembered while
     /// expiry + TTL_max is not past. Outcomes above it come as [`Input::Emitted`] while
-    /// the driver replays the blocks.
+    /// the driver replays the blocks, before [`Input::Start`].
     pub emitted: Vec<Emitted>,
 }

@@ -1,13 +1,24 @@
 //! Lanes, admission, cuts and fair order.
 
+mod acks;
 mod admission;
 mod batch;
 mod boundary;
 mod cut;
+mod cutting;
+mod edge;
 pub mod fair;
+mod fetch;
+mod fork;
 mod holdings;
+mod lane;
 mod lanes;
 mod message;
+mod own;
+mod pool;
+mod quota;
+mod receive;
+mod restore;
 
 pub use admission::{AdmissionError, Config, Quota};
 pub use batch::{

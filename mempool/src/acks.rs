@@ -1,0 +1,164 @@
+//! What the others acknowledge (M2): holdings are understood once their hash fits our
+//! lanes; if it does not, their author is asked for the digests, which also brings forks
+//! to light.
+
+use fairlane_types::{BatchDigest, MemberId, Micros, Seq};
+
+use crate::fetch::send;
+use crate::lane::HOLDINGS_MAX;
+use crate::lanes::{Lanes, fault};
+use crate::{Head, Holdings, LaneFault, LaneMessage, Output};
+
+enum Reading {
+    /// One head per lane, all on our chains.
+    Heads(Vec<Head>),
+    /// Batches up to there are not here yet.
+    Lacking(MemberId, Seq),
+    /// The hash fits other digests than ours.
+    Differs,
+    /// About batches that are long forgotten.
+    Old,
+}
+
+impl Lanes {
+    /// A batch of `author` brought holdings.
+    pub(crate) fn take_holdings(
+        &mut self,
+        now: Micros,
+        author: MemberId,
+        seq: Seq,
+        holdings: Holdings,
+        out: &mut Vec<Output>,
+    ) {
+        if holdings.seqs.len() != self.lanes.len() {
+            return;
+        }
+        let lane = self.lane(author);
+        lane.holdings.push((seq, holdings));
+        if lane.holdings.len() > HOLDINGS_MAX {
+            lane.holdings.remove(0);
+        }
+        self.understand(now, author, out);
+    }
+
+    /// After the tip of `id` moved: holdings that waited for it.
+    pub(crate) fn understand_all(&mut self, now: Micros, id: MemberId, out: &mut Vec<Output>) {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            if !lane.holdings.is_empty() && lane.lacking.is_none_or(|lacking| lacking == id) {
+                self.understand(now, MemberId(index as u8), out);
+            }
+        }
+    }
+
+    fn understand(&mut self, now: Micros, author: MemberId, out: &mut Vec<Output>) {
+        while let Some((seq, holdings)) = self.lanes[author.index()].holdings.first() {
+            let seq = *seq;
+            let reading = self.read(holdings);
+            let lane = self.lane(author);
+            lane.lacking = None;
+            match reading {
+                Reading::Heads(heads) => self.acknowledged(author, &heads),
+                Reading::Lacking(id, to) => {
+                    lane.lacking = Some(id);
+                    return self.hear(now, id, to, author);
+                }
+                Reading::Differs => {
+                    if lane.asked_heads < Some(seq) {
+                        lane.asked_heads = Some(seq);
+                        send(author, LaneMessage::GetHeads(seq), out);
+                    }
+                    return;
+                }
+                Reading::Old => {}
+            }
+            self.lane(author).holdings.remove(0);
+        }
+    }
+
+    fn read(&self, holdings: &Holdings) -> Reading {
+        let mut heads = Vec::with_capacity(self.lanes.len());
+        for (index, seq) in holdings.seqs.iter().enumerate() {
+            let lane = &self.lanes[index];
+            match lane.at(*seq) {
+                Some((digest, _)) => heads.push(Head { seq: *seq, digest }),
+                None if *seq > lane.tip.seq => {
+                    return Reading::Lacking(MemberId(index as u8), *seq);
+                }
+                None => return Reading::Old,
+            }
+        }
+        let digests: Vec<_> = heads.iter().map(|head| head.digest).collect();
+        if Holdings::hash(&digests) == holdings.heads {
+            Reading::Heads(heads)
+        } else {
+            Reading::Differs
+        }
+    }
+
+    fn acknowledged(&mut self, author: MemberId, heads: &[Head]) {
+        for (lane, head) in self.lanes.iter_mut().zip(heads) {
+            let known = &mut lane.acks[author.index()];
+            if head.seq >= known.seq {
+                *known = *head;
+            }
+        }
+        self.progress = true;
+    }
+
+    /// The digests behind holdings that did not fit.
+    pub(crate) fn on_heads(
+        &mut self,
+        now: Micros,
+        author: MemberId,
+        seq: Seq,
+        digests: &[BatchDigest],
+        out: &mut Vec<Output>,
+    ) {
+        let lane = self.lane(author);
+        let Some(at) = lane.holdings.iter().position(|(s, _)| *s == seq) else {
+            return;
+        };
+        let holdings = lane.holdings[at].1.clone();
+        if digests.len() != holdings.seqs.len() || Holdings::hash(digests) != holdings.heads {
+            return fault(author, LaneFault::Heads, out);
+        }
+        lane.holdings.drain(..=at);
+        let heads: Vec<_> = (holdings.seqs.iter().zip(digests))
+            .map(|(seq, digest)| Head {
+                seq: *seq,
+                digest: *digest,
+            })
+            .collect();
+        self.acknowledged(author, &heads);
+        for (index, head) in heads.iter().enumerate() {
+            let lane = &self.lanes[index];
+            if lane
+                .at(head.seq)
+                .is_some_and(|(digest, _)| digest != head.digest)
+            {
+                self.side_start(now, MemberId(index as u8), *head, false, author);
+            }
+        }
+        self.adopt_certified(now, out);
+        self.understand(now, author, out);
+    }
+
+    /// Highest head of our chain that q members acknowledged and that we hold. The owner
+    /// acknowledges what it signs.
+    pub(crate) fn certified_to(&self, id: MemberId) -> Seq {
+        let lane = &self.lanes[id.index()];
+        let mut acked: Vec<Seq> = (self.config.committee.ids())
+            .map(|member| match lane.acks[member.index()] {
+                _ if member == id => Seq(u64::MAX),
+                _ if member == self.config.me => lane.acked_to(),
+                head if lane.has(head) => head.seq,
+                _ => Seq(0),
+            })
+            .collect();
+        acked.sort_unstable();
+        // q of them are at or above this one.
+        let at = acked.len() - self.config.committee.quorum();
+        acked[at].min(lane.complete_to())
+    }
+}

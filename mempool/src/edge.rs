@@ -1,0 +1,178 @@
+//! Direct submissions (M5): stateless facts, then cryptography in shared jobs, then the
+//! stateful facts that only the edge asks.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fairlane_types::{CtId, Envelope, Micros};
+
+use crate::lanes::{Check, Lanes};
+use crate::pool::TICKETS_MAX;
+use crate::quota::Quotas;
+use crate::{AdmissionError, CheckId, Flaw, Output, Ticket};
+
+/// Submissions that wait for verification.
+pub(crate) const SUBMISSIONS_MAX: usize = 4_096;
+/// Verification jobs of submissions under way; more wait and share the next job.
+pub(crate) const JOBS_MAX: usize = 4;
+/// Submissions in one verification job.
+pub(crate) const JOB_ORDERS_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Edge {
+    pub quotas: Quotas,
+    queue: VecDeque<(Ticket, CtId, Arc<Envelope>)>,
+    jobs: usize,
+}
+
+impl Lanes {
+    pub(crate) fn submit(
+        &mut self,
+        now: Micros,
+        ticket: Ticket,
+        envelope: Envelope,
+        out: &mut Vec<Output>,
+    ) {
+        let result = (|| {
+            if self.config.observer {
+                return Err(AdmissionError::Observer);
+            }
+            self.config.check_envelope(&envelope)?;
+            let ct_id = envelope.id();
+            if self.pool.get(&ct_id).is_some() || self.pool.is_done(&ct_id) {
+                return Ok((ct_id, true));
+            }
+            self.check_stateful(now, &ct_id, &envelope)?;
+            (self.edge.quotas)
+                .check(&self.config.quota, &envelope.label.sender, now)
+                .map_err(over_quota)?;
+            if self.edge.queue.len() >= SUBMISSIONS_MAX {
+                return Err(self.over_capacity());
+            }
+            Ok((ct_id, false))
+        })();
+        match result {
+            Err(error) => out.push(Output::Refused { ticket, error }),
+            Ok((ct_id, true)) => self.answer_known(ticket, ct_id, out),
+            Ok((ct_id, false)) => {
+                let order = (ticket, ct_id, Arc::new(envelope));
+                self.edge.queue.push_back(order);
+                self.check_submissions(out);
+            }
+        }
+    }
+
+    /// Stateful facts: capacity, expiry, nonce.
+    fn check_stateful(
+        &self,
+        now: Micros,
+        ct_id: &CtId,
+        envelope: &Envelope,
+    ) -> Result<(), AdmissionError> {
+        let label = &envelope.label;
+        if label.expiry < self.final_time {
+            return Err(AdmissionError::Expired {
+                expiry: label.expiry,
+                time: self.final_time,
+            });
+        }
+        // Finalized time rests when the lanes do; then the own clock says how far ahead.
+        let latest = self
+            .final_time
+            .max(now.as_millis())
+            .plus(self.config.ttl_max.0);
+        if label.expiry > latest {
+            let expiry = label.expiry;
+            return Err(AdmissionError::ExpiryTooFar { expiry, latest });
+        }
+        if self.pool.nonce_holder(label).is_some_and(|id| id != *ct_id) {
+            return Err(AdmissionError::NonceUsed(label.nonce));
+        }
+        let (entries, bytes) = self.own_load();
+        let size = envelope.encoded_len();
+        if entries >= self.limits.window_entries || bytes + size > self.limits.window_bytes {
+            return Err(self.over_capacity());
+        }
+        Ok(())
+    }
+
+    fn over_capacity(&self) -> AdmissionError {
+        AdmissionError::OverCapacity {
+            retry_after_ms: self.config.lanes.head_interval_ms.saturating_mul(5),
+        }
+    }
+
+    fn check_submissions(&mut self, out: &mut Vec<Output>) {
+        while self.edge.jobs < JOBS_MAX && !self.edge.queue.is_empty() {
+            let count = self.edge.queue.len().min(JOB_ORDERS_MAX);
+            let orders: Vec<_> = self.edge.queue.drain(..count).collect();
+            let envelopes = orders
+                .iter()
+                .map(|(_, id, order)| (*id, order.clone()))
+                .collect();
+            let check = CheckId(self.fresh_id());
+            self.checks.insert(check, Check::Submitted(orders));
+            self.edge.jobs += 1;
+            out.push(Output::VerifyEnvelopes { check, envelopes });
+        }
+    }
+
+    pub(crate) fn submissions_verified(
+        &mut self,
+        now: Micros,
+        orders: Vec<(Ticket, CtId, Arc<Envelope>)>,
+        bad: &[(usize, Flaw)],
+        out: &mut Vec<Output>,
+    ) {
+        self.edge.jobs = self.edge.jobs.saturating_sub(1);
+        for (index, (ticket, ct_id, envelope)) in orders.into_iter().enumerate() {
+            let flaw = bad.iter().find(|(at, _)| *at == index);
+            let result = match flaw {
+                Some((_, Flaw::Signature)) => Err(AdmissionError::BadSignature),
+                Some((_, Flaw::Proof)) => Err(AdmissionError::BadProof),
+                None if self.pool.get(&ct_id).is_some() || self.pool.is_done(&ct_id) => Ok(()),
+                // Asked again: much may have come in while the job ran.
+                None => self.check_stateful(now, &ct_id, &envelope).and_then(|()| {
+                    (self.edge.quotas)
+                        .take(&self.config.quota, &envelope.label.sender, now)
+                        .map_err(over_quota)
+                }),
+            };
+            match result {
+                Err(error) => out.push(Output::Refused { ticket, error }),
+                Ok(()) => {
+                    self.admit(now, ct_id, envelope, out);
+                    self.answer_known(ticket, ct_id, out);
+                }
+            }
+        }
+        self.check_submissions(out);
+    }
+
+    /// The same order again gives the same receipt, now or when its batch is durable.
+    fn answer_known(&mut self, ticket: Ticket, ct_id: CtId, out: &mut Vec<Output>) {
+        let full = self.over_capacity();
+        let (place, error) = match self.pool.get_mut(&ct_id) {
+            None => (
+                self.pool.done_place(&ct_id),
+                AdmissionError::AlreadySequenced,
+            ),
+            Some(held) if held.place.is_some() => (held.place, full),
+            Some(held) if held.parked || held.tickets.len() >= TICKETS_MAX => (None, full),
+            Some(held) => return held.tickets.push(ticket),
+        };
+        out.push(match place {
+            None => Output::Refused { ticket, error },
+            Some(place) => Output::Accepted {
+                ticket,
+                receipt: self.receipt(ct_id, place),
+            },
+        });
+    }
+}
+
+fn over_quota(wait_us: u64) -> AdmissionError {
+    AdmissionError::OverQuota {
+        retry_after_ms: wait_us.div_ceil(1_000),
+    }
+}

@@ -1,0 +1,236 @@
+//! One lane as this member sees it: the chain it follows, what is final, what it and the
+//! others acknowledge, and what it still has to fetch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Seq};
+
+use crate::{Batch, BatchHeader, Head, Holdings, Limits};
+
+/// Batches kept in memory below what the order rule has consumed, to serve others.
+pub(crate) const KEPT_MAX: usize = 64;
+/// Digests and stamps kept of batches that left memory, to understand late holdings.
+pub(crate) const OLD_MAX: usize = 512;
+/// A lane is stored at most this many windows beyond what the order rule has consumed.
+pub(crate) const WINDOWS_MAX: u64 = 16;
+/// Holdings of one member that wait for batches which this member lacks.
+pub(crate) const HOLDINGS_MAX: usize = 16;
+
+/// A batch in the chain.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub batch: Arc<Batch>,
+    pub header: BatchHeader,
+    pub digest: BatchDigest,
+    pub bytes: usize,
+    /// Per entry its order, resolved when complete; cleared when consumed.
+    pub orders: Vec<Option<Arc<Envelope>>>,
+    /// Orders whose bytes are missing.
+    pub missing: BTreeSet<CtId>,
+    /// Whether a verification of its own payloads is under way.
+    pub checking: bool,
+    /// L2: complete but stamped in the future, or holding an order that expires too far
+    /// ahead: held back until then.
+    pub not_before: Micros,
+    /// Held in full and statelessly valid.
+    pub complete: bool,
+    /// Never valid: its owner is faulty.
+    pub bad: bool,
+}
+
+/// A batch whose signature verified, but whose parent is not there yet.
+#[derive(Debug)]
+pub(crate) struct Early {
+    pub batch: Arc<Batch>,
+    pub header: BatchHeader,
+    pub digest: BatchDigest,
+    pub ids: Vec<CtId>,
+}
+
+/// Another version of a forked lane, collected downwards from a digest that is final or
+/// proposed.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub target: Head,
+    /// Next batch to get, by digest.
+    pub need: Head,
+    pub batches: BTreeMap<Seq, Early>,
+    /// The batch below the lowest collected one is on our chain.
+    pub linked: bool,
+    /// Who is likely to have it.
+    pub source: MemberId,
+}
+
+/// What is to be fetched of a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Fetch {
+    /// Highest batch known to exist.
+    pub target: Seq,
+    /// Who mentioned it.
+    pub source: MemberId,
+    /// When to ask next.
+    pub at: Option<Micros>,
+    pub tries: u32,
+    /// End of the last range asked for.
+    pub asked_to: Seq,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// Consumed by the order rule, with its stamp.
+    pub taken: Head,
+    pub taken_stamp: Micros,
+    /// Last final head.
+    pub final_head: Head,
+    /// Contiguous up to `tip`; at most WINDOWS_MAX windows above `taken`, KEPT_MAX below.
+    pub slots: BTreeMap<Seq, Slot>,
+    pub tip: Head,
+    pub tip_stamp: Micros,
+    /// This member's durable acknowledgement; it may lie on another version of a fork.
+    pub acked: Head,
+    /// Stored, or being stored, up to here.
+    pub storing: Seq,
+    /// Above the tip; within the window.
+    pub early: BTreeMap<Seq, Early>,
+    /// Per member its last acknowledged head, as far as understood.
+    pub acks: Vec<Head>,
+    /// Holdings of the lane's owner that are not understood yet; at most HOLDINGS_MAX.
+    pub holdings: Vec<(Seq, Holdings)>,
+    /// The lane for which the first of them waits.
+    pub lacking: Option<MemberId>,
+    /// Owner's batch whose heads were asked for.
+    pub asked_heads: Option<Seq>,
+    /// M1: forked; nothing more is acknowledged.
+    pub muted: bool,
+    /// At most OLD_MAX.
+    pub old: BTreeMap<Seq, (BatchDigest, Micros)>,
+    pub fetch: Fetch,
+    pub side: Option<Side>,
+}
+
+impl Lane {
+    pub fn new(n: usize) -> Self {
+        Self {
+            taken: Head::default(),
+            taken_stamp: Micros(0),
+            final_head: Head::default(),
+            slots: BTreeMap::new(),
+            tip: Head::default(),
+            tip_stamp: Micros(0),
+            acked: Head::default(),
+            storing: Seq(0),
+            early: BTreeMap::new(),
+            acks: vec![Head::default(); n],
+            holdings: Vec::new(),
+            lacking: None,
+            asked_heads: None,
+            muted: false,
+            old: BTreeMap::new(),
+            fetch: Fetch::default(),
+            side: None,
+        }
+    }
+
+    /// Digest and stamp of a batch on the chain.
+    pub fn at(&self, seq: Seq) -> Option<(BatchDigest, Micros)> {
+        if seq == Seq(0) {
+            return Some((BatchDigest::default(), Micros(0)));
+        }
+        if seq == self.taken.seq {
+            return Some((self.taken.digest, self.taken_stamp));
+        }
+        (self.slots.get(&seq).map(|s| (s.digest, s.header.stamp)))
+            .or_else(|| self.old.get(&seq).copied())
+    }
+
+    /// Whether a head is on the chain.
+    pub fn has(&self, head: Head) -> bool {
+        self.at(head.seq)
+            .is_some_and(|(digest, _)| digest == head.digest)
+    }
+
+    /// Whether a head is on the chain and everything of it above `taken` is complete.
+    pub fn holds(&self, head: Head) -> bool {
+        self.has(head) && (head.seq <= self.taken.seq || self.complete_to() >= head.seq)
+    }
+
+    /// Highest batch up to which everything above `taken` is complete.
+    pub fn complete_to(&self) -> Seq {
+        let mut to = self.taken.seq;
+        for (seq, slot) in self.slots.range(self.taken.seq.next()..) {
+            if !slot.complete || *seq != to.next() {
+                break;
+            }
+            to = *seq;
+        }
+        to
+    }
+
+    /// Highest batch acknowledged by this member that is on the chain.
+    pub fn acked_to(&self) -> Seq {
+        if self.has(self.acked) {
+            self.acked.seq
+        } else {
+            Seq(0)
+        }
+    }
+
+    /// Batches, entries and payload bytes beyond the last final head (M4).
+    pub fn beyond_final(&self) -> (u64, usize, usize) {
+        let (mut entries, mut bytes) = (0, 0);
+        for slot in self
+            .slots
+            .range(self.final_head.seq.next()..)
+            .map(|(_, s)| s)
+        {
+            entries += slot.batch.entries.len();
+            bytes += slot.bytes;
+        }
+        for early in self
+            .early
+            .range(self.final_head.seq.next()..)
+            .map(|(_, e)| e)
+        {
+            entries += early.batch.entries.len();
+            bytes += early.batch.payload_bytes();
+        }
+        let batches = self.tip.seq.0.saturating_sub(self.final_head.seq.0);
+        (batches, entries, bytes)
+    }
+
+    /// Highest batch that may be stored now (M4). A lane that lags behind finality fills
+    /// up from its tip.
+    pub fn limit(&self, limits: &Limits) -> Seq {
+        let base = self.final_head.seq.min(self.tip.seq);
+        let most = self.taken.seq.plus(WINDOWS_MAX * limits.window_batches);
+        base.plus(limits.window_batches).min(most)
+    }
+
+    /// Whether a batch of this size may be stored now (M4). What is final is always
+    /// taken; it is bounded by the limits of cuts.
+    pub fn room(&self, batch: &Batch, limits: &Limits) -> bool {
+        if batch.seq <= self.final_head.seq {
+            return true;
+        }
+        let (_, entries, bytes) = self.beyond_final();
+        entries + batch.entries.len() <= limits.window_entries
+            && bytes + batch.payload_bytes() <= limits.window_bytes
+    }
+
+    /// Drops what the order rule consumed, but for a few batches to serve.
+    pub fn prune(&mut self) {
+        let keep_from = self.taken.seq.minus(KEPT_MAX as u64);
+        while let Some(entry) = self.slots.first_entry() {
+            if *entry.key() > keep_from {
+                break;
+            }
+            let (seq, slot) = entry.remove_entry();
+            self.old.insert(seq, (slot.digest, slot.header.stamp));
+        }
+        while self.old.len() > OLD_MAX {
+            self.old.pop_first();
+        }
+        self.early.retain(|seq, _| *seq > self.taken.seq);
+    }
+}

@@ -1,0 +1,392 @@
+//! The own lane: what is queued, when a batch is sealed, and what follows once it is
+//! durable (M1, M3, M4, L2–L5).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Receipt, Seq, Signature};
+
+use crate::lane::Slot;
+use crate::lanes::{Lanes, Write, earliest};
+use crate::pool::Place;
+use crate::{Batch, BatchHeader, Entry, Head, Holdings, LaneMessage, Output, Record, To, WriteId};
+
+/// Own batches whose acknowledged heads can still be asked for.
+pub(crate) const HEADS_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// Recorded, not yet in a batch; bounded by the orders that are held.
+    pending: VecDeque<Queued>,
+    pending_bytes: usize,
+    /// Local time at which the first of `pending` came.
+    pending_since: Option<Micros>,
+    /// Last stamp given; L1, L2: stamps never decrease, whatever the clock does.
+    pub clock: Micros,
+    /// Waits for its signature.
+    signing: Option<(Batch, BatchHeader)>,
+    last_seal: Option<Micros>,
+    /// The window was full when a batch was due: the next one may grow (M4).
+    blocked: bool,
+    /// An acknowledgement of entries waits to be published.
+    ack_due: bool,
+    /// Acknowledged heads as last published.
+    published: Vec<Head>,
+    /// At most HEADS_MAX.
+    heads: BTreeMap<Seq, Vec<BatchDigest>>,
+}
+
+/// An order in the queue of the own lane.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    ct_id: CtId,
+    stamp: Micros,
+    /// Payload bytes that the own lane carries for it (L6).
+    bytes: usize,
+}
+
+impl Own {
+    fn push(&mut self, queued: Queued) {
+        self.pending_bytes += queued.bytes;
+        self.pending.push_back(queued);
+    }
+
+    fn pop(&mut self) {
+        if let Some(queued) = self.pending.pop_front() {
+            self.pending_bytes -= queued.bytes;
+        }
+    }
+
+    /// A durable acknowledgement is to be published with the next batch; it makes one
+    /// due only if there were entries (M2).
+    pub fn acknowledge(&mut self, entries: bool) {
+        self.ack_due |= entries;
+    }
+}
+
+impl Lanes {
+    pub(crate) fn start(&mut self, now: Micros, out: &mut Vec<Output>) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        // L3: what a restart found and the own lane lacks.
+        for ct_id in self.pool.parked() {
+            self.pool.unpark(&ct_id);
+            self.echo(now, &ct_id);
+        }
+        if self.config.observer {
+            return;
+        }
+        // A batch may have been durable, but not sent, before the restart.
+        let lane = &self.lanes[self.config.me.index()];
+        if let Some(slot) = lane.slots.get(&lane.acked.seq)
+            && lane.acked.seq > lane.final_head.seq
+        {
+            let message = LaneMessage::Batch(slot.batch.clone());
+            out.push(Output::Send {
+                to: To::All,
+                message,
+            });
+        }
+    }
+
+    /// L3: records a held order in the own lane, once.
+    pub(crate) fn echo(&mut self, now: Micros, ct_id: &CtId) {
+        if self.config.observer {
+            return;
+        }
+        let (me, n) = (self.config.me, self.lanes.len());
+        let floor = self.lanes[me.index()].tip_stamp;
+        let Some(held) = self.pool.get_mut(ct_id) else {
+            return;
+        };
+        if held.parked || std::mem::replace(&mut held.queued, true) {
+            return;
+        }
+        let carried = primary(&held.envelope, ct_id, n) == me;
+        let own = &mut self.own;
+        own.clock = own.clock.max(now).max(floor);
+        own.pending_since.get_or_insert(now);
+        own.push(Queued {
+            ct_id: *ct_id,
+            stamp: own.clock,
+            bytes: if carried {
+                held.envelope.encoded_len()
+            } else {
+                0
+            },
+        });
+    }
+
+    /// Entries and bytes that the own lane holds beyond its last final head, queue
+    /// included (M4).
+    pub(crate) fn own_load(&self) -> (usize, usize) {
+        let (_, entries, bytes) = self.lanes[self.config.me.index()].beyond_final();
+        (
+            entries + self.own.pending.len(),
+            bytes + self.own.pending_bytes,
+        )
+    }
+
+    /// Seals what is due; says when to look again.
+    pub(crate) fn seal_due(&mut self, now: Micros, out: &mut Vec<Output>) -> Option<Micros> {
+        if !self.started || self.config.observer || self.own.signing.is_some() {
+            return None;
+        }
+        // What has its outcome already need not be recorded.
+        while (self.own.pending.front()).is_some_and(|q| self.pool.get(&q.ct_id).is_none()) {
+            self.own.pop();
+        }
+        if self.own.pending.is_empty() {
+            self.own.pending_since = None;
+        }
+        let lane = &self.lanes[self.config.me.index()];
+        let (batches, _, _) = lane.beyond_final();
+        let pending = !self.own.pending.is_empty();
+        if batches >= self.limits.window_batches {
+            self.own.blocked |= pending;
+            return None;
+        }
+        let mut wake = None;
+        if let Some(since) = self.own.pending_since {
+            let due = since.plus(self.config.lanes.batch_interval_ms * 1_000);
+            let full = self.own.pending.len() >= self.limits.seal_entries
+                || self.own.pending_bytes >= self.limits.seal_bytes;
+            if full || now >= due || now < since {
+                if self.seal(now, true, out) {
+                    return None;
+                }
+            } else {
+                wake = Some(due);
+            }
+        }
+        // L4: heads advance while anything known has no outcome. Empty batches use only
+        // half of the window, so that a stall leaves room for entries.
+        let heads = self.pool.restless() || self.own.ack_due;
+        if heads && batches < (self.limits.window_batches / 2).max(1) {
+            let last = self.own.last_seal.unwrap_or(Micros(0));
+            let due = last.plus(self.config.lanes.head_interval_ms * 1_000);
+            if now >= due || now < last {
+                self.seal(now, false, out);
+                return None;
+            }
+            wake = earliest(wake, Some(due));
+        }
+        wake
+    }
+
+    /// Seals one batch. With `entries`, only if at least one fits.
+    fn seal(&mut self, now: Micros, with_entries: bool, out: &mut Vec<Output>) -> bool {
+        let me = self.config.me;
+        let lane = &self.lanes[me.index()];
+        let (_, used_entries, used_bytes) = lane.beyond_final();
+        let limits = &self.limits;
+        let (most_entries, most_bytes) = if self.own.blocked {
+            (limits.batch_entries, limits.batch_bytes)
+        } else {
+            (limits.seal_entries, limits.seal_bytes)
+        };
+        let most_entries = most_entries.min(limits.window_entries.saturating_sub(used_entries));
+        let most_bytes = most_bytes.min(limits.window_bytes.saturating_sub(used_bytes));
+
+        let (mut taken, mut payloads, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(&queued) = self.own.pending.front() {
+            if let Some(held) = self.pool.get(&queued.ct_id) {
+                if taken.len() >= most_entries || bytes + queued.bytes > most_bytes {
+                    break;
+                }
+                if queued.bytes > 0 {
+                    payloads.push(held.envelope.clone());
+                }
+                bytes += queued.bytes;
+                taken.push(queued);
+            }
+            self.own.pop();
+        }
+        if with_entries && taken.is_empty() {
+            self.own.blocked = !self.own.pending.is_empty();
+            return false;
+        }
+        self.own.blocked = false;
+        // L1: the stamp promises that nothing below it follows, so it stops at what is
+        // left in the queue.
+        let lane = &self.lanes[me.index()];
+        let stamp = match self.own.pending.front() {
+            Some(first) => first.stamp,
+            None => self.own.clock.max(now).max(lane.tip_stamp),
+        };
+        self.own.clock = self.own.clock.max(stamp);
+        self.own.pending_since = self.own.pending.front().map(|_| now);
+        let entries = (taken.iter())
+            .map(|queued| Entry {
+                ct_id: queued.ct_id,
+                back_us: u32::try_from(stamp.0.saturating_sub(queued.stamp.0)).unwrap_or(u32::MAX),
+            })
+            .collect();
+        let batch = Batch {
+            epoch: self.config.epoch,
+            lane: me,
+            seq: lane.tip.seq.next(),
+            parent: lane.tip.digest,
+            stamp,
+            entries,
+            payloads,
+            holdings: Holdings::default(),
+            signature: Signature::default(),
+        };
+        let batch = self.publish_holdings(batch);
+        let header = batch.header();
+        self.own.last_seal = Some(now);
+        self.own.signing = Some((batch, header));
+        out.push(Output::Sign(header));
+        true
+    }
+
+    /// M2: durable acknowledgements ride in the next own batch.
+    fn publish_holdings(&mut self, mut batch: Batch) -> Batch {
+        let me = self.config.me.index();
+        let heads: Vec<Head> = self.lanes.iter().map(|lane| lane.acked).collect();
+        let others = |heads: &[Head]| {
+            let mut heads = heads.to_vec();
+            if let Some(own) = heads.get_mut(me) {
+                *own = Head::default();
+            }
+            heads
+        };
+        self.own.ack_due = false;
+        if others(&heads) == others(&self.own.published) {
+            return batch;
+        }
+        let pairs: Vec<_> = heads.iter().map(|head| (head.seq, head.digest)).collect();
+        batch.holdings = Holdings::of(&pairs);
+        let digests = heads.iter().map(|head| head.digest).collect();
+        self.own.heads.insert(batch.seq, digests);
+        while self.own.heads.len() > HEADS_MAX {
+            self.own.heads.pop_first();
+        }
+        self.own.published = heads;
+        batch
+    }
+
+    /// The signature came: the batch joins the own chain and is written (M1).
+    pub(crate) fn signed(&mut self, seq: Seq, signature: Signature, out: &mut Vec<Output>) {
+        let Some((mut batch, header)) = self.own.signing.take_if(|(batch, _)| batch.seq == seq)
+        else {
+            return;
+        };
+        batch.signature = signature;
+        let batch = Arc::new(batch);
+        let digest = header.digest();
+        let mut records = Vec::new();
+        let n = self.lanes.len();
+        let mut orders = Vec::with_capacity(batch.entries.len());
+        for entry in &batch.entries {
+            let held = self.pool.get_mut(&entry.ct_id);
+            orders.push(held.as_ref().map(|held| held.envelope.clone()));
+            let Some(held) = held else { continue };
+            // What this lane says it holds must survive with it (D6).
+            let beside = primary(&held.envelope, &entry.ct_id, n) != self.config.me;
+            if !std::mem::replace(&mut held.stored, true) && beside {
+                records.push(Record::Payload {
+                    ct_id: entry.ct_id,
+                    envelope: held.envelope.clone(),
+                });
+            }
+        }
+        let slot = Slot {
+            bytes: batch.payload_bytes(),
+            batch: batch.clone(),
+            header,
+            digest,
+            orders,
+            missing: std::collections::BTreeSet::new(),
+            checking: false,
+            not_before: Micros(0),
+            complete: true,
+            bad: false,
+        };
+        let lane = self.lane(self.config.me);
+        lane.tip = Head { seq, digest };
+        lane.tip_stamp = header.stamp;
+        lane.storing = seq;
+        lane.slots.insert(seq, slot);
+        records.push(Record::Batch { digest, batch });
+        let id = WriteId(self.fresh_id());
+        self.writes.insert(id, Write::Own { seq });
+        out.push(Output::Store {
+            id,
+            records,
+            durable: true,
+        });
+    }
+
+    /// The own batch is durable: it is said, and its orders are acknowledged.
+    pub(crate) fn own_stored(&mut self, seq: Seq, out: &mut Vec<Output>) {
+        let me = self.config.me;
+        let lane = self.lane(me);
+        let Some(slot) = lane.slots.get(&seq) else {
+            return;
+        };
+        let (batch, digest) = (slot.batch.clone(), slot.digest);
+        if seq > lane.acked.seq {
+            lane.acked = Head { seq, digest };
+        }
+        let message = LaneMessage::Batch(batch.clone());
+        out.push(Output::Send {
+            to: To::All,
+            message,
+        });
+        for (index, entry) in batch.entries.iter().enumerate() {
+            let place = Place {
+                seq,
+                entry: index as u32,
+                stamp: batch.stamp_of(index),
+            };
+            let Some(held) = self.pool.get_mut(&entry.ct_id) else {
+                self.pool.set_done_place(&entry.ct_id, place);
+                continue;
+            };
+            held.place = Some(place);
+            for ticket in std::mem::take(&mut held.tickets) {
+                let receipt = self.receipt(entry.ct_id, place);
+                out.push(Output::Accepted { ticket, receipt });
+            }
+        }
+        self.progress = true;
+    }
+
+    /// What this member signs for an order in its lane; the signature is left out.
+    pub(crate) fn receipt(&self, ct_id: CtId, place: Place) -> Receipt {
+        Receipt {
+            chain: self.config.chain,
+            epoch: self.config.epoch,
+            ct_id,
+            lane: self.config.me,
+            seq: place.seq,
+            entry: place.entry,
+            stamp: place.stamp,
+            signature: Signature::default(),
+        }
+    }
+
+    /// The digests behind the holdings of an own batch.
+    pub(crate) fn serve_heads(&self, from: MemberId, seq: Seq, out: &mut Vec<Output>) {
+        if let Some(digests) = self.own.heads.get(&seq) {
+            let digests = digests.clone();
+            out.push(Output::Send {
+                to: To::One(from),
+                message: LaneMessage::Heads { seq, digests },
+            });
+        }
+    }
+}
+
+/// [`Envelope::primary`] without hashing the order again.
+pub(crate) fn primary(envelope: &Envelope, ct_id: &CtId, n: usize) -> MemberId {
+    if usize::from(envelope.label.lane) < n {
+        return MemberId(envelope.label.lane);
+    }
+    let mut head = [0; 8];
+    head.copy_from_slice(&ct_id.as_bytes()[..8]);
+    MemberId((u64::from_le_bytes(head) % n.max(1) as u64) as u8)
+}
