@@ -5,13 +5,23 @@
 #![allow(clippy::large_enum_variant)]
 
 mod boundary;
+mod certs;
+mod chain;
 pub mod config;
 mod core;
 mod evidence;
+mod fetch;
+mod finality;
+mod jobs;
+mod lanes;
 mod leader;
 mod marks;
 mod message;
+mod pacemaker;
+mod quorum;
 mod records;
+mod tally;
+mod voting;
 
 pub use crate::boundary::{CheckId, Halt, Input, Output, PeerFault, RecordId, Timer, To, Verdict};
 pub use crate::config::{Config, ConfigError, Params};

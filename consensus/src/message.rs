@@ -317,7 +317,6 @@ pub fn genesis<P: Payload>(
 }
 
 /// Whether `set` names members of the committee only.
-#[allow(dead_code)]
 pub(crate) fn within(set: SignerSet, committee: &Committee) -> bool {
     set.within(committee.n())
 }

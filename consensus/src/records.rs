@@ -1,9 +1,7 @@
 //! The safety record (C7): what must survive a crash before it is said.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{
-    Certificate, CertificateKind, Commit, Signature, SignerSet, Skip, View, Vote,
-};
+use fairlane_types::{Certificate, Commit, Epoch, Signature, SignerSet, Skip, View, Vote};
 
 use crate::message::{Block, FinalBlock, Justify};
 
@@ -57,16 +55,24 @@ impl<P> SafetyRecord<P> {
         }
     }
 
+    /// The epoch it belongs to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Proposed { block, .. } => block.header.epoch,
+            Self::Voted { vote, .. } => vote.epoch,
+            Self::Committed { commit } => commit.epoch,
+            Self::Skipped { skip, .. } => skip.epoch,
+            Self::Certified(certificate) => certificate.epoch,
+        }
+    }
+
     /// The first view in which a member holding this record can have been: never go below.
     #[must_use]
     pub fn entered(&self) -> View {
         match self {
             Self::Committed { commit } => commit.view.next(),
-            Self::Certified(certificate) => match certificate.kind {
-                CertificateKind::Notarization | CertificateKind::Skip | CertificateKind::Final => {
-                    certificate.view.next()
-                }
-            },
+            Self::Certified(certificate) => certificate.view.next(),
             _ => self.view(),
         }
     }

@@ -1,0 +1,608 @@
+//! What this member says: proposals (C4, C6, C10), votes (C1, C5), commit votes (C2, C3)
+//! and skips (C2, C9). Every flag is set when the decision is taken, before its record is
+//! durable; the statement leaves when it is (C7).
+
+use fairlane_types::{
+    BlockHeader, BlockId, Certificate, CertificateKind, Commit, MemberId, Micros, Millis,
+    Signature, SignerSet, Skip, View, Vote,
+};
+
+use crate::boundary::{Output, PeerFault, Timer, To, Verdict};
+use crate::chain::Insert;
+use crate::config::{INLINE_SKIPS_MAX, LOOK_BEHIND_VIEWS};
+use crate::core::Core;
+use crate::evidence::Offence;
+use crate::jobs::Job;
+use crate::message::{Block, HintedSkip, Justify, Message, Payload, Proposal, Signed, Statement};
+use crate::records::SafetyRecord;
+
+/// How far a leader's proposal has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// Signatures are being verified.
+    Checking,
+    /// Signatures are good; parent or skip certificates may be missing.
+    Ready,
+    /// The application is asked about the payload.
+    Asked,
+    /// The payload is valid and held.
+    Valid,
+    /// It can never be voted for.
+    Rejected,
+}
+
+/// The first proposal of a view; its block is in the tree once the signatures are good.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Candidate {
+    pub(crate) id: BlockId,
+    pub(crate) header: BlockHeader,
+    pub(crate) signature: Signature,
+    pub(crate) stage: Stage,
+    /// Lanes whose data is missing.
+    pub(crate) missing: SignerSet,
+}
+
+impl Candidate {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.stage != Stage::Rejected
+    }
+}
+
+/// What a leader can build on.
+pub(crate) enum Ground {
+    /// A block that is there, and its certificate (none for genesis).
+    Parent(BlockId, Option<Certificate>),
+    /// Neither a usable notarization nor a skip certificate for this view.
+    Gap(View),
+}
+
+impl<P: Payload> Core<P> {
+    // ---- proposals of others --------------------------------------------------------
+
+    pub(crate) fn on_proposal(
+        &mut self,
+        now: Micros,
+        from: MemberId,
+        proposal: Proposal<P>,
+        out: &mut Vec<Output<P>>,
+    ) {
+        let header = &proposal.block.header;
+        let (view, id) = (header.view, header.id());
+        if Some(from) == self.config.me {
+            // Own proposal, durable and sent. Its vote is normally recorded with it.
+            self.chain.sign(id, proposal.signature);
+            if self.own.get(&view).is_some_and(|own| own.proposed) {
+                self.vote(view, id, out);
+            }
+            return;
+        }
+        if (header.chain, header.epoch) != (self.config.chain, self.config.epoch) {
+            return self.fault(from, PeerFault::ForeignChain, out);
+        }
+        if header.proposer != from || self.leader(view) != from {
+            return self.fault(from, PeerFault::NotLeader, out);
+        }
+        if header.parent_view >= view || header.height.0 == 0 {
+            return self.fault(from, PeerFault::Malformed("header"), out);
+        }
+        if !self.in_earshot(view) {
+            self.marks.dropped += 1;
+            return;
+        }
+        self.pace.hear(from, view, self.view);
+        if let Some(first) = self.candidates.get(&view) {
+            if first.id != id {
+                // C6: two headers are evidence.
+                let (a, b) = (
+                    Signed {
+                        statement: first.header.clone(),
+                        signature: first.signature,
+                    },
+                    Signed {
+                        statement: header.clone(),
+                        signature: proposal.signature,
+                    },
+                );
+                let offence = Offence::DoubleProposal(Box::new(a), Box::new(b));
+                self.accuse(from, offence, [from, from], out);
+            }
+            return;
+        }
+        if !proposal.block.is_whole() {
+            return self.fault(from, PeerFault::Malformed("payload digest"), out);
+        }
+        let genesis = self.chain.tip_id() == header.parent && self.chain.tip_view() == View(0);
+        if let Err(what) = justified(header, &proposal.justify, genesis) {
+            return self.fault(from, PeerFault::Unjustified(what), out);
+        }
+        let Some(key) = self.config.committee.key(from) else {
+            return self.fault(from, PeerFault::NotMember, out);
+        };
+        let mut sigs = vec![header.check(key, self.config.chain, proposal.signature)];
+        let mut unknown = Vec::new();
+        let Justify { parent, skips } = &proposal.justify;
+        for certificate in parent.iter().chain(skips) {
+            match certificate.checks(self.config.chain, &self.config.committee) {
+                Err(error) => return self.fault(from, error.into(), out),
+                Ok(_) if self.is_known(certificate) => {}
+                Ok(checks) => {
+                    sigs.extend(checks);
+                    unknown.push(certificate.clone());
+                }
+            }
+        }
+        let candidate = Candidate {
+            id,
+            header: header.clone(),
+            signature: proposal.signature,
+            stage: Stage::Checking,
+            missing: SignerSet::default(),
+        };
+        self.candidates.insert(view, candidate);
+        if view == self.view {
+            self.arm(now, out); // the leader could advance, so this member's clock runs too
+        }
+        self.verify(Job::Proposal(Box::new(proposal), unknown), sigs, out);
+    }
+
+    /// The signatures of a proposal are verified: its certificates count for everyone, its
+    /// block goes into the tree, and voting is up to [`try_candidate`](Self::try_candidate).
+    pub(crate) fn proposal_checked(
+        &mut self,
+        now: Micros,
+        proposal: Proposal<P>,
+        unknown: Vec<Certificate>,
+        good: bool,
+        out: &mut Vec<Output<P>>,
+    ) {
+        let view = proposal.block.header.view;
+        let proposer = proposal.block.header.proposer;
+        let id = proposal.block.id();
+        if !good {
+            self.fault(proposer, PeerFault::BadSignature, out);
+            return self.reject(now, view, id, out);
+        }
+        for certificate in unknown {
+            self.adopt(now, certificate, out);
+        }
+        self.insert(proposal.block, Some(proposal.signature), out);
+        if let Some(candidate) = self.candidates.get_mut(&view)
+            && candidate.id == id
+            && candidate.stage == Stage::Checking
+        {
+            candidate.stage = Stage::Ready;
+        }
+    }
+
+    /// Puts an authentic block into the tree and watches for a second one (C6).
+    pub(crate) fn insert(
+        &mut self,
+        block: Block<P>,
+        signature: Option<Signature>,
+        out: &mut Vec<Output<P>>,
+    ) {
+        let (view, proposer) = (block.header.view, block.header.proposer);
+        let certified = |id: BlockId| {
+            self.certs.notarized(view, id) || self.target.as_ref().is_some_and(|t| t.block == id)
+        };
+        if certified(block.id()) {
+            self.chain.make_room(view, certified);
+        }
+        if self.chain.insert(block, signature) != Insert::Second {
+            return;
+        }
+        if self.equivocal.insert(view) {
+            self.marks.equivocations_seen += 1;
+        }
+        let of_view = self.chain.of_view(view).iter();
+        let mut headers = of_view.filter_map(|id| {
+            let node = self.chain.node(*id)?;
+            Some(Box::new(Signed {
+                statement: node.block.header.clone(),
+                signature: node.signature?,
+            }))
+        });
+        if let (Some(a), Some(b)) = (headers.next(), headers.next()) {
+            let offence = Offence::DoubleProposal(a, b);
+            self.accuse(proposer, offence, [proposer, proposer], out);
+        }
+    }
+
+    /// Moves the proposal of the current view towards a vote.
+    pub(crate) fn try_candidate(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
+        let view = self.view;
+        let Some(candidate) = self.candidates.get(&view) else {
+            return;
+        };
+        if self.speaker().is_none() || !self.may_vote(view) {
+            return;
+        }
+        if self.equivocal.contains(&view) {
+            return self.say_skip(now, out); // C6: nothing of this view is worth a vote
+        }
+        let (id, stage) = (candidate.id, candidate.stage);
+        match stage {
+            Stage::Ready => {
+                let header = candidate.header.clone();
+                // C4: the certificates were verified when they came; are they all here?
+                let parent = self.chain.block(header.parent);
+                let covered = self.certs.uncovered(header.parent_view, view).is_none();
+                let (Some(parent), true) = (parent, covered) else {
+                    return self.extend(now, out);
+                };
+                if !self.certified(header.parent_view, header.parent) {
+                    return; // below the floor: finality has decided otherwise
+                }
+                let fits = parent.header.view == header.parent_view
+                    && header.height == parent.header.height.next()
+                    && header.time >= parent.header.time;
+                if !fits {
+                    let fault = PeerFault::Unjustified("height, view or time of the parent");
+                    self.fault(header.proposer, fault, out);
+                    return self.reject(now, view, id, out);
+                }
+                let Some(block) = self.chain.block(id) else {
+                    return;
+                };
+                if let Some(candidate) = self.candidates.get_mut(&view) {
+                    candidate.stage = Stage::Asked;
+                }
+                out.push(Output::CheckPayload {
+                    block: id,
+                    header: block.header,
+                    payload: block.payload,
+                    parent,
+                });
+            }
+            Stage::Valid => self.vote(view, id, out),
+            Stage::Checking | Stage::Asked | Stage::Rejected => {}
+        }
+    }
+
+    pub(crate) fn on_payload_checked(
+        &mut self,
+        now: Micros,
+        block: BlockId,
+        verdict: Verdict,
+        out: &mut Vec<Output<P>>,
+    ) {
+        let n = self.config.committee.n();
+        let asked = |c: &&mut Candidate| c.id == block && c.stage == Stage::Asked;
+        let Some(candidate) = self.candidates.values_mut().find(asked) else {
+            return;
+        };
+        let (view, proposer) = (candidate.header.view, candidate.header.proposer);
+        match verdict {
+            Verdict::Valid => {
+                candidate.stage = Stage::Valid;
+                candidate.missing = SignerSet::default();
+            }
+            Verdict::Invalid => {
+                self.fault(proposer, PeerFault::InvalidPayload, out);
+                self.reject(now, view, block, out);
+            }
+            Verdict::Fetching { missing } => {
+                candidate.missing = missing.iter().filter(|m| m.index() < n).collect();
+                if view == self.view {
+                    self.extend(now, out);
+                }
+            }
+        }
+    }
+
+    /// The proposal of `view` can never get this member's vote: waiting is pointless.
+    fn reject(&mut self, now: Micros, view: View, id: BlockId, out: &mut Vec<Output<P>>) {
+        if let Some(candidate) = self.candidates.get_mut(&view)
+            && candidate.id == id
+        {
+            candidate.stage = Stage::Rejected;
+            if view == self.view {
+                self.say_skip(now, out);
+            }
+        }
+    }
+
+    // ---- own statements -------------------------------------------------------------
+
+    /// C1, C5: whether a vote in this view is still open.
+    fn may_vote(&self, view: View) -> bool {
+        let said = |own: &crate::core::Own<P>| own.voted.is_some() || own.skipped.is_some();
+        view == self.view && view > self.floor() && !self.own.get(&view).is_some_and(said)
+    }
+
+    /// C1: one vote per view, C5: never after a skip.
+    fn vote(&mut self, view: View, id: BlockId, out: &mut Vec<Output<P>>) {
+        if self.speaker().is_none() || !self.may_vote(view) {
+            return;
+        }
+        let Some(node) = self.chain.node(id) else {
+            return;
+        };
+        let (block, signature) = (node.block.clone(), node.signature);
+        if block.header.view != view {
+            return;
+        }
+        let vote = Vote {
+            epoch: self.config.epoch,
+            view,
+            block: id,
+            dirty: true, // D2: no shares before finality, so nothing is vouched for
+        };
+        self.own.entry(view).or_default().voted = Some(vote.clone());
+        self.marks.votes += 1;
+        let record = SafetyRecord::Voted {
+            vote: vote.clone(),
+            block,
+            signature,
+        };
+        let after = self.record(record, out);
+        let statement = Statement::Vote(vote);
+        out.push(Output::Say { after, statement });
+    }
+
+    /// C3: commit-votes every notarized block that may still get one. Late ones count too:
+    /// having voted in later views says nothing about this one (C2 is per view).
+    pub(crate) fn try_commits(&mut self, out: &mut Vec<Output<P>>) {
+        if self.speaker().is_none() {
+            return;
+        }
+        let from = self.floor().next().max(self.view.minus(LOOK_BEHIND_VIEWS));
+        let open: Vec<_> = self
+            .certs
+            .notarizations_from(from)
+            .filter(|c| {
+                let own = self.own.get(&c.view);
+                own.is_none_or(|o| o.committed.is_none() && o.skipped.is_none()) // C2
+                    && !self.certs.skipped(c.view) // C3
+                    && !self.equivocal.contains(&c.view) // C6
+            })
+            .filter_map(|c| Some((c.view, c.block, self.chain.header(c.block)?.height)))
+            .collect();
+        for (view, block, height) in open {
+            let commit = Commit {
+                epoch: self.config.epoch,
+                view,
+                height,
+                block,
+            };
+            self.own.entry(view).or_default().committed = Some(commit.clone());
+            self.marks.commits += 1;
+            let record = SafetyRecord::Committed {
+                commit: commit.clone(),
+            };
+            let after = self.record(record, out);
+            let statement = Statement::Commit(commit);
+            out.push(Output::Say { after, statement });
+        }
+    }
+
+    /// C2, C9: leaves the current view.
+    pub(crate) fn say_skip(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
+        let view = self.view;
+        if self.speaker().is_none() || view <= self.floor() {
+            return;
+        }
+        let own = self.own.entry(view).or_default();
+        if own.skipped.is_some() || own.committed.is_some() {
+            return;
+        }
+        let candidate = self.candidates.get(&view);
+        let missing = candidate.map_or(SignerSet::default(), |c| c.missing);
+        own.skipped = Some(missing);
+        self.marks.skips += 1;
+        self.pace.failed(view);
+        let skip = Skip {
+            epoch: self.config.epoch,
+            view,
+        };
+        let record = SafetyRecord::Skipped {
+            skip: skip.clone(),
+            missing,
+        };
+        let after = self.record(record, out);
+        let statement = Statement::Skip { skip, missing };
+        out.push(Output::Say { after, statement });
+        self.schedule_rebroadcast(now, out);
+    }
+
+    pub(crate) fn schedule_rebroadcast(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
+        let timer = Timer::Rebroadcast(self.view);
+        let at = self.pace.repeat(now);
+        out.push(Output::SetTimer { timer, at });
+    }
+
+    /// C9: still here: the own skip again, and the certificate that proves this view.
+    pub(crate) fn rebroadcast(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
+        if self.speaker().is_none() {
+            return;
+        }
+        self.marks.rebroadcasts += 1;
+        let skip = self.own.get(&self.view).and_then(|o| o.skip_sent.clone());
+        let entry = self.entry.clone().map(Message::Certificate);
+        for message in entry.into_iter().chain(skip.map(Message::Skip)) {
+            let to = To::All;
+            out.push(Output::Send { to, message });
+        }
+        self.schedule_rebroadcast(now, out);
+    }
+
+    /// Remembers the signed skip for rebroadcasts.
+    pub(crate) fn skip_left(&mut self, skip: HintedSkip) {
+        if let Some(own) = self.own.get_mut(&skip.skip.statement.view)
+            && own.skipped.is_some()
+        {
+            own.skip_sent = Some(skip);
+        }
+    }
+
+    // ---- own proposals --------------------------------------------------------------
+
+    /// C10: the leader asks for a payload as soon as it may propose.
+    pub(crate) fn try_propose(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
+        let view = self.view;
+        if self.building.is_some()
+            || self.speaker() != Some(self.leader(view))
+            || !self.may_propose(view)
+            || !self.pace.due(now, self.proposable)
+        {
+            return;
+        }
+        let Ground::Parent(id, _) = self.ground() else {
+            return; // what is missing is being fetched
+        };
+        let Some(parent) = self.chain.block(id) else {
+            return;
+        };
+        self.building = Some((view, id));
+        out.push(Output::BuildPayload {
+            view,
+            parent,
+            certified_only: self.lanes.active(view),
+        });
+    }
+
+    /// C6: once per view; and after a skip nobody would vote.
+    fn may_propose(&self, view: View) -> bool {
+        let said = |own: &crate::core::Own<P>| {
+            own.proposed || own.voted.is_some() || own.skipped.is_some()
+        };
+        view > self.floor() && !self.own.get(&view).is_some_and(said)
+    }
+
+    pub(crate) fn on_payload_built(
+        &mut self,
+        _now: Micros,
+        view: View,
+        payload: P,
+        time: Millis,
+        out: &mut Vec<Output<P>>,
+    ) {
+        let Some((asked, parent)) = self.building else {
+            return;
+        };
+        let Some(me) = self.speaker() else { return };
+        if asked != view || view != self.view || !self.may_propose(view) {
+            return;
+        }
+        self.building = None;
+        // The ground may have moved since: then `progress` asks again.
+        let Ground::Parent(id, certificate) = self.ground() else {
+            return;
+        };
+        let (Some(header), true) = (self.chain.header(id), id == parent) else {
+            return;
+        };
+        let header = BlockHeader {
+            chain: self.config.chain,
+            epoch: self.config.epoch,
+            view,
+            height: header.height.next(),
+            parent_view: header.view,
+            parent: id,
+            proposer: me,
+            time: time.max(header.time),
+            payload: payload.digest(),
+        };
+        let justify = Justify {
+            parent: certificate,
+            skips: self.certs.inline_skips(header.parent_view, view),
+        };
+        let block = Block { header, payload };
+        let id = block.id();
+        let own = self.own.entry(view).or_default();
+        own.proposed = true;
+        self.marks.proposals += 1;
+        self.candidates.insert(
+            view,
+            Candidate {
+                id,
+                header: block.header.clone(),
+                signature: Signature::default(),
+                stage: Stage::Valid,
+                missing: SignerSet::default(),
+            },
+        );
+        self.insert(block.clone(), None, out);
+        let record = SafetyRecord::Proposed {
+            block: block.clone(),
+            justify: justify.clone(),
+        };
+        let after = self.record(record, out);
+        let statement = Statement::Proposal { block, justify };
+        out.push(Output::Say { after, statement });
+        // The own vote is recorded in the same turn: `try_candidate` follows.
+    }
+
+    /// C4: the newest certified block that is here and above which every view was skipped.
+    /// With both a notarization and a skip certificate of one view, the notarized block is
+    /// preferred; if it is missing, the skip certificate lets an older parent do.
+    pub(crate) fn ground(&self) -> Ground {
+        let mut view = self.view;
+        loop {
+            view = view.prev();
+            if let Some(certificate) = self.certificate_of(view)
+                && self.chain.has(certificate.block)
+            {
+                return Ground::Parent(certificate.block, Some(certificate.clone()));
+            }
+            if view <= self.chain.tip_view() {
+                let tip = self.chain.tip();
+                return match &tip.certificate {
+                    None if tip.header.view > View(0) => Ground::Gap(view),
+                    certificate => Ground::Parent(self.chain.tip_id(), certificate.clone()),
+                };
+            }
+            if !self.certs.skipped(view) {
+                return Ground::Gap(view);
+            }
+        }
+    }
+
+    /// The certificate that makes a block of this view a parent.
+    fn certificate_of(&self, view: View) -> Option<&Certificate> {
+        let target = self.target.as_ref().filter(|t| t.view == view);
+        target.or_else(|| self.certs.notarization(view))
+    }
+
+    /// C4: whether this block is known to be notarized or final.
+    pub(crate) fn certified(&self, view: View, block: BlockId) -> bool {
+        block == self.chain.tip_id()
+            || (view > self.chain.tip_view()
+                && self.certificate_of(view).is_some_and(|c| c.block == block))
+    }
+}
+
+/// C4: whether the shape of the justification fits the header; signatures come later, and
+/// skip certificates that did not fit in are fetched.
+fn justified(header: &BlockHeader, justify: &Justify, genesis: bool) -> Result<(), &'static str> {
+    match &justify.parent {
+        None if header.parent_view == View(0) && genesis => {}
+        None if header.parent_view == View(0) => return Err("not on genesis"),
+        None => return Err("no certificate of the parent"),
+        Some(certificate) => {
+            if certificate.kind == CertificateKind::Skip
+                || certificate.block != header.parent
+                || certificate.view != header.parent_view
+                || certificate.view == View(0)
+                || certificate.epoch != header.epoch
+            {
+                return Err("certificate of the parent");
+            }
+        }
+    }
+    if justify.skips.len() > INLINE_SKIPS_MAX {
+        return Err("too many skips inline");
+    }
+    let mut above = header.parent_view;
+    for skip in &justify.skips {
+        if skip.kind != CertificateKind::Skip
+            || skip.epoch != header.epoch
+            || skip.view <= above
+            || skip.view >= header.view
+        {
+            return Err("skip certificates");
+        }
+        above = skip.view;
+    }
+    Ok(())
+}
