@@ -1,6 +1,25 @@
 //! The deterministic simulator: virtual time, seeded networks, disks, clocks and faults
 //! around the same replica that the node runs.
+//!
+//! A [`Scenario`] names a committee, a seed and a profile of faults; everything else
+//! follows from the seed. Running it gives a [`Report`]: the verdict of independent
+//! checkers, the rare events that were met, and a hash over the whole trace that is the
+//! same whenever the scenario is run again.
 
+pub mod byz;
+pub mod check;
+pub mod cpu;
 pub mod disk;
 pub mod engine;
+pub mod faults;
+pub mod marks;
+pub mod member;
 pub mod net;
+mod scenario;
+mod swarm;
+pub mod workload;
+mod world;
+
+pub use scenario::{Options, Planted, Profile, Report, Scenario, Stats};
+pub use swarm::{Summary, swarm};
+pub use world::World;

@@ -18,12 +18,20 @@ pub struct Commit(pub u64);
 #[derive(Clone, Debug)]
 struct Undo(Vec<(Table, Vec<u8>, Option<Vec<u8>>)>);
 
+/// A commit that a crash may lose.
+#[derive(Clone, Debug)]
+struct Unsynced {
+    undo: Undo,
+    /// What became durable when it is synced, for the checkers.
+    writes: Vec<Write>,
+}
+
 /// The simulated store.
 #[derive(Clone, Debug, Default)]
 pub struct SimStore {
     tables: [Map; Table::ALL.len()],
-    /// Undo records of the unsynced commits, oldest first.
-    unsynced: VecDeque<Undo>,
+    /// The unsynced commits, oldest first.
+    unsynced: VecDeque<Unsynced>,
     last: Commit,
     /// Bytes of live keys and values, and the room there is.
     bytes: u64,
@@ -74,14 +82,23 @@ impl SimStore {
             self.broken = true;
             return Err(StoreError::Full(format!("{room} bytes are used up")));
         }
-        self.unsynced.push_back(Undo(undo));
+        self.unsynced.push_back(Unsynced {
+            undo: Undo(undo),
+            writes: writes.to_vec(),
+        });
         self.last.0 += 1;
         Ok(self.last)
     }
 
-    /// Makes every commit up to `commit` survive a crash.
-    pub fn sync(&mut self, commit: Commit) {
-        while self.synced() < commit && self.unsynced.pop_front().is_some() {}
+    /// Makes every commit up to `commit` survive a crash; what became durable by it.
+    pub fn sync(&mut self, commit: Commit) -> Vec<Write> {
+        let mut durable = Vec::new();
+        while self.synced() < commit
+            && let Some(unsynced) = self.unsynced.pop_front()
+        {
+            durable.extend(unsynced.writes);
+        }
+        durable
     }
 
     /// The last synced commit.
@@ -91,13 +108,14 @@ impl SimStore {
     }
 
     /// A power cut: a random prefix of the log that includes every synced commit stays.
-    pub fn crash(&mut self, rng: &mut Stream) -> u64 {
+    /// Says how many commits are lost, and what became durable.
+    pub fn crash(&mut self, rng: &mut Stream) -> (u64, Vec<Write>) {
         let keep = rng.below(self.unsynced.len() as u64 + 1) as usize;
         self.cut(keep)
     }
 
     /// The worst power cut: nothing unsynced stays.
-    pub fn crash_hard(&mut self) -> u64 {
+    pub fn crash_hard(&mut self) -> (u64, Vec<Write>) {
         self.cut(0)
     }
 
@@ -136,18 +154,17 @@ impl SimStore {
         self.tables[table as usize].get(key).map(Vec::as_slice)
     }
 
-    fn cut(&mut self, keep: usize) -> u64 {
+    fn cut(&mut self, keep: usize) -> (u64, Vec<Write>) {
         let mut lost = 0;
-        while self.unsynced.len() > keep {
-            if let Some(undo) = self.unsynced.pop_back() {
-                self.undo(undo);
-                self.last.0 -= 1;
-                lost += 1;
-            }
+        while self.unsynced.len() > keep
+            && let Some(unsynced) = self.unsynced.pop_back()
+        {
+            self.undo(unsynced.undo);
+            self.last.0 -= 1;
+            lost += 1;
         }
-        self.unsynced.clear();
         self.broken = false;
-        lost
+        (lost, self.sync(self.last))
     }
 
     fn undo(&mut self, undo: Undo) {

@@ -111,13 +111,14 @@ impl<I> Writer<I> {
         Ok(Some(now.plus(span.saturating_mul(self.slow))))
     }
 
-    /// The running group is done: what to report, in order.
-    pub fn finish(&mut self, store: &mut SimStore) -> Vec<I> {
-        if let Some(commit) = self.syncs.take() {
-            store.sync(commit);
-        }
+    /// The running group is done: what to report, in order, and what became durable.
+    pub fn finish(&mut self, store: &mut SimStore) -> (Vec<I>, Vec<Write>) {
+        let durable = self
+            .syncs
+            .take()
+            .map_or_else(Vec::new, |commit| store.sync(commit));
         self.busy = false;
-        std::mem::take(&mut self.group)
+        (std::mem::take(&mut self.group), durable)
     }
 
     /// The process died: nothing waits any more. The store decides what is left of the
@@ -166,10 +167,10 @@ mod tests {
         // The disk is busy: what came later waits for the next group.
         assert_eq!(writer.start(Nanos(1), &mut store, &mut rng).unwrap(), None);
         assert_eq!(store.synced(), Commit(0));
-        assert_eq!(writer.finish(&mut store), [1]);
+        assert_eq!(writer.finish(&mut store).0, [1]);
         assert_eq!(store.synced(), Commit(1));
         assert!(writer.start(done, &mut store, &mut rng).unwrap().is_some());
-        assert_eq!(writer.finish(&mut store), [2, 3]);
+        assert_eq!(writer.finish(&mut store).0, [2, 3]);
         assert_eq!(store.synced(), Commit(3));
         assert!(writer.is_empty());
     }

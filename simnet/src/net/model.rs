@@ -31,6 +31,15 @@ impl LogNormal {
         (self.median_ns as f64 * factor) as u64
     }
 
+    /// The same shape, so many times as long.
+    #[must_use]
+    pub const fn scaled(self, factor: u64) -> Self {
+        Self {
+            median_ns: self.median_ns.saturating_mul(factor),
+            sigma: self.sigma,
+        }
+    }
+
     /// The median, in nanoseconds.
     #[must_use]
     pub const fn median(&self) -> u64 {

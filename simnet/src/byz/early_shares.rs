@@ -1,0 +1,98 @@
+//! Shares before finality (A2): made and sent as soon as this member votes for a block,
+//! with a token from a certificate that the whole committee's keys forge. As the conduct
+//! of an honest member it is a planted bug that S8 must catch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fairlane_consensus as consensus;
+use fairlane_encryption::{ParsedCiphertext, Tdh2, ThresholdScheme};
+use fairlane_mempool::LaneMessage;
+use fairlane_replica::{Effect, Job, JobResult, Message, Peers, SharesJob, run_job};
+use fairlane_types::{
+    Certificate, CertificateKind, Commit, CtId, Envelope, Height, SignerSet, Vote,
+};
+
+use super::{Act, Behaviour, Scene, broadcast, consensus_of};
+
+/// Releases shares with its votes.
+#[derive(Debug, Default)]
+pub struct EarlyShares {
+    seen: BTreeMap<CtId, Arc<Envelope>>,
+    height: Height,
+}
+
+impl Behaviour for EarlyShares {
+    fn act(&mut self, scene: &mut Scene<'_>, effect: Effect) -> Vec<Act> {
+        let mut acts = Vec::new();
+        if let Effect::Send {
+            to: Peers::All,
+            message,
+        } = &effect
+        {
+            if let Message::Lane(LaneMessage::Batch(batch)) = message.as_ref() {
+                for envelope in &batch.payloads {
+                    self.seen.insert(envelope.id(), Arc::clone(envelope));
+                }
+            }
+            if let Some(consensus::Message::Vote(signed)) = consensus_of(message) {
+                acts.extend(self.release(scene, &signed.statement));
+            }
+        }
+        acts.push(Act::Effect(effect));
+        acts
+    }
+}
+
+impl EarlyShares {
+    fn release(&mut self, scene: &mut Scene<'_>, vote: &Vote) -> Option<Act> {
+        let list: Vec<Arc<ParsedCiphertext>> = std::mem::take(&mut self.seen)
+            .into_values()
+            .filter_map(|e| Tdh2::check(&scene.keys.key, &e.label.to_bytes(), &e.ciphertext).ok())
+            .map(Arc::new)
+            .collect();
+        if list.is_empty() {
+            return None;
+        }
+        self.height = self.height.next();
+        let height = self.height;
+        let commit = Commit {
+            epoch: vote.epoch,
+            view: vote.view,
+            height,
+            block: vote.block,
+        };
+        let mut signers = SignerSet::default();
+        let quorum = scene.keys.committee.quorum();
+        let signatures = scene
+            .all
+            .iter()
+            .take(quorum)
+            .map(|keys| {
+                signers.insert(keys.me);
+                commit.sign(&keys.identity, keys.chain)
+            })
+            .collect();
+        let certificate = Certificate {
+            kind: CertificateKind::Final,
+            epoch: vote.epoch,
+            view: vote.view,
+            height,
+            block: vote.block,
+            signers,
+            dirty: SignerSet::default(),
+            signatures,
+        };
+        let job = Job::Shares(Box::new(SharesJob {
+            height,
+            block: vote.block,
+            list,
+            certificate,
+            path: Vec::new(),
+        }));
+        match run_job(scene.keys, &job, &scene.rng.bytes32()) {
+            JobResult::Shares(Some(shares)) => Some(broadcast(Message::Shares(shares))),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! False shares (A6): wrong ones, none, those of somebody else, too many, or silence.
+
+use std::sync::Arc;
+
+use fairlane_replica::{Effect, Message, Peers, ShareMessage};
+use fairlane_types::MemberId;
+
+use super::{Act, Behaviour, Scene, broadcast};
+
+/// How to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Shares that are other points than they should be, well signed.
+    Wrong,
+    /// A well-signed set without any share.
+    Empty,
+    /// Somebody else's shares under the own signature.
+    Foreign,
+    /// The true set, twice, and once more with a wrong share.
+    Duplicate,
+    /// No shares at all.
+    Nothing,
+}
+
+/// Sends false shares.
+#[derive(Debug)]
+pub struct FalseShares {
+    lie: Lie,
+}
+
+impl FalseShares {
+    /// With one kind of lie.
+    #[must_use]
+    pub const fn new(lie: Lie) -> Self {
+        Self { lie }
+    }
+}
+
+impl Behaviour for FalseShares {
+    fn act(&mut self, scene: &mut Scene<'_>, effect: Effect) -> Vec<Act> {
+        let Effect::Send { to, message } = &effect else {
+            return vec![Act::Effect(effect)];
+        };
+        let Message::Shares(shares) = message.as_ref() else {
+            return vec![Act::Effect(effect)];
+        };
+        let resend = |batch| {
+            let keys = scene.keys;
+            let message = ShareMessage::sign(
+                shares.height,
+                shares.list,
+                batch,
+                &keys.identity,
+                keys.chain,
+                keys.epoch,
+            );
+            Act::Effect(Effect::Send {
+                to: *to,
+                message: Arc::new(Message::Shares(Arc::new(message))),
+            })
+        };
+        let mut batch = shares.batch.clone();
+        match self.lie {
+            Lie::Nothing => Vec::new(),
+            Lie::Wrong => {
+                // A valid point, but not this order's: the list turned by one, or the proof's
+                // own nonce spoilt when there is only one.
+                match batch.shares.len() {
+                    0 => {}
+                    1 => batch.shares[0] = *scene.keys.key.y(),
+                    _ => batch.shares.rotate_left(1),
+                }
+                vec![resend(batch)]
+            }
+            Lie::Empty => {
+                batch.shares.clear();
+                vec![resend(batch)]
+            }
+            Lie::Foreign => {
+                let n = scene.keys.committee.n() as u8;
+                batch.member = MemberId((batch.member.0 + 1) % n);
+                vec![resend(batch)]
+            }
+            Lie::Duplicate => {
+                if let Some(first) = batch.shares.first_mut() {
+                    first[0] ^= 1;
+                }
+                let lie = resend(batch);
+                let again = Message::Shares(Arc::clone(shares));
+                let mut acts = vec![broadcast(again), lie];
+                if matches!(to, Peers::All) {
+                    acts.rotate_left(usize::from(scene.rng.chance(500)));
+                }
+                acts.push(Act::Effect(effect));
+                acts
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! S11: rule `arrival` written a second time, from ORDERING.md, over plain lanes. It keeps
+//! everything for ever and sorts everything every time: slow, short and independent of the
+//! code it judges.
+//!
+//! Settled where ORDERING.md leaves room: every effective head is raised to the floor at
+//! every cut; an order expires by its label alone; what is first recorded more than
+//! TTL_max after its expiry gets no outcome; of two orders with one nonce and equal keys
+//! the lower id wins.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use fairlane_types::{BlockId, CtId, Domain, Label, OrderParams, PublicKey};
+
+/// What one final block adds, as raw stamps.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The final block.
+    pub block: BlockId,
+    /// Its finalized time, ms.
+    pub time_ms: u64,
+    /// Per lane that moved: the lane, the stamp of its new head, its new entries.
+    pub lanes: Vec<(usize, u64, Vec<(CtId, u64)>)>,
+}
+
+/// What must come out at that block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Expired ones with the bound of their key.
+    pub expired: BTreeMap<CtId, u64>,
+    /// Ones whose nonce belongs to another order.
+    pub duplicates: BTreeMap<CtId, u64>,
+    /// D(c) in order, with keys.
+    pub ordered: Vec<(CtId, u64)>,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    label: Label,
+    /// Effective stamp per lane.
+    stamps: Vec<Option<u64>>,
+    solid_ms: Option<u64>,
+    key: Option<u64>,
+}
+
+/// The rule's state.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    f: usize,
+    params: OrderParams,
+    /// Finalized time of the cut before.
+    before_ms: u64,
+    heads: Vec<u64>,
+    live: BTreeMap<CtId, Live>,
+    seen: BTreeSet<CtId>,
+    /// Accounts and nonces that were used up, until when they are remembered.
+    nonces: BTreeMap<(PublicKey, u64), u64>,
+}
+
+impl Arrival {
+    /// Before the first block.
+    #[must_use]
+    pub fn new(n: usize, f: usize, params: &OrderParams) -> Self {
+        Self {
+            f,
+            params: params.clone(),
+            before_ms: 0,
+            heads: vec![0; n],
+            live: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            nonces: BTreeMap::new(),
+        }
+    }
+
+    /// Orders in lanes that have no outcome.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Takes in a final block; `label` knows the public part of every order in lanes.
+    pub fn step(&mut self, step: &Step, label: impl Fn(&CtId) -> Option<Label>) -> Expected {
+        let now = step.time_ms;
+        self.nonces.retain(|_, until| *until >= now);
+        self.ingest(step, label);
+        let mut expected = Expected::default();
+        self.expire(now, &mut expected);
+        self.freeze(now);
+        self.extract(step, &mut expected);
+        // Whoever shares a nonce with what was just emitted leaves with it.
+        self.drop_duplicates(&mut expected);
+        self.before_ms = now;
+        expected
+    }
+
+    fn ingest(&mut self, step: &Step, label: impl Fn(&CtId) -> Option<Label>) {
+        let n = self.heads.len();
+        // L2: back-dating is bounded by the (f+1)-th largest head before this cut.
+        let mut heads = self.heads.clone();
+        heads.sort_unstable_by(|a, b| b.cmp(a));
+        let floor = heads[self.f].saturating_sub(self.params.back_dating_max_ms * 1_000);
+        for (lane, head, entries) in &step.lanes {
+            for (id, stamp) in entries {
+                if self.seen.contains(id) {
+                    continue;
+                }
+                let Some(label) = label(id) else { continue };
+                let forgotten = label.expiry.0 + self.params.ttl_max_ms < self.before_ms;
+                if forgotten && !self.live.contains_key(id) {
+                    continue;
+                }
+                let live = self.live.entry(*id).or_insert_with(|| Live {
+                    label,
+                    stamps: vec![None; n],
+                    solid_ms: None,
+                    key: None,
+                });
+                // L1: the first occurrence in a lane counts.
+                live.stamps[*lane].get_or_insert((*stamp).max(floor));
+                if live.stamps.iter().flatten().count() >= n - self.f {
+                    live.solid_ms.get_or_insert(step.time_ms);
+                }
+            }
+            self.heads[*lane] = self.heads[*lane].max(*head);
+        }
+        for head in &mut self.heads {
+            *head = (*head).max(floor);
+        }
+    }
+
+    fn expire(&mut self, now: u64, expected: &mut Expected) {
+        let old: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(_, live)| now > live.label.expiry.0)
+            .map(|(id, live)| (*id, self.bound(live)))
+            .collect();
+        for (id, bound) in old {
+            self.live.remove(&id);
+            self.seen.insert(id);
+            expected.expired.insert(id, bound);
+        }
+        self.drop_duplicates(expected);
+    }
+
+    fn drop_duplicates(&mut self, expected: &mut Expected) {
+        let used: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(_, live)| self.nonces.contains_key(&account(&live.label)))
+            .map(|(id, live)| (*id, self.bound(live)))
+            .collect();
+        for (id, bound) in used {
+            self.live.remove(&id);
+            self.seen.insert(id);
+            expected.duplicates.insert(id, bound);
+        }
+    }
+
+    fn freeze(&mut self, now: u64) {
+        let (f, heads, grace) = (self.f, &self.heads, self.params.grace_ms);
+        for live in self.live.values_mut().filter(|live| live.key.is_none()) {
+            let Some(solid) = live.solid_ms else { continue };
+            let mut stamps: Vec<_> = live.stamps.iter().flatten().copied().collect();
+            stamps.sort_unstable();
+            let key = stamps[f];
+            let open = live
+                .stamps
+                .iter()
+                .zip(heads)
+                .any(|(stamp, head)| stamp.is_none() && *head < key);
+            if !open || now >= solid + grace {
+                live.key = Some(key);
+            }
+        }
+    }
+
+    /// Lower bound of a key: absent lanes count with their heads.
+    fn bound(&self, live: &Live) -> u64 {
+        live.key.unwrap_or_else(|| {
+            let mut stamps: Vec<_> = live
+                .stamps
+                .iter()
+                .zip(&self.heads)
+                .map(|(stamp, head)| stamp.unwrap_or(*head))
+                .collect();
+            stamps.sort_unstable();
+            stamps[self.f]
+        })
+    }
+
+    fn extract(&mut self, step: &Step, expected: &mut Expected) {
+        let mut heads = self.heads.clone();
+        heads.sort_unstable();
+        let watermark = self
+            .live
+            .values()
+            .filter(|live| live.key.is_none())
+            .map(|live| self.bound(live))
+            .chain([heads[self.f]])
+            .min()
+            .unwrap_or(0);
+        let mut ready: BTreeMap<u64, Vec<CtId>> = BTreeMap::new();
+        for (id, live) in &self.live {
+            if let Some(key) = live.key.filter(|key| *key < watermark) {
+                ready.entry(key).or_default().push(*id);
+            }
+        }
+        for (key, ids) in ready {
+            // Equal keys come out together or not at all.
+            if expected.ordered.len() >= self.params.decrypt_max as usize {
+                break;
+            }
+            let mut winners = Vec::new();
+            for id in ids {
+                let Some(label) = self.live.get(&id).map(|live| live.label.clone()) else {
+                    continue;
+                };
+                // The others stay in the table, for `drop_duplicates`.
+                if let Entry::Vacant(slot) = self.nonces.entry(account(&label)) {
+                    slot.insert(label.expiry.0);
+                    winners.push((tie(&step.block, &id), id));
+                    self.live.remove(&id);
+                    self.seen.insert(id);
+                }
+            }
+            winners.sort_unstable();
+            expected
+                .ordered
+                .extend(winners.into_iter().map(|(_, id)| (id, key)));
+        }
+    }
+}
+
+const fn account(label: &Label) -> (PublicKey, u64) {
+    (label.sender, label.nonce)
+}
+
+/// H(block_id ‖ ct_id).
+fn tie(block: &BlockId, id: &CtId) -> [u8; 32] {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(block.as_bytes());
+    bytes[32..].copy_from_slice(id.as_bytes());
+    Domain::Tie.hash(&bytes).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fairlane_types::{ChainId, Digest, KeyId, Millis};
+
+    fn id(byte: u8) -> CtId {
+        CtId(Digest([byte; 32]))
+    }
+
+    fn label(id: &CtId) -> Option<Label> {
+        let byte = id.as_bytes()[0];
+        Some(Label {
+            suite: 1,
+            chain: ChainId(1),
+            key_id: KeyId::default(),
+            sender: PublicKey([byte & 0x0f; 32]),
+            nonce: u64::from(byte & 0x0f),
+            expiry: Millis(if byte == 9 { 3 } else { 100_000 }),
+            fee: 0,
+            lane: 255,
+            reserved: [0; 19],
+        })
+    }
+
+    fn step(time_ms: u64, lanes: Vec<(usize, u64, Vec<(u8, u64)>)>) -> Step {
+        let lanes = lanes
+            .into_iter()
+            .map(|(lane, head, e)| (lane, head, e.into_iter().map(|(b, t)| (id(b), t)).collect()))
+            .collect();
+        Step {
+            block: BlockId::default(),
+            time_ms,
+            lanes,
+        }
+    }
+
+    /// n = 4: keys are second smallest stamps; lanes disagree about 1 and 2.
+    #[test]
+    fn orders_by_the_second_smallest_stamp_and_only_below_the_watermark() {
+        let mut rule = Arrival::new(4, 1, &OrderParams::default());
+        let first = step(
+            1,
+            vec![
+                (0, 100, vec![(1, 10), (2, 11)]),
+                (1, 100, vec![(2, 9), (1, 30)]),
+                (2, 100, vec![(2, 20), (1, 21)]),
+            ],
+        );
+        // Keys: 1 → 21, 2 → 11; lane 3 has said nothing, so both are open.
+        assert_eq!(rule.step(&first, label).ordered, []);
+        let second = step(2, vec![(3, 100, vec![(0x11, 50)])]);
+        let out = rule.step(&second, label);
+        assert_eq!(out.ordered, [(id(2), 11), (id(1), 21)]);
+        // 0x11 shares sender and nonce with 1; its key is bounded by heads: 100.
+        assert_eq!(out.duplicates, BTreeMap::from([(id(0x11), 100)]));
+        assert_eq!(rule.live(), 0);
+    }
+
+    #[test]
+    fn what_is_expired_leaves_without_being_ordered() {
+        let mut rule = Arrival::new(4, 1, &OrderParams::default());
+        let lanes = |t| (0..4).map(|lane| (lane, t + 50, vec![(9, t)])).collect();
+        let out = rule.step(&step(4, lanes(10)), label);
+        assert_eq!(out.ordered, []);
+        assert_eq!(out.expired, BTreeMap::from([(id(9), 10)]));
+        assert_eq!(rule.step(&step(5, lanes(90)), label), Expected::default());
+    }
+}

@@ -1,0 +1,154 @@
+//! What a message says and what a write records, as plain facts.
+
+use std::sync::Arc;
+
+use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
+use fairlane_mempool::{Batch, Cut, LaneMessage};
+use fairlane_replica::{Message, Table, Write};
+use fairlane_types::{BlockHeader, BlockId, Certificate, SequencedBlock, View, decode};
+
+use super::shares::ShareSet;
+use super::votes::Kind;
+
+/// Largest row that is read.
+const ROW_BYTES_MAX: usize = 64 << 20;
+
+/// Something that a member says.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// A vote.
+    Vote {
+        /// View.
+        view: View,
+        /// Block.
+        block: BlockId,
+    },
+    /// A commit vote.
+    Commit {
+        /// View.
+        view: View,
+        /// Block.
+        block: BlockId,
+    },
+    /// A skip.
+    Skip {
+        /// View.
+        view: View,
+    },
+    /// A proposal.
+    Proposal {
+        /// Header.
+        header: Box<BlockHeader>,
+        /// Payload.
+        cut: Cut,
+    },
+    /// A fresh batch.
+    Batch(Arc<Batch>),
+    /// Decryption shares.
+    Shares(ShareSet),
+    /// A certificate.
+    Certificate(Box<Certificate>),
+    /// So many final blocks, served to one that asked.
+    Blocks(usize),
+}
+
+/// What a message says.
+#[must_use]
+pub fn facts(message: &Message) -> Option<Fact> {
+    Some(match message {
+        Message::Consensus(message) => match message.as_ref() {
+            consensus::Message::Vote(signed) => Fact::Vote {
+                view: signed.statement.view,
+                block: signed.statement.block,
+            },
+            consensus::Message::Commit(signed) => Fact::Commit {
+                view: signed.statement.view,
+                block: signed.statement.block,
+            },
+            consensus::Message::Skip(hinted) => Fact::Skip {
+                view: hinted.skip.statement.view,
+            },
+            consensus::Message::Proposal(proposal) => Fact::Proposal {
+                header: Box::new(proposal.block.header.clone()),
+                cut: proposal.block.payload.0.clone(),
+            },
+            consensus::Message::Certificate(certificate) => {
+                Fact::Certificate(Box::new(certificate.clone()))
+            }
+            consensus::Message::Blocks(blocks) => Fact::Blocks(blocks.blocks.len()),
+            _ => return None,
+        },
+        Message::Lane(LaneMessage::Batch(batch)) => Fact::Batch(Arc::clone(batch)),
+        Message::Shares(shares) => Fact::Shares(ShareSet {
+            height: shares.height,
+            block: shares.batch.block,
+            list: shares.list,
+            count: shares.batch.shares.len(),
+        }),
+        _ => return None,
+    })
+}
+
+/// A final block as it lies on disk.
+#[derive(Clone, Debug)]
+pub struct Final {
+    /// Header.
+    pub header: BlockHeader,
+    /// Payload.
+    pub cut: Cut,
+    /// Its own certificate, if it has one.
+    pub certificate: Option<Certificate>,
+}
+
+/// Something that a member's disk holds.
+#[derive(Clone, Debug)]
+pub enum Durable {
+    /// A statement about a view that may now be said.
+    Safety((View, Kind, BlockId)),
+    /// A final block.
+    Final(Box<Final>),
+    /// A batch of a lane.
+    Batch(Arc<Batch>),
+    /// An emitted block.
+    Sequenced(Box<SequencedBlock>),
+}
+
+/// What a write records.
+#[must_use]
+pub fn durable(write: &Write) -> Option<Durable> {
+    let Write::Put { table, key, value } = write else {
+        return None;
+    };
+    match table {
+        Table::Safety => statement(decode(value, ROW_BYTES_MAX).ok()?).map(Durable::Safety),
+        Table::Blocks => {
+            let block: FinalBlock<Cut> = decode(value, ROW_BYTES_MAX).ok()?;
+            Some(Durable::Final(Box::new(Final {
+                header: block.header,
+                cut: block.payload,
+                certificate: block.certificate,
+            })))
+        }
+        Table::Lanes if key.first() == Some(&b'b') => {
+            let batch: Batch = decode(value, ROW_BYTES_MAX).ok()?;
+            Some(Durable::Batch(Arc::new(batch)))
+        }
+        Table::Sequence => {
+            let block = decode(value, ROW_BYTES_MAX).ok()?;
+            Some(Durable::Sequenced(Box::new(block)))
+        }
+        _ => None,
+    }
+}
+
+fn statement(record: SafetyRecord<Cut>) -> Option<(View, Kind, BlockId)> {
+    Some(match record {
+        SafetyRecord::Proposed { block, .. } => {
+            (block.header.view, Kind::Proposal, block.header.id())
+        }
+        SafetyRecord::Voted { vote, .. } => (vote.view, Kind::Vote, vote.block),
+        SafetyRecord::Committed { commit } => (commit.view, Kind::Commit, commit.block),
+        SafetyRecord::Skipped { skip, .. } => (skip.view, Kind::Skip, BlockId::default()),
+        SafetyRecord::Certified(_) => return None,
+    })
+}

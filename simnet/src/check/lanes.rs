@@ -1,0 +1,101 @@
+//! M1, S12 and receipts: what members say about their own lanes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fairlane_mempool::Batch;
+use fairlane_types::{BatchDigest, CtId, Micros, Receipt, Seq};
+
+use crate::marks::Mark;
+
+use super::{Notes, Rule};
+
+/// An entry of a lane: batch number, place in it, stamp.
+type Place = (Seq, u32, Micros);
+
+#[derive(Debug)]
+pub struct Lanes {
+    lives: Vec<u32>,
+    /// Own batches that were sent, and in which life first.
+    said: Vec<BTreeMap<Seq, (BatchDigest, u32)>>,
+    durable: Vec<BTreeSet<BatchDigest>>,
+    /// Entries of durable own batches.
+    entries: Vec<BTreeMap<CtId, Place>>,
+    receipts: BTreeMap<(usize, CtId), Receipt>,
+}
+
+impl Lanes {
+    pub fn new(n: usize) -> Self {
+        Self {
+            lives: vec![0; n],
+            said: vec![BTreeMap::new(); n],
+            durable: vec![BTreeSet::new(); n],
+            entries: vec![BTreeMap::new(); n],
+            receipts: BTreeMap::new(),
+        }
+    }
+
+    pub fn started(&mut self, node: usize) {
+        self.lives[node] += 1;
+    }
+
+    pub fn durable(&mut self, node: usize, batch: &Batch) {
+        if batch.lane.index() != node || !self.durable[node].insert(batch.digest()) {
+            return;
+        }
+        for (index, entry) in batch.entries.iter().enumerate() {
+            let place = (batch.seq, index as u32, batch.stamp_of(index));
+            self.entries[node].entry(entry.ct_id).or_insert(place);
+        }
+    }
+
+    /// A batch leaves; only the owner's own word counts.
+    pub fn said(&mut self, node: usize, honest: bool, batch: &Batch, notes: &mut Notes) {
+        if batch.lane.index() != node {
+            return;
+        }
+        let digest = batch.digest();
+        let life = self.lives[node];
+        let (first, when) = *self.said[node].entry(batch.seq).or_insert((digest, life));
+        if !honest {
+            if first != digest {
+                notes.mark(Mark::LaneFork);
+            }
+            return;
+        }
+        if first != digest {
+            let rule = if when == life {
+                Rule::LaneFork
+            } else {
+                Rule::Restart
+            };
+            notes.break_rule(rule, node, format!("two batches {} of its lane", batch.seq));
+        }
+        if !self.durable[node].contains(&digest) {
+            let what = format!("batch {} left before it was durable", batch.seq);
+            notes.break_rule(Rule::PersistFirst, node, what);
+        }
+    }
+
+    pub fn receipt(&mut self, node: usize, receipt: &Receipt, notes: &mut Notes) {
+        let place = (receipt.seq, receipt.entry, receipt.stamp);
+        match self.entries[node].get(&receipt.ct_id) {
+            None => notes.break_rule(
+                Rule::PersistFirst,
+                node,
+                "a receipt before its batch is durable",
+            ),
+            Some(durable) if *durable != place || receipt.lane.index() != node => {
+                let what = format!("a receipt for {place:?} of an order at {durable:?}");
+                notes.break_rule(Rule::Receipt, node, what);
+            }
+            Some(_) => {}
+        }
+        let first = self
+            .receipts
+            .entry((node, receipt.ct_id))
+            .or_insert_with(|| receipt.clone());
+        if first != receipt {
+            notes.break_rule(Rule::Receipt, node, "two receipts for one order");
+        }
+    }
+}

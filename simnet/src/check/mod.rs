@@ -1,0 +1,314 @@
+//! Independent checkers: they watch what members say, store, emit and answer, and restate
+//! the rules without calling the code that they judge. They run at every event.
+
+mod arrival;
+mod facts;
+mod lanes;
+mod order;
+mod sequence;
+mod shares;
+mod votes;
+
+use fairlane_replica::Write;
+use fairlane_types::{CtId, Genesis, Receipt, SequencedBlock};
+
+use crate::engine::Nanos;
+use crate::marks::{Mark, Marks};
+use crate::workload::Trade;
+
+pub use arrival::{Arrival, Expected, Step};
+pub use facts::{Durable, Fact, durable, facts};
+use lanes::Lanes;
+use order::Order;
+use sequence::Sequence;
+use votes::Votes;
+
+/// Most violations that are kept; one is enough to fail a run.
+const VIOLATIONS_MAX: usize = 16;
+
+/// The rules that are checked, by their names in SIMNET.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// S1, S2: one chain of final blocks, without gaps.
+    Agreement,
+    /// S3: one statement per (view, kind); C2, C5: no commit or vote with a skip.
+    Contradiction,
+    /// S4, C3: q votes behind every commit, q commits behind every final certificate.
+    Quorum,
+    /// S5: what is final was held by its voters.
+    Availability,
+    /// S6: the same sequence of blocks everywhere, gapless, with the roots it should have.
+    Sequence,
+    /// S7: the plaintext that the trader sealed, or the one right outcome.
+    Plaintext,
+    /// S8: no share for anything that is not final at its sender.
+    EarlyShare,
+    /// S9: what was acknowledged is in the sequence.
+    Lost,
+    /// S10: nothing is in the sequence twice.
+    Twice,
+    /// S11: the order is the one that the rule gives.
+    FairOrder,
+    /// S12: durable before said.
+    PersistFirst,
+    /// S13: a restart contradicts nothing that was said before it.
+    Restart,
+    /// M1: one batch per number of a lane.
+    LaneFork,
+    /// A receipt says what the lane says, and the same again when asked again.
+    Receipt,
+    /// Progress after healing.
+    Liveness,
+    /// The replica asked to stop, or met corruption, without a reason in the plan.
+    Halt,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When.
+    pub at: Nanos,
+    /// Which rule.
+    pub rule: Rule,
+    /// By which member.
+    pub node: usize,
+    /// How.
+    pub what: String,
+}
+
+impl core::fmt::Display for Violation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "{} member {}: {:?}: {}",
+            self.at, self.node, self.rule, self.what
+        )
+    }
+}
+
+/// What every checker may do: report, and mark what it saw.
+#[derive(Debug)]
+pub struct Notes {
+    now: Nanos,
+    violations: Vec<Violation>,
+    marks: Marks,
+}
+
+impl Notes {
+    fn break_rule(&mut self, rule: Rule, node: usize, what: impl Into<String>) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation {
+                at: self.now,
+                rule,
+                node,
+                what: what.into(),
+            });
+        }
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.marks.hit(mark);
+    }
+}
+
+/// All checkers of a run.
+#[derive(Debug)]
+pub struct Judge {
+    notes: Notes,
+    honest: Vec<bool>,
+    votes: Votes,
+    lanes: Lanes,
+    order: Order,
+    sequence: Sequence,
+}
+
+impl Judge {
+    /// Checkers for a committee of which `honest` are; `trades` is all that traders send.
+    #[must_use]
+    pub fn new(genesis: &Genesis, honest: Vec<bool>, trades: &[Trade]) -> Self {
+        let n = honest.len();
+        Self {
+            notes: Notes {
+                now: Nanos(0),
+                violations: Vec::new(),
+                marks: Marks::default(),
+            },
+            votes: Votes::new(&honest),
+            lanes: Lanes::new(n),
+            order: Order::new(genesis, n, trades),
+            sequence: Sequence::new(n, trades),
+            honest,
+        }
+    }
+
+    /// The time of what comes next.
+    pub const fn at(&mut self, now: Nanos) {
+        self.notes.now = now;
+    }
+
+    /// A member says something to at least one other.
+    pub fn said(&mut self, node: usize, fact: &Fact) {
+        let honest = self.honest[node];
+        match fact {
+            Fact::Vote { .. } | Fact::Commit { .. } | Fact::Skip { .. } => {
+                self.votes.said(node, honest, fact, &mut self.notes);
+            }
+            Fact::Proposal { header, cut } => {
+                self.votes.said(node, honest, fact, &mut self.notes);
+                self.order.proposed(header, cut);
+            }
+            Fact::Batch(batch) => {
+                self.order.batch(batch);
+                self.lanes.said(node, honest, batch, &mut self.notes);
+                let ahead = self.order.ahead(batch);
+                if ahead >= self.order.window() {
+                    self.notes.mark(Mark::FullWindow);
+                }
+            }
+            Fact::Shares(shares) if honest => {
+                shares::said(node, shares, &self.order, &mut self.notes);
+            }
+            Fact::Shares(_) => {}
+            Fact::Certificate(certificate) if honest => {
+                self.votes.certificate(certificate, &mut self.notes);
+            }
+            Fact::Certificate(_) => {}
+            Fact::Blocks(count) => {
+                if *count > 1 {
+                    self.notes.mark(Mark::CatchUp);
+                }
+            }
+        }
+    }
+
+    /// A write of a member survives any crash from now on.
+    pub fn synced(&mut self, node: usize, write: &Write) {
+        match durable(write) {
+            Some(Durable::Safety(record)) => self.votes.durable(node, &record),
+            Some(Durable::Final(block)) => {
+                if self.honest[node] {
+                    if let Some(certificate) = &block.certificate {
+                        self.votes.certificate(certificate, &mut self.notes);
+                    }
+                    self.order.finalized(node, &block, &mut self.notes);
+                }
+            }
+            Some(Durable::Batch(batch)) => {
+                self.order.batch(&batch);
+                self.lanes.durable(node, &batch);
+            }
+            Some(Durable::Sequenced(block)) => self.sequence.durable(node, &block),
+            None => {}
+        }
+    }
+
+    /// A member's process starts, for the first time or again.
+    pub fn started(&mut self, node: usize) {
+        self.votes.started(node);
+        self.lanes.started(node);
+        self.sequence.started(node);
+    }
+
+    /// A member emits a block.
+    pub fn emitted(&mut self, node: usize, block: &SequencedBlock) {
+        if self.honest[node] {
+            self.sequence.emitted(node, block, &mut self.notes);
+            self.order.emitted(node, block, &mut self.notes);
+        }
+    }
+
+    /// A member acknowledges an order to a client.
+    pub fn acknowledged(&mut self, node: usize, receipt: &Receipt) {
+        if self.honest[node] {
+            self.lanes.receipt(node, receipt, &mut self.notes);
+            self.sequence.acknowledged(receipt);
+        }
+    }
+
+    /// Breaks a rule that the shell itself sees broken.
+    pub fn break_rule(&mut self, rule: Rule, node: usize, what: impl Into<String>) {
+        self.notes.break_rule(rule, node, what);
+    }
+
+    /// Marks something that the shell itself sees.
+    pub fn mark(&mut self, mark: Mark) {
+        self.notes.mark(mark);
+    }
+
+    /// Number of acknowledged orders that honest `node` has not emitted.
+    #[must_use]
+    pub fn owed(&self, node: usize) -> usize {
+        self.sequence.owed(node)
+    }
+
+    /// Whether an order has its outcome in the sequence.
+    #[must_use]
+    pub fn settled(&self, id: &CtId) -> bool {
+        self.sequence.contains(id)
+    }
+
+    /// Height up to which a member has emitted, as far as its disk remembers.
+    #[must_use]
+    pub fn height(&self, node: usize) -> u64 {
+        self.sequence.height(node)
+    }
+
+    /// Height up to which anyone has emitted.
+    #[must_use]
+    pub const fn tip(&self) -> u64 {
+        self.sequence.tip()
+    }
+
+    /// Items in the sequence.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.sequence.items()
+    }
+
+    /// Root of the sequence so far.
+    #[must_use]
+    pub fn root(&self) -> [u8; 32] {
+        self.sequence.root()
+    }
+
+    /// Whether any rule is broken.
+    #[must_use]
+    pub const fn failed(&self) -> bool {
+        !self.notes.violations.is_empty()
+    }
+
+    /// The run was stopped because a rule is broken.
+    #[must_use]
+    pub fn stop(self) -> (Vec<Violation>, Marks) {
+        (self.notes.violations, self.notes.marks)
+    }
+
+    /// The end of the run: what is owed is lost.
+    #[must_use]
+    pub fn verdict(mut self, live: bool) -> (Vec<Violation>, Marks) {
+        for node in 0..self.honest.len() {
+            if !self.honest[node] {
+                continue;
+            }
+            let owed = self.sequence.owed(node);
+            if owed > 0 {
+                // S9 is about the sequence; where a member is merely behind it is liveness.
+                let lost = self.sequence.missing().next().is_some();
+                let rule = if lost { Rule::Lost } else { Rule::Liveness };
+                self.notes.break_rule(
+                    rule,
+                    node,
+                    format!("{owed} acknowledged orders are missing"),
+                );
+            }
+        }
+        if !live {
+            let heights: Vec<_> = (0..self.honest.len()).map(|i| self.height(i)).collect();
+            self.notes.break_rule(
+                Rule::Liveness,
+                0,
+                format!("no progress after healing: heights {heights:?}"),
+            );
+        }
+        (self.notes.violations, self.notes.marks)
+    }
+}

@@ -1,0 +1,202 @@
+//! S6, S7, S9, S10 and S12 of the emitted sequence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fairlane_types::{CtId, Domain, Outcome, PublicKey, Receipt, Root, SequencedBlock};
+
+use crate::marks::Mark;
+use crate::workload::{Kind, Trade};
+
+use super::{Notes, Rule};
+
+#[derive(Debug)]
+pub struct Sequence {
+    /// Blocks from height 1, as the first member emitted them.
+    blocks: Vec<SequencedBlock>,
+    /// Per member: next height to be emitted, and the height durable on its disk.
+    next: Vec<u64>,
+    durable: Vec<BTreeMap<u64, Root>>,
+    /// Where each order came out.
+    heights: BTreeMap<CtId, u64>,
+    /// Accounts and nonces that were used up.
+    burned: BTreeSet<(PublicKey, u64)>,
+    acknowledged: BTreeSet<CtId>,
+    /// What traders sealed; `None` where nothing can be opened.
+    sealed: BTreeMap<CtId, Option<Vec<u8>>>,
+}
+
+impl Sequence {
+    pub fn new(n: usize, trades: &[Trade]) -> Self {
+        let sealed = trades.iter().map(|trade| {
+            let payload = (trade.kind != Kind::Unopenable).then(|| trade.payload.clone());
+            (trade.envelope.id(), payload)
+        });
+        Self {
+            blocks: Vec::new(),
+            next: vec![1; n],
+            durable: vec![BTreeMap::new(); n],
+            heights: BTreeMap::new(),
+            burned: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+            sealed: sealed.collect(),
+        }
+    }
+
+    pub fn durable(&mut self, node: usize, block: &SequencedBlock) {
+        self.durable[node].insert(block.height.0, block.root);
+    }
+
+    /// After a restart emission goes on behind what is on disk.
+    pub fn started(&mut self, node: usize) {
+        self.next[node] = self.durable[node]
+            .last_key_value()
+            .map_or(1, |(h, _)| h + 1);
+    }
+
+    pub fn acknowledged(&mut self, receipt: &Receipt) {
+        self.acknowledged.insert(receipt.ct_id);
+    }
+
+    pub fn emitted(&mut self, node: usize, block: &SequencedBlock, notes: &mut Notes) {
+        let height = block.height.0;
+        if height != self.next[node] {
+            let what = format!("emitted {height} when {} was due", self.next[node]);
+            notes.break_rule(Rule::Sequence, node, what);
+            return;
+        }
+        self.next[node] += 1;
+        if self.durable[node].get(&height) != Some(&block.root) {
+            notes.break_rule(
+                Rule::PersistFirst,
+                node,
+                format!("emitted {height} before it was durable"),
+            );
+        }
+        match self.blocks.get(height as usize - 1) {
+            Some(known) if known != block => {
+                notes.break_rule(
+                    Rule::Sequence,
+                    node,
+                    format!("another sequence at height {height}"),
+                );
+            }
+            Some(_) => {}
+            None => self.first(node, block, notes),
+        }
+    }
+
+    /// The first emission of a height.
+    fn first(&mut self, node: usize, block: &SequencedBlock, notes: &mut Notes) {
+        let (parent_root, position) = self.blocks.last().map_or((Root::default(), 0), |last| {
+            (last.root, last.first_position.0 + last.items.len() as u64)
+        });
+        let rooted = self.blocks.is_empty() || block.parent_root == parent_root;
+        if !rooted || block.first_position.0 != position || root_of(block) != block.root.0.0 {
+            notes.break_rule(
+                Rule::Sequence,
+                node,
+                format!("height {} does not chain", block.height),
+            );
+        }
+        for (index, item) in block.items.iter().enumerate() {
+            if item.position.0 != position + index as u64 {
+                notes.break_rule(Rule::Sequence, node, "positions have gaps");
+            }
+            if self.heights.insert(item.ct_id, block.height.0).is_some() {
+                notes.break_rule(Rule::Twice, node, format!("{} came out twice", item.ct_id));
+            }
+            self.outcome(node, item, notes);
+        }
+        self.blocks.push(block.clone());
+    }
+
+    fn outcome(&mut self, node: usize, item: &fairlane_types::Item, notes: &mut Notes) {
+        let sealed = self.sealed.get(&item.ct_id);
+        let opened = match &item.outcome {
+            Outcome::Opened { payload, .. } => Some(Some(payload.clone())),
+            Outcome::Undecryptable => Some(None),
+            Outcome::Expired | Outcome::DuplicateNonce => None,
+        };
+        let Some(opened) = opened else { return };
+        if opened.is_none() {
+            notes.mark(Mark::Undecryptable);
+        }
+        if sealed.is_some_and(|sealed| *sealed != opened) {
+            let what = format!("{} opened to something else than was sealed", item.ct_id);
+            notes.break_rule(Rule::Plaintext, node, what);
+        }
+        if !self.burned.insert((item.label.sender, item.label.nonce)) {
+            let what = format!(
+                "nonce {} of one sender was executed twice",
+                item.label.nonce
+            );
+            notes.break_rule(Rule::Twice, node, what);
+        }
+    }
+
+    pub fn contains(&self, id: &CtId) -> bool {
+        self.heights.contains_key(id)
+    }
+
+    /// Acknowledged orders that are nowhere in the sequence.
+    pub fn missing(&self) -> impl Iterator<Item = &CtId> {
+        self.acknowledged
+            .iter()
+            .filter(|id| !self.heights.contains_key(id))
+    }
+
+    pub fn owed(&self, node: usize) -> usize {
+        let next = self.next[node];
+        let emitted = |id: &&CtId| self.heights.get(id).is_some_and(|height| *height < next);
+        self.acknowledged.len() - self.acknowledged.iter().filter(emitted).count()
+    }
+
+    pub fn height(&self, node: usize) -> u64 {
+        self.next[node] - 1
+    }
+
+    pub const fn tip(&self) -> u64 {
+        self.blocks.len() as u64
+    }
+
+    pub fn items(&self) -> usize {
+        self.heights.len()
+    }
+
+    pub fn root(&self) -> [u8; 32] {
+        self.blocks.last().map_or([0; 32], |block| block.root.0.0)
+    }
+}
+
+/// The root from its definition: a Merkle tree split at the largest power of two, under
+/// the header of the block.
+fn root_of(block: &SequencedBlock) -> [u8; 32] {
+    fn tree(leaves: &[[u8; 32]]) -> [u8; 32] {
+        let Some(first) = leaves.first() else {
+            return Domain::MerkleNode.hash(&[]).0;
+        };
+        if leaves.len() == 1 {
+            return *first;
+        }
+        let mut left = 1;
+        while left * 2 < leaves.len() {
+            left *= 2;
+        }
+        let both = [tree(&leaves[..left]), tree(&leaves[left..])].concat();
+        Domain::MerkleNode.hash(&both).0
+    }
+    let leaves: Vec<_> = block
+        .items
+        .iter()
+        .map(|item| Domain::MerkleLeaf.hash(&fairlane_types::encode(item)).0)
+        .collect();
+    let mut bytes = Vec::new();
+    for part in [
+        fairlane_types::encode(&(block.chain, block.epoch, block.parent_root, block.height)),
+        fairlane_types::encode(&(block.block, block.time, block.first_position, block.state)),
+        tree(&leaves).to_vec(),
+    ] {
+        bytes.extend(part);
+    }
+    Domain::SequenceRoot.hash(&bytes).0
+}

@@ -1,0 +1,140 @@
+//! Plans out of a seed, by swarm testing (Groce et al., ISSTA 2012): every kind of fault
+//! is on or off for a whole seed, so that many seeds lack most of them. What is left
+//! always allows recovery: the last event heals all and starts everybody.
+
+use crate::engine::{Owner, Purpose, Stream};
+
+use super::{Fault, Plan};
+
+/// How much may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appetite {
+    /// Members.
+    pub n: usize,
+    /// Faults fall between the start and this, ms; then all is healed.
+    pub until_ms: u64,
+}
+
+/// The plan of a seed.
+#[must_use]
+pub fn generate(seed: u64, appetite: &Appetite) -> Plan {
+    let mut rng = Stream::new(seed, Owner::World, Purpose::Plan);
+    let mut plan = Plan::default();
+    let until = appetite.until_ms.max(100);
+    // Each kind draws from a stream of its own: taking one out leaves the others alone.
+    for (kind, weight) in KINDS.iter().enumerate() {
+        let on = rng.chance(*weight);
+        let mut own = Stream::new(seed, Owner::Trader(kind), Purpose::Plan);
+        if on {
+            add(kind, &mut own, appetite, until, &mut plan);
+        }
+    }
+    plan.push(until, Fault::Heal);
+    plan.push(until, Fault::RestartAll);
+    plan.sorted()
+}
+
+/// Probability of each kind per seed, per mille.
+const KINDS: [u64; 10] = [450, 120, 350, 200, 300, 250, 150, 200, 250, 200];
+
+fn add(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mut Plan) {
+    let n = appetite.n as u64;
+    let node = |rng: &mut Stream| rng.below(n) as usize;
+    let when = |rng: &mut Stream| rng.between(20, until * 3 / 4);
+    match kind {
+        0 => {
+            for _ in 0..rng.between(1, 3) {
+                let (who, at) = (node(rng), when(rng));
+                plan.push(at, Fault::Crash(who));
+                plan.push(at + rng.between(1, until / 2), Fault::Restart(who));
+            }
+        }
+        1 => {
+            let at = when(rng);
+            plan.push(at, Fault::CrashAll);
+            plan.push(at + rng.between(1, 300), Fault::RestartAll);
+        }
+        2 => {
+            for _ in 0..rng.between(1, 2) {
+                let at = when(rng);
+                let mut members: Vec<_> = (0..appetite.n).collect();
+                rng.shuffle(&mut members);
+                members.truncate(rng.between(1, n / 2) as usize);
+                members.sort_unstable();
+                plan.push(at, Fault::Partition(members));
+                // Around the idle timeout of a connection: some survive, some do not.
+                plan.push(at + rng.between(50, 3_000), Fault::Heal);
+            }
+        }
+        3 => {
+            let at = when(rng);
+            for _ in 0..rng.between(1, n) {
+                let (from, to) = (node(rng), node(rng));
+                if from != to {
+                    plan.push(at, Fault::Block(from, to));
+                }
+            }
+            plan.push(at + rng.between(50, 2_500), Fault::Heal);
+        }
+        4 => {
+            for _ in 0..rng.between(1, 6) {
+                let (a, b) = (node(rng), node(rng));
+                if a != b {
+                    plan.push(when(rng), Fault::Reset(a, b));
+                }
+            }
+        }
+        5 => plan.push(when(rng), Fault::Loss(rng.between(5, 200))),
+        6 => {
+            let (who, at) = (node(rng), when(rng));
+            plan.push(at, Fault::Slow(who, rng.between(2, 20)));
+        }
+        7 => {
+            let (who, at) = (node(rng), when(rng));
+            plan.push(at, Fault::SlowDisk(who, rng.between(5, 200)));
+        }
+        8 => {
+            for _ in 0..rng.between(1, 3) {
+                plan.push(when(rng), Fault::Pause(node(rng), rng.between(10, 1_500)));
+            }
+        }
+        _ => {
+            let by = rng.between(1, 400) as i64;
+            let by = if rng.chance(500) { by } else { -by };
+            plan.push(when(rng), Fault::ClockStep(node(rng), by));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_repeats_differs_and_reads_back() {
+        let appetite = Appetite {
+            n: 7,
+            until_ms: 2_000,
+        };
+        let mut distinct = std::collections::BTreeSet::new();
+        for seed in 0..300 {
+            let plan = generate(seed, &appetite);
+            assert_eq!(plan, generate(seed, &appetite));
+            let text = plan.to_string();
+            assert_eq!(Plan::parse(&text).unwrap(), plan, "{text}");
+            let last: Vec<_> = plan
+                .faults
+                .iter()
+                .rev()
+                .take(2)
+                .map(|t| t.fault.clone())
+                .collect();
+            assert!(plan.faults.windows(2).all(|w| w[0].at <= w[1].at));
+            assert!(!last.is_empty());
+            distinct.insert(text);
+        }
+        assert!(distinct.len() > 200, "{}", distinct.len());
+        let error = Plan::parse("5ms crash 1 # why\n7ms explode").unwrap_err();
+        assert_eq!(error.line, 2);
+    }
+}

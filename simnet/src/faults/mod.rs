@@ -1,0 +1,8 @@
+//! Faults as an explicit plan: generated from a seed first, then run. A plan can be
+//! printed, edited, kept and run again.
+
+mod generate;
+mod plan;
+
+pub use generate::{Appetite, generate};
+pub use plan::{Fault, Plan, PlanError, Timed};

@@ -1,0 +1,119 @@
+//! Rare events that a set of runs must reach: a swarm that never meets them proves
+//! nothing about them.
+
+/// A rare event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Mark {
+    /// A skip certificate went over the wire.
+    SkipCertificate,
+    /// A member that was behind was served several final blocks at once.
+    CatchUp,
+    /// A false share set was found out and its maker named.
+    ShareBlame,
+    /// A lane reached its window beyond the last final head.
+    FullWindow,
+    /// A lane was forked.
+    LaneFork,
+    /// A fork was proven.
+    ForkEvidence,
+    /// A double vote or proposal was proven.
+    VoteEvidence,
+    /// Two finalized lanes recorded two orders the other way round.
+    LanesDisagree,
+    /// An order came out as a duplicate.
+    DuplicateNonce,
+    /// An order came out as expired.
+    Expired,
+    /// An order came out as undecryptable.
+    Undecryptable,
+    /// A crash lost writes that were not synced.
+    LostWrites,
+    /// All members were down at once.
+    AllDown,
+    /// A connection broke with messages in flight.
+    ConnectionLost,
+    /// A member was cut off for longer than a connection lives.
+    LongPartition,
+    /// An order was submitted again.
+    Resubmitted,
+    /// A submission was refused.
+    Refused,
+    /// Garbage from a member was counted as a fault.
+    PeerFault,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::SkipCertificate,
+        Self::CatchUp,
+        Self::ShareBlame,
+        Self::FullWindow,
+        Self::LaneFork,
+        Self::ForkEvidence,
+        Self::VoteEvidence,
+        Self::LanesDisagree,
+        Self::DuplicateNonce,
+        Self::Expired,
+        Self::Undecryptable,
+        Self::LostWrites,
+        Self::AllDown,
+        Self::ConnectionLost,
+        Self::LongPartition,
+        Self::Resubmitted,
+        Self::Refused,
+        Self::PeerFault,
+    ];
+
+    /// Name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SkipCertificate => "skip_certificate",
+            Self::CatchUp => "catch_up",
+            Self::ShareBlame => "share_blame",
+            Self::FullWindow => "full_window",
+            Self::LaneFork => "lane_fork",
+            Self::ForkEvidence => "fork_evidence",
+            Self::VoteEvidence => "vote_evidence",
+            Self::LanesDisagree => "lanes_disagree",
+            Self::DuplicateNonce => "duplicate_nonce",
+            Self::Expired => "expired",
+            Self::Undecryptable => "undecryptable",
+            Self::LostWrites => "lost_writes",
+            Self::AllDown => "all_down",
+            Self::ConnectionLost => "connection_lost",
+            Self::LongPartition => "long_partition",
+            Self::Resubmitted => "resubmitted",
+            Self::Refused => "refused",
+            Self::PeerFault => "peer_fault",
+        }
+    }
+}
+
+/// How often each was hit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Marks {
+    /// Counts one hit.
+    pub const fn hit(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+    /// Adds the hits of another run.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+    /// Hits of one mark.
+    #[must_use]
+    pub const fn count(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+    /// Marks never hit.
+    pub fn missed(&self) -> impl Iterator<Item = Mark> {
+        Mark::ALL.into_iter().filter(|mark| self.count(*mark) == 0)
+    }
+}

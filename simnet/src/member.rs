@@ -1,0 +1,164 @@
+//! One simulated member: a replica with its disk, clock, cores and timers around it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fairlane_replica::{
+    CryptoContext, Effect, Event, Recovered, Replica, ReplicaConfig, Ticket, TimerId, WriteId,
+    birth,
+};
+use fairlane_types::{Genesis, MemberId, Micros};
+
+use crate::byz::Behaviour;
+use crate::cpu::Cpu;
+use crate::disk::{DiskModel, SimStore, Writer};
+use crate::engine::{Clock, Nanos, Owner, Purpose, Stream};
+
+/// A member.
+pub struct Member {
+    /// Place in the committee.
+    pub index: usize,
+    /// Its keys.
+    pub keys: CryptoContext,
+    /// How it misbehaves, if it does.
+    pub behaviour: Option<Box<dyn Behaviour>>,
+    /// Counts starts; what belongs to an earlier life is dropped.
+    pub life: u32,
+    /// The replica while the process runs.
+    pub replica: Option<Replica>,
+    /// Disk.
+    pub store: SimStore,
+    /// Its writer.
+    pub writer: Writer<WriteId>,
+    /// Clock.
+    pub clock: Clock,
+    /// Cores.
+    pub cpu: Cpu,
+    /// When each timer is due, and the number of its last setting.
+    pub timers: BTreeMap<TimerId, (Micros, u64)>,
+    /// Trades behind open requests.
+    pub tickets: BTreeMap<Ticket, usize>,
+    /// Nothing is handled before (SIGSTOP).
+    pub paused_until: Nanos,
+    /// Entropy of jobs.
+    pub entropy: Stream,
+    /// Disk latency.
+    pub disk: Stream,
+    /// What crashes leave.
+    pub crash: Stream,
+    /// Choices of a misbehaving member.
+    pub choices: Stream,
+    /// Numbers of tickets and timer settings.
+    pub counter: u64,
+    genesis: Genesis,
+}
+
+impl core::fmt::Debug for Member {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Member")
+            .field("index", &self.index)
+            .field("life", &self.life)
+            .field("up", &self.replica.is_some())
+            .field("behaviour", &self.behaviour)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// A member that was born and never started.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        seed: u64,
+        genesis: &Genesis,
+        keys: CryptoContext,
+        disk: DiskModel,
+        start: Micros,
+    ) -> Self {
+        let stream = |purpose| Stream::new(seed, Owner::Node(index), purpose);
+        let mut clock = stream(Purpose::Clock);
+        let offset_us = clock.between(0, 6_000) as i64 - 3_000;
+        let drift_ppm = clock.between(0, 200) as i64 - 100;
+        let mut store = SimStore::new();
+        let writes = birth(genesis, MemberId(index as u8));
+        store
+            .append(&writes)
+            .map(|commit| store.sync(commit))
+            .expect("invariant: an empty disk has room");
+        Self {
+            index,
+            keys,
+            behaviour: None,
+            life: 0,
+            replica: None,
+            store,
+            writer: Writer::new(disk),
+            clock: Clock::new(start, offset_us, drift_ppm),
+            cpu: Cpu::default(),
+            timers: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            paused_until: Nanos(0),
+            entropy: stream(Purpose::Entropy),
+            disk: stream(Purpose::Disk),
+            crash: stream(Purpose::Crash),
+            choices: stream(Purpose::Byzantine),
+            counter: 0,
+            genesis: genesis.clone(),
+        }
+    }
+
+    /// Starts the process from what is on disk.
+    ///
+    /// # Errors
+    /// Why the replica refuses to start, in words.
+    pub fn start(&mut self) -> Result<(), String> {
+        let me = MemberId(self.index as u8);
+        let recovered =
+            Recovered::read(&self.store, &self.genesis, me).map_err(|error| error.to_string())?;
+        let config = ReplicaConfig {
+            genesis: self.genesis.clone(),
+            me,
+            identity: Arc::clone(&self.keys.identity),
+        };
+        let replica = Replica::new(config, recovered).map_err(|error| error.to_string())?;
+        self.life += 1;
+        self.replica = Some(replica);
+        self.clock.restart();
+        Ok(())
+    }
+
+    /// The process dies and the power goes: the number of commits that are lost, and the
+    /// writes that turn out to have reached the disk.
+    pub fn crash(&mut self) -> (u64, Vec<fairlane_replica::Write>) {
+        self.replica = None;
+        self.life += 1;
+        self.writer.reset();
+        self.cpu.reset();
+        self.timers.clear();
+        self.tickets.clear();
+        self.paused_until = Nanos(0);
+        self.store.crash(&mut self.crash)
+    }
+
+    /// Whether the process runs.
+    #[must_use]
+    pub const fn up(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    /// One step of the replica; nothing while it is down.
+    pub fn step(&mut self, now: Nanos, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let local = self.clock.read(now);
+        if let Some(replica) = &mut self.replica {
+            replica.step(local, event, &mut effects);
+        }
+        effects
+    }
+
+    /// A fresh number.
+    pub const fn fresh(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+}

@@ -1,0 +1,335 @@
+//! What to run, and what came of it.
+
+use std::sync::Arc;
+
+use fairlane_encryption::deal_insecure;
+use fairlane_replica::CryptoContext;
+use fairlane_types::{
+    ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros, Millis, OrderParams,
+    Scheme, SecretKey, encode,
+};
+
+use crate::byz;
+use crate::check::Violation;
+use crate::engine::{Owner, Purpose, Stream};
+use crate::faults::{Appetite, Plan, generate};
+use crate::marks::Marks;
+use crate::world::World;
+
+/// Reading of a true clock at the start of every run.
+pub const START: Millis = Millis(1_800_000_000_000);
+
+/// Which faults a run may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Nothing goes wrong.
+    Calm,
+    /// Crashes and restarts only.
+    Crash,
+    /// Everything but misbehaving members.
+    Faults,
+    /// Everything, and up to f members misbehave.
+    Swarm,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Calm, Self::Crash, Self::Faults, Self::Swarm];
+
+    /// Name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Crash => "crash",
+            Self::Faults => "faults",
+            Self::Swarm => "swarm",
+        }
+    }
+
+    /// The profile of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+}
+
+/// A bug planted in the shell, to show that the checkers see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Members that count as honest release shares with their votes.
+    SharesBeforeFinal,
+    /// `Stored` is reported before anything is stored.
+    SendBeforeStored,
+    /// A restart finds no safety record.
+    SafetyForgotten,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Members.
+    pub n: usize,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Orders that traders send.
+    pub orders: usize,
+    /// Virtual time after healing in which all must be well again, ms.
+    pub patience_ms: u64,
+    /// Which faults.
+    pub profile: Profile,
+    /// A given plan instead of a generated one.
+    pub plan: Option<Plan>,
+    /// Misbehaving members by name, instead of generated ones.
+    pub liars: Option<Vec<(usize, &'static str)>>,
+    /// A planted bug.
+    pub planted: Option<Planted>,
+}
+
+impl Scenario {
+    /// A run of the given size with everything else from the seed.
+    #[must_use]
+    pub const fn new(n: usize, seed: u64, orders: usize, profile: Profile) -> Self {
+        Self {
+            n,
+            seed,
+            orders,
+            patience_ms: 40_000,
+            profile,
+            plan: None,
+            liars: None,
+            planted: None,
+        }
+    }
+
+    /// Runs it.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        World::new(self).run()
+    }
+
+    /// The options of the seed.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        let mut rng = Stream::new(self.seed, Owner::World, Purpose::Options);
+        let span_ms = rng.between(150, 1_500);
+        // Faults outlast the orders a little.
+        let until_ms = span_ms + rng.between(100, 1_500);
+        let delay_ms = *rng.pick(&[1, 3, 8, 20, 40]).unwrap_or(&8);
+        let loss_per_mille = if rng.chance(250) {
+            rng.between(1, 20)
+        } else {
+            0
+        };
+        let small_window = rng.chance(300);
+        let interval = rng.between(1, 64) as u32;
+        let decrypt_max = if rng.chance(250) {
+            rng.between(1, 6) as u32
+        } else {
+            2_000
+        };
+        let appetite = Appetite {
+            n: self.n,
+            until_ms,
+        };
+        let mut plan = match (&self.plan, self.profile) {
+            (Some(plan), _) => plan.clone(),
+            (None, Profile::Calm) => Plan::default(),
+            (None, _) => generate(self.seed, &appetite),
+        };
+        if self.profile == Profile::Crash && self.plan.is_none() {
+            plan.faults.retain(|timed| timed.fault.is_crash());
+        }
+        let liars = match (&self.liars, self.profile) {
+            (Some(liars), _) => liars.clone(),
+            (None, Profile::Swarm) => self.draw_liars(&mut rng),
+            (None, _) => Vec::new(),
+        };
+        Options {
+            span_ms,
+            delay_ms,
+            loss_per_mille,
+            small_window,
+            snapshot_interval: interval,
+            decrypt_max,
+            plan,
+            liars,
+        }
+    }
+
+    fn draw_liars(&self, rng: &mut Stream) -> Vec<(usize, &'static str)> {
+        let f = (self.n as u64 - 1) / 3;
+        let mut members: Vec<_> = (0..self.n).collect();
+        rng.shuffle(&mut members);
+        members.truncate(rng.between(0, f) as usize);
+        // Half of the seeds of a small committee have a liar, and most of a larger one's.
+        let names = &byz::NAMES;
+        members
+            .into_iter()
+            .filter_map(|member| rng.pick(names).map(|name| (member, *name)))
+            .collect()
+    }
+
+    /// The line that runs this again.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        let plan = if self.plan.is_some() {
+            " --plan FILE"
+        } else {
+            ""
+        };
+        format!(
+            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}{plan}",
+            self.n,
+            self.seed,
+            self.orders,
+            self.profile.name()
+        )
+    }
+}
+
+/// What a seed decides before the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Orders are sent within this span.
+    pub span_ms: u64,
+    /// Median one-way delay between members.
+    pub delay_ms: u64,
+    /// Loss on every link from the start.
+    pub loss_per_mille: u64,
+    /// Lanes may run only four batches ahead of their final part.
+    pub small_window: bool,
+    /// Heights between two snapshots.
+    pub snapshot_interval: u32,
+    /// D_max.
+    pub decrypt_max: u32,
+    /// Faults.
+    pub plan: Plan,
+    /// Misbehaving members.
+    pub liars: Vec<(usize, &'static str)>,
+}
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Events handled.
+    pub events: u64,
+    /// Virtual time, ms.
+    pub virtual_ms: u64,
+    /// Frames delivered.
+    pub frames: u64,
+    /// Bytes delivered.
+    pub bytes: u64,
+    /// Final heights.
+    pub heights: u64,
+    /// Orders in the sequence.
+    pub items: u64,
+    /// Orders acknowledged.
+    pub acknowledged: u64,
+    /// Faults that honest members reported about honest ones.
+    pub honest_faults: u64,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The line that runs it again.
+    pub replay: String,
+    /// What was broken; empty in a good run.
+    pub violations: Vec<Violation>,
+    /// Rare events.
+    pub marks: Marks,
+    /// Hash over the whole trace.
+    pub trace_hash: u128,
+    /// Root of the sequence at the end.
+    pub root: [u8; 32],
+    /// Counts.
+    pub stats: Stats,
+    /// What honest members reported about honest ones, the first few.
+    pub suspicious: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing was broken.
+    #[must_use]
+    pub const fn passed(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl core::fmt::Display for Report {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let verdict = if self.passed() { "pass" } else { "FAIL" };
+        write!(
+            f,
+            "{verdict} {} trace={:032x} {:?}",
+            self.replay, self.trace_hash, self.stats
+        )?;
+        for violation in &self.violations {
+            write!(f, "\n  {violation}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Genesis and keys of a run.
+#[must_use]
+pub fn committee(scenario: &Scenario, options: &Options) -> (Genesis, Vec<CryptoContext>) {
+    let n = scenario.n;
+    let mut rng = Stream::new(scenario.seed, Owner::World, Purpose::Keys);
+    let identities: Vec<_> = (0..n)
+        .map(|_| Arc::new(SecretKey::from_seed(rng.bytes32())))
+        .collect();
+    let (key, shares) = deal_insecure(Epoch(0), n, &mut rng)
+        .expect("invariant: a committee is small enough to deal to");
+    let mut genesis = Genesis {
+        chain: ChainId(0x5151),
+        time: START,
+        experiment: true,
+        members: identities
+            .iter()
+            .map(|identity| identity.public())
+            .collect(),
+        encryption: EncryptionParams {
+            scheme: Scheme::Tdh2,
+            source: KeySource::InsecureDealer,
+            key_id: key.id(),
+            public_key: encode(&key),
+        },
+        lanes: Default::default(),
+        consensus: Default::default(),
+        order: OrderParams {
+            snapshot_interval: options.snapshot_interval,
+            decrypt_max: options.decrypt_max,
+            ..Default::default()
+        },
+    };
+    if options.small_window {
+        genesis.lanes.window_batches = 4;
+    }
+    let committee = genesis
+        .validate()
+        .expect("invariant: the parameters are in range");
+    let key = Arc::new(key);
+    let keys = identities
+        .into_iter()
+        .zip(shares)
+        .enumerate()
+        .map(|(index, (identity, share))| CryptoContext {
+            chain: genesis.chain,
+            epoch: Epoch(0),
+            committee: committee.clone(),
+            me: MemberId(index as u8),
+            identity,
+            key: Arc::clone(&key),
+            share: Arc::new(share),
+        })
+        .collect();
+    (genesis, keys)
+}
+
+/// [`START`] in microseconds.
+#[must_use]
+pub const fn start() -> Micros {
+    Micros::from_millis(START.0)
+}
