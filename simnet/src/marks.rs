@@ -112,6 +112,11 @@ impl Marks {
     pub const fn count(&self, mark: Mark) -> u64 {
         self.0[mark as usize]
     }
+    /// Marks that were hit, and how often.
+    pub fn hits(&self) -> impl Iterator<Item = (Mark, u64)> {
+        let all = Mark::ALL.into_iter();
+        all.map(|mark| (mark, self.count(mark))).filter(|(_, count)| *count > 0)
+    }
     /// Marks never hit.
     pub fn missed(&self) -> impl Iterator<Item = Mark> {
         Mark::ALL.into_iter().filter(|mark| self.count(*mark) == 0)
