@@ -445,3 +445,25 @@ fn keys_must_be_consistent() {
         );
     }
 }
+
+/// A third party that knows only the points U_k reaches the verdict of the members.
+#[test]
+fn third_parties_verify_from_points_alone() {
+    let mut world = World::new(4, 3);
+    let list: Vec<[u8; 32]> = world.list.iter().map(|ct| *ct.u()).collect();
+    let shares = world.shares(1);
+    let verify = |list: &[[u8; 32]], shares| verify_shares_of(&world.key, list, shares);
+    assert_eq!(verify(&list, &shares), Ok(()));
+    let refused = ShareError::WrongLength { got: 3, want: 2 };
+    assert_eq!(verify(&list[..2], &shares), Err(refused));
+    let swapped = [list[1], list[0], list[2]];
+    assert_eq!(verify(&swapped, &shares), Err(ShareError::BadBatchProof));
+    let no_point = [list[0], [0xff; 32], list[2]];
+    assert_eq!(verify(&no_point, &shares), Err(ShareError::BadEncoding(1)));
+    let mut batch = shares.batch().clone();
+    batch.shares.swap(0, 2);
+    assert_eq!(
+        verify(&list, &world.accept(batch)),
+        Err(ShareError::BadBatchProof)
+    );
+}
