@@ -82,6 +82,22 @@ pub struct Core<P> {
     pub(crate) helped: BTreeMap<MemberId, Micros>,
     pub(crate) last_record: RecordId,
     pub(crate) marks: Marks,
+    /// A rule broken on purpose, to see that the checks see it.
+    #[cfg(test)]
+    pub(crate) bug: Option<Bug>,
+}
+
+/// A planted bug: exists in test builds only; [`Core::has`] is constantly false elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Bug {
+    /// Certificates of q − 1 statements.
+    ShortQuorum,
+    /// C2: commit-votes a view that was skipped.
+    CommitAfterSkip,
+    /// C4: votes whatever was skipped between the parent and the view.
+    IgnoreGaps,
+    /// C5: votes after a skip.
+    VoteAfterSkip,
 }
 
 /// Why a core cannot be restored; the node must stop and say so.
@@ -143,6 +159,8 @@ impl<P: Payload> Core<P> {
             helped: BTreeMap::new(),
             last_record: RecordId::DURABLE,
             marks: Marks::default(),
+            #[cfg(test)]
+            bug: None,
         };
         let tip_view = core.chain.tip_view();
         for record in recovered.records {
@@ -318,7 +336,8 @@ impl<P: Payload> Core<P> {
             Timer::Rebroadcast(view) if view == self.view && self.pace.repeat_over(now) => {
                 self.rebroadcast(now, out);
             }
-            _ => {} // a timer of an old view, or one that was moved; Fetch: see `progress`
+            Timer::Fetch => self.fetch.awake(), // `progress` asks
+            _ => {}                             // of an old view, or moved
         }
     }
 
@@ -356,9 +375,7 @@ impl<P: Payload> Core<P> {
         self.open_view(now, out);
         if self.speaker().is_some()
             && self.speaker() != Some(self.leader(view))
-            && self
-                .pace
-                .inactive(self.leader(view), view, self.config.committee.quorum())
+            && self.pace.inactive(self.leader(view), view, self.quorum())
         {
             // C9: nobody waits for a leader that everyone else has missed for long.
             self.pace.excuse(view);
@@ -413,6 +430,21 @@ impl<P: Payload> Core<P> {
                 at,
             });
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self)]
+    pub(crate) const fn has(&self, _: Bug) -> bool {
+        false
+    }
+
+    /// Statements that make a certificate.
+    pub(crate) fn quorum(&self) -> usize {
+        self.config.committee.quorum() - usize::from(self.has(Bug::ShortQuorum))
     }
 
     /// The member in whose name this core speaks.

@@ -42,11 +42,15 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
+    /// The timer fired: the next one must be set anew.
+    pub(crate) fn awake(&mut self) {
+        self.timer = None;
+    }
     /// Whether this was asked for.
     pub(crate) fn asked(&self, want: Want) -> bool {
         self.requests.get(&want).is_some_and(|r| r.attempt > 0)
     }
-    /// Whether any certificates or final blocks were asked for.
+    /// Whether final blocks were asked for.
     pub(crate) fn asked_blocks(&self) -> bool {
         let asked = |(want, r): (&Want, &Request)| matches!(want, Want::Blocks(_)) && r.attempt > 0;
         self.requests.iter().any(asked)

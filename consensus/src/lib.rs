@@ -23,6 +23,9 @@ mod records;
 mod tally;
 mod voting;
 
+#[cfg(test)]
+mod tests;
+
 pub use crate::boundary::{CheckId, Halt, Input, Output, PeerFault, RecordId, Timer, To, Verdict};
 pub use crate::config::{Config, ConfigError, Params};
 pub use crate::core::{Core, RestoreError};

@@ -135,6 +135,9 @@ impl<P: Payload> Blocks<P> {
                 }
             }
         }
+        if proof.is_none() {
+            tail.clear(); // the store's own tip is not certified: it is catching up itself
+        }
         Self {
             blocks,
             tail,

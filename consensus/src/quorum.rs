@@ -110,13 +110,14 @@ impl<P: Payload> Core<P> {
     }
 
     fn poll_votes(&mut self, now: Micros, view: View, out: &mut Vec<Output<P>>) {
+        let quorum = self.quorum();
         let Some(tally) = self.tallies.get_mut(&view) else {
             return;
         };
         if self.certs.notarization(view).is_some() {
             return;
         }
-        match tally.votes.poll(self.config.committee.quorum()) {
+        match tally.votes.poll(quorum) {
             Poll::Wait => {}
             Poll::Check(batch) => {
                 let sigs = self.sig_checks(&batch, |s, k, c, g| s.check(k, c, g));
@@ -172,13 +173,14 @@ impl<P: Payload> Core<P> {
     }
 
     fn poll_commits(&mut self, now: Micros, view: View, out: &mut Vec<Output<P>>) {
+        let quorum = self.quorum();
         let Some(tally) = self.tallies.get_mut(&view) else {
             return;
         };
         if view <= self.chain.tip_view() || self.target.as_ref().is_some_and(|t| t.view == view) {
             return;
         }
-        match tally.commits.poll(self.config.committee.quorum()) {
+        match tally.commits.poll(quorum) {
             Poll::Wait => {}
             Poll::Check(batch) => {
                 let sigs = self.sig_checks(&batch, |s, k, c, g| s.check(k, c, g));
@@ -235,13 +237,14 @@ impl<P: Payload> Core<P> {
     }
 
     fn poll_skips(&mut self, now: Micros, view: View, out: &mut Vec<Output<P>>) {
+        let quorum = self.quorum();
         let Some(tally) = self.tallies.get_mut(&view) else {
             return;
         };
         if self.certs.skipped(view) {
             return;
         }
-        match tally.skips.poll(self.config.committee.quorum()) {
+        match tally.skips.poll(quorum) {
             Poll::Wait => {}
             Poll::Check(batch) => {
                 let sigs = self.sig_checks(&batch, |s, k, c, g| s.check(k, c, g));

@@ -10,7 +10,7 @@ use fairlane_types::{
 use crate::boundary::{Output, PeerFault, Timer, To, Verdict};
 use crate::chain::Insert;
 use crate::config::{INLINE_SKIPS_MAX, LOOK_BEHIND_VIEWS};
-use crate::core::Core;
+use crate::core::{Bug, Core};
 use crate::evidence::Offence;
 use crate::jobs::Job;
 use crate::message::{Block, HintedSkip, Justify, Message, Payload, Proposal, Signed, Statement};
@@ -226,7 +226,8 @@ impl<P: Payload> Core<P> {
                 let header = candidate.header.clone();
                 // C4: the certificates were verified when they came; are they all here?
                 let parent = self.chain.block(header.parent);
-                let covered = self.certs.uncovered(header.parent_view, view).is_none();
+                let covered = self.certs.uncovered(header.parent_view, view).is_none()
+                    || self.has(Bug::IgnoreGaps);
                 let (Some(parent), true) = (parent, covered) else {
                     return self.extend(now, out);
                 };
@@ -306,7 +307,9 @@ impl<P: Payload> Core<P> {
 
     /// C1, C5: whether a vote in this view is still open.
     fn may_vote(&self, view: View) -> bool {
-        let said = |own: &crate::core::Own<P>| own.voted.is_some() || own.skipped.is_some();
+        let said = |own: &crate::core::Own<P>| {
+            own.voted.is_some() || (own.skipped.is_some() && !self.has(Bug::VoteAfterSkip))
+        };
         view == self.view && view > self.floor() && !self.own.get(&view).is_some_and(said)
     }
 
@@ -352,7 +355,10 @@ impl<P: Payload> Core<P> {
             .notarizations_from(from)
             .filter(|c| {
                 let own = self.own.get(&c.view);
-                own.is_none_or(|o| o.committed.is_none() && o.skipped.is_none()) // C2
+                own.is_none_or(|o| {
+                    let skipped = o.skipped.is_some() && !self.has(Bug::CommitAfterSkip);
+                    o.committed.is_none() && !skipped // C2
+                })
                     && !self.certs.skipped(c.view) // C3
                     && !self.equivocal.contains(&c.view) // C6
             })

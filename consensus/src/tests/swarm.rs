@@ -1,0 +1,101 @@
+//! Many seeds, many faults.
+
+use super::byzantine::Liar;
+use super::net::{Net, Weather};
+use crate::Marks;
+
+/// One seeded story: faults for a while, then fair weather; safety always, progress after.
+fn story(seed: u64) -> Net {
+    let n = if seed.is_multiple_of(3) { 7 } else { 4 };
+    let mut dice = super::Rng::new(seed ^ 0x5eed);
+    let f = (n - 1) / 3;
+    let mut liars = Vec::new();
+    if seed.is_multiple_of(2) {
+        for i in 0..f {
+            let liar = Liar::ALL[dice.below(Liar::ALL.len() as u64) as usize];
+            let member = (dice.below(u64::from(n) / u64::from(f)) as u8) * f + i;
+            liars.push((member.min(n - 1), liar));
+        }
+        liars.dedup_by_key(|(m, _)| *m);
+    }
+    let mut net = Net::new(seed, n, &liars, u8::from(dice.percent(30)));
+    net.start_all();
+    for _ in 0..dice.between(3, 8) {
+        net.weather = Weather {
+            delay: (500, dice.between(2_000, 120_000)),
+            loss: if dice.percent(50) { dice.below(30) } else { 0 },
+            duplicate: if dice.percent(50) { dice.below(40) } else { 0 },
+            fetching: if dice.percent(30) { dice.below(60) } else { 0 },
+        };
+        for group in &mut net.groups {
+            *group = u8::from(dice.percent(25));
+        }
+        if dice.percent(40) {
+            net.groups.iter_mut().for_each(|g| *g = 0);
+        }
+        for index in 0..net.processes.len() {
+            if dice.percent(20) {
+                net.crash(index);
+                let delay = dice.between(1, 800_000);
+                net.restart_after(index, delay);
+            }
+        }
+        if dice.percent(10) {
+            for index in 0..net.processes.len() {
+                net.crash(index);
+                net.restart_after(index, 50_000);
+            }
+        }
+        net.run(dice.between(50_000, 1_500_000));
+    }
+    net.heal();
+    net.expect_sound(&format!("seed {seed}, {liars:?}"));
+    net.expect_progress(5, 120_000_000, &format!("seed {seed}, {liars:?}"));
+    net
+}
+
+#[test]
+fn swarm_agrees_and_recovers() {
+    let seeds: u64 = std::env::var("SWARM_SEEDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(400);
+    let first: u64 = std::env::var("SWARM_FIRST")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1);
+    let mut hit: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    for seed in first..first + seeds {
+        let net = story(seed);
+        for process in net.processes.iter().filter(|p| p.liar.is_none()) {
+            let Some(core) = &process.core else { continue };
+            for (name, count) in Marks::iter(core.marks()) {
+                *hit.entry(name).or_default() += count;
+            }
+        }
+    }
+    // Every path that matters was taken by some seed, or the swarm proves little.
+    for (name, count) in &hit {
+        println!("{name}: {count}");
+    }
+    if seeds >= 400 {
+        for (name, count) in hit {
+            assert!(count > 0, "no seed reached `{name}`");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in [2, 3, 11] {
+        let tell = |net: &Net| {
+            let told = (0..net.processes.len()).map(|i| (net.height(i), net.core(i).view()));
+            (net.now, told.collect::<Vec<_>>())
+        };
+        let (a, b) = (story(seed), story(seed));
+        assert_eq!(tell(&a), tell(&b));
+        for (x, y) in a.processes.iter().zip(&b.processes) {
+            assert_eq!(x.core, y.core);
+        }
+    }
+}
