@@ -452,7 +452,8 @@ fn third_parties_verify_from_points_alone() {
     let mut world = World::new(4, 3);
     let list: Vec<[u8; 32]> = world.list.iter().map(|ct| *ct.u()).collect();
     let shares = world.shares(1);
-    let verify = |list: &[[u8; 32]], shares| verify_shares_of(&world.key, list, shares);
+    let verify =
+        |list: &[[u8; 32]], shares| fairlane_encryption::verify_shares_of(&world.key, list, shares);
     assert_eq!(verify(&list, &shares), Ok(()));
     let refused = ShareError::WrongLength { got: 3, want: 2 };
     assert_eq!(verify(&list[..2], &shares), Err(refused));
