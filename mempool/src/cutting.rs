@@ -38,11 +38,18 @@ impl Lanes {
             }
         }
         let advances = cut != *parent;
-        let time = self.time_of(parent_time, &cut).unwrap_or(parent_time);
-        BuiltCut {
-            cut,
-            time,
-            advances,
+        match self.time_of(parent_time, &cut) {
+            Some(time) => BuiltCut {
+                cut,
+                time,
+                advances,
+            },
+            // C13: who lacks heads of the parent cannot tell the time of another cut.
+            None => BuiltCut {
+                cut: parent.clone(),
+                time: parent_time,
+                advances: false,
+            },
         }
     }
 
@@ -56,6 +63,7 @@ impl Lanes {
                 // Cheap first: most of the time nothing is above the parent.
                 lane.tip.seq > from.seq && self.proposable(id, from, false) > from.seq
             })
+            && self.time_of(Millis(0), parent).is_some()
     }
 
     /// How far a lane may advance from a head, within the limits of one cut.
@@ -108,6 +116,14 @@ impl Lanes {
         let n = self.lanes.len();
         if cut.heads.len() != n || parent.heads.len() != n {
             return Verdict::Invalid(CutFault::Width);
+        }
+        if cut == parent {
+            // The parent's time was checked against the same heads.
+            let want = parent_time;
+            return match time {
+                got if got != want => Verdict::Invalid(CutFault::Time { got, want }),
+                _ => Verdict::Valid,
+            };
         }
         let (mut missing, mut stamps) = (Vec::new(), Vec::with_capacity(n));
         for id in self.config.committee.ids() {
@@ -218,10 +234,11 @@ impl Lanes {
     pub(crate) fn announce_ready(&mut self, out: &mut Vec<Output>) {
         let wanted = std::mem::take(&mut self.wanted);
         for wanted in wanted {
-            let missing = self.config.committee.ids().any(|id| {
-                let look = self.look(id, wanted.parent.head(id), wanted.cut.head(id));
-                matches!(look, Look::Missing)
-            });
+            let missing = wanted.cut != wanted.parent
+                && self.config.committee.ids().any(|id| {
+                    let look = self.look(id, wanted.parent.head(id), wanted.cut.head(id));
+                    matches!(look, Look::Missing)
+                });
             if missing {
                 self.wanted.push(wanted);
             } else {

