@@ -204,7 +204,8 @@ impl<P: Payload> Core<P> {
         if !within(skip.missing, &self.config.committee) {
             return self.fault(from, PeerFault::Malformed("missing lanes"), out);
         }
-        if !own && view < self.view && skip.skip.statement.epoch == self.config.epoch {
+        let here = skip.skip.statement.epoch == self.config.epoch && view > View(0);
+        if !own && here && view < self.view {
             self.help(now, from, view, out);
         }
         if !self.hears(from, skip.skip.statement.epoch, view, out) {

@@ -21,16 +21,19 @@ pub(crate) enum Liar {
     Forger,
     /// Sends everything to a random part of the members only.
     Selective,
+    /// As a leader, builds on the final tip and pretends to know nothing above it.
+    Forker,
 }
 
 impl Liar {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Silent,
         Self::Twins,
         Self::Equivocator,
         Self::DoubleTalker,
         Self::Forger,
         Self::Selective,
+        Self::Forker,
     ];
 
     /// Sends what the honest core wanted to say, in its own way.
@@ -59,6 +62,24 @@ impl Liar {
                     let vote = net.sign(me, vote);
                     net.send(index, To::All, vote);
                 }
+            }
+            (Self::Forker, Statement::Proposal { block, justify }) => {
+                let tip = net.core(index).finalized().clone();
+                let mut fork = block;
+                fork.header.height = tip.header.height.next();
+                fork.header.parent = tip.id();
+                fork.header.parent_view = tip.header.view;
+                net.oracle.header(&fork.header);
+                let justify = crate::Justify {
+                    parent: tip.certificate,
+                    skips: justify.skips,
+                };
+                let forked = Statement::Proposal {
+                    block: fork,
+                    justify,
+                };
+                let forked = net.sign(me, forked);
+                net.send(index, To::All, forked);
             }
             (Self::DoubleTalker, Statement::Vote(first)) => {
                 let mut second = first.clone();

@@ -7,6 +7,8 @@ mod mutants;
 mod net;
 mod oracle;
 mod rules;
+mod running;
+mod solo;
 mod swarm;
 
 use borsh::{BorshDeserialize, BorshSerialize};

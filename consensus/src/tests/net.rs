@@ -21,6 +21,8 @@ pub(crate) struct Weather {
     pub(crate) duplicate: u64,
     /// Payloads that must be fetched before they can be judged.
     pub(crate) fetching: u64,
+    /// Longest such fetch.
+    pub(crate) fetch_max: u64,
 }
 
 impl Weather {
@@ -29,6 +31,7 @@ impl Weather {
         loss: 0,
         duplicate: 0,
         fetching: 0,
+        fetch_max: 0,
     };
 }
 
@@ -183,8 +186,16 @@ impl Net {
         let tip = process.chain.last().unwrap().clone();
         process.told = tip.header.height;
         let recovered = Recovered { tip, records };
-        let core = Core::restore(config(self.n, me, true), recovered);
-        let mut core = core.unwrap_or_else(|e| panic!("restore of {}: {e}", process.id));
+        let mut core = match Core::restore(config(self.n, me, true), recovered) {
+            Ok(core) => core,
+            // A liar's disk may contradict itself; an honest member's must not.
+            Err(_) if process.liar.is_some() => return,
+            Err(error) => {
+                let what = format!("restore of {}: {error}", process.id);
+                self.oracle.violations.push(("restore", what));
+                return;
+            }
+        };
         if let Some(Plant::Core(bug)) = plant {
             core.bug = Some(bug);
         }
@@ -287,7 +298,7 @@ impl Net {
                     let missing = SignerSet::from_iter([MemberId(self.n - 1)]);
                     let verdict = Verdict::Fetching { missing };
                     self.at(delay, Event::Payload(index, life, block, verdict));
-                    delay += self.rng.between(1_000, 60_000);
+                    delay += self.rng.between(1_000, self.weather.fetch_max);
                 }
                 let invalid = payload.bytes == b"invalid";
                 let verdict = if invalid {

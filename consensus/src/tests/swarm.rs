@@ -1,11 +1,11 @@
 //! Many seeds, many faults.
 
 use super::byzantine::Liar;
-use super::net::{Net, Weather};
+use super::net::{Net, Plant, Weather};
 use crate::Marks;
 
 /// One seeded story: faults for a while, then fair weather; safety always, progress after.
-fn story(seed: u64) -> Net {
+pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
     let n = if seed.is_multiple_of(3) { 7 } else { 4 };
     let mut dice = super::Rng::new(seed ^ 0x5eed);
     let f = (n - 1) / 3;
@@ -19,13 +19,15 @@ fn story(seed: u64) -> Net {
         liars.dedup_by_key(|(m, _)| *m);
     }
     let mut net = Net::new(seed, n, &liars, u8::from(dice.percent(30)));
+    net.plant = plant;
     net.start_all();
     for _ in 0..dice.between(3, 8) {
         net.weather = Weather {
             delay: (500, dice.between(2_000, 120_000)),
             loss: if dice.percent(50) { dice.below(30) } else { 0 },
             duplicate: if dice.percent(50) { dice.below(40) } else { 0 },
-            fetching: if dice.percent(30) { dice.below(60) } else { 0 },
+            fetching: if dice.percent(40) { dice.below(100) } else { 0 },
+            fetch_max: dice.between(5_000, 2_000_000),
         };
         for group in &mut net.groups {
             *group = u8::from(dice.percent(25));
@@ -49,6 +51,10 @@ fn story(seed: u64) -> Net {
         net.run(dice.between(50_000, 1_500_000));
     }
     net.heal();
+    if plant.is_some() {
+        net.run(10_000_000);
+        return net;
+    }
     net.expect_sound(&format!("seed {seed}, {liars:?}"));
     net.expect_progress(5, 120_000_000, &format!("seed {seed}, {liars:?}"));
     net
@@ -66,7 +72,7 @@ fn swarm_agrees_and_recovers() {
         .unwrap_or(1);
     let mut hit: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
     for seed in first..first + seeds {
-        let net = story(seed);
+        let net = story(seed, None);
         for process in net.processes.iter().filter(|p| p.liar.is_none()) {
             let Some(core) = &process.core else { continue };
             for (name, count) in Marks::iter(core.marks()) {
@@ -92,7 +98,7 @@ fn the_same_seed_tells_the_same_story() {
             let told = (0..net.processes.len()).map(|i| (net.height(i), net.core(i).view()));
             (net.now, told.collect::<Vec<_>>())
         };
-        let (a, b) = (story(seed), story(seed));
+        let (a, b) = (story(seed, None), story(seed, None));
         assert_eq!(tell(&a), tell(&b));
         for (x, y) in a.processes.iter().zip(&b.processes) {
             assert_eq!(x.core, y.core);
