@@ -263,14 +263,6 @@ impl Reader<'_> {
                 .acks
                 .extend(self.rows::<Ack>(Table::Lanes, &from, &to)?);
         }
-        let mut ids = BTreeSet::new();
-        for batch in &recovered.batches {
-            ids.extend(batch.entries.iter().map(|entry| entry.ct_id));
-        }
-        for id in ids {
-            let payload: Option<Envelope> = self.get(Table::Payloads, &payload_key(&id))?;
-            recovered.payloads.extend(payload.map(Into::into));
-        }
         // Own batches below the cut, for the receipts that may be asked for again.
         let oldest = Micros::from_millis(time.0.saturating_sub(ttl));
         let mut seq = cut.head(me).seq;
@@ -286,6 +278,19 @@ impl Reader<'_> {
         }
         let base = base.map_or(Height(0), |block| block.header.height);
         recovered.emitted = self.outcomes(base, time.minus(2 * ttl))?;
+        // Payloads of what has no outcome yet, also of what lanes have given to the order
+        // rule already: those places must survive in the own lane's receipts.
+        let mut ids = BTreeSet::new();
+        for batch in &recovered.batches {
+            ids.extend(batch.entries.iter().map(|entry| entry.ct_id));
+        }
+        for emitted in &recovered.emitted {
+            ids.remove(&emitted.ct_id);
+        }
+        for id in ids {
+            let payload: Option<Envelope> = self.get(Table::Payloads, &payload_key(&id))?;
+            recovered.payloads.extend(payload.map(Into::into));
+        }
         recovered.cut = cut;
         Ok(recovered)
     }
