@@ -115,7 +115,8 @@ impl Marks {
     /// Marks that were hit, and how often.
     pub fn hits(&self) -> impl Iterator<Item = (Mark, u64)> {
         let all = Mark::ALL.into_iter();
-        all.map(|mark| (mark, self.count(mark))).filter(|(_, count)| *count > 0)
+        all.map(|mark| (mark, self.count(mark)))
+            .filter(|(_, count)| *count > 0)
     }
     /// Marks never hit.
     pub fn missed(&self) -> impl Iterator<Item = Mark> {

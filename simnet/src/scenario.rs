@@ -170,6 +170,45 @@ impl Scenario {
             .collect()
     }
 
+    /// Reads a kept run: `members N seed S orders K profile P` on a line, then a plan if
+    /// it has one of its own; `#` starts a comment.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let is_content = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+        let mut lines = text.lines().filter(is_content);
+        let head = lines.next().ok_or("no line says what to run")?;
+        let words: Vec<_> = head.split_whitespace().collect();
+        let word = |name: &str| {
+            let at = words.iter().position(|word| *word == name);
+            let value = at.and_then(|at| words.get(at + 1)).copied();
+            value.ok_or_else(|| format!("`{name}` is missing"))
+        };
+        let number = |name: &str| {
+            let text = word(name)?;
+            let parsed = match text.strip_prefix("0x") {
+                Some(hex) => u64::from_str_radix(hex, 16),
+                None => text.parse(),
+            };
+            parsed.map_err(|_| format!("{name} {text}: not a number"))
+        };
+        let profile = Profile::from_name(word("profile")?).ok_or("unknown profile")?;
+        let orders = number("orders")? as usize;
+        let mut scenario = Self::new(
+            number("members")? as usize,
+            number("seed")?,
+            orders,
+            profile,
+        );
+        let rest: Vec<_> = lines.collect();
+        if !rest.is_empty() {
+            let plan = Plan::parse(&rest.join("\n")).map_err(|error| error.to_string())?;
+            scenario.plan = Some(plan);
+        }
+        Ok(scenario)
+    }
+
     /// The line that runs this again.
     #[must_use]
     pub fn replay(&self) -> String {

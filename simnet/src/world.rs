@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fairlane_replica::{
-    Class, Effect, Event, Evidence, Job, JobId, JobResult, LoadId, Message, Peers, Reply, Row,
-    Store as _, Table, Ticket, TimerId, Write, WriteId, run_job,
+    AdmissionError, Class, Effect, Event, Evidence, Job, JobId, JobResult, LoadId, Message, Peers,
+    Reply, Row, Store as _, Table, Ticket, TimerId, Write, WriteId, run_job,
 };
 use fairlane_types::{Envelope, Genesis, MemberId, Micros};
 
@@ -749,26 +749,41 @@ impl World {
                 }
             }
             Reply::Refused(error) => {
-                use fairlane_replica::AdmissionError as Error;
                 self.judge.mark(Mark::Refused);
-                let again = matches!(error, Error::OverQuota { .. } | Error::OverCapacity { .. });
-                if self.honest[node] && !again {
-                    self.standing[trade].refused = true;
-                    let fits = match self.trades[trade].kind {
-                        Kind::BadProof => matches!(error, Error::BadProof | Error::BadSignature),
-                        Kind::ShortLived => {
-                            matches!(error, Error::Expired { .. } | Error::NonceUsed(_))
-                        }
-                        _ => matches!(error, Error::NonceUsed(_)),
-                    };
-                    if !fits {
-                        let what = format!("{:?} order refused: {error}", self.trades[trade].kind);
-                        self.judge.break_rule(Rule::Receipt, node, what);
-                    }
+                if self.honest[node] {
+                    self.refused(node, trade, &error);
                 }
             }
             Reply::Status(_) => {}
         }
+    }
+
+    fn refused(&mut self, node: usize, trade: usize, error: &AdmissionError) {
+        let id = self.trades[trade].envelope.id();
+        let kind = self.trades[trade].kind;
+        let fits = match error {
+            AdmissionError::OverQuota { .. } | AdmissionError::OverCapacity { .. } => return,
+            AdmissionError::BadProof => kind == Kind::BadProof,
+            AdmissionError::Expired { .. } => kind == Kind::ShortLived,
+            AdmissionError::NonceUsed(_) => self.nonce_is_shared(trade),
+            AdmissionError::AlreadySequenced => {
+                self.judge.settled(&id) && !self.judge.has_receipt(node, &id)
+            }
+            _ => false,
+        };
+        self.standing[trade].refused = true;
+        if !fits {
+            let what = format!("{kind:?} order {id} refused: {error}");
+            self.judge.break_rule(Rule::Receipt, node, what);
+        }
+    }
+
+    fn nonce_is_shared(&self, trade: usize) -> bool {
+        let label = &self.trades[trade].envelope.label;
+        self.trades.iter().any(|other| {
+            let theirs = &other.envelope.label;
+            other.index != trade && (theirs.sender, theirs.nonce) == (label.sender, label.nonce)
+        })
     }
 
     /// No receipt in time, or a trader who wants to be sure.

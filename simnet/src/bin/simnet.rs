@@ -41,6 +41,9 @@ fn run_swarm(args: &[String]) -> Result<bool, String> {
         if !report.passed() {
             eprintln!("{report}");
         }
+        for line in &report.suspicious {
+            eprintln!("suspicious in {}: {line}", report.replay);
+        }
     });
     if !json {
         println!(
@@ -90,7 +93,9 @@ fn number(args: &[String], name: &str) -> Result<Option<u64>, String> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    parsed.map(Some).map_err(|_| format!("{name} {text}: not a number"))
+    parsed
+        .map(Some)
+        .map_err(|_| format!("{name} {text}: not a number"))
 }
 
 fn profile(args: &[String]) -> Result<Profile, String> {

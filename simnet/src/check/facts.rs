@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
-use fairlane_mempool::{Batch, Cut, LaneMessage};
+use fairlane_mempool::{Ack, Batch, Cut, LaneMessage};
 use fairlane_replica::{Message, Table, Write};
 use fairlane_types::{BlockHeader, BlockId, Certificate, SequencedBlock, View, decode};
 
@@ -109,6 +109,8 @@ pub enum Durable {
     Final(Box<Final>),
     /// A batch of a lane.
     Batch(Arc<Batch>),
+    /// An acknowledgement of a lane's head.
+    Ack(Ack),
     /// An emitted block.
     Sequenced(Box<SequencedBlock>),
 }
@@ -132,6 +134,9 @@ pub fn durable(write: &Write) -> Option<Durable> {
         Table::Lanes if key.first() == Some(&b'b') => {
             let batch: Batch = decode(value, ROW_BYTES_MAX).ok()?;
             Some(Durable::Batch(Arc::new(batch)))
+        }
+        Table::Lanes if key.first() == Some(&b'a') => {
+            decode(value, ROW_BYTES_MAX).ok().map(Durable::Ack)
         }
         Table::Sequence => {
             let block = decode(value, ROW_BYTES_MAX).ok()?;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlane_mempool::Batch;
-use fairlane_types::{BatchDigest, CtId, Micros, Receipt, Seq};
+use fairlane_mempool::{Ack, Batch};
+use fairlane_types::{BatchDigest, CtId, MemberId, Micros, Receipt, Seq};
 
 use crate::marks::Mark;
 
@@ -21,6 +21,8 @@ pub struct Lanes {
     /// Entries of durable own batches.
     entries: Vec<BTreeMap<CtId, Place>>,
     receipts: BTreeMap<(usize, CtId), Receipt>,
+    /// Durable acknowledgements by lane and number.
+    acks: Vec<BTreeMap<(MemberId, Seq), BatchDigest>>,
 }
 
 impl Lanes {
@@ -31,6 +33,7 @@ impl Lanes {
             durable: vec![BTreeSet::new(); n],
             entries: vec![BTreeMap::new(); n],
             receipts: BTreeMap::new(),
+            acks: vec![BTreeMap::new(); n],
         }
     }
 
@@ -45,6 +48,28 @@ impl Lanes {
         for (index, entry) in batch.entries.iter().enumerate() {
             let place = (batch.seq, index as u32, batch.stamp_of(index));
             self.entries[node].entry(entry.ct_id).or_insert(place);
+        }
+    }
+
+    /// M2: one digest per (lane, seq), for ever.
+    pub fn acknowledged(&mut self, node: usize, ack: Ack, notes: &mut Notes) {
+        let place = (ack.lane, ack.seq);
+        let first = *self.acks[node].entry(place).or_insert(ack.digest);
+        if first != ack.digest {
+            let what = format!("two acknowledgements of batch {} of lane {}", ack.seq, ack.lane);
+            notes.break_rule(Rule::Restart, node, what);
+        }
+    }
+
+    /// M2: what a batch acknowledges is durable before it is said.
+    fn holdings(&self, node: usize, batch: &Batch, notes: &mut Notes) {
+        for (lane, seq) in batch.holdings.seqs.iter().enumerate() {
+            let lane_id = MemberId(lane as u8);
+            if lane == node || *seq == Seq(0) || self.acks[node].contains_key(&(lane_id, *seq)) {
+                continue;
+            }
+            let what = format!("batch {} acknowledges {seq} of lane {lane}, not durably", batch.seq);
+            notes.break_rule(Rule::PersistFirst, node, what);
         }
     }
 
@@ -70,10 +95,15 @@ impl Lanes {
             };
             notes.break_rule(rule, node, format!("two batches {} of its lane", batch.seq));
         }
+        self.holdings(node, batch, notes);
         if !self.durable[node].contains(&digest) {
             let what = format!("batch {} left before it was durable", batch.seq);
             notes.break_rule(Rule::PersistFirst, node, what);
         }
+    }
+
+    pub fn has_receipt(&self, node: usize, id: &CtId) -> bool {
+        self.receipts.contains_key(&(node, *id))
     }
 
     pub fn receipt(&mut self, node: usize, receipt: &Receipt, notes: &mut Notes) {

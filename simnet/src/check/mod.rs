@@ -196,6 +196,11 @@ impl Judge {
                 self.order.batch(&batch);
                 self.lanes.durable(node, &batch);
             }
+            Some(Durable::Ack(ack)) => {
+                if self.honest[node] {
+                    self.lanes.acknowledged(node, ack, &mut self.notes);
+                }
+            }
             Some(Durable::Sequenced(block)) => self.sequence.durable(node, &block),
             None => {}
         }
@@ -238,6 +243,12 @@ impl Judge {
     #[must_use]
     pub fn owed(&self, node: usize) -> usize {
         self.sequence.owed(node)
+    }
+
+    /// Whether a member acknowledged an order before.
+    #[must_use]
+    pub fn has_receipt(&self, node: usize, id: &CtId) -> bool {
+        self.lanes.has_receipt(node, id)
     }
 
     /// Whether an order has its outcome in the sequence.

@@ -29,8 +29,10 @@ pub fn generate(seed: u64, appetite: &Appetite) -> Plan {
             add(kind, &mut own, appetite, until, &mut plan);
         }
     }
-    plan.push(until, Fault::Heal);
-    plan.push(until, Fault::RestartAll);
+    let last = plan.faults.iter().map(|timed| timed.at.as_millis()).max();
+    let end = last.unwrap_or(0).max(until) + 1;
+    plan.push(end, Fault::Heal);
+    plan.push(end, Fault::RestartAll);
     plan.sorted()
 }
 
@@ -63,7 +65,8 @@ fn add(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mu
                 members.sort_unstable();
                 plan.push(at, Fault::Partition(members));
                 // Around the idle timeout of a connection: some survive, some do not.
-                plan.push(at + rng.between(50, 3_000), Fault::Heal);
+                let span = if rng.chance(300) { 2_500 } else { 700 };
+                plan.push(at + rng.between(20, span), Fault::Heal);
             }
         }
         3 => {

@@ -1,0 +1,94 @@
+//! Bugs planted in the shell: a run that cannot fail proves nothing. Each must be caught,
+//! and by the right checker.
+
+use std::collections::BTreeSet;
+
+use fairlane_simnet::check::Rule;
+use fairlane_simnet::faults::{Fault, Plan};
+use fairlane_simnet::{Planted, Profile, Scenario};
+
+/// The rules that seeds `0..seeds` break with a planted bug.
+fn broken(planted: Planted, seeds: u64, plan: impl Fn(u64) -> Option<Plan>) -> BTreeSet<Rule> {
+    let mut rules = BTreeSet::new();
+    for seed in 0..seeds {
+        let mut scenario = Scenario::new(4, seed, 20, Profile::Calm);
+        scenario.planted = Some(planted);
+        scenario.plan = plan(seed);
+        scenario.patience_ms = 8_000;
+        let report = scenario.run();
+        rules.extend(report.violations.iter().map(|violation| violation.rule));
+    }
+    rules
+}
+
+#[test]
+fn shares_before_finality_are_caught() {
+    let rules = broken(Planted::SharesBeforeFinal, 2, |_| None);
+    assert_eq!(rules, BTreeSet::from([Rule::EarlyShare]));
+}
+
+#[test]
+fn sending_before_storing_is_caught() {
+    let rules = broken(Planted::SendBeforeStored, 2, |_| None);
+    assert_eq!(rules, BTreeSet::from([Rule::PersistFirst]));
+}
+
+#[test]
+fn a_safety_record_forgotten_on_restart_is_caught() {
+    // Members crash all the time, so that some do between a commit and its finality.
+    let plan = |seed| {
+        let mut plan = Plan::default();
+        for i in 0..60 {
+            let at = 30 + i * 23 + seed;
+            let node = (i % 4) as usize;
+            plan.push(at, Fault::Crash(node));
+            plan.push(at + 4, Fault::Restart(node));
+        }
+        Some(plan)
+    };
+    let rules = broken(Planted::SafetyForgotten, 12, plan);
+    println!("{rules:?}");
+    assert!(rules.contains(&Rule::Restart), "{rules:?}");
+}
+
+/// The same restarts with nothing planted break nothing.
+#[test]
+fn the_same_restarts_alone_break_nothing() {
+    for seed in 0..4 {
+        let mut plan = Plan::default();
+        for i in 0..60 {
+            let at = 30 + i * 23 + seed;
+            let node = (i % 4) as usize;
+            plan.push(at, Fault::Crash(node));
+            plan.push(at + 4, Fault::Restart(node));
+        }
+        let mut scenario = Scenario::new(4, seed, 20, Profile::Calm);
+        scenario.plan = Some(plan);
+        let report = scenario.run();
+        assert!(report.passed(), "{report}");
+    }
+}
+
+/// More than f liars: agreement is beyond rescue and the checkers say so. Two of four
+/// members vote for everything and say the opposite as well.
+#[test]
+fn too_many_liars_are_noticed() {
+    let mut rules = BTreeSet::new();
+    for seed in 0..12 {
+        let mut scenario = Scenario::new(4, seed, 20, Profile::Swarm);
+        scenario.liars = Some(vec![(0, "no-shares"), (1, "no-shares")]);
+        scenario.plan = Some(Plan::default());
+        scenario.patience_ms = 3_000;
+        rules.extend(
+            scenario
+                .run()
+                .violations
+                .iter()
+                .map(|violation| violation.rule),
+        );
+        if !rules.is_empty() {
+            break;
+        }
+    }
+    assert!(!rules.is_empty());
+}
