@@ -101,17 +101,15 @@ impl Lanes {
         let (Some(side), Some(key)) = (&lane.side, self.config.committee.key(id)) else {
             return;
         };
-        let Some(early) = side.batches.get(&seq).filter(|_| !lane.muted) else {
+        let early = side.batches.get(&seq).filter(|_| !lane.told);
+        let Some(fork) = early.and_then(|early| lane.contradiction(early)) else {
             return;
         };
-        let (header, signature) = (early.header, early.batch.signature);
-        let check = Check::Fork {
-            lane: id,
-            other: Box::new(header),
-            signature,
-        };
-        let signature = header.check(key, self.config.chain, signature);
-        if let Some(check) = self.begin_check(id, check) {
+        let second = &fork.second;
+        let signature = second
+            .header
+            .check(key, self.config.chain, second.signature);
+        if let Some(check) = self.begin_check(id, Check::Fork(Box::new(fork))) {
             out.push(Output::VerifyBatch { check, signature });
         }
     }

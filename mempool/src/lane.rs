@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Seq};
 
-use crate::{Batch, BatchHeader, Head, Holdings, Limits};
+use crate::{Batch, BatchHeader, Head, Holdings, LaneFork, Limits, SignedHeader};
 
 /// Batches kept in memory below what the order rule has consumed, to serve others.
 pub(crate) const KEPT_MAX: usize = 64;
@@ -24,6 +24,8 @@ pub(crate) struct Slot {
     pub header: BatchHeader,
     pub digest: BatchDigest,
     pub bytes: usize,
+    /// As in [`Early`].
+    pub signed: bool,
     /// Per entry its order, resolved when complete; cleared when consumed.
     pub orders: Vec<Option<Arc<Envelope>>>,
     /// Orders whose bytes are missing.
@@ -46,6 +48,9 @@ pub(crate) struct Early {
     pub header: BatchHeader,
     pub digest: BatchDigest,
     pub ids: Vec<CtId>,
+    /// The owner's signature was checked; what is chained by a final or certified digest
+    /// does not need it.
+    pub signed: bool,
 }
 
 /// Another version of a forked lane, collected downwards from a digest that is final or
@@ -103,6 +108,8 @@ pub(crate) struct Lane {
     pub asked_heads: Option<Seq>,
     /// M1: forked; nothing more is acknowledged.
     pub muted: bool,
+    /// Evidence was given, once.
+    pub told: bool,
     /// At most OLD_MAX.
     pub old: BTreeMap<Seq, (BatchDigest, Micros)>,
     pub fetch: Fetch,
@@ -126,6 +133,7 @@ impl Lane {
             lacking: None,
             asked_heads: None,
             muted: false,
+            told: false,
             old: BTreeMap::new(),
             fetch: Fetch::default(),
             side: None,
@@ -165,6 +173,21 @@ impl Lane {
             to = *seq;
         }
         to
+    }
+
+    /// The proof that `other` forks the lane, if it contradicts the chain.
+    pub fn contradiction(&self, other: &Early) -> Option<LaneFork> {
+        let slot = self.slots.get(&other.header.seq)?;
+        (slot.signed && slot.digest != other.digest).then(|| LaneFork {
+            first: SignedHeader {
+                header: slot.header,
+                signature: slot.batch.signature,
+            },
+            second: SignedHeader {
+                header: other.header,
+                signature: other.batch.signature,
+            },
+        })
     }
 
     /// Highest batch acknowledged by this member that is on the chain.

@@ -11,8 +11,8 @@ use crate::lane::{Early, Lane};
 use crate::own::Own;
 use crate::pool::Pool;
 use crate::{
-    BatchHeader, CheckId, Config, Cut, Emitted, Head, Input, LaneFault, LaneMessage, Limits,
-    LoadId, Output, Stage, Ticket, Timer, WriteId,
+    CheckId, Config, Cut, Emitted, Head, Input, LaneFault, LaneFork, LaneMessage, Limits, LoadId,
+    Output, Stage, Ticket, Timer, WriteId,
 };
 
 /// Verifications under way on behalf of one peer; what is over it is fetched later.
@@ -26,11 +26,7 @@ pub(crate) enum Check {
     /// Signature of a batch.
     Batch { from: MemberId, early: Box<Early> },
     /// Signature of the second version of a batch.
-    Fork {
-        lane: MemberId,
-        other: Box<BatchHeader>,
-        signature: fairlane_types::Signature,
-    },
+    Fork(Box<LaneFork>),
     /// The payloads that a batch carries.
     Carried {
         lane: MemberId,

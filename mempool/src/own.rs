@@ -26,6 +26,8 @@ pub(crate) struct Own {
     /// Waits for its signature.
     signing: Option<(Batch, BatchHeader)>,
     last_seal: Option<Micros>,
+    /// Since when there is a reason to let heads advance (L4).
+    restless_since: Option<Micros>,
     /// The window was full when a batch was due: the next one may grow (M4).
     blocked: bool,
     /// An acknowledgement of entries waits to be published.
@@ -163,8 +165,12 @@ impl Lanes {
         // L4: heads advance while anything known has no outcome. Empty batches use only
         // half of the window, so that a stall leaves room for entries.
         let heads = self.pool.restless() || self.own.ack_due;
+        if !heads {
+            self.own.restless_since = None;
+        }
         if heads && batches < (self.limits.window_batches / 2).max(1) {
-            let last = self.own.last_seal.unwrap_or(Micros(0));
+            let since = *self.own.restless_since.get_or_insert(now);
+            let last = self.own.last_seal.map_or(since, |last| last.max(since));
             let due = last.plus(self.config.lanes.head_interval_ms * 1_000);
             if now >= due || now < last {
                 self.seal(now, false, out);
@@ -246,6 +252,7 @@ impl Lanes {
     fn publish_holdings(&mut self, mut batch: Batch) -> Batch {
         let me = self.config.me.index();
         let heads: Vec<Head> = self.lanes.iter().map(|lane| lane.acked).collect();
+        self.own.published.resize(heads.len(), Head::default());
         let others = |heads: &[Head]| {
             let mut heads = heads.to_vec();
             if let Some(own) = heads.get_mut(me) {
@@ -294,6 +301,7 @@ impl Lanes {
             }
         }
         let slot = Slot {
+            signed: true,
             bytes: batch.payload_bytes(),
             batch: batch.clone(),
             header,

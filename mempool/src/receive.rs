@@ -8,8 +8,7 @@ use fairlane_types::{CtId, Envelope, MemberId, Micros, Seq};
 use crate::lane::{Early, Slot};
 use crate::lanes::{Check, Lanes, Write, fault};
 use crate::{
-    Ack, Batch, BatchFault, CheckId, Flaw, Head, LaneFault, LaneFork, Output, Record, SignedHeader,
-    WriteId,
+    Ack, Batch, BatchFault, CheckId, Flaw, Head, LaneFault, LaneFork, Output, Record, WriteId,
 };
 
 impl Lanes {
@@ -55,6 +54,7 @@ impl Lanes {
             header,
             digest,
             ids,
+            signed: false,
         };
         if sided && self.side_wants(id, seq, digest) {
             return self.side_take(now, id, from, early, out);
@@ -98,20 +98,16 @@ impl Lanes {
             Check::Batch { from, early } => {
                 self.end_check(from);
                 if bad.is_empty() {
-                    self.chain(now, from, *early, out);
+                    let signed = true;
+                    self.chain(now, from, Early { signed, ..*early }, out);
                 } else {
                     fault(from, LaneFault::BatchSignature, out);
                 }
             }
-            Check::Fork {
-                lane,
-                other,
-                signature,
-            } => {
-                self.end_check(lane);
+            Check::Fork(fork) => {
+                self.end_check(fork.first.header.lane);
                 if bad.is_empty() {
-                    let header = *other;
-                    self.forked(lane, SignedHeader { header, signature }, out);
+                    self.forked(*fork, out);
                 }
             }
             Check::Carried {
@@ -185,13 +181,8 @@ impl Lanes {
             let lane = &self.lanes[id.index()];
             let seq = early.header.seq;
             if seq <= lane.tip.seq {
-                let other = lane
-                    .slots
-                    .get(&seq)
-                    .is_some_and(|s| s.digest != early.digest);
-                if other {
-                    let (header, signature) = (early.header, early.batch.signature);
-                    self.forked(id, SignedHeader { header, signature }, out);
+                if let Some(fork) = lane.contradiction(&early) {
+                    self.forked(fork, out);
                 }
                 return;
             }
@@ -230,6 +221,7 @@ impl Lanes {
         let (id, seq) = (early.header.lane, early.header.seq);
         let holdings = early.batch.holdings.clone();
         let slot = Slot {
+            signed: early.signed,
             bytes: early.batch.payload_bytes(),
             batch: early.batch,
             header: early.header,
@@ -531,20 +523,13 @@ impl Lanes {
     }
 
     /// Two signed versions of one batch (M1): evidence, and the lane is muted.
-    pub(crate) fn forked(&mut self, id: MemberId, other: SignedHeader, out: &mut Vec<Output>) {
+    pub(crate) fn forked(&mut self, fork: LaneFork, out: &mut Vec<Output>) {
+        let id = fork.first.header.lane;
         let lane = self.lane(id);
-        let Some(slot) = lane.slots.get(&other.header.seq) else {
-            return;
-        };
-        if slot.header == other.header || std::mem::replace(&mut lane.muted, true) {
-            return;
+        if !std::mem::replace(&mut lane.told, true) {
+            lane.muted = true;
+            out.push(Output::Evidence(Box::new(fork)));
+            fault(id, LaneFault::Fork, out);
         }
-        let first = SignedHeader {
-            header: slot.header,
-            signature: slot.batch.signature,
-        };
-        let second = other;
-        out.push(Output::Evidence(Box::new(LaneFork { first, second })));
-        fault(id, LaneFault::Fork, out);
     }
 }

@@ -96,6 +96,7 @@ impl Lanes {
             return;
         }
         let mut slot = Slot {
+            signed: true,
             bytes: batch.payload_bytes(),
             batch,
             header,

@@ -30,13 +30,21 @@ struct Reference {
 
 impl Reference {
     fn time(&self, cut: usize) -> u64 {
-        self.cuts[..=cut].iter().map(|c| c.time.0).max().unwrap_or(0)
+        self.cuts[..=cut]
+            .iter()
+            .map(|c| c.time.0)
+            .max()
+            .unwrap_or(0)
     }
 
     fn base(&self, cut: usize) -> u64 {
         self.cuts[..=cut].iter().fold(0, |base, c| {
             let newest = c.lanes.iter().map(|l| l.head.0).max().unwrap_or(0);
-            if newest >= base + u64::from(u32::MAX) { newest - (1 << 31) } else { base }
+            if newest >= base + u64::from(u32::MAX) {
+                newest - (1 << 31)
+            } else {
+                base
+            }
         })
     }
 
@@ -44,7 +52,9 @@ impl Reference {
     fn heads(&self) -> Vec<(Vec<u64>, u64)> {
         let mut all: Vec<(Vec<u64>, u64)> = Vec::new();
         for (at, cut) in self.cuts.iter().enumerate() {
-            let mut heads = all.last().map_or(vec![0; self.n], |(heads, _)| heads.clone());
+            let mut heads = all
+                .last()
+                .map_or(vec![0; self.n], |(heads, _)| heads.clone());
             let mut sorted = heads.clone();
             sorted.sort_by_key(|h| std::cmp::Reverse(*h));
             let back = self.params.back_dating_max_ms * 1_000;
@@ -129,7 +139,9 @@ impl Reference {
                 if forgotten && !live.contains_key(&id) && entry.order.is_some() {
                     let floor = self.heads()[now].1;
                     let key = entry.stamp.0.max(floor);
-                    stale.entry(id).or_insert_with(|| ordered(key, &id, &self.labels));
+                    stale
+                        .entry(id)
+                        .or_insert_with(|| ordered(key, &id, &self.labels));
                 }
             }
         }
@@ -166,8 +178,8 @@ impl Reference {
             let aoi = nth(stamps.values().copied().collect(), self.f);
             let frozen = solid.is_some_and(|solid| {
                 let patience_over = time >= self.time(solid) + self.params.grace_ms;
-                let nobody_lower = (0..self.n)
-                    .all(|i| stamps.contains_key(&i) || heads[i] >= aoi.unwrap());
+                let nobody_lower =
+                    (0..self.n).all(|i| stamps.contains_key(&i) || heads[i] >= aoi.unwrap());
                 patience_over || nobody_lower
             });
             if frozen {
@@ -182,9 +194,13 @@ impl Reference {
         let mut nonces = BTreeSet::new();
         loop {
             let done: BTreeSet<_> = won.iter().map(|(_, id)| *id).collect();
-            let open = (rest.iter())
-                .filter(|id| !done.contains(id) && !nonces.contains(&self.nonce(id)));
-            let Some(k) = open.filter_map(|id| keys.get(id)).filter(|k| **k < w).min().copied()
+            let open =
+                (rest.iter()).filter(|id| !done.contains(id) && !nonces.contains(&self.nonce(id)));
+            let Some(k) = open
+                .filter_map(|id| keys.get(id))
+                .filter(|k| **k < w)
+                .min()
+                .copied()
             else {
                 break;
             };
@@ -214,7 +230,9 @@ impl Reference {
             open && keys.get(id).is_some_and(|k| *k < w)
         });
         let list = |ids: &[(u64, CtId)]| -> Vec<Ordered> {
-            ids.iter().map(|(key, id)| ordered(*key, id, &self.labels)).collect()
+            ids.iter()
+                .map(|(key, id)| ordered(*key, id, &self.labels))
+                .collect()
         };
         let emission = Emission {
             expired: list(&expired),
@@ -265,7 +283,9 @@ impl Story {
         let mut rng = Rng(seed);
         let n = [4, 4, 5, 7, 10][rng.below(5) as usize];
         let f = (n - 1) / 3;
-        let hostile = (0..rng.below(f as u64 + 1)).map(|_| rng.below(n as u64) as usize).collect();
+        let hostile = (0..rng.below(f as u64 + 1))
+            .map(|_| rng.below(n as u64) as usize)
+            .collect();
         let params = OrderParams {
             rule: OrderRule::Arrival,
             tie: TieSource::BlockId,
@@ -297,14 +317,22 @@ impl Story {
         for _ in 0..self.rng.below(4) {
             self.counter += 1;
             let sender = self.rng.below(3) as u8;
-            let nonce = if self.tame { self.counter } else { self.rng.below(6) };
+            let nonce = if self.tame {
+                self.counter
+            } else {
+                self.rng.below(6)
+            };
             let ahead = match self.rng.below(5) {
                 _ if self.tame => 100_000,
                 0 => self.rng.below(40),
                 1 => 0,
                 _ => self.rng.below(2_000),
             };
-            let late = if self.rng.chance(50) && !self.tame { self.rng.below(3_000) } else { 0 };
+            let late = if self.rng.chance(50) && !self.tame {
+                self.rng.below(3_000)
+            } else {
+                0
+            };
             let expiry = (self.now / 1_000 + ahead).saturating_sub(late);
             let envelope = Arc::new(Envelope {
                 label: label(PublicKey([sender; 32]), nonce, expiry, LANE_NONE),
@@ -315,7 +343,10 @@ impl Story {
             let mut to = Vec::new();
             for lane in 0..self.n {
                 let honest = !self.hostile.contains(&lane);
-                if self.rng.chance(if self.tame && honest { 1_000 } else { 850 }) {
+                if self
+                    .rng
+                    .chance(if self.tame && honest { 1_000 } else { 850 })
+                {
                     // Coarse stamps, so that keys tie.
                     let at = self.now + self.rng.below(30) * 500;
                     to.push((lane, at));
@@ -439,7 +470,11 @@ fn run(seed: u64, cuts: usize) -> (usize, usize) {
         let want = reference.on_cut(&delta);
         assert_eq!(got, want, "seed {seed} cut {at}");
         // Exactly one outcome each; keys never go back.
-        let all = got.expired.iter().chain(&got.duplicates).chain(&got.ordered);
+        let all = got
+            .expired
+            .iter()
+            .chain(&got.duplicates)
+            .chain(&got.ordered);
         for order in all {
             assert!(outcomes.insert(order.ct_id), "seed {seed}: two outcomes");
         }
@@ -461,7 +496,10 @@ fn agrees_with_the_reference() {
         outcomes += all;
     }
     // The stories are not empty.
-    assert!(ordered > 20_000 && outcomes > ordered + 10_000, "{ordered} {outcomes}");
+    assert!(
+        ordered > 20_000 && outcomes > ordered + 10_000,
+        "{ordered} {outcomes}"
+    );
 }
 
 #[test]
@@ -491,7 +529,10 @@ fn f2_linearizability() {
             }
         }
         let honest = |known: &Known| -> Vec<u64> {
-            let to = known.to.iter().filter(|(lane, _)| !story.hostile.contains(lane));
+            let to = known
+                .to
+                .iter()
+                .filter(|(lane, _)| !story.hostile.contains(lane));
             to.map(|(_, at)| *at).collect()
         };
         for x in &story.orders {
@@ -526,7 +567,9 @@ fn f5_bounded_delay_with_f_lanes_silent() {
             let mut lanes = Vec::new();
             for lane in story.f..story.n {
                 let mut entries = Vec::new();
-                let due: Vec<_> = std::mem::take(&mut story.queues[lane]).into_iter().collect();
+                let due: Vec<_> = std::mem::take(&mut story.queues[lane])
+                    .into_iter()
+                    .collect();
                 for ((at, _), index) in due {
                     let at = at.max(story.heads[lane]).min(story.now);
                     entries.push(story.entry(index, at, &|_| false));
