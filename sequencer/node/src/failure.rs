@@ -14,6 +14,9 @@ pub enum Failure {
     /// The database; nothing acknowledged is lost, since nothing unsynced was sent.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The protocol stopped for good: finality is broken (C8).
+    #[error("stopped for good: {0}; an operator must look before anything is started again")]
+    Halt(String),
     /// A thread panicked: a bug, never the peers' doing.
     #[error("internal error in {part}: {message}; please report it with the log")]
     Panic {

@@ -8,14 +8,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, SequencedBlock};
+use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SequencedBlock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::inbox::{Inbox, Request};
 use crate::store::StoreReader;
 
-pub use crate::pending::{Reply, Stage};
+pub use fairlane_replica::{Reply, Stage};
 
 /// Blocks kept for receivers of [`NodeHandle::blocks`] that are a little behind.
 pub const BLOCKS_TAIL_MAX: usize = 256;
@@ -69,6 +69,16 @@ pub struct NodeStatus {
     pub quorum_connected: bool,
     /// Submissions are no longer taken.
     pub draining: bool,
+    /// Leader of the view.
+    pub leader: MemberId,
+    /// Root of the sequence at `emitted_height`.
+    pub root: Root,
+    /// Orders in lanes without an outcome.
+    pub orders_live: usize,
+    /// Final heights on their way to plaintext.
+    pub heights_opening: usize,
+    /// Requests of clients without an answer.
+    pub requests_open: usize,
 }
 
 /// Changes the log filter of the process, e.g. `info,fairlane_node::net=debug`.

@@ -11,13 +11,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use fairlane_replica::Class;
+use fairlane_replica::{Class, Event, Message, Reply};
 use fairlane_types::{CtId, Envelope, MEMBERS_MAX, MemberId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::failure::lock;
 use crate::handle::RequestError;
-use crate::pending::{Event, Message, Reply};
 
 /// Requests of clients that wait at most.
 pub const REQUESTS_WAITING_MAX: usize = 8_192;
@@ -39,11 +38,13 @@ const fn per_turn_max(class: Class) -> usize {
 
 /// A part of a member's budget of unprocessed bytes; given back when dropped.
 #[derive(Debug, Default)]
-pub struct Charge(Option<OwnedSemaphorePermit>);
+pub struct Charge {
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 impl From<OwnedSemaphorePermit> for Charge {
     fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self(Some(permit))
+        Self { _permit: Some(permit) }
     }
 }
 
@@ -120,13 +121,15 @@ struct State {
     results: VecDeque<Event>,
     lanes: [Lane; Class::ALL.len()],
     requests: VecDeque<Request>,
+    /// The core takes no requests for now: too many of them are unanswered.
+    hold_requests: bool,
     closed: bool,
 }
 
 impl State {
     fn is_empty(&self) -> bool {
         self.results.is_empty()
-            && self.requests.is_empty()
+            && (self.requests.is_empty() || self.hold_requests)
             && self.lanes.iter().all(|lane| lane.len == 0)
     }
 
@@ -135,7 +138,7 @@ impl State {
         let results = self.results.len().min(RESULTS_PER_TURN_MAX);
         out.extend(self.results.drain(..results).map(Input::Result));
         for class in Class::ALL {
-            if class == Class::Sync {
+            if class == Class::Sync && !self.hold_requests {
                 let requests = self.requests.len().min(REQUESTS_PER_TURN_MAX);
                 out.extend(self.requests.drain(..requests).map(Input::Request));
             }
@@ -199,6 +202,18 @@ impl Inbox {
         Ok(())
     }
 
+    /// Leaves requests where they are while too many of them are unanswered; the queue
+    /// fills up, and then they are refused.
+    pub fn hold_requests(&self, hold: bool) {
+        lock(&self.state).hold_requests = hold;
+    }
+
+    /// Requests that wait.
+    #[must_use]
+    pub fn requests_waiting(&self) -> usize {
+        lock(&self.state).requests.len()
+    }
+
     /// Waits for something to do, at most for `wait`, and takes one turn's share of it.
     /// False when the inbox is closed.
     pub fn turn(&self, wait: Duration, out: &mut Vec<Input>) -> bool {
@@ -239,10 +254,10 @@ impl Inbox {
 mod tests {
     use std::time::Instant;
 
+    use fairlane_replica::Stage;
     use fairlane_types::{Digest, Height};
 
     use super::*;
-    use crate::handle::Stage;
 
     const WAIT: Duration = Duration::from_secs(20);
 
@@ -332,6 +347,11 @@ mod tests {
         let stage = Reply::Status(Some(Stage::Final { height: Height(1) }));
         reply.send(stage.clone()).unwrap();
         assert_eq!(answers.remove(0).await, Ok(stage));
+        inbox.hold_requests(true);
+        out = Vec::new();
+        assert!(inbox.turn(Duration::ZERO, &mut out));
+        assert!(out.is_empty(), "requests are left where they are");
+        assert_eq!(inbox.requests_waiting(), REQUESTS_WAITING_MAX - REQUESTS_PER_TURN_MAX + 1);
         // Whoever still waits learns that there will be no answer.
         inbox.close();
         assert!(answers.pop().unwrap().await.is_err());

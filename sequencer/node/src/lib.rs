@@ -1,13 +1,29 @@
 //! The node: the shell that runs the replica on a real machine.
+//!
+//! ```text
+//!   peers ── net ──► driver::Ingress ─┐                       ┌─► net ──► peers
+//!   traders ── api ── NodeHandle ─────┼─► Inbox ──► Driver ───┼─► Writer ──► RocksDB
+//!   writer, pool, loader: results ────┘   (core thread)       ├─► Pool (rayon)
+//!                                                             └─► NodeHandle ──► api
+//! ```
+//!
+//! The replica decides, everything here carries out. Every queue has a named bound: peers
+//! are held back by their own budgets, clients are refused, the core waits for its disk
+//! and its pool. The first [`failure`](failure::Failure) of a part stops the node.
 
+pub mod api;
 pub mod clock;
-mod driver;
+pub mod config;
+pub mod driver;
 pub mod failure;
 pub mod handle;
+pub mod home;
 pub mod inbox;
 pub mod net;
-mod pending;
+pub mod node;
 pub mod pool;
 pub mod store;
+pub mod telemetry;
+pub mod testnet;
 pub mod timers;
 pub mod writer;

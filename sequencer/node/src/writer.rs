@@ -6,10 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use fairlane_replica::{Store, Write};
+use fairlane_replica::{Store, Write, WriteId};
 
 use crate::failure::{Failure, Failures, lock};
-use crate::pending::WriteId;
 
 /// Effects that wait at most; then the core waits for the disk.
 pub const EFFECTS_WAITING_MAX: usize = 16_384;

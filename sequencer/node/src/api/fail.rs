@@ -86,6 +86,7 @@ pub(crate) fn admission(error: &AdmissionError) -> ApiError {
             }))
         }
         AdmissionError::NonceUsed(_) => ApiError::new(ErrorCode::NonceUsed, message),
+        AdmissionError::AlreadySequenced => ApiError::new(ErrorCode::AlreadySequenced, message),
         AdmissionError::OverQuota { retry_after_ms } => {
             ApiError::new(ErrorCode::OverQuota, message).after_ms(clamp(*retry_after_ms))
         }

@@ -19,7 +19,7 @@ use fairlane_client::wire::{BINARY, BlockBody, EVENTS, ErrorCode, Frame};
 use fairlane_replica::{StoreError, Table, height_key, height_of};
 use fairlane_types::{Height, SequencedBlock};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::Api;
 use super::blocks::out_of_range;
@@ -163,7 +163,7 @@ impl Pump {
                     last = *heads.borrow_and_update();
                 }
                 () = quiet => self.send(Frame::Heartbeat { head: last }).await?,
-                _ = stopping.wait_for(|stop| *stop) => {
+                () = stopped(&mut stopping) => {
                     return Err(End::Because(ErrorCode::Draining));
                 }
                 () = self.chunks.closed() => return Err(End::Gone),
@@ -254,6 +254,12 @@ impl Pump {
         }
         .into()
     }
+}
+
+/// Ends when the node stops.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the node is gone: that is a stop as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 /// A server-sent event; JSON never holds a raw line break.

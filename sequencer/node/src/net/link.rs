@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::frame::{ReadEnd, read_class, read_frame};
 use super::gate::Pass;
-use super::{HANDSHAKE_TIMEOUT, LinkFault, Peer, Shared, Waiting, close, tls};
+use super::{HANDSHAKE_TIMEOUT, LinkFault, Shared, Waiting, close, tls};
 use crate::failure::lock;
 
 /// How often a link's round-trip time is published.
@@ -129,7 +129,7 @@ pub(super) async fn run(shared: &Arc<Shared>, member: MemberId, connection: Conn
     tracing::info!(peer = %member, address = %connection.remote_address(), "link up");
     shared.inbound.connected(member);
 
-    let end = drive(shared, member, peer, &connection).await;
+    let end = drive(shared, member, &connection).await;
 
     if let Some(fault) = end {
         shared.faults.count(fault);
@@ -157,7 +157,6 @@ pub(super) async fn run(shared: &Arc<Shared>, member: MemberId, connection: Conn
 async fn drive(
     shared: &Arc<Shared>,
     member: MemberId,
-    peer: &Peer,
     connection: &Connection,
 ) -> Option<LinkFault> {
     let mut tasks = JoinSet::new();

@@ -1,0 +1,342 @@
+//! A member's home folder.
+//!
+//! ```text
+//! genesis.json    committee, keys, every consensus parameter; the same for all
+//! config.toml     addresses and limits of this node
+//! identity.key    ed25519 seed, mode 0600
+//! share.key       share of the encryption key, mode 0600
+//! data/           the database, with the safety record (C7)
+//! ```
+
+use std::fs;
+use std::io::{Read, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use fairlane_encryption::{EncryptionKey, KeyShare};
+use fairlane_replica::{Store, StoreError, Table, birth, meta};
+use fairlane_types::{Digest, GENESIS_BYTES_MAX, Genesis, MemberId, PublicKey, SecretKey};
+use zeroize::Zeroizing;
+
+use crate::store::{RocksStore, StoreOptions};
+
+/// Permission bits that a key file may not have: nobody but its owner reads or writes it.
+const MODE_OTHERS: u32 = 0o077;
+/// Permissions of a key file.
+const MODE_KEY: u32 = 0o600;
+/// Largest key file.
+const KEY_FILE_BYTES_MAX: u64 = 4_096;
+/// Largest encryption key in a genesis file: 256 members and some.
+const ENCRYPTION_KEY_BYTES_MAX: usize = 16 << 10;
+/// First word of an identity key file.
+const IDENTITY_TAG: &str = "fairlane-identity-v1";
+/// First word of a share key file.
+const SHARE_TAG: &str = "fairlane-share-v1";
+
+/// What is wrong with a home folder, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HomeError {
+    /// A file or folder is not there.
+    #[error("{0} is missing; make a home with `fairlane testnet init`, or check --home")]
+    Missing(PathBuf),
+    /// A file is there that would be overwritten.
+    #[error("{0} exists already; it is never overwritten: choose another folder or move it away")]
+    Exists(PathBuf),
+    /// The system.
+    #[error("{path}: {message}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// Others can read a key.
+    #[error("{path} has mode {mode:04o}: others can read the key; run: chmod 600 {path}")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file does not hold what it should.
+    #[error("{path}: {reason}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl HomeError {
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            std::io::ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),
+            _ => Self::Io { path: path.to_owned(), message: error.to_string() },
+        }
+    }
+
+    pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
+        Self::Content { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// A home folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// A folder that is there.
+    ///
+    /// # Errors
+    /// [`HomeError::Missing`].
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, HomeError> {
+        let root = root.into();
+        if root.is_dir() { Ok(Self { root }) } else { Err(HomeError::Missing(root)) }
+    }
+
+    /// Makes the folder; parents too.
+    ///
+    /// # Errors
+    /// [`HomeError::Exists`] when it is there already.
+    pub fn create(root: impl Into<PathBuf>) -> Result<Self, HomeError> {
+        let root = root.into();
+        if let Some(parent) = root.parent() {
+            fs::create_dir_all(parent).map_err(|e| HomeError::io(parent, &e))?;
+        }
+        fs::create_dir(&root).map_err(|e| HomeError::io(&root, &e))?;
+        Ok(Self { root })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// `genesis.json`.
+    #[must_use]
+    pub fn genesis_path(&self) -> PathBuf {
+        self.root.join("genesis.json")
+    }
+    /// `config.toml`.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+    /// `identity.key`.
+    #[must_use]
+    pub fn identity_path(&self) -> PathBuf {
+        self.root.join("identity.key")
+    }
+    /// `share.key`.
+    #[must_use]
+    pub fn share_path(&self) -> PathBuf {
+        self.root.join("share.key")
+    }
+    /// `data/`.
+    #[must_use]
+    pub fn data_path(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// Reads and checks the genesis file.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn genesis(&self) -> Result<Genesis, HomeError> {
+        read_genesis(&self.genesis_path())
+    }
+
+    /// Writes the genesis file; never over another.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn write_genesis(&self, genesis: &Genesis) -> Result<(), HomeError> {
+        write_genesis(&self.genesis_path(), genesis)
+    }
+
+    /// Reads the identity key.
+    ///
+    /// # Errors
+    /// [`HomeError`]; `Mode` when others can read it.
+    pub fn identity(&self) -> Result<SecretKey, HomeError> {
+        let path = self.identity_path();
+        let bytes = read_key(&path, IDENTITY_TAG)?;
+        let seed = Zeroizing::new(
+            <[u8; 32]>::try_from(&bytes[..])
+                .map_err(|_| HomeError::content(&path, "an identity key has 32 bytes"))?,
+        );
+        Ok(SecretKey::from_seed(*seed))
+    }
+
+    /// Writes the identity key; never over another.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn write_identity(&self, key: &SecretKey) -> Result<(), HomeError> {
+        write_key(&self.identity_path(), IDENTITY_TAG, key.seed())
+    }
+
+    /// Reads this member's share and checks it against the public key.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn share(&self, me: MemberId, key: &EncryptionKey) -> Result<KeyShare, HomeError> {
+        let path = self.share_path();
+        let bytes = read_key(&path, SHARE_TAG)?;
+        let share: KeyShare = fairlane_types::decode(&bytes, bytes.len())
+            .map_err(|e| HomeError::content(&path, e))?;
+        share.belongs_to(key).map_err(|e| HomeError::content(&path, e))?;
+        if share.member() != me {
+            let reason =
+                format!("this is the share of member {}, the identity key is of {me}", share.member());
+            return Err(HomeError::content(&path, reason));
+        }
+        Ok(share)
+    }
+
+    /// Writes the share; never over another.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn write_share(&self, share: &KeyShare) -> Result<(), HomeError> {
+        write_key(&self.share_path(), SHARE_TAG, &Zeroizing::new(fairlane_types::encode(share)))
+    }
+
+    /// Makes the database with the birth record of a new identity (C7). An identity
+    /// without it is an observer for ever: this is called once, when the key is made.
+    ///
+    /// # Errors
+    /// [`HomeError`]; `Exists` when there is a database already.
+    pub fn write_birth(
+        &self,
+        genesis: &Genesis,
+        me: MemberId,
+        reserve_bytes: u64,
+    ) -> Result<(), HomeError> {
+        let path = self.data_path();
+        if path.exists() {
+            return Err(HomeError::Exists(path));
+        }
+        let mut store = RocksStore::open(&StoreOptions { path, reserve_bytes })?;
+        store.commit(&birth(genesis, me), true)?;
+        Ok(())
+    }
+
+    /// Whether a database holds the birth record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_born(store: &dyn Store) -> Result<bool, StoreError> {
+        Ok(store.get(Table::Meta, meta::BIRTH)?.is_some())
+    }
+}
+
+/// Reads and checks a genesis file.
+///
+/// # Errors
+/// [`HomeError`].
+pub fn read_genesis(path: &Path) -> Result<Genesis, HomeError> {
+    let bytes = read_limited(path, GENESIS_BYTES_MAX as u64)?;
+    // Unknown keys are refused; the message has line and column.
+    let genesis: Genesis =
+        serde_json::from_slice(&bytes).map_err(|e| HomeError::content(path, e))?;
+    genesis.validate().map_err(|e| HomeError::content(path, e))?;
+    Ok(genesis)
+}
+
+/// Writes a genesis file; never over another.
+///
+/// # Errors
+/// [`HomeError`].
+pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
+    let mut text =
+        serde_json::to_string_pretty(genesis).map_err(|e| HomeError::content(path, e))?;
+    text.push('\n');
+    write_new(path, 0o644, text.as_bytes())
+}
+
+/// The encryption key of a genesis, checked against its own id and the committee.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn encryption_key(genesis: &Genesis) -> Result<EncryptionKey, String> {
+    let params = &genesis.encryption;
+    let key: EncryptionKey =
+        fairlane_types::decode(&params.public_key, ENCRYPTION_KEY_BYTES_MAX)
+            .map_err(|e| format!("encryption.public_key: {e}"))?;
+    if key.id() != params.key_id {
+        return Err(format!("encryption.key_id is {}, the key's id is {}", params.key_id, key.id()));
+    }
+    if key.n() != genesis.members.len() {
+        return Err(format!(
+            "encryption.public_key is for {} members, the committee has {}",
+            key.n(),
+            genesis.members.len()
+        ));
+    }
+    Ok(key)
+}
+
+/// The member with a key.
+///
+/// # Errors
+/// [`HomeError::Content`] about the identity file.
+pub fn member_of(home: &Home, genesis: &Genesis, key: &PublicKey) -> Result<MemberId, HomeError> {
+    let position = genesis.members.iter().position(|member| member == key);
+    position.and_then(|at| u8::try_from(at).ok()).map(MemberId).ok_or_else(|| {
+        let hash: Digest = genesis.hash();
+        HomeError::content(
+            &home.identity_path(),
+            format!("key {key} is of no member of the genesis {hash}; use the home of a member"),
+        )
+    })
+}
+
+fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeError> {
+    let file = fs::File::open(path).map_err(|e| HomeError::io(path, &e))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|e| HomeError::io(path, &e))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(HomeError::content(path, format!("longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn read_key(path: &Path, tag: &str) -> Result<Zeroizing<Vec<u8>>, HomeError> {
+    let metadata = fs::metadata(path).map_err(|e| HomeError::io(path, &e))?;
+    let mode = metadata.mode() & 0o777;
+    if mode & MODE_OTHERS != 0 {
+        return Err(HomeError::Mode { path: path.to_owned(), mode });
+    }
+    let bytes = read_limited(path, KEY_FILE_BYTES_MAX)?;
+    // The message must not show what the file holds.
+    let bad = || HomeError::content(path, format!("expected one line: {tag} and hex digits"));
+    let text = std::str::from_utf8(&bytes).map_err(|_| bad())?;
+    let digits = text.trim_end().strip_prefix(tag).and_then(|t| t.strip_prefix(' ')).ok_or_else(bad)?;
+    hex::decode(digits).map(Zeroizing::new).map_err(|_| bad())
+}
+
+fn write_key(path: &Path, tag: &str, secret: &[u8]) -> Result<(), HomeError> {
+    let digits = Zeroizing::new(hex::encode(secret));
+    let line = Zeroizing::new(format!("{tag} {}\n", *digits));
+    write_new(path, MODE_KEY, line.as_bytes())
+}
+
+/// Writes a file that must not be there yet, and syncs it.
+pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), HomeError> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(|e| HomeError::io(path, &e))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| HomeError::io(path, &e))
+}

@@ -1,0 +1,409 @@
+//! A whole node: assembled from its home folder, run, and stopped in order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fairlane_replica::{
+    CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, WriteId,
+};
+use fairlane_types::{Genesis, Height, MemberId};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+use tokio::task::{JoinHandle as Task, JoinSet};
+
+use crate::api::{self, ApiLimits};
+use crate::config::{Config, Overrides};
+use crate::driver::{Driver, Ingress, Links, Parts, crypto_pool};
+use crate::failure::{Failure, Failures};
+use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
+use crate::home::{self, Home, HomeError};
+use crate::inbox::Inbox;
+use crate::net::{NetConfig, NetError, Network};
+use crate::pool;
+use crate::store::{RocksStore, StoreOptions, StoreReader};
+use crate::writer::Writer;
+
+/// How long a stopping node waits for answers to the requests it has taken.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long it waits for its servers to close.
+const SERVERS_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often the database's sizes and the queues' lengths are published.
+const STATS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How to start a node.
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// Its home.
+    pub home: PathBuf,
+    /// Flags and environment, over `config.toml`.
+    pub overrides: Overrides,
+    /// The recorder of the process, if it has one.
+    pub metrics: Option<PrometheusHandle>,
+    /// Changes the log filter, if that can be done.
+    pub log_control: Option<LogControl>,
+    /// Limits of the API.
+    pub api: ApiLimits,
+    /// Threads for cryptography; by the cores if none is given.
+    pub crypto_threads: Option<usize>,
+}
+
+impl NodeOptions {
+    /// The defaults for a home.
+    #[must_use]
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self {
+            home: home.into(),
+            overrides: Overrides::default(),
+            metrics: None,
+            log_control: None,
+            api: ApiLimits::default(),
+            crypto_threads: None,
+        }
+    }
+}
+
+/// Why a node did not start; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The home folder, its files or its database.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// What is on disk cannot be started from.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// What is on disk, genesis and keys do not fit together.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The links.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A port for HTTP.
+    #[error(
+        "cannot listen on tcp {address} ({what}): {source}; is another node running, or the \
+         address not of this machine?"
+    )]
+    Listen {
+        /// What the port is for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl From<fairlane_replica::StoreError> for StartError {
+    fn from(error: fairlane_replica::StoreError) -> Self {
+        Self::Home(error.into())
+    }
+}
+
+/// Where a node listens, with the ports it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Links, UDP.
+    pub quic: SocketAddr,
+    /// API, TCP.
+    pub api: SocketAddr,
+    /// Operators, TCP.
+    pub ops: SocketAddr,
+}
+
+/// A running node. It is stopped by [`Node::run`]; dropping it ends the process's part of
+/// it without an orderly end, as a crash would.
+pub struct Node {
+    handle: NodeHandle,
+    addresses: Addresses,
+    network: Network,
+    inbox: Arc<Inbox>,
+    core: JoinHandle<()>,
+    failures: Failures,
+    servers: JoinSet<()>,
+    stats: Task<()>,
+}
+
+impl Node {
+    /// Reads the home, recovers, and starts all parts. Must be called inside a tokio
+    /// runtime with at least two workers.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
+        let home = Home::open(options.home.clone())?;
+        let config = Config::load(&home, options.overrides.clone())?;
+        let genesis = home.genesis()?;
+        let identity = Arc::new(home.identity()?);
+        let me = home::member_of(&home, &genesis, &identity.public())?;
+        let committee = genesis.validate().map_err(ReplicaError::from)?;
+        let key = home::encryption_key(&genesis)
+            .map_err(|reason| HomeError::content(&home.genesis_path(), reason))?;
+        let share = home.share(me, &key)?;
+        let peers = config.peer_addresses(&home.config_path(), me, &committee)?;
+
+        let api_listener = listen("api", config.listen_api).await?;
+        let ops_listener = listen("ops", config.listen_ops).await?;
+        let (store, replica) =
+            blocking(recover_step(&home, &config, &genesis, me, &identity)).await?;
+        let reader = store.reader();
+        let emitted = reader.emitted_range()?.map_or(Height(0), |(_, last)| last);
+        report_start(&genesis, me, &replica);
+
+        let failures = Failures::default();
+        let inbox = Arc::new(Inbox::default());
+        let links = Links::default();
+        let ingress = Arc::new(Ingress::new(Arc::clone(&inbox), Arc::clone(&links)));
+        let reporting = Arc::clone(&inbox);
+        let stored =
+            move |ids: &[WriteId]| reporting.results(ids.iter().map(|id| Event::Stored(*id)));
+        let writer = Writer::start(store, stored, &failures)?;
+        let context = CryptoContext {
+            chain: genesis.chain,
+            epoch: genesis.epoch(),
+            committee: committee.clone(),
+            me,
+            identity: Arc::clone(&identity),
+            key: Arc::new(key),
+            share: Arc::new(share),
+        };
+        let threads = options.crypto_threads.unwrap_or_else(pool::default_threads);
+        let pool = crypto_pool(threads, context, Arc::clone(&inbox), &failures)?;
+        let quorum = committee.quorum();
+        let net = NetConfig {
+            me,
+            committee,
+            genesis: genesis.hash(),
+            listen: config.listen_quic,
+            peers,
+        };
+        let network = Network::start(&net, &identity, ingress)?;
+
+        let status = watch::Sender::new(NodeStatus::default());
+        let heads = watch::Sender::new(emitted);
+        let (blocks, _) = broadcast::channel(BLOCKS_TAIL_MAX);
+        let handle = NodeHandle::new(Shared {
+            genesis: Arc::new(genesis),
+            me,
+            inbox: Arc::clone(&inbox),
+            reader: reader.clone(),
+            status: status.subscribe(),
+            heads: heads.subscribe(),
+            blocks: blocks.clone(),
+            draining: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+            metrics: options.metrics.clone(),
+            log_control: options.log_control.clone(),
+        });
+        let addresses = Addresses {
+            quic: network.address(),
+            api: local("api", &api_listener)?,
+            ops: local("ops", &ops_listener)?,
+        };
+        let parts = Parts {
+            replica,
+            inbox: Arc::clone(&inbox),
+            writer,
+            pool,
+            outbound: network.outbound(),
+            links,
+            reader: reader.clone(),
+            status,
+            heads,
+            blocks,
+            quorum,
+            me,
+        };
+        let driver = Driver::new(parts, &failures)?;
+        let core = failures.spawn("fairlane-core", move || driver.run())?;
+
+        let mut servers = JoinSet::new();
+        let (limits, stopping) = (options.api, handle.stopping());
+        let public = api::public(handle.clone(), limits.clone());
+        servers.spawn(api::serve(api_listener, public, limits.clone(), stopping.clone()));
+        let ops = api::ops(handle.clone(), limits.clone());
+        servers.spawn(api::serve(ops_listener, ops, limits, stopping));
+        let stats = tokio::spawn(publish_stats(reader, Arc::clone(&inbox), options.metrics));
+        tracing::info!(member = %me, quic = %addresses.quic, api = %addresses.api,
+            ops = %addresses.ops, "node started");
+        Ok(Self { handle, addresses, network, inbox, core, failures, servers, stats })
+    }
+
+    /// For the rest of the process.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Runs until `shutdown` is ready, [`NodeHandle::stop`] is called, or a part fails;
+    /// then stops in order: no new requests, answers to those taken, links, core, sync.
+    ///
+    /// # Errors
+    /// The [`Failure`] that stopped it: exit code 1. Nothing acknowledged is lost (C7).
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+        let mut stop = self.handle.stopping();
+        let failure = tokio::select! {
+            failure = self.failures.wait() => Some(failure),
+            () = shutdown => None,
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        if failure.is_none() {
+            tracing::info!("draining");
+            self.drain().await;
+        }
+        self.shut_down().await;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes no more requests and waits for the answers to those taken.
+    async fn drain(&self) {
+        self.handle.drain();
+        let mut status = self.handle.status();
+        // A status that is older than the last request would show none open.
+        let answered = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(status.wait_for(|status| status.requests_open == 0).await);
+        };
+        tokio::select! {
+            result = tokio::time::timeout(DRAIN_TIME_MAX, answered) => {
+                if result.is_err() {
+                    tracing::warn!("stopping with requests that have no answer yet");
+                }
+            }
+            _ = self.failures.wait() => {}
+        }
+    }
+
+    async fn shut_down(self) {
+        let Self { handle, network, inbox, core, failures, mut servers, stats, .. } = self;
+        handle.stop();
+        stats.abort();
+        network.stop().await;
+        inbox.close();
+        // The core ends with the writer's last sync.
+        let joined = tokio::task::spawn_blocking(move || core.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the core thread did not end in order");
+        }
+        let closed = async { while servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(SERVERS_TIME_MAX, closed).await.is_err() {
+            tracing::warn!("servers were cut off");
+        }
+        if failures.first().is_none() {
+            tracing::info!("stopped; everything is on disk");
+        }
+    }
+}
+
+/// Opens the database and makes the replica from it; may take a while.
+fn recover_step(
+    home: &Home,
+    config: &Config,
+    genesis: &Genesis,
+    me: MemberId,
+    identity: &Arc<fairlane_types::SecretKey>,
+) -> impl FnOnce() -> Result<(RocksStore, Replica), StartError> + Send + 'static {
+    let options = StoreOptions { path: home.data_path(), reserve_bytes: config.reserve_bytes() };
+    let (genesis, identity) = (genesis.clone(), Arc::clone(identity));
+    move || {
+        let start = Instant::now();
+        let store = RocksStore::open(&options)?;
+        let recovered = Recovered::read(&store, &genesis, me)?;
+        let replica = Replica::new(ReplicaConfig { genesis, me, identity }, recovered)?;
+        tracing::info!(ms = start.elapsed().as_millis() as u64, "recovered from disk");
+        Ok((store, replica))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    match tokio::task::spawn_blocking(step).await {
+        Ok(result) => result,
+        Err(error) => {
+            let message = error.to_string();
+            Err(StartError::Failure(Failure::Panic { part: "recovery", message }))
+        }
+    }
+}
+
+fn report_start(genesis: &Genesis, me: MemberId, replica: &Replica) {
+    let status = replica.status();
+    tracing::info!(member = %me, chain = %genesis.chain, genesis = %genesis.hash(),
+        final_height = %status.final_height, emitted_height = %status.emitted_height, "starting");
+    if genesis.experiment {
+        tracing::warn!("experiment: this chain allows insecure keys; it protects nobody's orders");
+    }
+    if status.observer {
+        tracing::warn!(
+            "observer: this folder has no birth record of the identity, so the node does not \
+             vote; it was not made by `fairlane testnet init` or its data folder was lost"
+        );
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { what, address, source })
+}
+
+fn local(what: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+    listener.local_addr().map_err(|source| StartError::Listen { what, address: unknown, source })
+}
+
+async fn publish_stats(reader: StoreReader, inbox: Arc<Inbox>, metrics: Option<PrometheusHandle>) {
+    let mut ticks = tokio::time::interval(STATS_INTERVAL);
+    loop {
+        ticks.tick().await;
+        inbox.publish_lengths();
+        if let Some(metrics) = &metrics {
+            metrics.run_upkeep();
+        }
+        let reader = reader.clone();
+        let published = tokio::task::spawn_blocking(move || reader.publish_stats()).await;
+        if let Ok(Err(error)) = published {
+            tracing::warn!(%error, "sizes of the database are not known");
+        }
+    }
+}
+
+/// Ready when the process is asked to end: SIGTERM or Ctrl-C.
+pub async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                terminate.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM is not handled");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let interrupt = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "Ctrl-C is not handled");
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = terminate => tracing::info!("SIGTERM"),
+        () = interrupt => tracing::info!("interrupted"),
+    }
+}

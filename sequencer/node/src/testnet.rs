@@ -1,0 +1,199 @@
+//! Homes for a committee on one machine: keys by a dealer, so INSECURE by construction,
+//! which the genesis says (`experiment = true`, `encryption.source = insecure_dealer`).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fairlane_encryption::deal_insecure;
+use fairlane_types::{
+    ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX, MEMBERS_MIN, MemberId,
+    Millis, Scheme, SecretKey,
+};
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, StoreConfig};
+use crate::home::{Home, HomeError, write_genesis, write_new};
+use crate::store::DISK_RESERVE_BYTES;
+
+/// Ports between two members.
+const PORTS_PER_MEMBER: u16 = 10;
+
+/// How to make the homes.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Folder that will hold `genesis.json` and `member-0`, `member-1`, …
+    pub out: PathBuf,
+    /// Members, 4 to 100.
+    pub members: usize,
+    /// Address that all listen on.
+    pub ip: IpAddr,
+    /// Member i listens on `port + 10·i` (links), `+ 1` (API) and `+ 2` (ops).
+    pub port: u16,
+    /// Chain id; random if none is given.
+    pub chain: Option<ChainId>,
+    /// Finalized time of height 0; now if none is given.
+    pub time: Option<Millis>,
+    /// Space on the disk that is never used, MiB.
+    pub reserve_mb: u64,
+}
+
+impl InitOptions {
+    /// A committee on the loopback.
+    #[must_use]
+    pub fn new(out: impl Into<PathBuf>, members: usize) -> Self {
+        Self {
+            out: out.into(),
+            members,
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 7_700,
+            chain: None,
+            time: None,
+            reserve_mb: DISK_RESERVE_BYTES >> 20,
+        }
+    }
+
+    /// Where a member listens for links, the API and operators.
+    #[must_use]
+    pub const fn addresses(&self, member: MemberId) -> [SocketAddr; 3] {
+        let base = self.port.saturating_add(member.0 as u16 * PORTS_PER_MEMBER);
+        [
+            SocketAddr::new(self.ip, base),
+            SocketAddr::new(self.ip, base.saturating_add(1)),
+            SocketAddr::new(self.ip, base.saturating_add(2)),
+        ]
+    }
+}
+
+/// A home that was made.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The member.
+    pub id: MemberId,
+    /// Its home.
+    pub home: Home,
+    /// Its configuration.
+    pub config: Config,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Testnet {
+    /// The genesis, in every home and in the folder itself.
+    pub genesis: Genesis,
+    /// Where clients find it.
+    pub genesis_path: PathBuf,
+    /// The members.
+    pub members: Vec<Member>,
+}
+
+/// Makes the homes of a committee; `tweak` may change parameters of the genesis.
+///
+/// # Errors
+/// [`HomeError`]; nothing that exists is overwritten.
+pub fn init(
+    options: &InitOptions,
+    tweak: impl FnOnce(&mut Genesis),
+) -> Result<Testnet, HomeError> {
+    let out = &options.out;
+    let refuse = |reason: String| HomeError::content(out, reason);
+    let n = options.members;
+    if !(MEMBERS_MIN..=MEMBERS_MAX).contains(&n) {
+        let reason = format!("a committee has {MEMBERS_MIN} to {MEMBERS_MAX} members, not {n}");
+        return Err(refuse(reason));
+    }
+    let last = usize::from(options.port) + n * usize::from(PORTS_PER_MEMBER);
+    if last > usize::from(u16::MAX) {
+        return Err(refuse(format!("ports end at {last}; start below {}", options.port)));
+    }
+    let identities = (0..n).map(|_| secret_key(out)).collect::<Result<Vec<_>, _>>()?;
+    // UnwrapErr: without randomness there are no keys, and the call above has just worked.
+    let (key, shares) = deal_insecure(Epoch(0), n, &mut UnwrapErr(SysRng))
+        .map_err(|e| refuse(e.to_string()))?;
+    let mut genesis = Genesis {
+        chain: match options.chain {
+            Some(chain) => chain,
+            None => random_chain(out)?,
+        },
+        time: options.time.unwrap_or_else(now),
+        experiment: true,
+        members: identities.iter().map(SecretKey::public).collect(),
+        encryption: EncryptionParams {
+            scheme: Scheme::Tdh2,
+            source: KeySource::InsecureDealer,
+            key_id: key.id(),
+            public_key: fairlane_types::encode(&key),
+        },
+        lanes: Default::default(),
+        consensus: Default::default(),
+        order: Default::default(),
+    };
+    tweak(&mut genesis);
+    genesis.validate().map_err(|e| refuse(e.to_string()))?;
+
+    std::fs::create_dir_all(out).map_err(|e| HomeError::io(out, &e))?;
+    let genesis_path = out.join("genesis.json");
+    write_genesis(&genesis_path, &genesis)?;
+    let mut members = Vec::with_capacity(n);
+    for (index, (identity, share)) in identities.iter().zip(&shares).enumerate() {
+        let id = MemberId(index as u8);
+        let home = Home::create(out.join(format!("member-{index}")))?;
+        home.write_genesis(&genesis)?;
+        home.write_identity(identity)?;
+        home.write_share(share)?;
+        let config = config_of(options, id);
+        write_config(&home, &config)?;
+        home.write_birth(&genesis, id, config.reserve_bytes())?;
+        members.push(Member { id, home, config });
+    }
+    Ok(Testnet { genesis, genesis_path, members })
+}
+
+fn config_of(options: &InitOptions, me: MemberId) -> Config {
+    let [listen_quic, listen_api, listen_ops] = options.addresses(me);
+    let others = (0..options.members).map(|index| MemberId(index as u8)).filter(|id| *id != me);
+    let peers: BTreeMap<String, String> = others
+        .map(|id| (id.to_string(), options.addresses(id)[0].to_string()))
+        .collect();
+    Config {
+        listen_quic,
+        listen_api,
+        listen_ops,
+        log: "info".to_owned(),
+        peers,
+        store: StoreConfig { reserve_mb: options.reserve_mb },
+    }
+}
+
+/// Writes `config.toml`; never over another.
+///
+/// # Errors
+/// [`HomeError`].
+pub fn write_config(home: &Home, config: &Config) -> Result<(), HomeError> {
+    let path = home.config_path();
+    let text = config.to_toml().map_err(|e| HomeError::content(&path, e))?;
+    write_new(&path, 0o644, text.as_bytes())
+}
+
+fn secret_key(out: &Path) -> Result<SecretKey, HomeError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)
+        .map_err(|e| HomeError::content(out, format!("no randomness from the system: {e}")))?;
+    Ok(SecretKey::from_seed(*seed))
+}
+
+fn random_chain(out: &Path) -> Result<ChainId, HomeError> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| HomeError::content(out, format!("no randomness from the system: {e}")))?;
+    // Small enough for tools that read chain ids as JavaScript numbers.
+    Ok(ChainId(u64::from(u32::from_le_bytes(bytes)).max(1)))
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
