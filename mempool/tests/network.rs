@@ -152,3 +152,87 @@ fn a_silent_member_stops_nobody() {
     assert_eq!(settle(&mut net).len(), 100);
     assert_eq!(net.nodes[2].height, net.blocks.len());
 }
+
+/// Member 3 is a puppet that forks its lane: one version to members 0 and 1, another to
+/// member 2. With its own signature that is a quorum for the first.
+#[test]
+fn a_lane_fork_is_proven_and_its_certified_side_becomes_final() {
+    use fairlane_mempool::{Holdings, LaneMessage, Verdict};
+    use fairlane_types::MemberId;
+    use std::sync::Arc;
+
+    for seed in 0..10 {
+        let mut net = Net::new(4, seed, Faults::default(), &[3]);
+        net.round_us = 30_000;
+        let mut puppet = common::Puppet::new(3);
+        let shared = puppet.push(net.now, &[]);
+        for to in 0..3 {
+            net.inject(3, to, &LaneMessage::Batch(shared.clone()));
+        }
+        net.run(5_000);
+        let expiry = T0 / 1_000 + 60_000;
+        let (x, y) = (order(1, 1, expiry, 3, 1), order(1, 2, expiry, 3, 2));
+        let right = Arc::new(puppet.draft(net.now, &[(&x, true)], Holdings::default()));
+        let left = Arc::new(puppet.draft(net.now + 1, &[(&y, true)], Holdings::default()));
+        for to in [0, 1] {
+            net.inject(3, to, &LaneMessage::Batch(right.clone()));
+        }
+        net.inject(3, 2, &LaneMessage::Batch(left.clone()));
+        let mut rng = Rng(seed);
+        for i in 0..40 {
+            net.submit(
+                rng.below(3) as usize,
+                i,
+                order(7, i, expiry, (i % 3) as u8, i),
+            );
+            net.run(5_000);
+        }
+        // Until all have seen both, nobody proposes it but as certified.
+        net.certified_only = vec![MemberId(3)];
+        let ordered = settle(&mut net);
+        // Nothing of either version is lost: honest members echo what they hold.
+        assert_eq!(ordered.len(), 42, "seed {seed}");
+        assert!(
+            net.nodes[2].forks.iter().all(|fork| {
+                fork.verify(&common::committee(4), common::CHAIN) == Ok(MemberId(3))
+            })
+        );
+        assert!(net.nodes[..3].iter().any(|node| !node.forks.is_empty()));
+        let head = net.blocks.last().unwrap().cut.heads[3];
+        assert_eq!(head.digest, right.digest(), "the certified side is final");
+        assert!(
+            net.nodes[..3]
+                .iter()
+                .all(|node| node.height == net.blocks.len())
+        );
+        let _ = Verdict::Valid;
+    }
+}
+
+/// Everything else stalls while consensus does; then all of it comes out.
+#[test]
+fn a_stall_of_consensus_loses_nothing() {
+    let mut net = Net::adjusted(4, 9, Faults::default(), &[], |config| {
+        config.lanes.window_batches = 8;
+        config.lanes.window_entries = 120;
+        config.lanes.batch_entries_max = 10;
+    });
+    net.round_us = 4_000_000;
+    net.run(20_000);
+    let expiry = T0 / 1_000 + 60_000;
+    let mut rng = Rng(2);
+    for i in 0..400 {
+        net.submit(
+            rng.below(4) as usize,
+            i,
+            order(i, 1, expiry, (i % 4) as u8, i),
+        );
+        net.run(2_000);
+    }
+    assert!(net.refused > 0, "the edge says so when the window is full");
+    net.round_us = 20_000;
+    net.run(4_000_000);
+    let ordered = settle(&mut net);
+    assert!(ordered.len() + net.refused >= 400);
+    assert!(net.nodes.iter().all(|node| node.faults.is_empty()));
+}
