@@ -237,7 +237,7 @@ impl<P: Payload> Core<P> {
 
     /// One input, handled to the end. `now` is the driver's monotonic clock.
     pub fn step(&mut self, now: Micros, input: Input<P>, out: &mut Vec<Output<P>>) {
-        if self.halted || (!self.started && input != Input::Start) {
+        if self.halted || (!self.started && !matches!(input, Input::Start)) {
             return;
         }
         match input {

@@ -296,6 +296,12 @@ impl<P: Payload> Core<P> {
             return self.fault(from, PeerFault::BadBlocks("payload digest"), out);
         }
         self.marks.blocks_fetched += 1;
+        // What was asked for is certified, or an ancestor of such: it gets its place.
+        let view = block.header.view;
+        let certified = |id: BlockId| {
+            self.certs.notarized(view, id) || self.target.as_ref().is_some_and(|t| t.block == id)
+        };
+        self.chain.make_room(view, certified);
         self.insert(block, signature, out);
     }
 

@@ -5,8 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt::Debug;
 use core::hash::Hash;
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, ChainId, Commit, Committee, Digest, Domain, Height,
-    SecretKey, Signature, SignerSet, Skip, View, Vote,
+    BlockHeader, BlockId, Certificate, ChainId, Commit, Digest, Domain, Height, SecretKey,
+    Signature, SignerSet, Skip, View, Vote,
 };
 
 use crate::config::BLOCKS_MAX;
@@ -317,9 +317,4 @@ pub fn genesis<P: Payload>(
         payload,
         certificate: None,
     }
-}
-
-/// Whether `set` names members of the committee only.
-pub(crate) fn within(set: SignerSet, committee: &Committee) -> bool {
-    set.within(committee.n())
 }

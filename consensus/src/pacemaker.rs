@@ -202,7 +202,8 @@ impl Pacemaker {
         }
     }
 
-    /// C9: the leader has been silent for long while q others were not.
+    /// C9: the leader has been silent for long while q members, this one included, were
+    /// not. (Not q others: with f members down there are only q − 1 of those.)
     pub(crate) fn inactive(&self, leader: MemberId, current: View, quorum: usize) -> bool {
         let alive = |heard: &View| heard.plus(INACTIVE_VIEWS) >= current;
         let silent = self.heard.get(leader.index()).is_some_and(|h| !alive(h));

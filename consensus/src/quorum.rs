@@ -11,7 +11,7 @@ use crate::config::{CERTS_MAX, UNFINAL_VIEWS_MAX};
 use crate::core::Core;
 use crate::evidence::{Evidence, Offence};
 use crate::jobs::{Batch, Job, key};
-use crate::message::{HintedSkip, Message, Payload, Signed, within};
+use crate::message::{HintedSkip, Message, Payload, Signed};
 use crate::records::SafetyRecord;
 use crate::tally::{Poll, Put};
 
@@ -201,7 +201,7 @@ impl<P: Payload> Core<P> {
         if own {
             self.skip_left(skip.clone());
         }
-        if !within(skip.missing, &self.config.committee) {
+        if !skip.missing.within(self.config.committee.n()) {
             return self.fault(from, PeerFault::Malformed("missing lanes"), out);
         }
         let here = skip.skip.statement.epoch == self.config.epoch && view > View(0);

@@ -162,7 +162,8 @@ impl<P: Payload> Core<P> {
             self.fault(proposer, PeerFault::BadSignature, out);
             return self.reject(now, view, id, out);
         }
-        for certificate in unknown {
+        // The newest first: it leads straight to the view, the others fill in below.
+        for certificate in unknown.into_iter().rev() {
             self.adopt(now, certificate, out);
         }
         self.insert(proposal.block, Some(proposal.signature), out);
@@ -182,12 +183,6 @@ impl<P: Payload> Core<P> {
         out: &mut Vec<Output<P>>,
     ) {
         let (view, proposer) = (block.header.view, block.header.proposer);
-        let certified = |id: BlockId| {
-            self.certs.notarized(view, id) || self.target.as_ref().is_some_and(|t| t.block == id)
-        };
-        if certified(block.id()) {
-            self.chain.make_room(view, certified);
-        }
         if self.chain.insert(block, signature) != Insert::Second {
             return;
         }

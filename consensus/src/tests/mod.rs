@@ -9,6 +9,7 @@ mod oracle;
 mod rules;
 mod running;
 mod solo;
+mod stories;
 mod swarm;
 
 use borsh::{BorshDeserialize, BorshSerialize};

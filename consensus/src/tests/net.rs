@@ -75,6 +75,9 @@ pub(crate) struct Process {
     pub(crate) halted: bool,
 }
 
+/// Whether a message from one member to another passes.
+pub(crate) type Filter = Box<dyn FnMut(MemberId, MemberId, &Message<Cut>) -> bool>;
+
 enum Event {
     Deliver(usize, MemberId, Message<Cut>),
     Own(usize, u64, Message<Cut>),
@@ -96,9 +99,11 @@ pub(crate) struct Net {
     pub(crate) groups: Vec<u8>,
     pub(crate) oracle: Oracle,
     pub(crate) plant: Option<Plant>,
+    /// Told to every core at its start.
+    pub(crate) proposable: bool,
     pub(crate) all_evidence: Vec<crate::Evidence>,
     /// Messages that the test wants to see or stop.
-    pub(crate) filter: Option<Box<dyn FnMut(MemberId, MemberId, &Message<Cut>) -> bool>>,
+    pub(crate) filter: Option<Filter>,
     queue: BTreeMap<(Micros, u64), Event>,
     sequence: u64,
     nonce: u64,
@@ -117,6 +122,7 @@ impl Net {
             groups: Vec::new(),
             oracle: Oracle::new(n.into(), byzantine, &origin().header),
             plant: None,
+            proposable: true,
             all_evidence: Vec::new(),
             filter: None,
             queue: BTreeMap::new(),
@@ -202,7 +208,7 @@ impl Net {
         process.core = Some(core);
         process.life += 1;
         self.step(index, Input::Start);
-        self.step(index, Input::Proposable(true));
+        self.step(index, Input::Proposable(self.proposable));
     }
 
     /// kill −9: a random prefix of what was not synced survives.
@@ -501,12 +507,12 @@ impl Net {
                 let from = self.processes[index].id;
                 self.step(index, Input::Message { from, message });
             }
-            Event::Timer(index, life, timer, at) => {
-                if alive(self, index, life) && self.processes[index].timers.get(&timer) == Some(&at)
-                {
-                    self.processes[index].timers.remove(&timer);
-                    self.step(index, Input::Timer(timer));
-                }
+            Event::Timer(index, life, timer, at)
+                if alive(self, index, life)
+                    && self.processes[index].timers.get(&timer) == Some(&at) =>
+            {
+                self.processes[index].timers.remove(&timer);
+                self.step(index, Input::Timer(timer));
             }
             Event::Verified(index, life, check, sigs) if alive(self, index, life) => {
                 let bad = bad_ones(&sigs);
