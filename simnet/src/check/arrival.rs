@@ -5,7 +5,8 @@
 //! Settled where ORDERING.md leaves room: every effective head is raised to the floor at
 //! every cut; an order expires by its label alone; what is first recorded more than
 //! TTL_max after its expiry gets no outcome; of two orders with one nonce and equal keys
-//! the lower id wins.
+//! the lower id wins. Stamps span at most 2³² µs: when a head goes beyond that, what is
+//! older than 2³¹ µs counts as that old (ORDERING.md, data layout).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,8 @@ pub struct Arrival {
     params: OrderParams,
     /// Finalized time of the cut before.
     before_ms: u64,
+    /// No stamp counts as older than this.
+    base: u64,
     heads: Vec<u64>,
     live: BTreeMap<CtId, Live>,
     seen: BTreeSet<CtId>,
@@ -65,6 +68,7 @@ impl Arrival {
             f,
             params: params.clone(),
             before_ms: 0,
+            base: 0,
             heads: vec![0; n],
             live: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -95,10 +99,17 @@ impl Arrival {
 
     fn ingest(&mut self, step: &Step, label: impl Fn(&CtId) -> Option<Label>) {
         let n = self.heads.len();
+        let newest = step.lanes.iter().map(|(_, head, _)| *head).max();
+        let newest = newest.unwrap_or(0);
+        if newest.saturating_sub(self.base) >= u64::from(u32::MAX) {
+            self.base = newest.saturating_sub(1 << 31);
+        }
         // L2: back-dating is bounded by the (f+1)-th largest head before this cut.
         let mut heads = self.heads.clone();
         heads.sort_unstable_by(|a, b| b.cmp(a));
-        let floor = heads[self.f].saturating_sub(self.params.back_dating_max_ms * 1_000);
+        let floor = heads[self.f]
+            .saturating_sub(self.params.back_dating_max_ms * 1_000)
+            .max(self.base);
         for (lane, head, entries) in &step.lanes {
             for (id, stamp) in entries {
                 if self.seen.contains(id) {
@@ -185,7 +196,7 @@ impl Arrival {
                 .map(|(stamp, head)| stamp.unwrap_or(*head))
                 .collect();
             stamps.sort_unstable();
-            stamps[self.f]
+            stamps[self.f].max(self.base)
         })
     }
 

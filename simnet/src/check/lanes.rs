@@ -56,7 +56,10 @@ impl Lanes {
         let place = (ack.lane, ack.seq);
         let first = *self.acks[node].entry(place).or_insert(ack.digest);
         if first != ack.digest {
-            let what = format!("two acknowledgements of batch {} of lane {}", ack.seq, ack.lane);
+            let what = format!(
+                "two acknowledgements of batch {} of lane {}",
+                ack.seq, ack.lane
+            );
             notes.break_rule(Rule::Restart, node, what);
         }
     }
@@ -68,7 +71,10 @@ impl Lanes {
             if lane == node || *seq == Seq(0) || self.acks[node].contains_key(&(lane_id, *seq)) {
                 continue;
             }
-            let what = format!("batch {} acknowledges {seq} of lane {lane}, not durably", batch.seq);
+            let what = format!(
+                "batch {} acknowledges {seq} of lane {lane}, not durably",
+                batch.seq
+            );
             notes.break_rule(Rule::PersistFirst, node, what);
         }
     }
