@@ -5,8 +5,8 @@ use fairlane_types::{BlockId, MemberId, Micros, Millis, Seq};
 
 use crate::lanes::{Lanes, WANTED_MAX, WantedCut};
 use crate::{
-    BuiltCut, Cut, CutDelta, CutFault, FinalCut, FinalEntry, Head, LaneDelta, LaneFault, Output,
-    Verdict,
+    AdmissionError, BuiltCut, Cut, CutDelta, CutFault, FinalCut, FinalEntry, Head, LaneDelta,
+    LaneFault, Output, Verdict,
 };
 
 /// What one lane of a proposed cut looks like.
@@ -289,6 +289,10 @@ impl Lanes {
                 // C7: this identity signed more than it remembers; it must not write.
                 self.config.observer = true;
                 crate::lanes::fault(me, LaneFault::LostMemory, out);
+                for ticket in self.pool.take_tickets() {
+                    let error = AdmissionError::Observer;
+                    out.push(Output::Refused { ticket, error });
+                }
             }
             // L2 does not hold back what is final.
             let waiting: Vec<_> = (self.lanes[id.index()].slots.range(..=head.seq))

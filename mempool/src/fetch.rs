@@ -19,6 +19,9 @@ const RETRY_US: u64 = 50_000;
 const RETRY_DOUBLINGS: u32 = 5;
 /// After so many requests without progress what was heard of a lane is forgotten.
 const TRIES_MAX: u32 = 32;
+/// A payload that nobody gave after so many requests keeps nobody awake any more (L4);
+/// it is still asked for.
+const HOPEFUL_TRIES: u32 = 8;
 /// Disk reads under way for one peer.
 const LOADS_MAX: usize = 4;
 
@@ -27,6 +30,8 @@ const LOADS_MAX: usize = 4;
 pub(crate) struct PayloadWants {
     wants: BTreeMap<CtId, Want>,
     due: BTreeSet<(Micros, CtId)>,
+    /// Those with fewer than HOPEFUL_TRIES requests.
+    hopeful: usize,
 }
 
 #[derive(Debug)]
@@ -41,6 +46,7 @@ impl PayloadWants {
     pub fn want(&mut self, ct_id: CtId, lane: MemberId, at: Micros) {
         self.wants.entry(ct_id).or_insert_with(|| {
             self.due.insert((at, ct_id));
+            self.hopeful += 1;
             Want { at, tries: 0, lane }
         });
     }
@@ -48,7 +54,13 @@ impl PayloadWants {
     pub fn remove(&mut self, ct_id: &CtId) {
         if let Some(want) = self.wants.remove(ct_id) {
             self.due.remove(&(want.at, *ct_id));
+            self.hopeful -= usize::from(want.tries < HOPEFUL_TRIES);
         }
+    }
+
+    /// Whether a payload is expected soon.
+    pub fn hopeful(&self) -> bool {
+        self.hopeful > 0
     }
 
     /// Asks the next one at once.
@@ -70,6 +82,7 @@ impl PayloadWants {
         let want = self.wants.get_mut(&ct_id)?;
         let tries = want.tries;
         want.tries = tries.saturating_add(1);
+        self.hopeful -= usize::from(want.tries == HOPEFUL_TRIES);
         want.at = now.plus(retry(tries));
         self.due.insert((want.at, ct_id));
         Some((ct_id, want.lane, tries))
@@ -171,11 +184,14 @@ impl Lanes {
         if let Some((early, _)) = lane.early.first_key_value() {
             to = to.min(early.prev());
         }
+        if to < next {
+            return None;
+        }
         // Asking for what there is no room for would be a waste; finality makes room.
         let (_, entries, bytes) = lane.beyond_final();
         let crowded =
             entries * 2 > self.limits.window_entries || bytes * 2 > self.limits.window_bytes;
-        let needed = to >= next && (!crowded || lane.tip.seq < lane.final_head.seq);
+        let needed = !crowded || lane.tip.seq < lane.final_head.seq;
         needed.then_some((next, to, BatchDigest::default(), lane.fetch.source))
     }
 

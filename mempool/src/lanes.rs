@@ -20,6 +20,9 @@ pub(crate) const CHECKS_MAX: usize = 256;
 /// Proposed cuts that are being fetched for; the oldest gives way.
 pub(crate) const WANTED_MAX: usize = 16;
 
+/// The next look at what is due is never later than this, whatever stamps say.
+const WAKE_MAX_US: u64 = 60_000_000;
+
 /// A verification under way.
 #[derive(Debug)]
 pub(crate) enum Check {
@@ -205,7 +208,7 @@ impl Lanes {
             self.advancing = advancing;
             out.push(Output::Advancing(advancing));
         }
-        if let Some(at) = wake
+        if let Some(at) = wake.map(|at| at.min(now.plus(WAKE_MAX_US)))
             && self.wake.is_none_or(|set| at < set || set <= now)
         {
             self.wake = Some(at);

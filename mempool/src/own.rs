@@ -164,7 +164,7 @@ impl Lanes {
         }
         // L4: heads advance while anything known has no outcome. Empty batches use only
         // half of the window, so that a stall leaves room for entries.
-        let heads = self.pool.restless() || self.own.ack_due;
+        let heads = self.pool.restless() || self.payloads.hopeful() || self.own.ack_due;
         if !heads {
             self.own.restless_since = None;
         }

@@ -73,9 +73,16 @@ impl Pool {
             .collect()
     }
 
-    /// Whether anything that may be emitted soon is held or awaited (L4).
+    /// Whether anything that may be emitted soon is held (L4).
     pub fn restless(&self) -> bool {
-        self.held.len() > self.parked || !self.waiters.is_empty()
+        self.held.len() > self.parked
+    }
+
+    /// Takes all submissions that wait for a receipt.
+    pub fn take_tickets(&mut self) -> Vec<Ticket> {
+        (self.held.values_mut())
+            .flat_map(|held| std::mem::take(&mut held.tickets))
+            .collect()
     }
 
     /// Adds a valid order; does nothing to one that is held or has its outcome.

@@ -1,6 +1,8 @@
 //! Rule `arrival` against a slow reference that knows the whole history, and its promises
 //! (ORDERING.md F2, F5, and what follows from them).
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

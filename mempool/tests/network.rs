@@ -1,5 +1,7 @@
 //! Stories on a seeded network of members.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::net::{Faults, Net};
@@ -112,12 +114,6 @@ fn crashes_lose_nothing_that_was_acknowledged() {
                 .iter()
                 .all(|node| node.forks.is_empty() && node.faults.is_empty())
         );
-        // Submitted again after everything: the same receipts, or none was ever given.
-        let before = net.accepted.len();
-        for i in 0..150 {
-            let _ = i;
-        }
-        assert!(before <= net.accepted.len());
         assert!(ordered.len() <= 150);
     }
 }
@@ -157,7 +153,7 @@ fn a_silent_member_stops_nobody() {
 /// member 2. With its own signature that is a quorum for the first.
 #[test]
 fn a_lane_fork_is_proven_and_its_certified_side_becomes_final() {
-    use fairlane_mempool::{Holdings, LaneMessage, Verdict};
+    use fairlane_mempool::{Holdings, LaneMessage};
     use fairlane_types::MemberId;
     use std::sync::Arc;
 
@@ -205,7 +201,6 @@ fn a_lane_fork_is_proven_and_its_certified_side_becomes_final() {
                 .iter()
                 .all(|node| node.height == net.blocks.len())
         );
-        let _ = Verdict::Valid;
     }
 }
 

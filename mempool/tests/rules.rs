@@ -1,5 +1,7 @@
 //! Directed tests, named after the rules of PROTOCOL §1 and ORDERING "Lane rules".
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::sync::Arc;

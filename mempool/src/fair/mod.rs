@@ -5,7 +5,7 @@ mod arrival;
 mod memory;
 mod table;
 
-use fairlane_types::{CtId, Digest, Label, Micros};
+use fairlane_types::{CtId, Digest, Label, Micros, OrderParams, OrderRule, Outcome};
 
 use crate::CutDelta;
 
@@ -36,6 +36,46 @@ pub struct Emission {
     pub stale: Vec<Ordered>,
     /// Orders that could be emitted already wait for the next block (D_max, C10).
     pub backlog: bool,
+}
+
+impl Emission {
+    /// What leaves without shares, in the order in which it stands before D(c) in the
+    /// block: expired and duplicate ones together, by (key bound, id).
+    #[must_use]
+    pub fn without_shares(&self) -> Vec<(&Ordered, Outcome)> {
+        let expired = self.expired.iter().map(|order| (order, Outcome::Expired));
+        let duplicates = self
+            .duplicates
+            .iter()
+            .map(|order| (order, Outcome::DuplicateNonce));
+        let mut all: Vec<_> = expired.chain(duplicates).collect();
+        all.sort_by_key(|(order, _)| (order.key, order.ct_id));
+        all
+    }
+}
+
+/// The rule that genesis names, empty, for the lanes of `n` members of which `f` may be
+/// faulty.
+#[must_use]
+pub fn rule(n: usize, f: usize, params: &OrderParams) -> Box<dyn FairOrder + Send> {
+    match params.rule {
+        OrderRule::Arrival => Box::new(Arrival::new(n, f, params)),
+    }
+}
+
+/// The rule that genesis names, from a [`FairOrder::snapshot`] of it.
+///
+/// # Errors
+/// [`SnapshotError`] if the bytes are none for this many lanes.
+pub fn restore(
+    n: usize,
+    f: usize,
+    params: &OrderParams,
+    bytes: &[u8],
+) -> Result<Box<dyn FairOrder + Send>, SnapshotError> {
+    match params.rule {
+        OrderRule::Arrival => Ok(Box::new(Arrival::restore(n, f, params, bytes)?)),
+    }
 }
 
 /// A rule that extends the sequence, block by block.

@@ -14,7 +14,7 @@ use fairlane_types::{
     BlockId, CtId, Digest, Envelope, MemberId, Micros, Millis, OrderParams, Receipt, Seq,
 };
 
-use super::{CHAIN, Rng, T0, config, emitted, flaws, member_key};
+use super::{CHAIN, Rng, T0, config, flaws, member_key};
 
 #[derive(Clone)]
 pub struct Faults {
@@ -527,7 +527,7 @@ impl Net {
                 None => state.emissions.push(emission),
             }
             state.height += 1;
-            if state.height % 8 == 0 {
+            if state.height.is_multiple_of(8) {
                 state.disk.snapshot = (state.height, state.fair.snapshot());
             }
             self.handle(node, out);
@@ -608,6 +608,5 @@ fn outcomes(emission: &Emission) -> Vec<fairlane_mempool::Emitted> {
 }
 
 fn blake(seed: u64) -> CtId {
-    let _ = emitted;
     CtId(fairlane_types::Domain::DevKey.hash(&seed.to_le_bytes()))
 }
