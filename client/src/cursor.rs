@@ -65,6 +65,17 @@ impl Cursor {
         }
     }
 
+    /// Before a block whose parent is trusted as it is named, when nothing earlier is at hand.
+    #[must_use]
+    pub fn before(pin: &Pin, block: &SequencedBlock) -> Self {
+        Self {
+            genesis: pin.hash(),
+            height: block.height.prev().0,
+            root: block.parent_root,
+            next_position: block.first_position.0,
+        }
+    }
+
     /// Last height consumed; 0 before the first.
     #[must_use]
     pub const fn height(&self) -> Height {

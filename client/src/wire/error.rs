@@ -55,6 +55,7 @@ codes! {
     Expired, "expired", 422, false, "The expiry is not later than finalized time. Seal again with a later one.";
     ExpiryTooFar, "expiry_too_far", 422, false, "The expiry lies further ahead than the chain's limit.";
     NonceUsed, "nonce_used", 409, false, "The sender used this nonce for another order that has not expired.";
+    AlreadySequenced, "already_sequenced", 409, false, "The order has its outcome already, and this member gave no receipt for it. Ask `/v1/orders/{id}`.";
     OverQuota, "over_quota", 429, true, "The sender has too many orders under way here. Retry after `retry_after_ms`.";
     OverCapacity, "over_capacity", 503, true, "This member's lane is full. Retry after `retry_after_ms`, or ask another member.";
     NoEncryptionKey, "no_encryption_key", 503, true, "The committee has no encryption key yet.";
@@ -66,6 +67,18 @@ codes! {
     NotFound, "not_found", 404, false, "There is no such path, or this member has never seen that order or block.";
     OutOfRange, "out_of_range", 416, false, "The height is below what is kept or above the head; see `details.first_available` and `details.head`.";
     Internal, "internal", 500, true, "This member failed. Its log says why.";
+}
+
+/// The codes as a table in Markdown, as it stands in the documentation.
+#[must_use]
+pub fn error_table() -> String {
+    let mut table = String::from("| code | HTTP | retry | meaning |\n|---|---|---|---|\n");
+    for code in ErrorCode::ALL {
+        let retry = if code.retryable() { "yes" } else { "no" };
+        let (word, status, what) = (code.word(), code.status(), code.meaning());
+        table.push_str(&format!("| `{word}` | {status} | {retry} | {what} |\n"));
+    }
+    table
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -679,9 +679,6 @@ pub struct StatusBody {
     /// Since the start, ms.
     #[serde(with = "dec")]
     pub uptime_ms: u64,
-    /// What the member says of itself, in its own words.
-    #[serde(default)]
-    pub detail: serde_json::Value,
 }
 
 #[cfg(test)]

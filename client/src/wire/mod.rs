@@ -8,7 +8,7 @@ mod error;
 mod json;
 mod stream;
 
-pub use error::{ApiError, ErrorCode};
+pub use error::{ApiError, ErrorCode, error_table};
 pub use json::{
     BlockBody, CertBody, EnvelopeBody, EpochBody, Head, InfoBody, ItemBody, LabelBody, Limits,
     MemberBody, OrderBody, OrderWord, ProofBody, ReceiptBody, StatusBody, SubmitBody, WireError,

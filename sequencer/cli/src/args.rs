@@ -1,0 +1,324 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fairlane_client::wire::Wait;
+use fairlane_types::Digest;
+
+/// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
+/// once their place is final.
+#[derive(Debug, Parser)]
+#[command(name = "fairlane", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 preflight, 4 unreachable, 5 verification failed.")]
+pub struct Cli {
+    /// Results as JSON lines on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log filter, such as `info` or `warn,fairlane_node::net=debug`.
+    #[arg(long, global = true, env = "FAIRLANE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a committee on this machine and, with --orders, trade on it.
+    Devnet(DevnetArgs),
+    /// Make the folders of a test committee.
+    #[command(subcommand)]
+    Testnet(TestnetVerb),
+    /// Run a member.
+    Node(NodeArgs),
+    /// Encrypt an order and submit it.
+    Submit(SubmitArgs),
+    /// Follow the sequence, verified.
+    Follow(FollowArgs),
+    /// What members say of themselves.
+    Status(StatusArgs),
+    /// Verify a sequence file offline: roots, links, openings.
+    Verify(VerifyArgs),
+    /// Measure a committee of child processes under load.
+    Bench(BenchArgs),
+    /// Check or show a member's configuration.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Check this machine and, with --home, a member's folder.
+    Doctor(DoctorArgs),
+    /// Version and formats.
+    Version,
+    /// Completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Tables of the documentation.
+    #[command(hide = true)]
+    Docs {
+        /// Which one.
+        table: DocsTable,
+    },
+}
+
+/// Generated tables.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DocsTable {
+    /// Error codes of the API.
+    ErrorCodes,
+}
+
+/// `devnet`.
+#[derive(Debug, Args)]
+pub struct DevnetArgs {
+    /// Sample orders, one JSON object a line; submitted at their times.
+    #[arg(long, value_name = "FILE")]
+    pub orders: Option<PathBuf>,
+    /// Members.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=100))]
+    pub members: u8,
+    /// End after the orders instead of waiting for Ctrl-C.
+    #[arg(long)]
+    pub exit: bool,
+    /// Keep the members' folders.
+    #[arg(long, conflicts_with = "home")]
+    pub keep: bool,
+    /// Put the members' folders here, and keep them. Must not exist yet.
+    #[arg(long, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Members as threads of this process.
+    #[arg(long)]
+    pub in_process: bool,
+    /// Extra delay in ms with which the 1st, 2nd, … member of an order's fan-out hears it.
+    #[arg(long, value_name = "MS,…", value_delimiter = ',', default_values_t = [0, 4, 9, 15])]
+    pub delays: Vec<u64>,
+    /// Time an order lives, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ttl_s: u64,
+}
+
+/// `testnet`.
+#[derive(Debug, Subcommand)]
+pub enum TestnetVerb {
+    /// Make genesis, keys and configurations (with a dealer: for tests only).
+    Init {
+        /// Members.
+        #[arg(short = 'n', long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=100))]
+        members: u8,
+        /// Folder to make.
+        #[arg(short = 'o', long, value_name = "DIR")]
+        out: PathBuf,
+        /// First port; every member takes three.
+        #[arg(long, default_value_t = 7700)]
+        base_port: u16,
+    },
+}
+
+/// `node`.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// The member's folder.
+    #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
+    pub home: PathBuf,
+    /// Stop when stdin closes: a parent that ends takes this member with it.
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
+}
+
+/// What is trusted.
+#[derive(Clone, Debug, Args)]
+pub struct TrustArgs {
+    /// The chain's genesis file.
+    #[arg(long, value_name = "FILE", env = "FAIRLANE_GENESIS")]
+    pub genesis: Option<PathBuf>,
+    /// Hash of the genesis; the file is fetched from a member and must have it.
+    #[arg(long, value_name = "HEX", conflicts_with = "genesis")]
+    pub genesis_hash: Option<Digest>,
+}
+
+/// `submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The order as JSON, such as {"op":"cancel","market":0,"cloid":7}.
+    #[arg(conflicts_with_all = ["op", "market", "side", "price_ticks", "lots", "tif", "cloid", "reduce_only"])]
+    pub order: Option<String>,
+    /// place, cancel or cancel_all.
+    #[arg(long)]
+    pub op: Option<String>,
+    /// Market number.
+    #[arg(long)]
+    pub market: Option<u32>,
+    /// buy or sell.
+    #[arg(long)]
+    pub side: Option<String>,
+    /// Price in ticks.
+    #[arg(long)]
+    pub price_ticks: Option<u64>,
+    /// Size in lots.
+    #[arg(long)]
+    pub lots: Option<u64>,
+    /// gtc, ioc, fok or post_only.
+    #[arg(long)]
+    pub tif: Option<String>,
+    /// Your own number for the order.
+    #[arg(long)]
+    pub cloid: Option<u64>,
+    /// May only shrink a position.
+    #[arg(long)]
+    pub reduce_only: bool,
+    /// Members' public addresses in the order of their ids.
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', required = true, env = "FAIRLANE_MEMBERS")]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Development trader by name (experiment chains only).
+    #[arg(long, value_name = "NAME", conflicts_with = "key", required_unless_present = "key")]
+    pub trader: Option<String>,
+    /// File with the trader's 32-byte secret seed in hex.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// How long to wait.
+    #[arg(long, default_value = "accepted")]
+    pub wait: Wait,
+    /// Longest wait, in milliseconds.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub timeout_ms: u64,
+    /// Members to send it to; further ones are asked only when one fails.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub fan_out: u8,
+    /// Any unused number; random if not given.
+    #[arg(long)]
+    pub nonce: Option<u64>,
+    /// Time the order lives, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ttl_s: u64,
+}
+
+/// `follow`.
+#[derive(Debug, Args)]
+pub struct FollowArgs {
+    /// Members' public addresses; any of them serves.
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', required = true, env = "FAIRLANE_MEMBERS")]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// First height; the block before it is taken on trust. 1 verifies from genesis.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "cursor")]
+    pub from: u64,
+    /// File that remembers where to go on; written after every block.
+    #[arg(long, value_name = "FILE")]
+    pub cursor: Option<PathBuf>,
+    /// End after this height.
+    #[arg(long)]
+    pub until: Option<u64>,
+    /// Also show blocks without orders.
+    #[arg(long)]
+    pub all: bool,
+    /// Also write a sequence file with envelopes, for `fairlane verify`.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Members' public addresses.
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', required_unless_present = "ops", env = "FAIRLANE_MEMBERS")]
+    pub to: Vec<String>,
+    /// Members' ops addresses: more detail.
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
+    pub ops: Vec<String>,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Sequence file, as written by `fairlane follow --out`.
+    pub file: PathBuf,
+    /// The chain's genesis file.
+    #[arg(long, value_name = "FILE", env = "FAIRLANE_GENESIS")]
+    pub genesis: PathBuf,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Members.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=100))]
+    pub members: u8,
+    /// Orders per second, offered whatever the committee answers.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// Length of the measurement.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=90))]
+    pub seconds: u32,
+    /// Encryption scheme.
+    #[arg(long, default_value = "tdh2", value_parser = ["tdh2"])]
+    pub scheme: String,
+    /// Put the members' folders here, and keep them. Must not exist yet.
+    #[arg(long, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Read everything a member would read; start nothing.
+    Check(HomeArgs),
+    /// Show the configuration in effect.
+    Show(HomeArgs),
+}
+
+/// A member's folder.
+#[derive(Debug, Args)]
+pub struct HomeArgs {
+    /// The member's folder.
+    #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
+    pub home: PathBuf,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The member's folder.
+    #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
+    pub home: Option<PathBuf>,
+    /// Members' public addresses, to compare clocks and genesis with.
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', env = "FAIRLANE_MEMBERS")]
+    pub to: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_flags_are_usage_errors() {
+        let wrong: [&[&str]; 9] = [
+            &["fairlane"],
+            &["fairlane", "nonsense"],
+            &["fairlane", "devnet", "--members", "3"],
+            &["fairlane", "devnet", "--keep", "--home", "x"],
+            &["fairlane", "submit", "--to", "x", "--wait", "forever", "--trader", "a"],
+            &["fairlane", "submit", "--to", "x"],
+            &["fairlane", "verify", "x"],
+            &["fairlane", "bench", "--rate", "0"],
+            &["fairlane", "bench", "--scheme", "none"],
+        ];
+        for line in wrong {
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A committee on this machine: folders, members, and clients to them.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fairlane_client::{Committee, Member, Pin};
+use fairlane_node::node::{Node, NodeOptions};
+use fairlane_node::store::{RocksStore, StoreOptions};
+use fairlane_node::testnet::{InitOptions, Testnet, init};
+use fairlane_types::{Height, MemberId, Root};
+use tokio::task::JoinSet;
+
+use crate::children::{Children, Place};
+use crate::exit::{Exit, Outcome, Problem};
+
+/// Space that a throw-away committee leaves on the disk, MiB.
+const RESERVE_MB: u64 = 256;
+/// Ports between two members, as `testnet init` lays them out.
+const PORTS_PER_MEMBER: u16 = 10;
+
+/// Where the folders are and what becomes of them.
+pub enum Folder {
+    /// Removed at the end.
+    Temporary(tempfile::TempDir),
+    /// Kept.
+    Kept(PathBuf),
+}
+
+impl Folder {
+    /// A new folder: the one asked for, or a temporary one.
+    pub fn new(home: Option<PathBuf>, keep: bool) -> Outcome<Self> {
+        if let Some(path) = home {
+            if path.exists() {
+                let what = format!("{} exists already", path.display());
+                return Err(Problem::preflight(what).next("choose another folder, or remove it"));
+            }
+            return Ok(Self::Kept(path));
+        }
+        let folder = tempfile::Builder::new().prefix("fairlane-devnet-").tempdir()?;
+        Ok(if keep {
+            Self::Kept(folder.keep())
+        } else {
+            Self::Temporary(folder)
+        })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+enum Members {
+    Children(Children),
+    InProcess(JoinSet<Result<(), fairlane_node::failure::Failure>>, Vec<fairlane_node::handle::NodeHandle>),
+}
+
+/// A running committee on this machine.
+pub struct LocalNet {
+    /// Clients of the public ports, in the order of members.
+    pub committee: Committee,
+    /// Clients of the ops ports.
+    pub ops: Vec<Member>,
+    /// Public addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// Ops addresses.
+    pub ops_addresses: Vec<SocketAddr>,
+    /// The genesis file.
+    pub genesis_path: PathBuf,
+    homes: Vec<PathBuf>,
+    members: Members,
+    folder: Folder,
+}
+
+/// The same height's root at every member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// Last common height.
+    pub height: Height,
+    /// Root there, of the first member.
+    pub root: Root,
+    /// Whether all have it.
+    pub same: bool,
+}
+
+impl LocalNet {
+    /// Makes the folders, starts the members and waits until all are ready.
+    pub async fn start(members: u8, folder: Folder, in_process: bool) -> Outcome<Self> {
+        let mut options = InitOptions::new(folder.path(), members.into());
+        options.port = free_ports(members)?;
+        options.reserve_mb = RESERVE_MB;
+        let net = tokio::task::spawn_blocking(move || init(&options, |_| {}))
+            .await
+            .map_err(Problem::failed)?
+            .map_err(Problem::preflight)?;
+        let pin = Pin::new(net.genesis.clone())?;
+        let client = |address: SocketAddr| Member::new(&address.to_string());
+        let addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_api).collect();
+        let ops_addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_ops).collect();
+        let apis = addresses.iter().copied().map(client);
+        let ops = ops_addresses.iter().copied().map(client);
+        let (apis, ops) = (apis.collect::<Result<_, _>>()?, ops.collect::<Result<_, _>>()?);
+        let running = if in_process {
+            start_here(&net, &ops).await?
+        } else {
+            Members::Children(Children::start(places(&net)).await?)
+        };
+        Ok(Self {
+            committee: Committee::new(pin, apis),
+            ops,
+            addresses,
+            ops_addresses,
+            genesis_path: net.genesis_path,
+            homes: net.members.iter().map(|m| m.home.root().to_owned()).collect(),
+            members: running,
+            folder,
+        })
+    }
+
+    /// Where the folders are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Process ids of the members; empty when they run in this one.
+    pub fn pids(&self) -> Vec<Option<u32>> {
+        match &self.members {
+            Members::Children(children) => children.pids(),
+            Members::InProcess(..) => Vec::new(),
+        }
+    }
+
+    /// Compares roots at the last common height, each through the member's own API.
+    pub async fn agreement(&self) -> Outcome<Agreement> {
+        let mut height = Height(u64::MAX);
+        for member in self.committee.members() {
+            height = height.min(Height(member.info().await?.head.height));
+        }
+        let (mut root, mut same) = (None, true);
+        for member in self.committee.members() {
+            let found = match height {
+                Height(0) => Root::default(),
+                height => member.block_at(height).await?.root,
+            };
+            same &= *root.get_or_insert(found) == found;
+        }
+        Ok(Agreement {
+            height,
+            root: root.unwrap_or_default(),
+            same,
+        })
+    }
+
+    /// Stops every member, then compares roots once more in their own databases.
+    pub async fn stop(self) -> Outcome<Agreement> {
+        match self.members {
+            Members::Children(children) => children.stop().await?,
+            Members::InProcess(mut tasks, handles) => {
+                handles.iter().for_each(fairlane_node::handle::NodeHandle::stop);
+                drop(handles);
+                while let Some(ended) = tasks.join_next().await {
+                    ended.map_err(Problem::failed)?.map_err(Problem::failed)?;
+                }
+            }
+        }
+        let homes = self.homes.clone();
+        let read = tokio::task::spawn_blocking(move || agreement_on_disk(&homes));
+        let agreement = read.await.map_err(Problem::failed)?;
+        drop(self.folder);
+        agreement
+    }
+}
+
+fn places(net: &Testnet) -> Vec<Place> {
+    net.members
+        .iter()
+        .map(|member| Place {
+            home: member.home.root().to_owned(),
+            ops: member.config.listen_ops.to_string(),
+        })
+        .collect()
+}
+
+async fn start_here(net: &Testnet, ops: &[Member]) -> Outcome<Members> {
+    let (mut tasks, mut handles) = (JoinSet::new(), Vec::new());
+    for member in &net.members {
+        let mut options = NodeOptions::new(member.home.root());
+        options.crypto_threads = Some(1);
+        let node = Node::start(options).await.map_err(Problem::failed)?;
+        handles.push(node.handle());
+        tasks.spawn(node.run(std::future::pending()));
+    }
+    for member in ops {
+        let ready = async {
+            while !member.status().await.is_ok_and(|status| status.ready) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(30), ready).await.is_err() {
+            let what = format!("the member at {} is not ready", member.address());
+            return Err(Problem::new(Exit::Unreachable, what));
+        }
+    }
+    Ok(Members::InProcess(tasks, handles))
+}
+
+fn agreement_on_disk(homes: &[PathBuf]) -> Outcome<Agreement> {
+    let mut stores = Vec::new();
+    let mut height = Height(u64::MAX);
+    for home in homes {
+        let home = fairlane_node::home::Home::open(home).map_err(Problem::failed)?;
+        let mut options = StoreOptions::new(home.data_path());
+        options.reserve_bytes = RESERVE_MB << 20;
+        let store = RocksStore::open(&options).map_err(Problem::failed)?;
+        let range = store.reader().emitted_range().map_err(Problem::failed)?;
+        height = height.min(range.map_or(Height(0), |(_, last)| last));
+        stores.push(store);
+    }
+    let (mut root, mut same) = (None, true);
+    for store in &stores {
+        let block = store.reader().block(height).map_err(Problem::failed)?;
+        let found = block.map_or_else(Root::default, |block| block.root);
+        same &= *root.get_or_insert(found) == found;
+    }
+    Ok(Agreement {
+        height,
+        root: root.unwrap_or_default(),
+        same,
+    })
+}
+
+/// A first port such that every port of the committee is free now.
+fn free_ports(members: u8) -> Outcome<u16> {
+    let span = u16::from(members) * PORTS_PER_MEMBER;
+    let first = 21_000 + (std::process::id() as u16 % 200) * 100;
+    let candidates = (0..200_u16).map(|k| 21_000 + (first - 21_000 + k * 100) % 20_000);
+    let free = |base: u16| {
+        (0..u16::from(members)).all(|member| {
+            let port = base + member * PORTS_PER_MEMBER;
+            let tcp = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && tcp(port + 1) && tcp(port + 2)
+        })
+    };
+    candidates
+        .filter(|base| base.checked_add(span).is_some())
+        .find(|base| free(*base))
+        .ok_or_else(|| Problem::preflight("no free ports between 21000 and 41000"))
+}
+
+/// A member by its number in a round.
+pub fn member_at(index: usize, n: usize) -> MemberId {
+    MemberId((index % n.max(1)) as u8)
+}

@@ -1,0 +1,74 @@
+//! Percentiles, and processor time out of `/proc`.
+
+/// Milliseconds of a distribution.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Percentiles {
+    /// Median.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Largest.
+    pub max_ms: f64,
+}
+
+/// Nearest-rank percentiles of durations in milliseconds.
+pub fn percentiles(mut samples_ms: Vec<f64>) -> Percentiles {
+    samples_ms.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let rank = (share * samples_ms.len() as f64).ceil() as usize;
+        samples_ms
+            .get(rank.saturating_sub(1))
+            .copied()
+            .map_or(0.0, round)
+    };
+    Percentiles {
+        p50_ms: at(0.50),
+        p99_ms: at(0.99),
+        max_ms: at(1.0),
+    }
+}
+
+/// Two digits after the point.
+pub fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+/// Seconds of processor time (user and system, all threads) a process has used; none if
+/// there is no such process or no `/proc`.
+pub fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks = cpu_ticks(&stat)?;
+    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// utime + stime, fields 14 and 15. The name in field 2 may hold blanks and brackets.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let rest = &stat[stat.rfind(')')? + 1..];
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        let p = percentiles(hundred);
+        assert_eq!((p.p50_ms, p.p99_ms, p.max_ms), (50.0, 99.0, 100.0));
+        assert_eq!(percentiles(vec![]), Percentiles::default());
+        assert_eq!(percentiles(vec![7.0]).p50_ms, 7.0);
+    }
+
+    #[test]
+    fn cpu_time_is_read_whatever_the_process_is_called() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 100 1 2";
+        assert_eq!(cpu_ticks(stat), Some(300));
+        assert_eq!(cpu_ticks("nonsense"), None);
+        assert!(cpu_seconds(std::process::id()).is_some());
+        assert!(cpu_seconds(u32::MAX).is_none());
+    }
+}

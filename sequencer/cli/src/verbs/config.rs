@@ -1,0 +1,100 @@
+//! `fairlane config check|show`.
+
+use fairlane_node::config::{Config, Overrides};
+use fairlane_node::home::{Home, encryption_key, member_of};
+
+use crate::args::ConfigVerb;
+use crate::exit::{Outcome, Problem};
+use crate::term::{Term, short};
+
+/// What a folder holds, read and checked as a start would.
+pub struct Checked {
+    /// The member.
+    pub me: fairlane_types::MemberId,
+    /// The genesis.
+    pub genesis: fairlane_types::Genesis,
+    /// The configuration in effect.
+    pub config: Config,
+}
+
+/// Reads everything that a member reads before it starts.
+pub fn check(home: &std::path::Path) -> Outcome<Checked> {
+    let home = Home::open(home)?;
+    let overrides = super::node::overrides(None)?;
+    let config = Config::load(&home, overrides)?;
+    let genesis = home.genesis()?;
+    let committee = genesis
+        .validate()
+        .map_err(|error| Problem::preflight(format!("{}: {error}", home.genesis_path().display())))?;
+    let me = member_of(&home, &genesis, &home.identity()?.public())?;
+    config.peer_addresses(&home.config_path(), me, &committee)?;
+    let key = encryption_key(&genesis).map_err(Problem::preflight)?;
+    home.share(me, &key)?;
+    tracing_subscriber::EnvFilter::try_new(&config.log)
+        .map_err(|error| Problem::preflight(format!("log = {:?}: {error}", config.log)))?;
+    Ok(Checked {
+        me,
+        genesis,
+        config,
+    })
+}
+
+/// Checks, or shows values with their origins.
+pub fn run(verb: ConfigVerb, term: Term) -> Outcome {
+    match verb {
+        ConfigVerb::Check(args) => {
+            let checked = check(&args.home)?;
+            let hash = checked.genesis.hash();
+            let value = serde_json::json!({ "config": {
+                "ok": true, "member": checked.me, "genesis": hash,
+            }});
+            term.result(&value, || {
+                format!(
+                    "{} member {} of chain {} (genesis {}): configuration, keys and genesis fit",
+                    term.green("✔"),
+                    checked.me,
+                    checked.genesis.chain,
+                    short(hash)
+                )
+            });
+        }
+        ConfigVerb::Show(args) => {
+            let home = Home::open(&args.home)?;
+            let file = Config::load(&home, Overrides::default())?;
+            let shown = Config::load(&home, super::node::overrides(None)?)?;
+            let (file, shown) = (table(&file)?, table(&shown)?);
+            for (key, value) in &shown {
+                let origin = if file.get(key) == Some(value) {
+                    home.config_path().display().to_string()
+                } else {
+                    format!("FAIRLANE_{}", key.to_uppercase().replace('.', "_"))
+                };
+                let line = serde_json::json!({ "key": key, "value": value, "origin": origin });
+                term.result(&line, || format!("{key} = {value}  {}", term.dim(&format!("# {origin}"))));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A configuration as dotted keys.
+fn table(config: &Config) -> Outcome<std::collections::BTreeMap<String, String>> {
+    fn flatten(at: &str, value: &toml::Value, out: &mut std::collections::BTreeMap<String, String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                    flatten(&at, value, out);
+                }
+            }
+            value => {
+                out.insert(at.to_owned(), value.to_string());
+            }
+        }
+    }
+    let text = config.to_toml().map_err(Problem::failed)?;
+    let value: toml::Value = toml::from_str(&text).map_err(Problem::failed)?;
+    let mut out = std::collections::BTreeMap::new();
+    flatten("", &value, &mut out);
+    Ok(out)
+}

@@ -1,0 +1,76 @@
+//! One file per verb.
+
+mod bench;
+mod completions;
+mod config;
+mod devnet;
+mod docs;
+mod doctor;
+mod follow;
+mod node;
+mod status;
+mod submit;
+mod testnet;
+mod trust;
+mod verify;
+mod version;
+
+use std::future::Future;
+
+use crate::args::{Cli, Verb};
+use crate::exit::{Outcome, Problem};
+use crate::term::Term;
+
+/// Runs a command line.
+pub fn run(cli: Cli, term: Term) -> Outcome {
+    let log = cli.log.as_deref();
+    match cli.verb {
+        Verb::Node(args) => node::run(args, log),
+        Verb::Devnet(args) => {
+            quiet_log(log)?;
+            blocking(devnet::run(args, term))
+        }
+        Verb::Bench(args) => {
+            quiet_log(log)?;
+            blocking(bench::run(args, term))
+        }
+        Verb::Submit(args) => {
+            quiet_log(log)?;
+            blocking(submit::run(args, term))
+        }
+        Verb::Follow(args) => {
+            quiet_log(log)?;
+            blocking(follow::run(args, term))
+        }
+        Verb::Status(args) => blocking(status::run(args, term)),
+        Verb::Doctor(args) => blocking(doctor::run(args, term)),
+        Verb::Testnet(verb) => testnet::run(verb, term),
+        Verb::Verify(args) => verify::run(&args, term),
+        Verb::Config(verb) => config::run(verb, term),
+        Verb::Version => version::run(term),
+        Verb::Completions { shell } => completions::run(shell),
+        Verb::Docs { table } => docs::run(table, term),
+    }
+}
+
+/// Runs a client verb on a runtime of its own.
+fn blocking<F: Future<Output = Outcome>>(verb: F) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(verb);
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}
+
+/// Warnings on stderr unless asked for more.
+fn quiet_log(filter: Option<&str>) -> Outcome {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter.unwrap_or("warn"))
+        .map_err(|error| Problem::usage(format!("--log: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}

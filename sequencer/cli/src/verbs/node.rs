@@ -1,0 +1,98 @@
+//! `fairlane node`.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use fairlane_node::config::{Config, Overrides};
+use fairlane_node::home::{Home, HomeError};
+use fairlane_node::node::{Node, NodeOptions, StartError, shutdown_signal};
+use fairlane_node::telemetry::install_metrics;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
+
+use crate::args::NodeArgs;
+use crate::exit::{Exit, Outcome, Problem};
+
+impl From<HomeError> for Problem {
+    fn from(error: HomeError) -> Self {
+        Self::preflight(error)
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let exit = match error {
+            StartError::Home(_) | StartError::Listen { .. } => Exit::Preflight,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// Flags, then the environment; `config.toml` comes below both.
+pub fn overrides(log: Option<&str>) -> Outcome<Overrides> {
+    let flags = Overrides {
+        log: log.map(str::to_owned),
+        ..Overrides::default()
+    };
+    let env = Overrides::from_env(|name| std::env::var(name).ok()).map_err(Problem::usage)?;
+    Ok(flags.or(env))
+}
+
+/// Runs until SIGTERM, Ctrl-C or a failure.
+pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
+    let overrides = overrides(log)?;
+    // Read once before anything starts, for the log filter and for early errors.
+    let home = Home::open(&args.home)?;
+    let config = Config::load(&home, overrides.clone())?;
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| Problem::usage(format!("log = {:?}: {error}", config.log)))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+        .init();
+    let mut options = NodeOptions::new(&args.home);
+    options.overrides = overrides;
+    options.metrics = Some(install_metrics().map_err(Problem::failed)?);
+    options.log_control = Some(Arc::new(move |text: &str| {
+        let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    }));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let node = Node::start(options).await?;
+        let stop = async {
+            if args.stop_with_stdin {
+                tokio::select! {
+                    () = shutdown_signal() => {}
+                    () = stdin_closed() => {}
+                }
+            } else {
+                shutdown_signal().await;
+            }
+        };
+        node.run(stop).await.map_err(Problem::failed)
+    })
+}
+
+/// The API and the links: two threads at least, and more where there are more cores.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8))
+}
+
+/// Ready when the parent has closed our stdin, or is gone.
+async fn stdin_closed() {
+    let (closed, seen) = tokio::sync::oneshot::channel::<()>();
+    // A thread of its own: a blocking read in the runtime would hold up its end.
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while !matches!(std::io::stdin().lock().read(&mut byte), Ok(0) | Err(_)) {}
+        drop(closed);
+    });
+    let _ = seen.await;
+}

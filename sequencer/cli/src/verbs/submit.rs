@@ -1,0 +1,149 @@
+//! `fairlane submit`.
+
+use std::time::{Duration, Instant};
+
+use fairlane_client::wire::{OrderWord, ReceiptBody, Wait};
+use fairlane_client::{Committee, FanOut, SealOptions, Sealer, check_receipt, dev, sample};
+use fairlane_types::{Millis, Order, SecretKey};
+use rand_core::Rng;
+
+use crate::args::SubmitArgs;
+use crate::exit::{Exit, Outcome, Problem};
+use crate::seed;
+use crate::term::{Term, short};
+
+/// Seals, submits, checks the receipt and waits.
+pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
+    let order = order(&args)?;
+    let secret = secret(&args)?;
+    let committee = super::trust::committee(&args.trust, &args.to, term).await?;
+    let pin = committee.pin();
+    if args.trader.is_some() && !pin.genesis().experiment {
+        return Err(Problem::preflight("anyone can derive a development trader's key")
+            .next("use --key FILE on a chain that is no experiment"));
+    }
+    let mut rng = seed::rng("submit")?;
+    let options = SealOptions {
+        nonce: args.nonce.unwrap_or_else(|| rng.next_u64()),
+        expiry: Millis(seed::now_ms().saturating_add(args.ttl_s.saturating_mul(1_000))),
+        lane: None,
+    };
+    let envelope = Sealer::new(pin, secret)
+        .seal(&order, options, &mut rng)
+        .map_err(Problem::usage)?;
+    let (id, start) = (envelope.id(), Instant::now());
+    term.note(term.dim(&format!("sealed {} ({} bytes)", id, envelope.encoded_len())));
+
+    let receipt = send(&committee, &envelope, args.fan_out).await?;
+    let receipt_json = ReceiptBody::from(&receipt);
+    if args.wait == Wait::Accepted {
+        let value = serde_json::json!({ "receipt": receipt_json });
+        term.result(&value, || {
+            format!("{} laned by member {} at seq {} · order {id}", term.green("✔"), receipt.lane, receipt.seq)
+        });
+        return Ok(());
+    }
+    // The same envelope again is the same order: the answer now waits. The member that
+    // acknowledged it first knows it; with one address that is the one there is.
+    let n = committee.members().len();
+    let member = &committee.members()[receipt.lane.index() % n];
+    let limit = Duration::from_millis(args.timeout_ms);
+    let answer = member.submit_and_wait(&envelope, args.wait, limit).await?;
+    check_receipt(pin, id, &answer.receipt.into())?;
+    let ms = start.elapsed().as_secs_f64() * 1_000.0;
+    if let Some(item) = answer.order.item.clone() {
+        let item = fairlane_types::Item::try_from(item)
+            .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
+        let cursor = fairlane_client::Cursor::start(pin);
+        let verifier = fairlane_client::ChainVerifier::new(pin.clone(), cursor);
+        verifier.check_opening(&item, &envelope)?;
+    }
+    let value = serde_json::json!({
+        "receipt": receipt_json, "order": answer.order, "ms": crate::measure::round(ms),
+    });
+    term.result(&value, || {
+        format!(
+            "{} {} · height {} · position {} · {ms:.1} ms · order {}",
+            term.green("✔"),
+            answer.order.status.word(),
+            answer.order.height.map_or("-".into(), |h| h.to_string()),
+            answer.order.position.map_or("-".into(), |p| p.to_string()),
+            short(id),
+        )
+    });
+    match answer.order.status {
+        OrderWord::Undecryptable | OrderWord::Expired | OrderWord::DuplicateNonce => {
+            Err(Problem::failed(format!("the order came out as {}", answer.order.status.word())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fan-out first; with none of them, whoever else takes it.
+async fn send(
+    committee: &Committee,
+    envelope: &fairlane_types::Envelope,
+    fan_out: u8,
+) -> Outcome<fairlane_types::Receipt> {
+    let n = committee.members().len();
+    let id = envelope.id();
+    let first = usize::from(id.as_bytes()[0]) % n.max(1);
+    if fan_out > 1 {
+        let plan = FanOut::around(first, fan_out.into(), n, &[]);
+        let mut last = None;
+        for delivery in committee.submit(envelope, &plan).await {
+            match delivery.result {
+                Ok(receipt) => return Ok(receipt),
+                Err(error) => last = Some(error),
+            }
+        }
+        if let Some(error) = last.filter(|error| !error.is_retryable()) {
+            return Err(error.into());
+        }
+    }
+    let delivery = committee.submit_to_any(envelope, first).await?;
+    Ok(delivery.result?)
+}
+
+fn order(args: &SubmitArgs) -> Outcome<Order> {
+    if let Some(json) = &args.order {
+        return sample::parse_order(json)
+            .map_err(|error| Problem::usage(format!("the order: {error}")));
+    }
+    let Some(op) = &args.op else {
+        return Err(Problem::usage("no order was given")
+            .next("give it as JSON or with --op, --market, --side, --price-ticks, --lots, --cloid"));
+    };
+    let mut order = serde_json::Map::new();
+    let mut put = |key: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            order.insert(key.into(), value);
+        }
+    };
+    put("op", Some(op.as_str().into()));
+    put("market", args.market.map(Into::into));
+    put("side", args.side.as_deref().map(Into::into));
+    put("price_ticks", args.price_ticks.map(Into::into));
+    put("lots", args.lots.map(Into::into));
+    put("tif", args.tif.as_deref().map(Into::into));
+    put("cloid", args.cloid.map(Into::into));
+    put("reduce_only", args.reduce_only.then(|| true.into()));
+    sample::parse_order(&serde_json::Value::from(order).to_string())
+        .map_err(|error| Problem::usage(format!("the order: {error}")))
+}
+
+fn secret(args: &SubmitArgs) -> Outcome<SecretKey> {
+    if let Some(name) = &args.trader {
+        return Ok(dev::trader_key(name));
+    }
+    let Some(path) = &args.key else {
+        return Err(Problem::usage("give --trader NAME or --key FILE"));
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| {
+        Problem::preflight(format!("{} does not hold 64 hex digits", path.display()))
+    })?;
+    Ok(SecretKey::from_seed(seed))
+}

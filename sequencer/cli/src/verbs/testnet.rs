@@ -1,0 +1,41 @@
+//! `fairlane testnet init`.
+
+use fairlane_node::testnet::{InitOptions, init};
+
+use crate::args::TestnetVerb;
+use crate::exit::Outcome;
+use crate::term::{Term, short};
+
+/// Makes the folders of a committee.
+pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
+    let TestnetVerb::Init {
+        members,
+        out,
+        base_port,
+    } = verb;
+    let mut options = InitOptions::new(&out, members.into());
+    options.port = base_port;
+    let net = init(&options, |_| {})?;
+    let value = serde_json::json!({ "testnet": {
+        "genesis": net.genesis.hash(), "chain": net.genesis.chain.to_string(),
+        "genesis_file": net.genesis_path,
+        "members": net.members.iter().map(|member| serde_json::json!({
+            "id": member.id, "home": member.home.root(),
+            "api": member.config.listen_api, "ops": member.config.listen_ops,
+        })).collect::<Vec<_>>(),
+    }});
+    term.result(&value, || {
+        let mut text = format!(
+            "{} genesis {} · keys by a dealer: for tests only\n",
+            term.green("✔"),
+            short(net.genesis.hash())
+        );
+        for member in &net.members {
+            text.push_str(&format!("  fairlane node --home {}\n", member.home.root().display()));
+        }
+        let apis: Vec<_> = net.members.iter().map(|m| m.config.listen_api.to_string()).collect();
+        text.push_str(&format!("then: fairlane status --to {}", apis.join(",")));
+        text
+    });
+    Ok(())
+}
