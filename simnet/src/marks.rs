@@ -41,11 +41,17 @@ pub enum Mark {
     Refused,
     /// Garbage from a member was counted as a fault.
     PeerFault,
+    /// A disk was full.
+    DiskFull,
+    /// A member met bytes on its disk that had rotted, and stopped.
+    Corruption,
+    /// A member lost its disk and came back as an observer.
+    DiskLost,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -64,6 +70,9 @@ impl Mark {
         Self::Resubmitted,
         Self::Refused,
         Self::PeerFault,
+        Self::DiskFull,
+        Self::Corruption,
+        Self::DiskLost,
     ];
 
     /// Name in reports.
@@ -88,6 +97,9 @@ impl Mark {
             Self::Resubmitted => "resubmitted",
             Self::Refused => "refused",
             Self::PeerFault => "peer_fault",
+            Self::DiskFull => "disk_full",
+            Self::Corruption => "corruption",
+            Self::DiskLost => "disk_lost",
         }
     }
 }

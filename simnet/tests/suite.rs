@@ -28,12 +28,12 @@ fn run_all(scenarios: &[Scenario]) -> Vec<Report> {
                     if !report.passed() {
                         println!("{report}");
                     }
-                    reports.lock().unwrap().push(report);
+                    reports.lock().expect("no run panicked").push(report);
                 }
             });
         }
     });
-    reports.into_inner().unwrap()
+    reports.into_inner().expect("no run panicked")
 }
 
 fn assert_all_pass(reports: &[Report]) {

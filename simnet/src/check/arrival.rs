@@ -20,9 +20,13 @@ pub struct Step {
     pub block: BlockId,
     /// Its finalized time, ms.
     pub time_ms: u64,
-    /// Per lane that moved: the lane, the stamp of its new head, its new entries.
-    pub lanes: Vec<(usize, u64, Vec<(CtId, u64)>)>,
+    /// What lanes gained.
+    pub lanes: Vec<Gain>,
 }
+
+/// What one lane gained: the lane, the stamp of its new head, its new entries with their
+/// stamps.
+pub type Gain = (usize, u64, Vec<(CtId, u64)>);
 
 /// What must come out at that block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -279,7 +283,9 @@ mod tests {
         })
     }
 
-    fn step(time_ms: u64, lanes: Vec<(usize, u64, Vec<(u8, u64)>)>) -> Step {
+    type Entries = Vec<(u8, u64)>;
+
+    fn step(time_ms: u64, lanes: Vec<(usize, u64, Entries)>) -> Step {
         let lanes = lanes
             .into_iter()
             .map(|(lane, head, e)| (lane, head, e.into_iter().map(|(b, t)| (id(b), t)).collect()))

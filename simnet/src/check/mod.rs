@@ -16,7 +16,7 @@ use crate::engine::Nanos;
 use crate::marks::{Mark, Marks};
 use crate::workload::Trade;
 
-pub use arrival::{Arrival, Expected, Step};
+pub use arrival::{Arrival, Expected, Gain, Step};
 pub use facts::{Durable, Fact, durable, facts};
 use lanes::Lanes;
 use order::Order;
@@ -184,25 +184,21 @@ impl Judge {
     pub fn synced(&mut self, node: usize, write: &Write) {
         match durable(write) {
             Some(Durable::Safety(record)) => self.votes.durable(node, &record),
-            Some(Durable::Final(block)) => {
-                if self.honest[node] {
-                    if let Some(certificate) = &block.certificate {
-                        self.votes.certificate(certificate, &mut self.notes);
-                    }
-                    self.order.finalized(node, &block, &mut self.notes);
+            Some(Durable::Final(block)) if self.honest[node] => {
+                if let Some(certificate) = &block.certificate {
+                    self.votes.certificate(certificate, &mut self.notes);
                 }
+                self.order.finalized(node, &block, &mut self.notes);
             }
             Some(Durable::Batch(batch)) => {
                 self.order.batch(&batch);
                 self.lanes.durable(node, &batch);
             }
-            Some(Durable::Ack(ack)) => {
-                if self.honest[node] {
-                    self.lanes.acknowledged(node, ack, &mut self.notes);
-                }
+            Some(Durable::Ack(ack)) if self.honest[node] => {
+                self.lanes.acknowledged(node, ack, &mut self.notes);
             }
             Some(Durable::Sequenced(block)) => self.sequence.durable(node, &block),
-            None => {}
+            Some(Durable::Final(_) | Durable::Ack(_)) | None => {}
         }
     }
 
@@ -211,6 +207,18 @@ impl Judge {
         self.votes.started(node);
         self.lanes.started(node);
         self.sequence.started(node);
+    }
+
+    /// A member stopped for good: nothing is owed by it any more.
+    pub fn retire(&mut self, node: usize) {
+        self.honest[node] = false;
+    }
+
+    /// A member lost its disk: from now on it may not speak (C7).
+    pub fn forgot(&mut self, node: usize) {
+        self.votes.forgot(node);
+        self.order.forgot(node);
+        self.sequence.forgot(node);
     }
 
     /// A member emits a block.

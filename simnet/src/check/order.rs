@@ -112,6 +112,10 @@ impl Order {
             .collect()
     }
 
+    pub fn forgot(&mut self, node: usize) {
+        self.durable[node].clear();
+    }
+
     /// A block is final on a member's disk.
     pub fn finalized(&mut self, node: usize, block: &Final, notes: &mut Notes) {
         let (height, id) = (block.header.height, block.header.id());

@@ -46,6 +46,10 @@ impl Sequence {
         self.durable[node].insert(block.height.0, block.root);
     }
 
+    pub fn forgot(&mut self, node: usize) {
+        self.durable[node].clear();
+    }
+
     /// After a restart emission goes on behind what is on disk.
     pub fn started(&mut self, node: usize) {
         self.next[node] = self.durable[node]

@@ -29,6 +29,7 @@ pub struct Votes {
     honest: Vec<bool>,
     quorum: usize,
     lives: Vec<u32>,
+    mute: Vec<bool>,
     said: Vec<Said>,
     durable: Vec<BTreeSet<(View, Kind, BlockId)>>,
     /// Who was heard to say it, Byzantine members not counted.
@@ -42,6 +43,7 @@ impl Votes {
             honest: honest.to_vec(),
             quorum: n - (n - 1) / 3,
             lives: vec![0; n],
+            mute: vec![false; n],
             said: vec![Said::new(); n],
             durable: vec![BTreeSet::new(); n],
             heard: BTreeMap::new(),
@@ -50,6 +52,11 @@ impl Votes {
 
     pub fn started(&mut self, node: usize) {
         self.lives[node] += 1;
+    }
+
+    /// C7: an identity without its safety record is an observer.
+    pub fn forgot(&mut self, node: usize) {
+        self.mute[node] = true;
     }
 
     pub fn durable(&mut self, node: usize, record: &(View, Kind, BlockId)) {
@@ -66,6 +73,10 @@ impl Votes {
         };
         if !honest {
             return;
+        }
+        if self.mute[node] {
+            let what = format!("{kind:?} of view {view} without a safety record");
+            notes.break_rule(Rule::Restart, node, what);
         }
         *self.heard.entry((view, kind, block)).or_default() |= 1 << node;
         if !self.durable[node].contains(&(view, kind, block)) {

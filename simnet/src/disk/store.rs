@@ -16,7 +16,10 @@ pub struct Commit(pub u64);
 
 /// What undoes one commit: the former values, oldest change first.
 #[derive(Clone, Debug)]
-struct Undo(Vec<(Table, Vec<u8>, Option<Vec<u8>>)>);
+struct Undo(Vec<Change>);
+
+/// A table, a key, and the value it had.
+type Change = (Table, Vec<u8>, Option<Vec<u8>>);
 
 /// A commit that a crash may lose.
 #[derive(Clone, Debug)]
@@ -136,6 +139,24 @@ impl SimStore {
         self.rotten.insert((table, key));
     }
 
+    /// Lets the bytes of a random row rot.
+    pub fn rot_any(&mut self, rng: &mut Stream) {
+        let rows: Vec<_> = Table::ALL
+            .into_iter()
+            .flat_map(|table| self.rows(table).map(move |(key, _)| (table, key)))
+            .collect();
+        if let Some((table, key)) = rng.pick(&rows) {
+            let row = (*table, key.to_vec());
+            self.rotten.insert(row);
+        }
+    }
+
+    /// Whether any row cannot be read.
+    #[must_use]
+    pub fn is_rotten(&self) -> bool {
+        !self.rotten.is_empty()
+    }
+
     /// Empties a table, past the log (a planted fault, not a write).
     pub fn wipe(&mut self, table: Table) {
         self.tables[table as usize].clear();
@@ -173,13 +194,7 @@ impl SimStore {
         }
     }
 
-    fn set(
-        &mut self,
-        table: Table,
-        key: Vec<u8>,
-        value: Option<Vec<u8>>,
-        undo: &mut Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
-    ) {
+    fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>, undo: &mut Vec<Change>) {
         let former = self.replace(table, key.clone(), value);
         undo.push((table, key, former));
     }

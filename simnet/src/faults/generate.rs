@@ -37,7 +37,9 @@ pub fn generate(seed: u64, appetite: &Appetite) -> Plan {
 }
 
 /// Probability of each kind per seed, per mille.
-const KINDS: [u64; 10] = [450, 120, 350, 200, 300, 250, 150, 200, 250, 200];
+const KINDS: [u64; 13] = [
+    450, 120, 350, 200, 300, 250, 150, 200, 250, 200, 100, 100, 100,
+];
 
 fn add(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mut Plan) {
     let n = appetite.n as u64;
@@ -100,6 +102,24 @@ fn add(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mu
             for _ in 0..rng.between(1, 3) {
                 plan.push(when(rng), Fault::Pause(node(rng), rng.between(10, 1_500)));
             }
+        }
+        9 => {
+            let who = node(rng);
+            plan.push(when(rng), Fault::DiskBudget(who, rng.between(0, 200_000)));
+        }
+        10 => {
+            let (who, at) = (node(rng), when(rng));
+            plan.push(at, Fault::LoseDisk(who));
+            plan.push(at + rng.between(1, until / 2), Fault::Restart(who));
+        }
+        11 => {
+            let (who, at) = (node(rng), when(rng));
+            for i in 0..rng.between(1, 12) {
+                plan.push(at + i, Fault::Rot(who));
+            }
+            let crash = at + rng.between(20, until / 4);
+            plan.push(crash, Fault::Crash(who));
+            plan.push(crash + 30, Fault::Restart(who));
         }
         _ => {
             let by = rng.between(1, 400) as i64;

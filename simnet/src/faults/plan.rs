@@ -33,6 +33,11 @@ pub enum Fault {
     ClockStep(usize, i64),
     /// Leaves a member so much room on disk, bytes; it stops when that is used up.
     DiskBudget(usize, u64),
+    /// A member loses its disk: it goes on as an observer. Ignored beyond f such faults.
+    LoseDisk(usize),
+    /// A row on a member's disk rots: it stops for good when it reads it. Ignored beyond f
+    /// such faults.
+    Rot(usize),
 }
 
 /// A fault and its time.
@@ -122,6 +127,8 @@ fn parse_line(line: &str) -> Option<(u64, Fault)> {
         "slow-disk" => Fault::SlowDisk(node(0)?, int(1)?),
         "pause" => Fault::Pause(node(0)?, int(1)?),
         "clock-step" => Fault::ClockStep(node(0)?, args.get(1)?.parse().ok()?),
+        "lose-disk" => Fault::LoseDisk(node(0)?),
+        "rot" => Fault::Rot(node(0)?),
         "disk-budget" => Fault::DiskBudget(node(0)?, int(1)?),
         _ => return None,
     };
@@ -158,6 +165,8 @@ impl core::fmt::Display for Fault {
             Self::SlowDisk(node, factor) => write!(f, "slow-disk {node} {factor}"),
             Self::Pause(node, ms) => write!(f, "pause {node} {ms}"),
             Self::ClockStep(node, ms) => write!(f, "clock-step {node} {ms}"),
+            Self::LoseDisk(node) => write!(f, "lose-disk {node}"),
+            Self::Rot(node) => write!(f, "rot {node}"),
             Self::DiskBudget(node, bytes) => write!(f, "disk-budget {node} {bytes}"),
         }
     }

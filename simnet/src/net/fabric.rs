@@ -224,7 +224,7 @@ impl<M> Fabric<M> {
     /// Whether a pair is connected.
     #[must_use]
     pub fn connected(&self, a: usize, b: usize) -> bool {
-        self.generation(a, b) % 2 == 0
+        self.generation(a, b).is_multiple_of(2)
     }
 
     /// Whether neither direction of a pair is blocked.

@@ -1,0 +1,107 @@
+//! Events of a run.
+
+use std::sync::Arc;
+
+use fairlane_replica::{Class, JobId, JobResult, LoadId, Row, TimerId, WriteId};
+
+use crate::net::Sent;
+
+/// An event of the run; whatever belongs to a member names the life it belongs to.
+#[derive(Debug)]
+pub(super) enum Happening {
+    Fault(usize),
+    Boot(usize),
+    Connect(usize, usize),
+    Frame {
+        from: usize,
+        to: usize,
+        class: Class,
+        sent: Sent,
+        bytes: Arc<[u8]>,
+    },
+    Timer {
+        node: usize,
+        life: u32,
+        id: TimerId,
+        setting: u64,
+    },
+    Stored {
+        node: usize,
+        life: u32,
+    },
+    Early {
+        node: usize,
+        life: u32,
+        id: WriteId,
+    },
+    Loaded {
+        node: usize,
+        life: u32,
+        id: LoadId,
+        rows: Vec<Row>,
+    },
+    Computed {
+        node: usize,
+        life: u32,
+        id: JobId,
+        result: Box<JobResult>,
+    },
+    Submit {
+        trade: usize,
+        node: usize,
+    },
+    Impatient {
+        trade: usize,
+    },
+}
+
+impl Happening {
+    /// The member that handles it, and the life it belongs to.
+    pub(super) const fn owner(&self) -> Option<(usize, Option<u32>)> {
+        match self {
+            Self::Timer { node, life, .. }
+            | Self::Stored { node, life }
+            | Self::Early { node, life, .. }
+            | Self::Loaded { node, life, .. }
+            | Self::Computed { node, life, .. } => Some((*node, Some(*life))),
+            Self::Frame { to, .. } => Some((*to, None)),
+            Self::Submit { node, .. } => Some((*node, None)),
+            Self::Fault(_) | Self::Boot(_) | Self::Connect(..) | Self::Impatient { .. } => None,
+        }
+    }
+
+    /// Where, what kind, and a word of its content, for the trace.
+    pub(super) fn digest(&self) -> (usize, u32, u64) {
+        match self {
+            Self::Fault(index) => (0, 1, *index as u64),
+            Self::Boot(node) => (*node, 2, 0),
+            Self::Connect(a, b) => (*a, 3, *b as u64),
+            Self::Frame {
+                from,
+                to,
+                class,
+                bytes,
+                ..
+            } => {
+                let head = bytes
+                    .iter()
+                    .take(64)
+                    .fold(bytes.len() as u64, |hash, byte| {
+                        hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte)
+                    });
+                (
+                    *to,
+                    4 + (u32::from(class.code()) << 8),
+                    head ^ ((*from as u64) << 56),
+                )
+            }
+            Self::Timer { node, setting, .. } => (*node, 5, *setting),
+            Self::Stored { node, .. } => (*node, 6, 0),
+            Self::Early { node, id, .. } => (*node, 7, id.0),
+            Self::Loaded { node, id, rows, .. } => (*node, 8, id.0 ^ ((rows.len() as u64) << 32)),
+            Self::Computed { node, id, .. } => (*node, 9, id.0),
+            Self::Submit { trade, node } => (*node, 10, *trade as u64),
+            Self::Impatient { trade } => (0, 11, *trade as u64),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Members of a run: their processes, effects, disks and cores.
+
+use fairlane_replica::{
+    Effect, Event, Evidence, Job, JobResult, Store as _, Table, TimerId, Write, run_job,
+};
+use fairlane_types::Micros;
+
+use crate::byz::{Act, Scene};
+use crate::check::Rule;
+use crate::engine::{MICROSECOND, MILLISECOND};
+use crate::marks::Mark;
+use crate::member::Member;
+use crate::scenario::Planted;
+
+use super::happening::Happening;
+use super::{LOAD_NS, SUSPICIOUS_MAX, World};
+
+impl World {
+    pub(super) fn boot(&mut self, node: usize) {
+        if self.members[node].up() || self.retired[node] {
+            return;
+        }
+        if self.scenario.planted == Some(Planted::SafetyForgotten) && self.members[node].life > 0 {
+            self.members[node].store.wipe(Table::Safety);
+        }
+        if let Err(error) = self.members[node].start() {
+            self.disk_failed(node, &format!("does not start: {error}"));
+            return;
+        }
+        self.judge.started(node);
+        self.step(node, Event::Start);
+        for peer in 0..self.members.len() {
+            if peer != node && self.members[peer].up() {
+                self.reconnect(node, peer, 5 * MILLISECOND);
+            }
+        }
+    }
+
+    /// What was written cannot be read: the member stops and an operator is called. Only
+    /// where the plan let bytes rot.
+    pub(super) fn disk_failed(&mut self, node: usize, error: &str) {
+        if self.members[node].store.is_rotten() {
+            self.judge.mark(Mark::Corruption);
+            self.crash(node);
+            self.retired[node] = true;
+            self.judge.retire(node);
+        } else {
+            self.judge.break_rule(Rule::Halt, node, error);
+        }
+    }
+
+    pub(super) fn crash(&mut self, node: usize) {
+        if !self.members[node].up() {
+            return;
+        }
+        let (lost, durable) = self.members[node].crash();
+        if lost > 0 {
+            self.judge.mark(Mark::LostWrites);
+        }
+        self.note_durable(node, &durable);
+        for peer in 0..self.members.len() {
+            if peer != node && self.fabric.disconnect(node, peer) {
+                self.judge.mark(Mark::ConnectionLost);
+            }
+        }
+        if self.members.iter().all(|member| !member.up()) {
+            self.judge.mark(Mark::AllDown);
+        }
+    }
+
+    pub(super) fn step(&mut self, node: usize, event: Event) {
+        let effects = self.members[node].step(self.now, event);
+        for effect in effects {
+            for act in self.acts(node, effect) {
+                match act {
+                    Act::Effect(effect) => self.effect(node, effect),
+                    Act::Raw { to, class, frame } => {
+                        self.transmit(node, to.index(), class, &frame.into());
+                    }
+                }
+            }
+        }
+        self.start_writes(node);
+        self.start_jobs(node);
+    }
+
+    /// What leaves instead of an effect, at a misbehaving member.
+    pub(super) fn acts(&mut self, node: usize, effect: Effect) -> Vec<Act> {
+        let member = &mut self.members[node];
+        let Some(behaviour) = &mut member.behaviour else {
+            return vec![Act::Effect(effect)];
+        };
+        let mut scene = Scene {
+            keys: &member.keys,
+            all: &self.all_keys,
+            rng: &mut member.choices,
+        };
+        behaviour.act(&mut scene, effect)
+    }
+
+    pub(super) fn effect(&mut self, node: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => self.send(node, to, &message),
+            Effect::SetTimer { id, at } => self.set_timer(node, id, at),
+            Effect::Store {
+                id,
+                writes,
+                durable,
+            } => {
+                let life = self.members[node].life;
+                if self.scenario.planted == Some(Planted::SendBeforeStored) {
+                    self.queue
+                        .push(self.now, 3, Happening::Early { node, life, id });
+                }
+                self.members[node].writer.push(id, writes, durable);
+            }
+            Effect::Load {
+                id,
+                table,
+                from,
+                to,
+                rows_max,
+                bytes_max,
+            } => {
+                let member = &self.members[node];
+                let (life, at) = (member.life, self.now.plus(LOAD_NS));
+                match member.store.scan(table, &from, &to, rows_max, bytes_max) {
+                    Ok(rows) => self.queue.push(
+                        at,
+                        3,
+                        Happening::Loaded {
+                            node,
+                            life,
+                            id,
+                            rows,
+                        },
+                    ),
+                    Err(error) => self.disk_failed(node, &error.to_string()),
+                }
+            }
+            Effect::Compute { id, job } => self.members[node].cpu.push(id, job),
+            Effect::Emit(block) => {
+                self.trace.bytes(&block.root.0.0);
+                self.judge.emitted(node, &block);
+            }
+            Effect::Reply { ticket, reply } => self.reply(node, ticket, reply),
+            Effect::Evidence(evidence) => self.evidence(node, &evidence),
+            Effect::Fault { peer, fault } => {
+                self.judge.mark(Mark::PeerFault);
+                if self.honest[node] && self.honest[peer.index()] {
+                    self.stats.honest_faults += 1;
+                    self.suspect(format!("{} member {node} about {peer}: {fault}", self.now));
+                }
+            }
+            Effect::Halt(reason) => {
+                if self.honest[node] {
+                    self.judge.break_rule(Rule::Halt, node, reason);
+                }
+                self.crash(node);
+            }
+        }
+    }
+
+    pub(super) fn evidence(&mut self, node: usize, evidence: &Evidence) {
+        let keys = &self.members[node].keys;
+        match evidence.verify(keys.chain, keys.epoch, &keys.committee, &keys.key) {
+            Ok(offender) if self.honest[offender.index()] => {
+                let what = format!("evidence convicts the honest member {offender}: {evidence:?}");
+                self.judge.break_rule(Rule::Contradiction, node, what);
+            }
+            Ok(_) => self.judge.mark(match evidence {
+                Evidence::LaneFork(_) => Mark::ForkEvidence,
+                Evidence::FalseShares(_) => Mark::ShareBlame,
+                Evidence::Consensus(_) => Mark::VoteEvidence,
+            }),
+            Err(error) if self.honest[node] => {
+                let what = format!("evidence that convicts nobody: {error}");
+                self.judge.break_rule(Rule::Contradiction, node, what);
+            }
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn suspect(&mut self, what: String) {
+        if self.suspicious.len() < SUSPICIOUS_MAX {
+            self.suspicious.push(what);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, node: usize, id: TimerId, at: Micros) {
+        let member = &mut self.members[node];
+        let setting = member.fresh();
+        member.timers.insert(id, (at, setting));
+        let when = member.clock.reach(self.now, at);
+        let life = member.life;
+        self.queue.push(
+            when,
+            4,
+            Happening::Timer {
+                node,
+                life,
+                id,
+                setting,
+            },
+        );
+    }
+
+    pub(super) fn timer(&mut self, node: usize, id: TimerId, setting: u64) {
+        let member = &mut self.members[node];
+        let Some((at, last)) = member.timers.get(&id).copied() else {
+            return;
+        };
+        if last != setting {
+            return;
+        }
+        if member.clock.read(self.now) < at {
+            // The clock was stepped back meanwhile.
+            let when = member
+                .clock
+                .reach(self.now, at)
+                .max(self.now.plus(MICROSECOND));
+            let life = member.life;
+            self.queue.push(
+                when,
+                4,
+                Happening::Timer {
+                    node,
+                    life,
+                    id,
+                    setting,
+                },
+            );
+            return;
+        }
+        member.timers.remove(&id);
+        self.step(node, Event::Timer(id));
+    }
+
+    // ---- disk and cores ----
+
+    pub(super) fn start_writes(&mut self, node: usize) {
+        let member = &mut self.members[node];
+        let life = member.life;
+        match member
+            .writer
+            .start(self.now, &mut member.store, &mut member.disk)
+        {
+            Ok(Some(at)) => self.queue.push(at, 3, Happening::Stored { node, life }),
+            Ok(None) => {}
+            // A full disk stops the member; the plan gives it room again.
+            Err(_) => {
+                self.judge.mark(Mark::DiskFull);
+                self.crash(node);
+            }
+        }
+    }
+
+    pub(super) fn stored(&mut self, node: usize) {
+        let member = &mut self.members[node];
+        let (ids, durable) = member.writer.finish(&mut member.store);
+        self.note_durable(node, &durable);
+        let early = self.scenario.planted == Some(Planted::SendBeforeStored);
+        for id in ids {
+            if !early {
+                self.step(node, Event::Stored(id));
+            }
+        }
+        self.start_writes(node);
+    }
+
+    pub(super) fn note_durable(&mut self, node: usize, writes: &[Write]) {
+        for write in writes {
+            self.judge.synced(node, write);
+        }
+    }
+
+    pub(super) fn start_jobs(&mut self, node: usize) {
+        let cores = self.cpu.cores;
+        let member = &mut self.members[node];
+        while let Some((id, job)) = member.cpu.start(cores) {
+            let at = self.now.plus(self.cpu.cost_ns(&job));
+            let result = Box::new(compute(member, &job));
+            let life = member.life;
+            self.queue.push(
+                at,
+                3,
+                Happening::Computed {
+                    node,
+                    life,
+                    id,
+                    result,
+                },
+            );
+        }
+    }
+}
+
+/// Runs a job with the member's keys and seeded entropy.
+fn compute(member: &mut Member, job: &Job) -> JobResult {
+    let entropy = member.entropy.bytes32();
+    run_job(&member.keys, job, &entropy)
+}

@@ -1,0 +1,311 @@
+//! The run: one queue of events, all members, the network between them, the traders, the
+//! plan of faults, and the checkers that watch.
+
+mod faults;
+mod happening;
+mod links;
+mod members;
+mod traders;
+
+use std::collections::BTreeSet;
+
+use fairlane_replica::{CryptoContext, Event};
+use fairlane_types::Genesis;
+
+use crate::byz;
+use crate::check::Judge;
+use crate::cpu::CpuModel;
+use crate::disk::DiskModel;
+use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stream, Trace};
+use crate::faults::Plan;
+use crate::member::Member;
+use crate::net::{Fabric, LinkModel};
+use crate::scenario::{Planted, Report, START, Scenario, Stats, committee, start};
+use crate::workload::{Trade, Workload, trades};
+use happening::Happening;
+
+/// A broken connection is tried again after this.
+const RECONNECT_NS: u64 = 120 * MILLISECOND;
+/// A read from disk takes this long.
+const LOAD_NS: u64 = 100 * MICROSECOND;
+/// Times that a trader sends an order again.
+const ATTEMPTS_MAX: u32 = 200;
+/// Suspicious reports that are kept.
+const SUSPICIOUS_MAX: usize = 8;
+
+/// What a trader knows of an order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    acknowledged: bool,
+    /// Refused for good.
+    refused: bool,
+    attempts: u32,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct World {
+    scenario: Scenario,
+    genesis: Genesis,
+    queue: Queue<Happening>,
+    now: Nanos,
+    trace: Trace,
+    fabric: Fabric<Happening>,
+    members: Vec<Member>,
+    all_keys: Vec<CryptoContext>,
+    honest: Vec<bool>,
+    /// Stopped for good, because its disk rotted.
+    retired: Vec<bool>,
+    /// Its disk was lost: it follows and says nothing (C7).
+    observer: Vec<bool>,
+    cpu: CpuModel,
+    judge: Judge,
+    plan: Plan,
+    trades: Vec<Trade>,
+    standing: Vec<Standing>,
+    /// Pairs with a reconnection under way.
+    connecting: BTreeSet<(usize, usize)>,
+    stats: Stats,
+    suspicious: Vec<String>,
+    choices: Stream,
+}
+
+impl World {
+    /// Everything a scenario says, ready to run.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Self {
+        let options = scenario.options();
+        let (genesis, keys) = committee(scenario, &options);
+        let n = scenario.n;
+        let workload = Workload {
+            n,
+            orders: scenario.orders,
+            span_ms: options.span_ms,
+            start: START,
+            access_ms: 6,
+        };
+        let trades = trades(scenario.seed, &workload, genesis.chain, &keys[0].key);
+        let mut honest = vec![true; n];
+        let mut members: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .map(|(index, keys)| {
+                Member::new(
+                    index,
+                    scenario.seed,
+                    &genesis,
+                    keys.clone(),
+                    DiskModel::default(),
+                    start(),
+                )
+            })
+            .collect();
+        for (liar, name) in &options.liars {
+            members[*liar].behaviour = byz::behaviour(name);
+            honest[*liar] = false;
+        }
+        if scenario.planted == Some(Planted::SharesBeforeFinal) {
+            for member in &mut members {
+                member.behaviour = byz::behaviour("early-shares");
+            }
+        }
+        let delay_ns = options.delay_ms * MILLISECOND;
+        let fabric = Fabric::new(n, scenario.seed, |_, _| {
+            let mut model = LinkModel::new(delay_ns, delay_ns * 3 / 2);
+            model.loss_per_mille = options.loss_per_mille;
+            model
+        });
+        let judge = Judge::new(&genesis, honest.clone(), &trades);
+        let standing = vec![Standing::default(); trades.len()];
+        let choices = Stream::new(scenario.seed, Owner::World, Purpose::Access);
+        Self {
+            scenario: scenario.clone(),
+            genesis,
+            queue: Queue::default(),
+            now: Nanos(0),
+            trace: Trace::default(),
+            fabric,
+            members,
+            all_keys: keys,
+            honest,
+            retired: vec![false; n],
+            observer: vec![false; n],
+            cpu: CpuModel::default(),
+            judge,
+            plan: options.plan,
+            trades,
+            standing,
+            connecting: BTreeSet::new(),
+            stats: Stats::default(),
+            suspicious: Vec::new(),
+            choices,
+        }
+    }
+
+    /// Runs until all is well after the last fault, a rule is broken, or patience ends.
+    #[must_use]
+    pub fn run(mut self) -> Report {
+        let healed = self.plan.faults.last().map_or(Nanos(0), |timed| timed.at);
+        for (index, timed) in self.plan.faults.iter().enumerate() {
+            self.queue.push(timed.at, 0, Happening::Fault(index));
+        }
+        for node in 0..self.members.len() {
+            self.queue.push(Nanos(0), 1, Happening::Boot(node));
+        }
+        let mut last_send = Nanos(0);
+        for trade in &self.trades {
+            for (node, at) in &trade.sends {
+                let submit = Happening::Submit {
+                    trade: trade.index,
+                    node: *node,
+                };
+                self.queue.push(*at, 2, submit);
+                last_send = last_send.max(*at);
+            }
+            let first = trade
+                .sends
+                .iter()
+                .map(|(_, at)| *at)
+                .max()
+                .unwrap_or_default();
+            let impatient = Happening::Impatient { trade: trade.index };
+            self.queue.push(first.plus(trade.patience_ns), 2, impatient);
+        }
+        let calm = healed.max(last_send);
+        let end = calm.plus(self.scenario.patience_ms * MILLISECOND);
+        let (mut goal, mut live) = (None, false);
+        let mut looked = Nanos(0);
+        while let Some((key, happening)) = self.queue.pop() {
+            if key.time > end || self.judge.failed() {
+                break;
+            }
+            self.now = key.time;
+            self.judge.at(self.now);
+            self.happen(key.tie, happening);
+            if self.now >= calm && self.now.since(looked) >= 10 * MILLISECOND {
+                looked = self.now;
+                // Two heights beyond what anyone had when all was healed.
+                let goal = *goal.get_or_insert(self.judge.tip() + 2);
+                if self.well(goal) {
+                    live = true;
+                    break;
+                }
+            }
+        }
+        self.report(live)
+    }
+
+    /// Every order has its answer, and every honest member has emitted what it owes.
+    fn well(&self, goal: u64) -> bool {
+        let answered = self
+            .standing
+            .iter()
+            .all(|standing| standing.acknowledged || standing.refused);
+        answered
+            && (0..self.members.len())
+                .filter(|node| self.honest[*node] && !self.retired[*node])
+                .all(|node| {
+                    self.members[node].up()
+                        && self.judge.height(node) >= goal
+                        && self.judge.owed(node) == 0
+                })
+    }
+
+    fn report(mut self, live: bool) -> Report {
+        let failed = self.judge.failed();
+        self.stats.events = self.trace.events();
+        self.stats.virtual_ms = self.now.as_millis();
+        self.stats.heights = self.judge.tip();
+        self.stats.items = self.judge.items() as u64;
+        self.stats.acknowledged = self.standing.iter().filter(|s| s.acknowledged).count() as u64;
+        let root = self.judge.root();
+        self.trace.bytes(&root);
+        let (violations, marks) = if failed {
+            self.judge.stop()
+        } else {
+            if !live {
+                self.explain();
+            }
+            self.judge.verdict(live)
+        };
+        Report {
+            replay: self.scenario.replay(),
+            violations,
+            marks,
+            trace_hash: self.trace.hash(),
+            root,
+            stats: self.stats,
+            suspicious: self.suspicious,
+        }
+    }
+
+    /// Where every member stands, for a report of lost progress.
+    fn explain(&mut self) {
+        for member in &self.members {
+            if let Some(replica) = &member.replica {
+                let line = format!("member {} stands at {:?}", member.index, replica.status());
+                self.suspicious.push(line);
+            }
+        }
+        for (trade, standing) in self.trades.iter().zip(&self.standing) {
+            if !standing.acknowledged && !standing.refused {
+                let (kind, id) = (trade.kind, trade.envelope.id());
+                self.suspicious
+                    .push(format!("{kind:?} order {id} has no answer"));
+            }
+        }
+    }
+
+    fn happen(&mut self, tie: u32, happening: Happening) {
+        if let Some((node, life)) = happening.owner() {
+            if life.is_some_and(|life| life != self.members[node].life) {
+                return;
+            }
+            let until = self.members[node].paused_until;
+            if until > self.now {
+                self.queue.push(until, tie, happening);
+                return;
+            }
+        }
+        let (node, kind, content) = happening.digest();
+        self.trace.event(self.now, node, kind, content);
+        match happening {
+            Happening::Fault(index) => {
+                let fault = self.plan.faults[index].fault.clone();
+                self.fault(&fault);
+            }
+            Happening::Boot(node) => self.boot(node),
+            Happening::Connect(a, b) => self.connect(a, b),
+            Happening::Frame {
+                from,
+                to,
+                class,
+                sent,
+                bytes,
+            } => {
+                self.frame(from, to, class, sent, &bytes);
+            }
+            Happening::Timer {
+                node, id, setting, ..
+            } => self.timer(node, id, setting),
+            Happening::Stored { node, .. } => self.stored(node),
+            Happening::Early { node, id, .. } => self.step(node, Event::Stored(id)),
+            Happening::Loaded { node, id, rows, .. } => self.step(node, Event::Loaded { id, rows }),
+            Happening::Computed {
+                node, id, result, ..
+            } => {
+                self.members[node].cpu.finish();
+                self.start_jobs(node);
+                self.step(
+                    node,
+                    Event::Computed {
+                        id,
+                        result: *result,
+                    },
+                );
+            }
+            Happening::Submit { trade, node } => self.submit(trade, node),
+            Happening::Impatient { trade } => self.impatient(trade),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Traders: submissions, answers, impatience.
+
+use std::sync::Arc;
+
+use fairlane_replica::{AdmissionError, Event, Reply, Ticket};
+use fairlane_types::Envelope;
+
+use crate::check::Rule;
+use crate::engine::MILLISECOND;
+use crate::marks::Mark;
+use crate::workload::Kind;
+
+use super::happening::Happening;
+use super::{ATTEMPTS_MAX, World};
+
+impl World {
+    pub(super) fn submit(&mut self, trade: usize, node: usize) {
+        if !self.members[node].up() {
+            return;
+        }
+        let envelope: Arc<Envelope> = Arc::clone(&self.trades[trade].envelope);
+        let member = &mut self.members[node];
+        let ticket = Ticket(member.fresh());
+        member.tickets.insert(ticket, trade);
+        self.step(node, Event::Submit { ticket, envelope });
+    }
+
+    pub(super) fn reply(&mut self, node: usize, ticket: Ticket, reply: Reply) {
+        let Some(trade) = self.members[node].tickets.remove(&ticket) else {
+            self.judge.break_rule(
+                Rule::Receipt,
+                node,
+                "an answer to a request that nobody made, or a second one",
+            );
+            return;
+        };
+        let bad = self.trades[trade].kind == Kind::BadProof;
+        match reply {
+            Reply::Receipt(receipt) => {
+                if self.honest[node] {
+                    let key = self.genesis.members[node];
+                    let for_it = receipt.ct_id == self.trades[trade].envelope.id();
+                    if bad || !for_it || receipt.signature_check(&key).verify().is_err() {
+                        self.judge
+                            .break_rule(Rule::Receipt, node, "a receipt that proves nothing");
+                    }
+                    self.judge.acknowledged(node, &receipt);
+                    self.standing[trade].acknowledged = true;
+                }
+            }
+            Reply::Refused(error) => {
+                self.judge.mark(Mark::Refused);
+                if self.honest[node] {
+                    self.refused(node, trade, &error);
+                }
+            }
+            Reply::Status(_) => {}
+        }
+    }
+
+    pub(super) fn refused(&mut self, node: usize, trade: usize, error: &AdmissionError) {
+        let id = self.trades[trade].envelope.id();
+        let kind = self.trades[trade].kind;
+        let fits = match error {
+            AdmissionError::OverQuota { .. } | AdmissionError::OverCapacity { .. } => return,
+            AdmissionError::Observer if self.observer[node] => return,
+            AdmissionError::BadProof => kind == Kind::BadProof,
+            AdmissionError::Expired { .. } => kind == Kind::ShortLived,
+            AdmissionError::NonceUsed(_) => self.nonce_is_shared(trade),
+            AdmissionError::AlreadySequenced => {
+                self.judge.settled(&id) && !self.judge.has_receipt(node, &id)
+            }
+            _ => false,
+        };
+        self.standing[trade].refused = true;
+        if !fits {
+            let what = format!("{kind:?} order {id} refused: {error}");
+            self.judge.break_rule(Rule::Receipt, node, what);
+        }
+    }
+
+    pub(super) fn nonce_is_shared(&self, trade: usize) -> bool {
+        let label = &self.trades[trade].envelope.label;
+        self.trades.iter().any(|other| {
+            let theirs = &other.envelope.label;
+            other.index != trade && (theirs.sender, theirs.nonce) == (label.sender, label.nonce)
+        })
+    }
+
+    /// No receipt in time, or a trader who wants to be sure.
+    pub(super) fn impatient(&mut self, trade: usize) {
+        let standing = &mut self.standing[trade];
+        standing.attempts += 1;
+        let sure = standing.acknowledged || standing.refused;
+        let done = sure && standing.attempts > 1;
+        if done || standing.attempts > ATTEMPTS_MAX || (sure && !self.choices.chance(300)) {
+            return;
+        }
+        self.judge.mark(Mark::Resubmitted);
+        let n = self.members.len();
+        let members: Vec<_> = if sure {
+            self.trades[trade]
+                .sends
+                .iter()
+                .map(|(node, _)| *node)
+                .collect()
+        } else {
+            vec![self.choices.below(n as u64) as usize]
+        };
+        for node in members {
+            let at = self.now.plus(self.choices.between(1, 20) * MILLISECOND);
+            self.queue.push(at, 2, Happening::Submit { trade, node });
+        }
+        let at = self.now.plus(self.trades[trade].patience_ns);
+        self.queue.push(at, 2, Happening::Impatient { trade });
+    }
+}
