@@ -310,7 +310,8 @@ impl Lanes {
     }
 
     /// What a final block adds; `None` while something is missing (it is being fetched,
-    /// and `CutReady` follows). After `Finalized`, in height order.
+    /// and `CutReady` follows), and for a block that is not the next one. After
+    /// `Finalized`, in height order.
     pub fn take_final(
         &mut self,
         now: Micros,
@@ -319,6 +320,11 @@ impl Lanes {
     ) -> Option<CutDelta> {
         let n = self.lanes.len();
         if block.cut.heads.len() != n || block.parent.heads.len() != n {
+            return None;
+        }
+        // Every block once, in height order: anything else is a mistake of the driver.
+        let next = self.lanes.iter().zip(&block.parent.heads);
+        if next.into_iter().any(|(lane, head)| lane.taken != *head) {
             return None;
         }
         if !self.holds_cut(&block.parent, &block.cut) {

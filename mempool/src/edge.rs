@@ -85,7 +85,8 @@ impl Lanes {
             let expiry = label.expiry;
             return Err(AdmissionError::ExpiryTooFar { expiry, latest });
         }
-        if self.pool.nonce_holder(label).is_some_and(|id| id != *ct_id) {
+        let holder = self.pool.nonce_holder(label, self.final_time);
+        if holder.is_some_and(|id| id != *ct_id) {
             return Err(AdmissionError::NonceUsed(label.nonce));
         }
         let (entries, bytes) = self.own_load();

@@ -19,6 +19,8 @@ const RETRY_US: u64 = 50_000;
 const RETRY_DOUBLINGS: u32 = 5;
 /// After so many requests without progress what was heard of a lane is forgotten.
 const TRIES_MAX: u32 = 32;
+/// Requests for another version of a lane, unless it is final, before it is given up.
+const SIDE_TRIES_MAX: u32 = 6;
 /// A payload that nobody gave after so many requests keeps nobody awake any more (L4);
 /// it is still asked for.
 const HOPEFUL_TRIES: u32 = 8;
@@ -119,39 +121,9 @@ impl Lanes {
     /// Sends the requests that are due; says when the next ones are.
     pub(crate) fn fetch_due(&mut self, now: Micros, out: &mut Vec<Output>) -> Option<Micros> {
         let mut wake = None;
-        for index in 0..self.lanes.len() {
-            let id = MemberId(index as u8);
-            let Some((first, to, head, source)) = self.range_wanted(id) else {
-                let fetch = &mut self.lanes[index].fetch;
-                (fetch.at, fetch.tries) = (None, 0);
-                continue;
-            };
-            let fetch = &mut self.lanes[index].fetch;
-            let at = *fetch.at.get_or_insert(now);
-            if at > now {
-                wake = earliest(wake, Some(at));
-                continue;
-            }
-            let tries = fetch.tries;
-            fetch.tries = tries.saturating_add(1);
-            fetch.asked_to = to;
-            let next = now.plus(retry(tries));
-            fetch.at = Some(next);
-            if fetch.tries > TRIES_MAX {
-                // It may never have existed; whoever has it will say so again.
-                (fetch.target, fetch.tries) = (Seq(0), 0);
-                self.lanes[index].side = None;
-                continue;
-            }
-            wake = earliest(wake, Some(next));
-            let peer = self.whom(id, source, tries);
-            let message = LaneMessage::GetBatches {
-                lane: id,
-                from: first,
-                to,
-                head,
-            };
-            send(peer, message, out);
+        for id in self.config.committee.ids() {
+            wake = earliest(wake, self.range_due(now, id, out));
+            wake = earliest(wake, self.side_due(now, id, out));
         }
         let mut asks: BTreeMap<MemberId, Vec<CtId>> = BTreeMap::new();
         while let Some((ct_id, lane, tries)) = self.payloads.next_due(now) {
@@ -170,14 +142,65 @@ impl Lanes {
         earliest(wake, self.payloads.due.first().map(|(at, _)| *at))
     }
 
-    /// The next range of a lane to ask for: another version of a fork first.
-    fn range_wanted(&self, id: MemberId) -> Option<(Seq, Seq, BatchDigest, MemberId)> {
+    /// Asks for the next range of a lane if it is time.
+    fn range_due(&mut self, now: Micros, id: MemberId, out: &mut Vec<Output>) -> Option<Micros> {
+        let range = self.range_wanted(id);
+        let fetch = &mut self.lane(id).fetch;
+        let Some((from, to)) = range else {
+            (fetch.at, fetch.tries) = (None, 0);
+            return None;
+        };
+        let at = *fetch.at.get_or_insert(now);
+        if at > now {
+            return Some(at);
+        }
+        let (tries, source) = (fetch.tries, fetch.source);
+        let next = now.plus(retry(tries));
+        (fetch.at, fetch.tries, fetch.asked_to) = (Some(next), tries + 1, to);
+        if tries >= TRIES_MAX {
+            // It may never have existed; whoever has it will say so again.
+            (fetch.target, fetch.tries) = (Seq(0), 0);
+        }
+        let message = LaneMessage::GetBatches {
+            lane: id,
+            from,
+            to,
+            head: BatchDigest::default(),
+        };
+        send(self.whom(id, source, tries), message, out);
+        Some(next)
+    }
+
+    /// Asks for the next part of another version of a lane if it is time.
+    fn side_due(&mut self, now: Micros, id: MemberId, out: &mut Vec<Output>) -> Option<Micros> {
+        let lane = self.lane(id);
+        let (taken, final_head) = (lane.taken.seq, lane.final_head);
+        let side = lane.side.as_mut().filter(|side| !side.linked)?;
+        if side.at > now {
+            return Some(side.at);
+        }
+        if side.tries >= SIDE_TRIES_MAX && side.target != final_head {
+            lane.side = None;
+            return None;
+        }
+        let (tries, source) = (side.tries, side.source);
+        let next = now.plus(retry(tries));
+        (side.at, side.tries) = (next, tries.saturating_add(1));
+        let span = BATCHES_MAX as u64 - 1;
+        let message = LaneMessage::GetBatches {
+            lane: id,
+            from: side.need.seq.minus(span).max(taken.next()),
+            to: side.need.seq,
+            head: side.need.digest,
+        };
+        send(self.whom(id, source, tries), message, out);
+        Some(next)
+    }
+
+    /// The next range of a lane to ask for.
+    fn range_wanted(&self, id: MemberId) -> Option<(Seq, Seq)> {
         let lane = &self.lanes[id.index()];
         let span = BATCHES_MAX as u64 - 1;
-        if let Some(side) = lane.side.as_ref().filter(|side| !side.linked) {
-            let first = side.need.seq.minus(span).max(lane.taken.seq.next());
-            return Some((first, side.need.seq, side.need.digest, side.source));
-        }
         let next = lane.tip.seq.next();
         let mut to = lane.fetch.target.max(lane.final_head.seq);
         to = to.min(lane.limit(&self.limits)).min(next.plus(span));
@@ -192,7 +215,7 @@ impl Lanes {
         let crowded =
             entries * 2 > self.limits.window_entries || bytes * 2 > self.limits.window_bytes;
         let needed = !crowded || lane.tip.seq < lane.final_head.seq;
-        needed.then_some((next, to, BatchDigest::default(), lane.fetch.source))
+        needed.then_some((next, to))
     }
 
     /// Whom to ask on the `tries`-th attempt: who mentioned it, the owner, those who

@@ -25,11 +25,10 @@ impl Lanes {
             return;
         }
         match &mut lane.side {
-            Some(side) if side.target == target => {
-                side.source = source;
-                return;
-            }
-            Some(side) if side.target == lane.final_head && !firm => return,
+            Some(side) if side.target == target => side.source = source,
+            // Anybody can name digests that do not exist; one at a time, until it is
+            // given up. What is final goes first.
+            Some(side) if !firm && (!side.linked || side.target == lane.final_head) => {}
             side => {
                 *side = Some(Side {
                     target,
@@ -37,10 +36,11 @@ impl Lanes {
                     batches: BTreeMap::new(),
                     linked: false,
                     source,
+                    at: now,
+                    tries: 0,
                 });
             }
         }
-        self.hasten(now, id, source);
     }
 
     /// Whether a batch is the next one that is looked for.
@@ -73,6 +73,7 @@ impl Lanes {
             return;
         };
         (side.need, side.linked, side.source) = (need, linked, from);
+        (side.at, side.tries) = (now, 0);
         side.batches.insert(seq, early);
         let hopeless = side.batches.len() > most || (!linked && need.seq <= lane.taken.seq);
         if hopeless {
@@ -80,7 +81,7 @@ impl Lanes {
             return;
         }
         if !linked {
-            return self.hasten(now, id, from);
+            return;
         }
         if need.seq < lane.tip.seq {
             self.check_fork(id, seq, out);

@@ -65,6 +65,9 @@ pub(crate) struct Side {
     pub linked: bool,
     /// Who is likely to have it.
     pub source: MemberId,
+    /// When to ask next, and how often it was asked without an answer.
+    pub at: Micros,
+    pub tries: u32,
 }
 
 /// What is to be fetched of a lane.

@@ -39,6 +39,7 @@ pub(crate) struct Held {
 
 #[derive(Clone, Debug)]
 struct Done {
+    expiry: Millis,
     nonce: (PublicKey, u64),
     place: Option<Place>,
 }
@@ -86,12 +87,20 @@ impl Pool {
     }
 
     /// Adds a valid order; does nothing to one that is held or has its outcome.
-    pub fn insert(&mut self, ct_id: CtId, envelope: Arc<Envelope>, parked: bool) -> bool {
+    pub fn insert(
+        &mut self,
+        ct_id: CtId,
+        envelope: Arc<Envelope>,
+        parked: bool,
+        time: Millis,
+    ) -> bool {
         if self.held.contains_key(&ct_id) || self.done.contains_key(&ct_id) {
             return false;
         }
         let label = &envelope.label;
-        (self.nonces.entry((label.sender, label.nonce))).or_insert(ct_id);
+        if self.nonce_holder(label, time).is_none() {
+            self.nonces.insert((label.sender, label.nonce), ct_id);
+        }
         self.parked += usize::from(parked);
         self.held.insert(
             ct_id,
@@ -118,9 +127,15 @@ impl Pool {
         }
     }
 
-    /// Another order that has the nonce, if there is one.
-    pub fn nonce_holder(&self, label: &Label) -> Option<CtId> {
-        self.nonces.get(&(label.sender, label.nonce)).copied()
+    /// Another order that has the nonce, if there is one: a nonce is remembered until the
+    /// expiry of the order that used it.
+    pub fn nonce_holder(&self, label: &Label, time: Millis) -> Option<CtId> {
+        let holder = self.nonces.get(&(label.sender, label.nonce)).copied()?;
+        let over = self
+            .done
+            .get(&holder)
+            .is_some_and(|done| done.expiry < time);
+        (!over).then_some(holder)
     }
 
     /// Whether the order has its outcome.
@@ -156,7 +171,11 @@ impl Pool {
         let nonce = (label.sender, label.nonce);
         // Told twice: what was known of its place stays.
         let place = place.or_else(|| self.done_place(&ct_id));
-        let done = Done { nonce, place };
+        let done = Done {
+            expiry: label.expiry,
+            nonce,
+            place,
+        };
         if self.done.insert(ct_id, done).is_none() {
             self.done_until.insert((until, ct_id));
         }

@@ -348,7 +348,8 @@ impl Lanes {
     ) {
         // An order that expires beyond now + 2·TTL_max is not recorded yet, see `fair`.
         let parked = self.not_before(&envelope) > now;
-        if self.pool.insert(ct_id, envelope, parked) && !parked {
+        let time = self.final_time;
+        if self.pool.insert(ct_id, envelope, parked, time) && !parked {
             self.echo(now, &ct_id);
         }
         self.payloads.remove(&ct_id);

@@ -74,7 +74,7 @@ impl Lanes {
     /// Parked until `Start`, when what the own lane lacks is echoed.
     fn hold_again(&mut self, envelope: Arc<Envelope>) {
         let ct_id = envelope.id();
-        self.pool.insert(ct_id, envelope, true);
+        self.pool.insert(ct_id, envelope, true, self.final_time);
         if let Some(held) = self.pool.get_mut(&ct_id) {
             held.stored = true;
         }
