@@ -1,13 +1,4 @@
 //! The boundary of the core: what goes in, what comes out.
-//!
-//! The contract of the driver:
-//! 1. outputs are carried out in the order in which they were emitted; what is written
-//!    ([`Output::Record`], [`Output::Finalized`], [`Output::Prune`]) becomes durable in that
-//!    order (a crash keeps a prefix), in as few syncs as it likes;
-//! 2. an [`Output::Say`] leaves only when the record it names is durable (C7); it is then
-//!    signed, broadcast, and fed back as [`Input::Message`] from this member;
-//! 3. every question (`Verify`, `CheckPayload`, `BuildPayload`) may be answered at any later
-//!    time, in any order, or never: then only progress suffers.
 
 use fairlane_types::{BlockHeader, BlockId, CertificateError, Height, MemberId, Micros};
 use fairlane_types::{Certificate, Millis, SigCheck, SignerSet, View};

@@ -116,11 +116,20 @@
 //! # The machine
 //!
 //! [`Core::step`] takes one [`Input`] and appends [`Output`]s; it does no I/O, holds no key
-//! and checks no signature itself. The driver's contract is in [`Output`] and in `boundary`:
-//! carry outputs out in order, make what is written durable in that order, and let a
-//! [`Output::Say`] go (signed, broadcast, *and fed back*) once its record is durable. An own
-//! vote counts only when it comes back. State is plain ordered data, `Clone + Eq + Hash`, so
-//! that a model checker can run this very code.
+//! and checks no signature itself. State is plain ordered data, `Clone + Eq + Hash`, so that
+//! a model checker can run this very code. The driver's contract:
+//!
+//! 1. Outputs are carried out in the order in which they were emitted, and those of one
+//!    step before the next step. What is written ([`Output::Record`], [`Output::Finalized`],
+//!    [`Output::Prune`]) becomes durable in that order (a crash keeps a prefix), in as few
+//!    syncs as the driver likes.
+//! 2. An [`Output::Say`] leaves only when the record it names is durable (C7). Then it is
+//!    signed, broadcast, *and fed back* as [`Input::Message`] from this member: an own vote
+//!    counts only when it comes back. Nothing else may come in under the own id.
+//! 3. Questions (`Verify`, `CheckPayload`, `BuildPayload`) may be answered at any later
+//!    time, in any order, or never: then only progress suffers.
+//! 4. [`Input::Message`] names the authenticated other end of the link it came over.
+//! 5. [`Output::Halt`] stops the node.
 //!
 //! Files: `core` (state, restore, dispatch), `voting` (what this member says), `quorum`
 //! (what others say, certificates), `finality` (final blocks, catching up), and the parts

@@ -263,9 +263,8 @@ impl<P: Payload> Core<P> {
     /// C9: a peer is stuck in a view that this member has left: show it the way.
     fn help(&mut self, now: Micros, peer: MemberId, view: View, out: &mut Vec<Output<P>>) {
         let pause = self.config.params.delay_min.0;
-        if let Some(last) = self.helped.get(&peer)
-            && now < last.plus(pause)
-        {
+        let recent = |last: &Micros| now < last.plus(pause);
+        if self.speaker().is_none() || self.helped.get(&peer).is_some_and(recent) {
             return;
         }
         self.helped.insert(peer, now);

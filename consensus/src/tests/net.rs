@@ -23,6 +23,8 @@ pub(crate) struct Weather {
     pub(crate) fetching: u64,
     /// Longest such fetch.
     pub(crate) fetch_max: u64,
+    /// Kinds of message (see [`kind`]) that a receiver does not get: bit 6·receiver + kind.
+    pub(crate) deaf: u128,
 }
 
 impl Weather {
@@ -32,6 +34,7 @@ impl Weather {
         duplicate: 0,
         fetching: 0,
         fetch_max: 0,
+        deaf: 0,
     };
 }
 
@@ -70,9 +73,21 @@ pub(crate) struct Process {
     syncing: bool,
     /// Heights told to the application, in memory.
     told: Height,
-    pub(crate) faults: BTreeSet<String>,
+    pub(crate) faults: BTreeSet<(MemberId, String)>,
     pub(crate) evidence: Vec<crate::Evidence>,
     pub(crate) halted: bool,
+}
+
+/// The kinds that a receiver can be deaf to.
+fn kind(message: &Message<Cut>) -> u32 {
+    match message {
+        Message::Proposal(_) => 0,
+        Message::Vote(_) => 1,
+        Message::Commit(_) => 2,
+        Message::Skip(_) => 3,
+        Message::Certificate(_) => 4,
+        _ => 5,
+    }
 }
 
 /// Whether a message from one member to another passes.
@@ -356,7 +371,7 @@ impl Net {
             Output::Fault { peer, fault } => {
                 self.processes[index]
                     .faults
-                    .insert(format!("{peer}: {fault:?}"));
+                    .insert((peer, format!("{fault:?}")));
             }
             Output::Halt(halt) => {
                 let process = &mut self.processes[index];
@@ -443,7 +458,8 @@ impl Net {
         {
             return;
         }
-        if self.rng.percent(self.weather.loss) {
+        let deaf = 6 * u32::from(receiver.0) + kind(&message);
+        if self.weather.deaf >> deaf.min(127) & 1 == 1 || self.rng.percent(self.weather.loss) {
             return;
         }
         let copies = 1 + u64::from(self.rng.percent(self.weather.duplicate));

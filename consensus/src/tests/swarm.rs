@@ -3,6 +3,7 @@
 use super::byzantine::Liar;
 use super::net::{Net, Plant, Weather};
 use crate::Marks;
+use fairlane_types::MemberId;
 
 /// One seeded story: faults for a while, then fair weather; safety always, progress after.
 pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
@@ -28,6 +29,12 @@ pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
             duplicate: if dice.percent(50) { dice.below(40) } else { 0 },
             fetching: if dice.percent(40) { dice.below(100) } else { 0 },
             fetch_max: dice.between(5_000, 2_000_000),
+            deaf: if dice.percent(40) {
+                let mut wide = || u128::from(dice.next()) << 64 | u128::from(dice.next());
+                wide() & wide() & wide()
+            } else {
+                0
+            },
         };
         for group in &mut net.groups {
             *group = u8::from(dice.percent(25));
@@ -57,6 +64,19 @@ pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
     }
     net.expect_sound(&format!("seed {seed}, {liars:?}"));
     net.expect_progress(5, 120_000_000, &format!("seed {seed}, {liars:?}"));
+    // Honest members blame liars only, whatever the network does.
+    let lies = |member: &MemberId| liars.iter().any(|(m, _)| m == &member.0);
+    for process in net.processes.iter().filter(|p| p.liar.is_none()) {
+        for (peer, fault) in &process.faults {
+            assert!(
+                lies(peer),
+                "seed {seed}: honest {peer} is blamed: {fault:?}"
+            );
+        }
+    }
+    for evidence in &net.all_evidence {
+        assert!(lies(&evidence.signer), "seed {seed}: {evidence:?}");
+    }
     net
 }
 
