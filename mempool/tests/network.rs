@@ -80,42 +80,63 @@ fn loss_and_reordering_are_made_good() {
     }
 }
 
+/// Loss, reordering, crashes of single members, and of all at once with a pause.
+fn crash_story(n: usize, seed: u64) {
+    let faults = Faults {
+        loss_per_mille: seed % 4 * 40,
+        delay_us: (500, 10_000 + seed % 3 * 20_000),
+        store_us: (500, 9_000),
+        skew_us: 500 + seed % 5 * 4_000,
+        ..Faults::default()
+    };
+    let mut net = Net::new(n, seed, faults, &[]);
+    let mut rng = Rng(seed + 500);
+    let mut crashes = Rng(seed + 900);
+    traffic(&mut net, 150, &mut rng, |net, _| {
+        if crashes.chance(60) {
+            let node = crashes.below(n as u64) as usize;
+            net.crash(node);
+            net.run(crashes.below(60_000));
+            net.start(node);
+        }
+        if crashes.chance(8) {
+            (0..n).for_each(|node| net.crash(node));
+            net.run(crashes.below(3_000_000));
+            (0..n).for_each(|node| net.start(node));
+        }
+    });
+    let ordered = settle(&mut net);
+    assert!(net.accepted.len() > 50, "seed {seed}");
+    assert_eq!(net.said_too_early, 0, "seed {seed}");
+    for node in &net.nodes {
+        assert!(
+            node.forks.is_empty() && node.faults.is_empty(),
+            "seed {seed}"
+        );
+        assert_eq!(
+            node.height,
+            net.blocks.len(),
+            "seed {seed}: everybody is there"
+        );
+    }
+    assert!(ordered.len() <= 150);
+    // L4: and all rest.
+    let said = net.said.clone();
+    net.run(1_000_000);
+    assert_eq!(said, net.said, "seed {seed}: silence when idle");
+}
+
 #[test]
 fn crashes_lose_nothing_that_was_acknowledged() {
-    for seed in 0..20 {
-        let faults = Faults {
-            loss_per_mille: 30,
-            delay_us: (500, 10_000),
-            store_us: (500, 9_000),
-            ..Faults::default()
-        };
-        let mut net = Net::new(4, seed, faults, &[]);
-        let mut rng = Rng(seed + 500);
-        let mut crashes = Rng(seed + 900);
-        traffic(&mut net, 150, &mut rng, |net, _| {
-            if crashes.chance(60) {
-                let node = crashes.below(4) as usize;
-                net.crash(node);
-                net.run(crashes.below(60_000));
-                net.start(node);
-            }
-            if crashes.chance(8) {
-                // All at once, and a pause.
-                (0..4).for_each(|node| net.crash(node));
-                net.run(crashes.below(3_000_000));
-                (0..4).for_each(|node| net.start(node));
-            }
-        });
-        let ordered = settle(&mut net);
-        assert!(net.accepted.len() > 50, "seed {seed}");
-        assert_eq!(net.said_too_early, 0);
-        assert!(
-            net.nodes
-                .iter()
-                .all(|node| node.forks.is_empty() && node.faults.is_empty())
-        );
-        assert!(ordered.len() <= 150);
-    }
+    (0..20).for_each(|seed| crash_story(4, seed));
+    (0..3).for_each(|seed| crash_story(7, seed));
+}
+
+#[test]
+#[ignore = "long: many seeds"]
+fn crashes_on_many_seeds() {
+    (1_000..1_200).for_each(|seed| crash_story(4, seed));
+    (1_000..1_030).for_each(|seed| crash_story(7, seed));
 }
 
 #[test]

@@ -848,6 +848,44 @@ fn a_certified_digest_replaces_a_forked_view() {
 }
 
 #[test]
+fn a_liar_does_not_stop_the_repair_of_an_honest_lane() {
+    let mut solo = solo();
+    let (mut honest, mut liar) = (Puppet::new(1), Puppet::new(2));
+    let batches: Vec<_> = (0..4).map(|i| honest.push(T0 + i, &[])).collect();
+    solo.receive(1, batch(&batches[0]));
+    let none = BatchDigest::default();
+    solo.receive(1, batch(&batches[3]));
+    solo.sent.clear();
+    for i in 0..20 {
+        // Consistent holdings over digests that do not exist, again and again.
+        let digest = BatchDigest(Digest([i + 1; 32]));
+        let heads = [
+            (Seq(0), none),
+            (Seq(1), digest),
+            (Seq(0), none),
+            (Seq(0), none),
+        ];
+        let lie = liar.draft(solo.now, &[], Holdings::of(&heads));
+        liar.tip = (lie.seq, lie.digest());
+        let seq = lie.seq;
+        solo.receive(2, LaneMessage::Batch(Arc::new(lie)));
+        let digests = heads.iter().map(|(_, digest)| *digest).collect();
+        solo.receive(2, LaneMessage::Heads { seq, digests });
+        solo.run(5_000);
+    }
+    let asked = solo.sent.iter().any(|(to, message)| {
+        let range = |from: &Seq, to: &Seq| (*from, *to) == (Seq(2), Seq(3));
+        matches!(message, LaneMessage::GetBatches { from, to, .. } if range(from, to))
+            && *to == To::One(MemberId(1))
+    });
+    assert!(asked);
+    solo.receive(1, LaneMessage::Batches(batches[1..3].to_vec()));
+    let built = solo.lanes.build_cut(&Cut::genesis(N), genesis_time(), &[]);
+    assert_eq!(built.cut.heads[1].seq, Seq(4));
+    assert!(solo.forks.is_empty());
+}
+
+#[test]
 fn c7_who_lost_its_memory_writes_nothing() {
     let mut solo = solo();
     let mut own = Puppet::new(0);
