@@ -1,6 +1,6 @@
 //! The state of a core, its restoration from the safety record, and the dispatch of
-//! inputs. The rules are in `voting` (what this member says), `quorum` (what others say,
-//! and certificates) and `finality` (final blocks, catching up).
+//! inputs. The rules are in `voting` and `proposing` (what this member says), `quorum` (what
+//! others say), `certificates`, and `finality` (final blocks, catching up).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

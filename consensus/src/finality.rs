@@ -10,8 +10,9 @@ use crate::core::Core;
 use crate::fetch::{Need, Want};
 use crate::jobs::Job;
 use crate::message::{Block, Blocks, FinalBlock, Message, Payload};
+use crate::proposing::Ground;
 use crate::records::SafetyRecord;
-use crate::voting::{Ground, Stage};
+use crate::voting::Stage;
 
 /// A missing final ancestor is asked for by id only when it is this close below the target
 /// (further down the ranges are faster), or when nobody could serve the range.

@@ -131,14 +131,16 @@
 //! 4. [`Input::Message`] names the authenticated other end of the link it came over.
 //! 5. [`Output::Halt`] stops the node.
 //!
-//! Files: `core` (state, restore, dispatch), `voting` (what this member says), `quorum`
-//! (what others say, certificates), `finality` (final blocks, catching up), and the parts
-//! they use: `tally`, `certs`, `chain`, `jobs`, `fetch`, `pacemaker`, `lanes`.
+//! Files: `core` (state, restore, dispatch), `voting` and `proposing` (what this member
+//! says), `quorum` (what others say), `certificates`, `finality` (final blocks, catching
+//! up), and the parts they use: `tally`, `certs`, `chain`, `jobs`, `fetch`, `pacemaker`,
+//! `lanes`.
 
 // Messages are moved a few times at most, and derived decoding has no boxes over generics.
 #![allow(clippy::large_enum_variant)]
 
 mod boundary;
+mod certificates;
 mod certs;
 mod chain;
 pub mod config;
@@ -152,6 +154,7 @@ mod leader;
 mod marks;
 mod message;
 mod pacemaker;
+mod proposing;
 mod quorum;
 mod records;
 mod tally;

@@ -11,6 +11,7 @@ mod running;
 mod solo;
 mod stories;
 mod swarm;
+mod syncing;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{
