@@ -9,8 +9,15 @@ use fairlane_types::Digest;
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
 /// once their place is final.
 #[derive(Debug, Parser)]
-#[command(name = "fairlane", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 preflight, 4 unreachable, 5 verification failed.")]
+#[command(
+    name = "fairlane",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 preflight, 4 unreachable, 5 verification failed."
+)]
 pub struct Cli {
     /// Results as JSON lines on stdout.
     #[arg(long, global = true)]
@@ -169,13 +176,24 @@ pub struct SubmitArgs {
     #[arg(long)]
     pub reduce_only: bool,
     /// Members' public addresses in the order of their ids.
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', required = true, env = "FAIRLANE_MEMBERS")]
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
     pub to: Vec<String>,
     /// What is trusted.
     #[command(flatten)]
     pub trust: TrustArgs,
     /// Development trader by name (experiment chains only).
-    #[arg(long, value_name = "NAME", conflicts_with = "key", required_unless_present = "key")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "key",
+        required_unless_present = "key"
+    )]
     pub trader: Option<String>,
     /// File with the trader's 32-byte secret seed in hex.
     #[arg(long, value_name = "FILE")]
@@ -201,7 +219,13 @@ pub struct SubmitArgs {
 #[derive(Debug, Args)]
 pub struct FollowArgs {
     /// Members' public addresses; any of them serves.
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', required = true, env = "FAIRLANE_MEMBERS")]
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
     pub to: Vec<String>,
     /// What is trusted.
     #[command(flatten)]
@@ -227,7 +251,13 @@ pub struct FollowArgs {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Members' public addresses.
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', required_unless_present = "ops", env = "FAIRLANE_MEMBERS")]
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required_unless_present = "ops",
+        env = "FAIRLANE_MEMBERS"
+    )]
     pub to: Vec<String>,
     /// Members' ops addresses: more detail.
     #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
@@ -288,7 +318,12 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
     pub home: Option<PathBuf>,
     /// Members' public addresses, to compare clocks and genesis with.
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', env = "FAIRLANE_MEMBERS")]
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        env = "FAIRLANE_MEMBERS"
+    )]
     pub to: Vec<String>,
 }
 
@@ -310,7 +345,9 @@ mod tests {
             &["fairlane", "nonsense"],
             &["fairlane", "devnet", "--members", "3"],
             &["fairlane", "devnet", "--keep", "--home", "x"],
-            &["fairlane", "submit", "--to", "x", "--wait", "forever", "--trader", "a"],
+            &[
+                "fairlane", "submit", "--to", "x", "--wait", "forever", "--trader", "a",
+            ],
             &["fairlane", "submit", "--to", "x"],
             &["fairlane", "verify", "x"],
             &["fairlane", "bench", "--rate", "0"],

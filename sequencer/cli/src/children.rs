@@ -107,7 +107,9 @@ impl Running {
             Err(_) => {
                 self.child.kill().await?;
                 let home = self.place.home.display();
-                Err(Problem::failed(format!("the member of {home} did not stop in time")))
+                Err(Problem::failed(format!(
+                    "the member of {home} did not stop in time"
+                )))
             }
         }
     }

@@ -92,7 +92,8 @@ impl From<ClientError> for Problem {
                 Self::usage(what).next("an address is http://host:port or host:port")
             }
             ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
-                Self::new(Exit::Unreachable, what).next("is the member running, and is this its public port?")
+                Self::new(Exit::Unreachable, what)
+                    .next("is the member running, and is this its public port?")
             }
             ClientError::Api(error) => {
                 let next = error.code.meaning();

@@ -8,7 +8,7 @@ use fairlane_client::{Committee, Member, Pin};
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{InitOptions, Testnet, init};
-use fairlane_types::{Height, MemberId, Root};
+use fairlane_types::{Height, Root};
 use tokio::task::JoinSet;
 
 use crate::children::{Children, Place};
@@ -37,7 +37,9 @@ impl Folder {
             }
             return Ok(Self::Kept(path));
         }
-        let folder = tempfile::Builder::new().prefix("fairlane-devnet-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("fairlane-devnet-")
+            .tempdir()?;
         Ok(if keep {
             Self::Kept(folder.keep())
         } else {
@@ -56,7 +58,10 @@ impl Folder {
 
 enum Members {
     Children(Children),
-    InProcess(JoinSet<Result<(), fairlane_node::failure::Failure>>, Vec<fairlane_node::handle::NodeHandle>),
+    InProcess(
+        JoinSet<Result<(), fairlane_node::failure::Failure>>,
+        Vec<fairlane_node::handle::NodeHandle>,
+    ),
 }
 
 /// A running committee on this machine.
@@ -103,7 +108,8 @@ impl LocalNet {
         let ops_addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_ops).collect();
         let apis = addresses.iter().copied().map(client);
         let ops = ops_addresses.iter().copied().map(client);
-        let (apis, ops) = (apis.collect::<Result<_, _>>()?, ops.collect::<Result<_, _>>()?);
+        let apis = apis.collect::<Result<Vec<_>, _>>()?;
+        let ops = ops.collect::<Result<Vec<_>, _>>()?;
         let running = if in_process {
             start_here(&net, &ops).await?
         } else {
@@ -115,7 +121,11 @@ impl LocalNet {
             addresses,
             ops_addresses,
             genesis_path: net.genesis_path,
-            homes: net.members.iter().map(|m| m.home.root().to_owned()).collect(),
+            homes: net
+                .members
+                .iter()
+                .map(|m| m.home.root().to_owned())
+                .collect(),
             members: running,
             folder,
         })
@@ -160,7 +170,9 @@ impl LocalNet {
         match self.members {
             Members::Children(children) => children.stop().await?,
             Members::InProcess(mut tasks, handles) => {
-                handles.iter().for_each(fairlane_node::handle::NodeHandle::stop);
+                handles
+                    .iter()
+                    .for_each(fairlane_node::handle::NodeHandle::stop);
                 drop(handles);
                 while let Some(ended) = tasks.join_next().await {
                     ended.map_err(Problem::failed)?.map_err(Problem::failed)?;
@@ -200,7 +212,10 @@ async fn start_here(net: &Testnet, ops: &[Member]) -> Outcome<Members> {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(30), ready).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(30), ready)
+            .await
+            .is_err()
+        {
             let what = format!("the member at {} is not ready", member.address());
             return Err(Problem::new(Exit::Unreachable, what));
         }
@@ -249,9 +264,4 @@ fn free_ports(members: u8) -> Outcome<u16> {
         .filter(|base| base.checked_add(span).is_some())
         .find(|base| free(*base))
         .ok_or_else(|| Problem::preflight("no free ports between 21000 and 41000"))
-}
-
-/// A member by its number in a round.
-pub fn member_at(index: usize, n: usize) -> MemberId {
-    MemberId((index % n.max(1)) as u8)
 }

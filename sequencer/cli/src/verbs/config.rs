@@ -13,8 +13,6 @@ pub struct Checked {
     pub me: fairlane_types::MemberId,
     /// The genesis.
     pub genesis: fairlane_types::Genesis,
-    /// The configuration in effect.
-    pub config: Config,
 }
 
 /// Reads everything that a member reads before it starts.
@@ -23,20 +21,16 @@ pub fn check(home: &std::path::Path) -> Outcome<Checked> {
     let overrides = super::node::overrides(None)?;
     let config = Config::load(&home, overrides)?;
     let genesis = home.genesis()?;
-    let committee = genesis
-        .validate()
-        .map_err(|error| Problem::preflight(format!("{}: {error}", home.genesis_path().display())))?;
+    let committee = genesis.validate().map_err(|error| {
+        Problem::preflight(format!("{}: {error}", home.genesis_path().display()))
+    })?;
     let me = member_of(&home, &genesis, &home.identity()?.public())?;
     config.peer_addresses(&home.config_path(), me, &committee)?;
     let key = encryption_key(&genesis).map_err(Problem::preflight)?;
     home.share(me, &key)?;
     tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| Problem::preflight(format!("log = {:?}: {error}", config.log)))?;
-    Ok(Checked {
-        me,
-        genesis,
-        config,
-    })
+    Ok(Checked { me, genesis })
 }
 
 /// Checks, or shows values with their origins.
@@ -70,7 +64,9 @@ pub fn run(verb: ConfigVerb, term: Term) -> Outcome {
                     format!("FAIRLANE_{}", key.to_uppercase().replace('.', "_"))
                 };
                 let line = serde_json::json!({ "key": key, "value": value, "origin": origin });
-                term.result(&line, || format!("{key} = {value}  {}", term.dim(&format!("# {origin}"))));
+                term.result(&line, || {
+                    format!("{key} = {value}  {}", term.dim(&format!("# {origin}")))
+                });
             }
         }
     }
@@ -79,11 +75,19 @@ pub fn run(verb: ConfigVerb, term: Term) -> Outcome {
 
 /// A configuration as dotted keys.
 fn table(config: &Config) -> Outcome<std::collections::BTreeMap<String, String>> {
-    fn flatten(at: &str, value: &toml::Value, out: &mut std::collections::BTreeMap<String, String>) {
+    fn flatten(
+        at: &str,
+        value: &toml::Value,
+        out: &mut std::collections::BTreeMap<String, String>,
+    ) {
         match value {
             toml::Value::Table(table) => {
                 for (key, value) in table {
-                    let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                    let at = if at.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{at}.{key}")
+                    };
                     flatten(&at, value, out);
                 }
             }

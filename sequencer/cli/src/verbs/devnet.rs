@@ -1,6 +1,6 @@
 //! `fairlane devnet`: a committee on this machine, and sample orders through it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,16 @@ const OUT_MAX: Duration = Duration::from_secs(60);
 
 /// What happens to a sample order, told by its task.
 enum Told {
-    Sealed { index: usize, due: Instant, envelope: Arc<Envelope> },
+    Sealed {
+        index: usize,
+        due: Instant,
+        envelope: Arc<Envelope>,
+    },
     Acknowledged,
-    Refused { index: usize, error: String },
+    Refused {
+        index: usize,
+        error: String,
+    },
 }
 
 struct Order {
@@ -52,9 +59,8 @@ struct Counts {
 pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     let samples = match &args.orders {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Problem::preflight(format!("{}: {error}", path.display()))
-            })?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
             sample::parse(&text)
                 .map_err(|error| Problem::usage(format!("{}: {error}", path.display())))?
         }
@@ -89,9 +95,16 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         "refused": counts.refused, "doubled": counts.doubled, "opened": counts.opened,
         "disk_height": on_disk.height, "disk_root": on_disk.root,
     }});
-    term.result(&value, || summary(&samples, &counts, p.p50_ms, p.p99_ms, &agreed, same_root, term));
+    term.result(&value, || {
+        summary(
+            &samples, &counts, p.p50_ms, p.p99_ms, &agreed, same_root, term,
+        )
+    });
     if !same_root {
-        return Err(Problem::new(Exit::Verification, "the members do not have the same root"));
+        return Err(Problem::new(
+            Exit::Verification,
+            "the members do not have the same root",
+        ));
     }
     if counts.ordered != samples.len() || counts.doubled > 0 || out != counts.ordered {
         return Err(Problem::failed("not every order came out once, opened"));
@@ -128,7 +141,10 @@ fn summary(
 
 fn banner(net: &LocalNet, args: &DevnetArgs, samples: &[Sample], start: Instant, term: Term) {
     let pin = net.committee.pin();
-    let mut traders: Vec<_> = samples.iter().map(|sample| sample.trader.as_str()).collect();
+    let mut traders: Vec<_> = samples
+        .iter()
+        .map(|sample| sample.trader.as_str())
+        .collect();
     traders.sort_unstable();
     traders.dedup();
     if term.json() {
@@ -149,12 +165,17 @@ fn banner(net: &LocalNet, args: &DevnetArgs, samples: &[Sample], start: Instant,
         pin.key().t(),
     ));
     for (id, (api, ops)) in net.addresses.iter().zip(&net.ops_addresses).enumerate() {
-        term.line(format!("  member {id}  http://{api}/v1/info  ops http://{ops}/v1/status"));
+        term.line(format!(
+            "  member {id}  http://{api}/v1/info  ops http://{ops}/v1/status"
+        ));
     }
     term.line(format!("  key      {} (tdh2)", short(pin.key().id())));
     term.line(format!("  genesis  {}", net.genesis_path.display()));
     if !traders.is_empty() {
-        term.line(format!("  traders  {} (development keys)", traders.join(", ")));
+        term.line(format!(
+            "  traders  {} (development keys)",
+            traders.join(", ")
+        ));
     }
     term.line(format!("  folder   {}", net.folder().display()));
     if !args.exit {
@@ -178,12 +199,22 @@ async fn trade(
         return Ok((counts, latencies_ms));
     }
     let pin = net.committee.pin().clone();
-    let mut feed = Feed::new(pin.clone(), net.committee.members().to_vec(), Cursor::start(&pin));
+    let mut feed = Feed::new(
+        pin.clone(),
+        net.committee.members().to_vec(),
+        Cursor::start(&pin),
+    );
     let (tell, mut told) = mpsc::unbounded_channel();
-    let submitting = tokio::spawn(submit_all(args.clone_for_load(), net.committee.clone(), samples.to_vec(), tell));
+    let submitting = tokio::spawn(submit_all(
+        args.clone_for_load(),
+        net.committee.clone(),
+        samples.to_vec(),
+        tell,
+    ));
     let bar = progress(samples.len(), term);
     let mut orders: BTreeMap<CtId, Order> = BTreeMap::new();
     let mut early: BTreeMap<CtId, (SequencedBlock, usize, Instant)> = BTreeMap::new();
+    let mut seen_ids = BTreeSet::new();
     let last_due = samples.last().map_or(0, |sample| sample.at_ms);
     let deadline = tokio::time::Instant::now() + Duration::from_millis(last_due) + OUT_MAX;
     while counts.ordered + counts.refused < samples.len() {
@@ -215,7 +246,9 @@ async fn trade(
                     let seen = Instant::now();
                     let shown = Shown { samples, feed: &feed, term, bar: &bar };
                     for (at, item) in block.items.iter().enumerate() {
-                        if orders.contains_key(&item.ct_id) {
+                        if !seen_ids.insert(item.ct_id) {
+                            counts.doubled += 1;
+                        } else if orders.contains_key(&item.ct_id) {
                             take(&shown, &block, at, seen, &mut orders, &mut counts, &mut latencies_ms)?;
                         } else {
                             early.insert(item.ct_id, (block.clone(), at, seen));
@@ -244,8 +277,7 @@ async fn trade(
             counts.acknowledged += 1;
         }
     }
-    // What is left is not ours, or came out twice.
-    counts.doubled += early.len();
+    // What is left in `early` was submitted by somebody else.
     bar.finish_and_clear();
     Ok((counts, latencies_ms))
 }
@@ -278,9 +310,10 @@ fn take(
     match &item.outcome {
         OrderOutcome::Opened { payload, .. } if proven => {
             if *payload != sample.order.to_bytes() {
-                return Err(Problem::new(Exit::Verification, format!(
-                    "order {} came out with another payload", item.ct_id
-                )));
+                return Err(Problem::new(
+                    Exit::Verification,
+                    format!("order {} came out with another payload", item.ct_id),
+                ));
             }
             counts.opened += 1;
             latencies_ms.push((Instant::now().max(order.due) - order.due).as_secs_f64() * 1_000.0);
@@ -297,7 +330,10 @@ fn take(
         }}));
     } else {
         let line = super::follow::describe(item, Some(&sample.trader));
-        let line = format!("{line}  {}", shown.term.dim(&format!("h {} · {ms:.1} ms", block.height)));
+        let line = format!(
+            "{line}  {}",
+            shown.term.dim(&format!("h {} · {ms:.1} ms", block.height))
+        );
         shown.bar.suspend(|| shown.term.line(line));
     }
     Ok(())
@@ -326,7 +362,12 @@ struct Load {
 impl DevnetArgs {
     fn clone_for_load(&self) -> Load {
         Load {
-            delays: self.delays.iter().copied().map(Duration::from_millis).collect(),
+            delays: self
+                .delays
+                .iter()
+                .copied()
+                .map(Duration::from_millis)
+                .collect(),
             ttl_ms: self.ttl_s.saturating_mul(1_000),
         }
     }
@@ -355,9 +396,15 @@ async fn submit_all(
             expiry: Millis(seed::now_ms().saturating_add(load.ttl_ms)),
             lane: None,
         };
-        let envelope = sealer.seal(&sample.order, options, &mut rng).map_err(Problem::failed)?;
+        let envelope = sealer
+            .seal(&sample.order, options, &mut rng)
+            .map_err(Problem::failed)?;
         let envelope = Arc::new(envelope);
-        let told = Told::Sealed { index, due: due.into(), envelope: envelope.clone() };
+        let told = Told::Sealed {
+            index,
+            due: due.into(),
+            envelope: envelope.clone(),
+        };
         // The receiver is gone only when the devnet stops.
         let _ = tell.send(told);
         let count = sample.fan_out.map_or(n, usize::from);
@@ -366,7 +413,10 @@ async fn submit_all(
         tasks.spawn(async move {
             let told = match deliver(&committee, &envelope, &plan).await {
                 Ok(()) => Told::Acknowledged,
-                Err(error) => Told::Refused { index, error: error.to_string() },
+                Err(error) => Told::Refused {
+                    index,
+                    error: error.to_string(),
+                },
             };
             let _ = tell.send(told);
         });
@@ -376,7 +426,11 @@ async fn submit_all(
 }
 
 /// One receipt is enough; if nobody of the plan gives one, anybody may.
-async fn deliver(committee: &Committee, envelope: &Envelope, plan: &FanOut) -> Result<(), ClientError> {
+async fn deliver(
+    committee: &Committee,
+    envelope: &Envelope,
+    plan: &FanOut,
+) -> Result<(), ClientError> {
     let mut last = None;
     for delivery in committee.submit(envelope, plan).await {
         match delivery.result {

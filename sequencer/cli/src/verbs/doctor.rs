@@ -49,12 +49,21 @@ pub async fn run(args: DoctorArgs, term: Term) -> Outcome {
         match member.info().await {
             Ok(info) => {
                 let middle = asked.midpoint(now_ms());
-                findings.push(("clock", clock(member.address(), info.now_ms.abs_diff(middle))));
-                findings.push(("genesis", same_genesis(member.address(), info.genesis, &mut genesis)));
+                findings.push((
+                    "clock",
+                    clock(member.address(), info.now_ms.abs_diff(middle)),
+                ));
+                findings.push((
+                    "genesis",
+                    same_genesis(member.address(), info.genesis, &mut genesis),
+                ));
             }
             Err(error) => findings.push((
                 "reach",
-                Finding::Bad(error.to_string(), "start the member, or open its port".into()),
+                Finding::Bad(
+                    error.to_string(),
+                    "start the member, or open its port".into(),
+                ),
             )),
         }
     }
@@ -76,7 +85,10 @@ pub async fn run(args: DoctorArgs, term: Term) -> Outcome {
     }
     match bad {
         0 => Ok(()),
-        n => Err(Problem::new(Exit::Preflight, format!("{n} checks say that a member must not start"))),
+        n => Err(Problem::new(
+            Exit::Preflight,
+            format!("{n} checks say that a member must not start"),
+        )),
     }
 }
 
@@ -89,7 +101,10 @@ fn open_files() -> Finding {
     } else if current >= 1_024 {
         Finding::Warn(what, "ulimit -n 65536, or LimitNOFILE=65536 in the unit")
     } else {
-        Finding::Bad(what, "ulimit -n 65536, or LimitNOFILE=65536 in the unit".into())
+        Finding::Bad(
+            what,
+            "ulimit -n 65536, or LimitNOFILE=65536 in the unit".into(),
+        )
     }
 }
 
@@ -123,10 +138,16 @@ fn disk_space(path: &Path) -> Finding {
             } else if free > DISK_RESERVE_BYTES {
                 Finding::Warn(what, "make room: a member stops before the disk is full")
             } else {
-                Finding::Bad(what, "make room, or lower store.reserve_mb in config.toml".into())
+                Finding::Bad(
+                    what,
+                    "make room, or lower store.reserve_mb in config.toml".into(),
+                )
             }
         }
-        Err(error) => Finding::Bad(format!("{}: {error}", path.display()), "check the path".into()),
+        Err(error) => Finding::Bad(
+            format!("{}: {error}", path.display()),
+            "check the path".into(),
+        ),
     }
 }
 
@@ -149,17 +170,29 @@ fn fsync(folder: &Path) -> Finding {
             if p.p99_ms <= FSYNC_MS_MAX {
                 Finding::Good(what)
             } else {
-                Finding::Warn(what, "use a disk of its own: every acknowledgement waits for a sync")
+                Finding::Warn(
+                    what,
+                    "use a disk of its own: every acknowledgement waits for a sync",
+                )
             }
         }
-        Err(error) => Finding::Bad(format!("{}: {error}", folder.display()), "check the path".into()),
+        Err(error) => Finding::Bad(
+            format!("{}: {error}", folder.display()),
+            "check the path".into(),
+        ),
     }
 }
 
 fn home_files(home: &PathBuf) -> Finding {
     match super::config::check(home) {
-        Ok(checked) => Finding::Good(format!("member {} of chain {}", checked.me, checked.genesis.chain)),
-        Err(problem) => Finding::Bad(problem.what, problem.next.unwrap_or_else(|| "see the message".into())),
+        Ok(checked) => Finding::Good(format!(
+            "member {} of chain {}",
+            checked.me, checked.genesis.chain
+        )),
+        Err(problem) => Finding::Bad(
+            problem.what,
+            problem.next.unwrap_or_else(|| "see the message".into()),
+        ),
     }
 }
 
@@ -168,7 +201,10 @@ fn clock(address: &str, offset_ms: u64) -> Finding {
     if offset_ms <= CLOCK_MS_MAX {
         Finding::Good(what)
     } else {
-        Finding::Warn(what, "synchronise both clocks (chrony or systemd-timesyncd)")
+        Finding::Warn(
+            what,
+            "synchronise both clocks (chrony or systemd-timesyncd)",
+        )
     }
 }
 

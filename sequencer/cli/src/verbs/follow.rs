@@ -51,7 +51,10 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
         }
     }
     if let Some(out) = out {
-        out.finish()?.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+        out.finish()?
+            .into_inner()
+            .map_err(|error| error.into_error())?
+            .sync_all()?;
     }
     Ok(())
 }
@@ -152,10 +155,18 @@ fn describe_order(order: &Order) -> String {
             text("price_ticks"),
             text("market"),
             text("tif"),
-            if json["reduce_only"] == true { " reduce-only" } else { "" },
+            if json["reduce_only"] == true {
+                " reduce-only"
+            } else {
+                ""
+            },
             text("cloid"),
         ),
-        "cancel" => format!("cancel cloid {} in market {}", text("cloid"), text("market")),
+        "cancel" => format!(
+            "cancel cloid {} in market {}",
+            text("cloid"),
+            text("market")
+        ),
         _ if json["market"].is_null() => "cancel all".into(),
         _ => format!("cancel all in market {}", text("market")),
     }

@@ -12,21 +12,25 @@ pub async fn run(args: StatusArgs, term: Term) -> Outcome {
     for member in super::trust::members(&args.to)? {
         let member = member.with_limit(Duration::from_secs(3));
         match member.info().await {
-            Ok(info) => term.result(&serde_json::json!({ "address": member.address(), "info": info }), || {
-                format!(
-                    "{}  member {}  height {}  root {}  chain {}{}  v{}",
-                    member.address(),
-                    info.member,
-                    info.head.height,
-                    short(info.head.root),
-                    info.chain,
-                    if info.experiment { " (experiment)" } else { "" },
-                    info.version,
-                )
-            }),
+            Ok(info) => term.result(
+                &serde_json::json!({ "address": member.address(), "info": info }),
+                || {
+                    format!(
+                        "{}  member {}  height {}  root {}  chain {}{}  v{}",
+                        member.address(),
+                        info.member,
+                        info.head.height,
+                        short(info.head.root),
+                        info.chain,
+                        if info.experiment { " (experiment)" } else { "" },
+                        info.version,
+                    )
+                },
+            ),
             Err(error) => {
                 missing += 1;
-                let value = serde_json::json!({ "address": member.address(), "error": error.to_string() });
+                let value =
+                    serde_json::json!({ "address": member.address(), "error": error.to_string() });
                 term.result(&value, || {
                     format!("{}  {} {error}", member.address(), term.red("✖"))
                 });
@@ -36,25 +40,29 @@ pub async fn run(args: StatusArgs, term: Term) -> Outcome {
     for member in super::trust::members(&args.ops)? {
         let member = member.with_limit(Duration::from_secs(3));
         match member.status().await {
-            Ok(status) => term.result(&serde_json::json!({ "address": member.address(), "status": status }), || {
-                format!(
-                    "{}  member {}  {}  height {} (final {})  view {}  peers {:?}",
-                    member.address(),
-                    status.member,
-                    if status.ready {
-                        term.green("✔ ready")
-                    } else {
-                        term.red(&format!("✖ {}", status.reasons.join(", ")))
-                    },
-                    status.head.height,
-                    status.final_height,
-                    status.view,
-                    status.peers,
-                )
-            }),
+            Ok(status) => term.result(
+                &serde_json::json!({ "address": member.address(), "status": status }),
+                || {
+                    format!(
+                        "{}  member {}  {}  height {} (final {})  view {}  peers {:?}",
+                        member.address(),
+                        status.member,
+                        if status.ready {
+                            term.green("✔ ready")
+                        } else {
+                            term.red(&format!("✖ {}", status.reasons.join(", ")))
+                        },
+                        status.head.height,
+                        status.final_height,
+                        status.view,
+                        status.peers,
+                    )
+                },
+            ),
             Err(error) => {
                 missing += 1;
-                let value = serde_json::json!({ "address": member.address(), "error": error.to_string() });
+                let value =
+                    serde_json::json!({ "address": member.address(), "error": error.to_string() });
                 term.result(&value, || {
                     format!("{}  {} {error}", member.address(), term.red("✖"))
                 });
@@ -63,6 +71,9 @@ pub async fn run(args: StatusArgs, term: Term) -> Outcome {
     }
     match missing {
         0 => Ok(()),
-        n => Err(Problem::new(Exit::Unreachable, format!("{n} members cannot be reached"))),
+        n => Err(Problem::new(
+            Exit::Unreachable,
+            format!("{n} members cannot be reached"),
+        )),
     }
 }

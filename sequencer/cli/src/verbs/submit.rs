@@ -19,8 +19,10 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
     let committee = super::trust::committee(&args.trust, &args.to, term).await?;
     let pin = committee.pin();
     if args.trader.is_some() && !pin.genesis().experiment {
-        return Err(Problem::preflight("anyone can derive a development trader's key")
-            .next("use --key FILE on a chain that is no experiment"));
+        return Err(
+            Problem::preflight("anyone can derive a development trader's key")
+                .next("use --key FILE on a chain that is no experiment"),
+        );
     }
     let mut rng = seed::rng("submit")?;
     let options = SealOptions {
@@ -39,7 +41,12 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
     if args.wait == Wait::Accepted {
         let value = serde_json::json!({ "receipt": receipt_json });
         term.result(&value, || {
-            format!("{} laned by member {} at seq {} · order {id}", term.green("✔"), receipt.lane, receipt.seq)
+            format!(
+                "{} laned by member {} at seq {} · order {id}",
+                term.green("✔"),
+                receipt.lane,
+                receipt.seq
+            )
         });
         return Ok(());
     }
@@ -73,7 +80,10 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
     });
     match answer.order.status {
         OrderWord::Undecryptable | OrderWord::Expired | OrderWord::DuplicateNonce => {
-            Err(Problem::failed(format!("the order came out as {}", answer.order.status.word())))
+            Err(Problem::failed(format!(
+                "the order came out as {}",
+                answer.order.status.word()
+            )))
         }
         _ => Ok(()),
     }
@@ -111,8 +121,9 @@ fn order(args: &SubmitArgs) -> Outcome<Order> {
             .map_err(|error| Problem::usage(format!("the order: {error}")));
     }
     let Some(op) = &args.op else {
-        return Err(Problem::usage("no order was given")
-            .next("give it as JSON or with --op, --market, --side, --price-ticks, --lots, --cloid"));
+        return Err(Problem::usage("no order was given").next(
+            "give it as JSON or with --op, --market, --side, --price-ticks, --lots, --cloid",
+        ));
     };
     let mut order = serde_json::Map::new();
     let mut put = |key: &str, value: Option<serde_json::Value>| {

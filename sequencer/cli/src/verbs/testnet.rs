@@ -31,9 +31,16 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
             short(net.genesis.hash())
         );
         for member in &net.members {
-            text.push_str(&format!("  fairlane node --home {}\n", member.home.root().display()));
+            text.push_str(&format!(
+                "  fairlane node --home {}\n",
+                member.home.root().display()
+            ));
         }
-        let apis: Vec<_> = net.members.iter().map(|m| m.config.listen_api.to_string()).collect();
+        let apis: Vec<_> = net
+            .members
+            .iter()
+            .map(|m| m.config.listen_api.to_string())
+            .collect();
         text.push_str(&format!("then: fairlane status --to {}", apis.join(",")));
         text
     });

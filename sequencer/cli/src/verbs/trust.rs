@@ -52,7 +52,9 @@ pub async fn committee(args: &TrustArgs, addresses: &[String], term: Term) -> Ou
             ));
             Ok(Committee::new(pin, members))
         }
-        None => Err(Problem::preflight("this chain is no experiment: its genesis must be pinned")
-            .next("give --genesis FILE or --genesis-hash HEX")),
+        None => Err(
+            Problem::preflight("this chain is no experiment: its genesis must be pinned")
+                .next("give --genesis FILE or --genesis-hash HEX"),
+        ),
     }
 }

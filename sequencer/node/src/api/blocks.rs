@@ -13,10 +13,10 @@ use fairlane_replica::{FinalBlock, Table, height_key};
 use fairlane_types::Height;
 use serde::Deserialize;
 
+use super::Api;
 use super::body::{self, Args, Media, segment};
 use super::fail::Fail;
 use super::info::{head, joined};
-use super::Api;
 use crate::store::StoreReader;
 
 /// Stops a page after so many bytes of blocks.

@@ -33,13 +33,20 @@ pub(crate) fn content(headers: &HeaderMap) -> Result<Media, Fail> {
         BINARY => Ok(Media::Binary),
         other => Err(Fail::new(
             ErrorCode::UnsupportedMedia,
-            format!("Content-Type {:?} is neither application/json nor {BINARY}", short(other)),
+            format!(
+                "Content-Type {:?} is neither application/json nor {BINARY}",
+                short(other)
+            ),
         )),
     }
 }
 
 /// What the answer is to be: the first acceptable type named, `default` for anything.
-pub(crate) fn accept(headers: &HeaderMap, offered: &[Media], default: Media) -> Result<Media, Fail> {
+pub(crate) fn accept(
+    headers: &HeaderMap,
+    offered: &[Media],
+    default: Media,
+) -> Result<Media, Fail> {
     let Some(value) = headers.get(header::ACCEPT) else {
         return Ok(default);
     };
@@ -58,7 +65,10 @@ pub(crate) fn accept(headers: &HeaderMap, offered: &[Media], default: Media) -> 
     }
     Err(Fail::new(
         ErrorCode::UnsupportedMedia,
-        format!("Accept {:?} names nothing that is offered here", short(names)),
+        format!(
+            "Accept {:?} names nothing that is offered here",
+            short(names)
+        ),
     ))
 }
 
@@ -136,8 +146,12 @@ pub(crate) fn envelope(media: Media, bytes: &[u8]) -> Result<Envelope, Fail> {
             format!("{key:?} belongs to an order that is not encrypted; nothing of it was kept"),
         ));
     }
-    if let (1, Some(text)) = (object.len(), object.get("envelope").and_then(|v| v.as_str())) {
-        let bytes = hex::decode(text).map_err(|error| Fail::malformed(format!("envelope: {error}")))?;
+    if let (1, Some(text)) = (
+        object.len(),
+        object.get("envelope").and_then(|v| v.as_str()),
+    ) {
+        let bytes =
+            hex::decode(text).map_err(|error| Fail::malformed(format!("envelope: {error}")))?;
         return binary_envelope(&bytes);
     }
     serde_json::from_value::<EnvelopeBody>(value)

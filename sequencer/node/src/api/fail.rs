@@ -27,9 +27,10 @@ impl IntoResponse for Fail {
     fn into_response(self) -> Response {
         let Self(error) = self;
         metrics::counter!("fairlane_api_refusals_total", "code" => error.code.word()).increment(1);
-        let status = StatusCode::from_u16(error.code.status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, JSON)], error.to_json()).into_response();
+        let status =
+            StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response =
+            (status, [(header::CONTENT_TYPE, JSON)], error.to_json()).into_response();
         if let Some(ms) = error.retry_after_ms {
             let seconds = HeaderValue::from(ms.div_ceil(1_000));
             response.headers_mut().insert(header::RETRY_AFTER, seconds);

@@ -13,9 +13,9 @@ use fairlane_client::wire::{
 };
 use fairlane_types::{Height, PAYLOAD_BYTES_MAX, Root, SUITE_TDH2, Scheme};
 
+use super::Api;
 use super::body::segment;
 use super::fail::Fail;
-use super::Api;
 
 /// Version of the API's contract.
 const API_VERSION: u32 = 1;
@@ -68,7 +68,10 @@ pub(crate) async fn epoch(
         text => segment(text, "an epoch number or \"current\"")?,
     };
     if asked != genesis.epoch().0 {
-        let message = format!("epoch {asked} is not known; the current one is {}", genesis.epoch());
+        let message = format!(
+            "epoch {asked} is not known; the current one is {}",
+            genesis.epoch()
+        );
         return Err(Fail::new(ErrorCode::NotFound, message));
     }
     let (n, f) = (genesis.members.len(), (genesis.members.len() - 1) / 3);
@@ -134,7 +137,9 @@ fn empty_head(api: &Api) -> Head {
 }
 
 /// The result of a blocking read.
-pub(crate) fn joined<T>(result: Result<Result<T, Fail>, tokio::task::JoinError>) -> Result<T, Fail> {
+pub(crate) fn joined<T>(
+    result: Result<Result<T, Fail>, tokio::task::JoinError>,
+) -> Result<T, Fail> {
     result.unwrap_or_else(|error| {
         tracing::error!(%error, "a read for the API ended early");
         Err(Fail::new(ErrorCode::Internal, "the read ended early"))

@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fairlane_client::wire::StatusBody;
 
+use super::Api;
 use super::body;
 use super::fail::Fail;
 use super::info::head;
-use super::Api;
 
 /// Alive: the process answers.
 pub(crate) async fn live() -> &'static str {
@@ -82,6 +82,8 @@ pub(crate) async fn log_level(
 ) -> Result<StatusCode, Fail> {
     let bytes = body::read(&headers, body, 1_024, api.limits.body_time_max).await?;
     let filter = std::str::from_utf8(&bytes).map_err(Fail::malformed)?;
-    api.node.set_log_filter(filter.trim()).map_err(Fail::malformed)?;
+    api.node
+        .set_log_filter(filter.trim())
+        .map_err(Fail::malformed)?;
     Ok(StatusCode::OK)
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use fairlane_client::wire::{
     ApiError, BATCH_BODY_BYTES_MAX, BATCH_MAX, BINARY, BatchResult, BlockBody, EnvelopeBody,
     ErrorCode, ItemBody, ORDER_BODY_BYTES_MAX, OrderBody, OrderWord, ProofBody, ReceiptBody,
@@ -17,10 +17,10 @@ use fairlane_replica::{Reply, Stage, Table};
 use fairlane_types::{CtId, Envelope, Item, MerkleProof, SequencedBlock};
 use serde::Deserialize;
 
+use super::Api;
 use super::body::{self, Args, Media, segment};
 use super::fail::{self, Fail};
 use super::info::joined;
-use super::Api;
 
 /// Between two looks at an order that is not final yet.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -43,9 +43,17 @@ pub(crate) async fn submit(
     let answer = body::accept(&headers, &[Media::Json, Media::Binary], media)?;
     let timeout_ms = args.timeout_ms.unwrap_or(WAIT_MS_DEFAULT);
     if timeout_ms > WAIT_MS_MAX {
-        return Err(Fail::malformed(format!("timeout_ms is at most {WAIT_MS_MAX}")));
+        return Err(Fail::malformed(format!(
+            "timeout_ms is at most {WAIT_MS_MAX}"
+        )));
     }
-    let bytes = body::read(&headers, body, ORDER_BODY_BYTES_MAX, api.limits.body_time_max).await?;
+    let bytes = body::read(
+        &headers,
+        body,
+        ORDER_BODY_BYTES_MAX,
+        api.limits.body_time_max,
+    )
+    .await?;
     let envelope = body::envelope(media, &bytes)?;
     let id = envelope.id();
     let deadline = tokio::time::Instant::now() + Duration::from_millis(timeout_ms);
@@ -149,7 +157,13 @@ pub(crate) async fn submit_batch(
         return Err(Fail::new(ErrorCode::UnsupportedMedia, message));
     }
     let answer = body::accept(&headers, &[Media::Json, Media::Binary], Media::Binary)?;
-    let bytes = body::read(&headers, body, BATCH_BODY_BYTES_MAX, api.limits.body_time_max).await?;
+    let bytes = body::read(
+        &headers,
+        body,
+        BATCH_BODY_BYTES_MAX,
+        api.limits.body_time_max,
+    )
+    .await?;
     let envelopes = decode_batch(&bytes)?;
     let start = Instant::now();
     let mut tasks: Vec<_> = envelopes
@@ -224,7 +238,10 @@ pub(crate) async fn order(
     Path(id): Path<String>,
 ) -> Result<Json<OrderBody>, Fail> {
     let id: CtId = segment(&id, "an order id of 64 hex digits")?;
-    look_up(&api, id).await?.map(Json).ok_or_else(|| unknown(id))
+    look_up(&api, id)
+        .await?
+        .map(Json)
+        .ok_or_else(|| unknown(id))
 }
 
 fn unknown(id: CtId) -> Fail {
@@ -292,7 +309,10 @@ async fn emitted(api: &Arc<Api>, id: CtId) -> Result<Option<(SequencedBlock, usi
             Some(item) if item.ct_id == id => Ok(Some((block, at))),
             _ => {
                 tracing::error!(%id, height = %place.height, "index and sequence disagree");
-                Err(Fail::new(ErrorCode::Internal, "index and sequence disagree"))
+                Err(Fail::new(
+                    ErrorCode::Internal,
+                    "index and sequence disagree",
+                ))
             }
         }
     });
@@ -342,4 +362,3 @@ pub(crate) async fn proof(
         block: BlockBody::from(&bare),
     }))
 }
-

@@ -68,7 +68,10 @@ pub(crate) async fn stream(
         return Err(out_of_range(from, first, last));
     }
     let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
-        let mut fail = Fail::new(ErrorCode::TooManyStreams, "every stream of this member is taken");
+        let mut fail = Fail::new(
+            ErrorCode::TooManyStreams,
+            "every stream of this member is taken",
+        );
         fail.0.retry_after_ms = Some(1_000);
         fail
     })?;
@@ -82,7 +85,11 @@ pub(crate) async fn stream(
         _permit: permit,
     };
     tokio::spawn(pump.run());
-    let name = if media == Media::Binary { BINARY } else { EVENTS };
+    let name = if media == Media::Binary {
+        BINARY
+    } else {
+        EVENTS
+    };
     let headers = [
         (header::CONTENT_TYPE, name),
         (header::CACHE_CONTROL, "no-store"),
@@ -133,7 +140,8 @@ impl Pump {
         metrics::gauge!("fairlane_api_streams").decrement(1.0);
         let End::Because(code) = end else { return };
         tracing::info!(reason = code.word(), next = %self.next, "closed a stream");
-        metrics::counter!("fairlane_api_streams_closed_total", "reason" => code.word()).increment(1);
+        metrics::counter!("fairlane_api_streams_closed_total", "reason" => code.word())
+            .increment(1);
         let words = self.encode(Frame::Eof {
             reason: code.word().into(),
             next: self.next,
@@ -141,7 +149,10 @@ impl Pump {
         let said = self.chunks.send_timeout(words, LAST_WORDS).await.is_ok();
         drop(self.chunks);
         // A reader that takes nothing holds its connection for ever, if it is let.
-        if let Some(closer) = self.closer.filter(|_| !said || code == ErrorCode::SlowConsumer) {
+        if let Some(closer) = self
+            .closer
+            .filter(|_| !said || code == ErrorCode::SlowConsumer)
+        {
             tokio::time::sleep(LAST_WORDS).await;
             closer.close();
         }
@@ -175,7 +186,9 @@ impl Pump {
     async fn replay(&mut self, last: Height) -> Result<(), End> {
         let (api, next) = (self.api.clone(), self.next);
         let rows = tokio::task::spawn_blocking(move || {
-            let count = (last.0 - next.0).saturating_add(1).min(READ_BLOCKS_MAX as u64);
+            let count = (last.0 - next.0)
+                .saturating_add(1)
+                .min(READ_BLOCKS_MAX as u64);
             api.node.reader().scan_from(
                 Table::Sequence,
                 &height_key(next),
@@ -199,9 +212,7 @@ impl Pump {
                 Media::Binary => chunk.extend(Frame::around_block(&value)),
                 Media::Json | Media::Events => {
                     let block: SequencedBlock = fairlane_types::decode(&value, value.len())
-                        .map_err(|error| {
-                            Self::broken(&StoreError::Corrupt(error.to_string()))
-                        })?;
+                        .map_err(|error| Self::broken(&StoreError::Corrupt(error.to_string())))?;
                     chunk.extend(event("block", Some(self.next), &BlockBody::from(&block)));
                 }
             }

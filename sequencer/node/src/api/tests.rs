@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fairlane_client::wire::{
-    ApiError, EnvelopeBody, ErrorCode, Frame, OrderWord, Wait, WAIT_MS_DEFAULT,
+    ApiError, EnvelopeBody, ErrorCode, Frame, OrderWord, WAIT_MS_DEFAULT, Wait,
 };
 use fairlane_client::{ClientError, Cursor, Feed, Member, Pin, check_proof, check_receipt};
 use fairlane_replica::{AdmissionError, Stage};
@@ -89,10 +89,16 @@ async fn an_order_gets_its_receipt_in_both_encodings_and_the_same_again() {
     assert_eq!(member.submit(&order).await.unwrap(), receipt);
     // JSON in its two forms.
     let parts = serde_json::to_vec(&EnvelopeBody::from(&order)).unwrap();
-    assert_eq!(post(address, "/v1/orders", "application/json", &parts).await, (202, None));
+    assert_eq!(
+        post(address, "/v1/orders", "application/json", &parts).await,
+        (202, None)
+    );
     let whole = serde_json::json!({ "envelope": hex::encode(fairlane_types::encode(&order)) });
     let whole = whole.to_string().into_bytes();
-    assert_eq!(post(address, "/v1/orders", "application/json", &whole).await, (202, None));
+    assert_eq!(
+        post(address, "/v1/orders", "application/json", &whole).await,
+        (202, None)
+    );
     let accepted = member.submit_and_wait(&order, Wait::Accepted, Duration::from_secs(1));
     assert_eq!(accepted.await.unwrap().receipt.id, order.id());
     // What the client pins is what the member serves.
@@ -110,11 +116,17 @@ async fn waits_are_met_or_time_out_and_leave_the_order_running() {
         code(member.submit_and_wait(&order, Wait::Opened, short).await),
         ErrorCode::Timeout
     );
-    assert_eq!(member.order(order.id()).await.unwrap().status, OrderWord::Laned);
+    assert_eq!(
+        member.order(order.id()).await.unwrap().status,
+        OrderWord::Laned
+    );
     let last = Stage::Final { height: Height(1) };
     rig.core.lock().unwrap().stages.insert(order.id(), last);
     let long = Duration::from_secs(10);
-    let met = member.submit_and_wait(&order, Wait::Final, long).await.unwrap();
+    let met = member
+        .submit_and_wait(&order, Wait::Final, long)
+        .await
+        .unwrap();
     assert_eq!(met.order.status, OrderWord::Final);
     assert_eq!(met.order.height, Some(1));
     let waiting = tokio::spawn({
@@ -128,7 +140,9 @@ async fn waits_are_met_or_time_out_and_leave_the_order_running() {
     assert_eq!((met.order.height, met.order.position), (Some(1), Some(0)));
     // A core that does not answer is a timeout too, never silence.
     rig.verdict(Verdict::Silence);
-    let late = member.submit_and_wait(&envelope(2), Wait::Final, short).await;
+    let late = member
+        .submit_and_wait(&envelope(2), Wait::Final, short)
+        .await;
     assert_eq!(code(late), ErrorCode::Timeout);
     const { assert!(WAIT_MS_DEFAULT > 1_000) };
 }
@@ -140,7 +154,10 @@ fn every_refusal_of_the_protocol_has_its_code() {
     let (expiry, time, latest) = (Millis(1), Millis(2), Millis(3));
     let all: [(AdmissionError, ErrorCode); 15] = [
         (EnvelopeError::Suite(9).into(), ErrorCode::UnknownSuite),
-        (EnvelopeError::WrongChain { got, want }.into(), ErrorCode::WrongChain),
+        (
+            EnvelopeError::WrongChain { got, want }.into(),
+            ErrorCode::WrongChain,
+        ),
         (EnvelopeError::UnknownKey(key).into(), ErrorCode::UnknownKey),
         (EnvelopeError::Fee(1).into(), ErrorCode::BadLabel),
         (EnvelopeError::Lane(9).into(), ErrorCode::BadLabel),
@@ -148,11 +165,23 @@ fn every_refusal_of_the_protocol_has_its_code() {
         (AdmissionError::BadSignature, ErrorCode::BadSignature),
         (AdmissionError::BadProof, ErrorCode::BadProof),
         (AdmissionError::Expired { expiry, time }, ErrorCode::Expired),
-        (AdmissionError::ExpiryTooFar { expiry, latest }, ErrorCode::ExpiryTooFar),
+        (
+            AdmissionError::ExpiryTooFar { expiry, latest },
+            ErrorCode::ExpiryTooFar,
+        ),
         (AdmissionError::NonceUsed(4), ErrorCode::NonceUsed),
-        (AdmissionError::AlreadySequenced, ErrorCode::AlreadySequenced),
-        (AdmissionError::OverQuota { retry_after_ms: 7 }, ErrorCode::OverQuota),
-        (AdmissionError::OverCapacity { retry_after_ms: 7 }, ErrorCode::OverCapacity),
+        (
+            AdmissionError::AlreadySequenced,
+            ErrorCode::AlreadySequenced,
+        ),
+        (
+            AdmissionError::OverQuota { retry_after_ms: 7 },
+            ErrorCode::OverQuota,
+        ),
+        (
+            AdmissionError::OverCapacity { retry_after_ms: 7 },
+            ErrorCode::OverCapacity,
+        ),
         (AdmissionError::Observer, ErrorCode::NotReady),
     ];
     for (error, code) in all {
@@ -168,11 +197,24 @@ fn every_refusal_of_the_protocol_has_its_code() {
 async fn refusals_reach_the_client_with_their_code() {
     let (rig, member, _) = rig().await;
     rig.verdict(Verdict::Refuse(AdmissionError::NonceUsed(4)));
-    assert_eq!(code(member.submit(&envelope(1)).await), ErrorCode::NonceUsed);
-    let results = member.submit_batch(&[envelope(1), envelope(2)]).await.unwrap();
-    assert!(results.iter().all(|r| r.as_ref().unwrap_err().code == ErrorCode::NonceUsed));
+    assert_eq!(
+        code(member.submit(&envelope(1)).await),
+        ErrorCode::NonceUsed
+    );
+    let results = member
+        .submit_batch(&[envelope(1), envelope(2)])
+        .await
+        .unwrap();
+    assert!(
+        results
+            .iter()
+            .all(|r| r.as_ref().unwrap_err().code == ErrorCode::NonceUsed)
+    );
     rig.verdict(Verdict::Receipt);
-    let results = member.submit_batch(&[envelope(1), envelope(2)]).await.unwrap();
+    let results = member
+        .submit_batch(&[envelope(1), envelope(2)])
+        .await
+        .unwrap();
     assert_eq!(results[1].as_ref().unwrap().ct_id, envelope(2).id());
     assert_eq!(member.submit_batch(&[]).await.unwrap().len(), 0);
     let many = vec![envelope(1); 257];
@@ -189,14 +231,46 @@ async fn malformed_oversized_and_plaintext_have_their_own_codes() {
     let path = "/v1/orders";
     let cases: [(&str, Vec<u8>, (u16, Option<ErrorCode>)); 9] = [
         (BINARY, vec![], refused(400, ErrorCode::Malformed)),
-        (BINARY, order[..order.len() - 1].to_vec(), refused(400, ErrorCode::Malformed)),
-        (BINARY, [&order[..], &[0]].concat(), refused(400, ErrorCode::Malformed)),
-        (BINARY, vec![0; 8 * 1024 + 1], refused(413, ErrorCode::TooLarge)),
-        ("application/json", b"[]".to_vec(), refused(400, ErrorCode::Malformed)),
-        ("application/json", b"{\"label\":{}}".to_vec(), refused(400, ErrorCode::Malformed)),
-        ("application/json", b"{\"op\":\"cancel_all\"}".to_vec(), refused(400, ErrorCode::PlaintextRefused)),
-        (BINARY, Order::new(OrderAction::CancelAll { market: None }).to_bytes(), refused(400, ErrorCode::PlaintextRefused)),
-        ("text/plain", b"hello".to_vec(), refused(415, ErrorCode::UnsupportedMedia)),
+        (
+            BINARY,
+            order[..order.len() - 1].to_vec(),
+            refused(400, ErrorCode::Malformed),
+        ),
+        (
+            BINARY,
+            [&order[..], &[0]].concat(),
+            refused(400, ErrorCode::Malformed),
+        ),
+        (
+            BINARY,
+            vec![0; 8 * 1024 + 1],
+            refused(413, ErrorCode::TooLarge),
+        ),
+        (
+            "application/json",
+            b"[]".to_vec(),
+            refused(400, ErrorCode::Malformed),
+        ),
+        (
+            "application/json",
+            b"{\"label\":{}}".to_vec(),
+            refused(400, ErrorCode::Malformed),
+        ),
+        (
+            "application/json",
+            b"{\"op\":\"cancel_all\"}".to_vec(),
+            refused(400, ErrorCode::PlaintextRefused),
+        ),
+        (
+            BINARY,
+            Order::new(OrderAction::CancelAll { market: None }).to_bytes(),
+            refused(400, ErrorCode::PlaintextRefused),
+        ),
+        (
+            "text/plain",
+            b"hello".to_vec(),
+            refused(415, ErrorCode::UnsupportedMedia),
+        ),
     ];
     for (media, body, want) in cases {
         assert_eq!(post(address, path, media, &body).await, want, "{media}");
@@ -206,26 +280,46 @@ async fn malformed_oversized_and_plaintext_have_their_own_codes() {
     assert_eq!(bad, refused(400, ErrorCode::Malformed));
     let bad = post(address, "/v1/orders?colour=red", BINARY, &order).await;
     assert_eq!(bad, refused(400, ErrorCode::Malformed));
-    assert_eq!(post(address, "/v2/orders", BINARY, &order).await, refused(404, ErrorCode::NotFound));
-    assert_eq!(post(address, "/v1/info", BINARY, &order).await, refused(405, ErrorCode::MethodNotAllowed));
+    assert_eq!(
+        post(address, "/v2/orders", BINARY, &order).await,
+        refused(404, ErrorCode::NotFound)
+    );
+    assert_eq!(
+        post(address, "/v1/info", BINARY, &order).await,
+        refused(405, ErrorCode::MethodNotAllowed)
+    );
     let unknown = CtId(Digest([9; 32]));
     assert_eq!(code(member.order(unknown).await), ErrorCode::NotFound);
-    assert_eq!(code(member.block_at(Height(5)).await), ErrorCode::OutOfRange);
+    assert_eq!(
+        code(member.block_at(Height(5)).await),
+        ErrorCode::OutOfRange
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_and_slow_writers_are_refused_and_the_port_lives_on() {
     let (_rig, member, address) = rig().await;
-    let answer = raw(address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not http\r\n\r\n").await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let answer = raw(
+        address,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not http\r\n\r\n",
+    )
+    .await;
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
+        "{answer}"
+    );
     let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100_000));
     assert!(!raw(address, long.as_bytes()).await.contains(" 200 "));
     // Slowloris: a header that never ends, a body that never comes.
     let start = std::time::Instant::now();
     let mut slow = TcpStream::connect(address).await.unwrap();
-    slow.write_all(b"GET /v1/info HTTP/1.1\r\nHost:").await.unwrap();
+    slow.write_all(b"GET /v1/info HTTP/1.1\r\nHost:")
+        .await
+        .unwrap();
     let mut end = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(5), slow.read_to_end(&mut end)).await.unwrap();
+    let _ = tokio::time::timeout(Duration::from_secs(5), slow.read_to_end(&mut end))
+        .await
+        .unwrap();
     assert!(start.elapsed() < Duration::from_secs(3));
     let head = "POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
     assert!(raw(address, head.as_bytes()).await.contains("malformed"));
@@ -259,11 +353,17 @@ async fn a_stream_replays_then_tails_and_says_when_it_is_quiet() {
     let (rig, member, _) = rig().await;
     let blocks: Vec<_> = (0..100).map(|i| rig.emit(&[envelope(i)])).collect();
     let mut stream = member.stream(Height(3)).await.unwrap();
-    assert_eq!(stream.next().await.unwrap(), Frame::Heartbeat { head: Height(100) });
+    assert_eq!(
+        stream.next().await.unwrap(),
+        Frame::Heartbeat { head: Height(100) }
+    );
     for block in &blocks[2..] {
         assert_eq!(stream.next().await.unwrap(), Frame::Block(block.clone()));
     }
-    assert!(matches!(stream.next().await.unwrap(), Frame::Heartbeat { .. }));
+    assert!(matches!(
+        stream.next().await.unwrap(),
+        Frame::Heartbeat { .. }
+    ));
     let tail = rig.emit(&[]);
     loop {
         match stream.next().await.unwrap() {
@@ -274,7 +374,9 @@ async fn a_stream_replays_then_tails_and_says_when_it_is_quiet() {
     // Below what is kept: typed, with the first height there is; never "start at head".
     rig.prune(Height(50));
     let error = member.stream(Height(49)).await.unwrap_err();
-    let ClientError::Api(error) = error else { panic!("{error}") };
+    let ClientError::Api(error) = error else {
+        panic!("{error}")
+    };
     assert_eq!(error.code, ErrorCode::OutOfRange);
     assert_eq!(error.details["first_available"], "50");
     member.stream(Height(50)).await.unwrap();
@@ -297,7 +399,11 @@ async fn server_sent_events_resume_after_the_last_id() {
     for i in 0..6 {
         rig.emit(&[envelope(i)]);
     }
-    let get = |extra: &str| format!("GET /v1/stream?from=2 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{extra}\r\n");
+    let get = |extra: &str| {
+        format!(
+            "GET /v1/stream?from=2 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{extra}\r\n"
+        )
+    };
     let ids = |answer: &str| -> Vec<u64> {
         let lines = answer.lines().filter_map(|line| line.strip_prefix("id: "));
         lines.map(|id| id.parse().unwrap()).collect()
@@ -337,7 +443,10 @@ async fn a_reader_that_stalls_is_closed_and_streams_are_bounded() {
     let mut stalled = TcpStream::connect(address).await.unwrap();
     stalled.write_all(request.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(code(member.stream(Height(1)).await), ErrorCode::TooManyStreams);
+    assert_eq!(
+        code(member.stream(Height(1)).await),
+        ErrorCode::TooManyStreams
+    );
     // It reads nothing; within its stall limit and last words the server lets go.
     let start = std::time::Instant::now();
     let mut freed = false;
