@@ -25,6 +25,7 @@ use crate::inbox::{Charge, Inbox, Input, Request};
 use crate::net::{Inbound, LinkFault, Outbound};
 use crate::pool::{Pool, Work};
 use crate::store::StoreReader;
+use crate::tamper::Tamper;
 use crate::timers::Timers;
 use crate::writer::Writer;
 
@@ -204,6 +205,8 @@ pub struct Parts {
     pub quorum: usize,
     /// This member.
     pub me: MemberId,
+    /// Lies, in a test member.
+    pub tamper: Option<Arc<dyn Tamper>>,
 }
 
 /// The loop of the core thread.
@@ -329,7 +332,14 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let now = self.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
-        self.parts.replica.step(now, event, &mut effects);
+        match &self.parts.tamper {
+            None => self.parts.replica.step(now, event, &mut effects),
+            Some(tamper) => {
+                tamper.before(&event);
+                self.parts.replica.step(now, event, &mut effects);
+                tamper.after(&mut effects);
+            }
+        }
         for effect in effects.drain(..) {
             self.carry_out(now, effect);
         }

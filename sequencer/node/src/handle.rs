@@ -154,7 +154,8 @@ impl NodeHandle {
         &self.shared.reader
     }
 
-    /// What the node is doing, refreshed at every turn that changes it.
+    /// What the node is doing, refreshed at every turn that changes it. Clone what
+    /// `borrow` lends and let go of it at once: the core waits for the lock behind it.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<NodeStatus> {
         self.shared.status.clone()

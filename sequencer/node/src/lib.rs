@@ -23,6 +23,7 @@ pub mod net;
 pub mod node;
 pub mod pool;
 pub mod store;
+pub mod tamper;
 pub mod telemetry;
 pub mod testnet;
 pub mod timers;

@@ -27,6 +27,7 @@ use crate::inbox::Inbox;
 use crate::net::{NetConfig, NetError, Network};
 use crate::pool;
 use crate::store::{RocksStore, StoreOptions, StoreReader};
+use crate::tamper::Tamper;
 use crate::writer::Writer;
 
 /// How long a stopping node waits for answers to the requests it has taken.
@@ -51,6 +52,8 @@ pub struct NodeOptions {
     pub api: ApiLimits,
     /// Threads for cryptography; by the cores if none is given.
     pub crypto_threads: Option<usize>,
+    /// Lies, in a test member.
+    pub tamper: Option<Arc<dyn Tamper>>,
 }
 
 impl NodeOptions {
@@ -64,6 +67,7 @@ impl NodeOptions {
             log_control: None,
             api: ApiLimits::default(),
             crypto_threads: None,
+            tamper: None,
         }
     }
 }
@@ -220,6 +224,7 @@ impl Node {
             blocks,
             quorum,
             me,
+            tamper: options.tamper,
         };
         let driver = Driver::new(parts, &failures)?;
         let core = failures.spawn("fairlane-core", move || driver.run())?;

@@ -40,5 +40,5 @@ pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, Snapshot, birth};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
-pub use share_message::{ShareFault, ShareMessage};
+pub use share_message::{ShareFault, ShareMessage, list_digest_of};
 pub use store::{Row, Store, StoreError, Table, Write};

@@ -1,0 +1,68 @@
+//! A member that follows the whole protocol but lies about decryption shares: wrong,
+//! empty, duplicate and foreign ones by turns, and its lies come first, since it makes
+//! them up without computing anything (THREATS A6, A7). A test program.
+//!
+//! Usage: `fairlane-liar --home DIR [--stop-with-stdin]`
+
+mod lies;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use fairlane_node::home::{self, Home};
+use fairlane_node::node::{Node, NodeOptions, shutdown_signal};
+use tokio::io::AsyncReadExt;
+
+use crate::lies::Liar;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fairlane-liar: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let mut home = None;
+    let mut with_stdin = false;
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--home" => home = args.next(),
+            "--stop-with-stdin" => with_stdin = true,
+            other => return Err(format!("unknown argument {other}").into()),
+        }
+    }
+    let folder = home.ok_or("--home is missing")?;
+    let home = Home::open(folder.clone())?;
+    let genesis = home.genesis()?;
+    let identity = home.identity()?;
+    let me = home::member_of(&home, &genesis, &identity.public())?;
+    let mut options = NodeOptions::new(folder);
+    options.tamper = Some(Arc::new(Liar::new(&genesis, me, identity)));
+    let node = Node::start(options).await?;
+    let parent_gone = async {
+        if with_stdin {
+            let mut byte = [0];
+            while tokio::io::stdin()
+                .read(&mut byte)
+                .await
+                .is_ok_and(|n| n > 0)
+            {}
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    let shutdown = async {
+        tokio::select! {
+            () = shutdown_signal() => {}
+            () = parent_gone => {}
+        }
+    };
+    node.run(shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,415 @@
+//! A committee of real processes, a load of real orders, and what must hold afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fairlane_client::{Committee, FanOut, Member, Pin, SealOptions, Sealer};
+use fairlane_node::testnet::{self, InitOptions, Testnet};
+use fairlane_types::{
+    CtId, Envelope, Height, Millis, Outcome, SecretKey, SeededRng, SequencedBlock,
+};
+use tempfile::TempDir;
+
+/// Nothing here takes longer unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Delays with which the members of a fan-out hear an order, ms.
+const DELAYS_MS: [u64; 4] = [0, 3, 7, 12];
+
+/// One committee at a time: the machine is what they share.
+static MACHINE: Mutex<()> = Mutex::new(());
+/// Ports are not used twice, so that nothing of one test reaches another.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// Members as child processes.
+pub struct Cluster {
+    pub testnet: Testnet,
+    pub committee: Committee,
+    pub ops: Vec<Member>,
+    children: Vec<Option<Child>>,
+    liar: Option<usize>,
+    /// Kept for its drop.
+    _dir: TempDir,
+    _machine: MutexGuard<'static, ()>,
+}
+
+/// The program `name`, beside the test's own binaries.
+fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_fairlane-liar")).with_file_name(name);
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build --workspace",
+        path.display()
+    );
+    path
+}
+
+impl Cluster {
+    /// Starts `n` members, one of them a liar if asked, and waits until all are ready.
+    pub async fn start(n: usize, liar: Option<usize>) -> Self {
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = InitOptions::new(dir.path().join("net"), n);
+        options.port = free_ports(n);
+        options.reserve_mb = 64;
+        let testnet = testnet::init(&options, |_| {}).unwrap();
+        let pin = Pin::new(testnet.genesis.clone()).unwrap();
+        let api = testnet
+            .members
+            .iter()
+            .map(|m| m.config.listen_api.to_string());
+        let ops = testnet
+            .members
+            .iter()
+            .map(|m| m.config.listen_ops.to_string());
+        let short = Duration::from_secs(5);
+        let members = api
+            .map(|a| Member::new(&a).unwrap().with_limit(short))
+            .collect();
+        let ops = ops
+            .map(|a| Member::new(&a).unwrap().with_limit(short))
+            .collect();
+        let mut cluster = Self {
+            committee: Committee::new(pin, members),
+            ops,
+            children: (0..n).map(|_| None).collect(),
+            liar,
+            testnet,
+            _dir: dir,
+            _machine: machine,
+        };
+        for member in 0..n {
+            cluster.spawn(member);
+        }
+        for member in 0..n {
+            cluster.ready(member).await;
+        }
+        cluster
+    }
+
+    pub fn n(&self) -> usize {
+        self.children.len()
+    }
+
+    fn log_path(&self, member: usize) -> PathBuf {
+        self.testnet.members[member].home.root().join("node.log")
+    }
+
+    /// Starts a member's process.
+    pub fn spawn(&mut self, member: usize) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path(member))
+            .unwrap();
+        let mut command = if self.liar == Some(member) {
+            Command::new(program("fairlane-liar"))
+        } else {
+            let mut command = Command::new(program("fairlane"));
+            command.arg("node");
+            command
+        };
+        let child = command
+            .arg("--home")
+            .arg(self.testnet.members[member].home.root())
+            .arg("--stop-with-stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.children[member] = Some(child);
+    }
+
+    /// kill −9, and waits until the process is gone.
+    pub fn kill(&mut self, member: usize) {
+        let mut child = self.children[member].take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Waits until a member says that it is ready.
+    pub async fn ready(&mut self, member: usize) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let child = self.children[member].as_mut().expect("it runs");
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("member {member} ended: {status}\n{}", self.log(member));
+            }
+            if self.ops[member]
+                .status()
+                .await
+                .is_ok_and(|status| status.ready)
+            {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "member {member}: not ready\n{}",
+                self.log(member)
+            );
+            pause().await;
+        }
+    }
+
+    /// The end of a member's log.
+    pub fn log(&self, member: usize) -> String {
+        let text = std::fs::read_to_string(self.log_path(member)).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Height of the last block a member has emitted; none while it does not answer.
+    pub async fn head(&self, member: usize) -> Option<Height> {
+        let info = self.committee.members()[member].info().await.ok()?;
+        Some(Height(info.head.height))
+    }
+
+    /// A member's value of a metric, summed over its labels that contain `label`.
+    pub async fn metric(&self, member: usize, name: &str, label: &str) -> f64 {
+        let text = self.ops[member].metrics().await.unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(label));
+        lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Blocks `1..=until` of a member; waits until it has them.
+    pub async fn blocks(&self, member: usize, until: Height) -> Vec<SequencedBlock> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut blocks = Vec::new();
+        while blocks.len() < until.0 as usize {
+            let height = Height(blocks.len() as u64 + 1);
+            match self.committee.members()[member].block_at(height).await {
+                Ok(block) => blocks.push(block),
+                Err(error) => {
+                    let log = || self.log(member);
+                    assert!(
+                        Instant::now() < deadline,
+                        "member {member} has no block {height}: {error}\n{}",
+                        log()
+                    );
+                    pause().await;
+                }
+            }
+        }
+        blocks
+    }
+
+    /// The sequence that all members agree on, once every order in `orders` is in it:
+    /// complete, without doubles, chained, and the same everywhere.
+    pub async fn settled(&self, orders: &BTreeSet<CtId>) -> BTreeMap<CtId, Outcome> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut outcomes = BTreeMap::new();
+        let mut last: Option<SequencedBlock> = None;
+        let mut height = Height(1);
+        let reader = (0..self.n())
+            .find(|m| self.liar != Some(*m))
+            .expect("someone is honest");
+        while !orders.iter().all(|id| outcomes.contains_key(id)) {
+            match self.committee.members()[reader].block_at(height).await {
+                Ok(block) => {
+                    if let Some(last) = &last {
+                        assert!(block.follows(last), "block {height} does not follow");
+                    }
+                    for item in &block.items {
+                        let before = outcomes.insert(item.ct_id, item.outcome.clone());
+                        assert!(before.is_none(), "order {} is there twice", item.ct_id);
+                    }
+                    last = Some(block);
+                    height = height.next();
+                }
+                Err(error) => {
+                    let missing = orders
+                        .iter()
+                        .filter(|id| !outcomes.contains_key(id))
+                        .count();
+                    assert!(
+                        Instant::now() < deadline,
+                        "{missing} orders are missing at height {height}: {error}\n{}",
+                        self.log(reader)
+                    );
+                    pause().await;
+                }
+            }
+        }
+        let common = last.expect("there is an order").height;
+        let reference = self.blocks(reader, common).await;
+        for member in (0..self.n()).filter(|m| *m != reader) {
+            let same = self.blocks(member, common).await == reference;
+            assert!(same, "member {member} has another sequence");
+        }
+        outcomes
+    }
+
+    /// No honest member was ever found to contradict itself.
+    pub async fn nobody_contradicts(&self) {
+        for member in 0..self.n() {
+            let evidence = self.metric(member, "fairlane_evidence_total", "").await;
+            assert_eq!(evidence, 0.0, "member {member} convicted somebody");
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            // A member that has ended already needs no killing.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// What is known about the orders sent.
+#[derive(Default)]
+pub struct Sent {
+    /// Every order sent.
+    pub all: BTreeSet<CtId>,
+    /// Those that at least one member acknowledged.
+    pub acknowledged: BTreeSet<CtId>,
+    /// What was sealed.
+    pub payloads: BTreeMap<CtId, Vec<u8>>,
+    /// Receipts seen.
+    pub receipts: usize,
+}
+
+/// An open loop: orders leave at their times whatever is answered.
+pub struct Load {
+    sent: Arc<Mutex<Sent>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Load {
+    /// `count` orders of eight traders at `rate` per second to all members, with unequal
+    /// delays that start at another member each time.
+    pub fn start(cluster: &Cluster, count: usize, rate: usize) -> Self {
+        let committee = cluster.committee.clone();
+        let n = cluster.n();
+        let envelopes = seal(committee.pin(), count);
+        let sent = Arc::new(Mutex::new(Sent::default()));
+        let shared = Arc::clone(&sent);
+        let task = tokio::spawn(async move {
+            let start = Instant::now();
+            let mut open = tokio::task::JoinSet::new();
+            for (index, (envelope, payload)) in envelopes.into_iter().enumerate() {
+                let due = start + Duration::from_secs_f64(index as f64 / rate as f64);
+                tokio::time::sleep_until(due.into()).await;
+                let id = envelope.id();
+                {
+                    let mut sent = lock(&shared);
+                    sent.all.insert(id);
+                    sent.payloads.insert(id, payload);
+                }
+                let (committee, shared) = (committee.clone(), Arc::clone(&shared));
+                open.spawn(async move {
+                    let delays = DELAYS_MS.map(Duration::from_millis);
+                    let plan = FanOut::around(index, n, n, &delays);
+                    for delivery in committee.submit(&envelope, &plan).await {
+                        if delivery.result.is_ok() {
+                            let mut sent = lock(&shared);
+                            sent.acknowledged.insert(id);
+                            sent.receipts += 1;
+                        }
+                    }
+                });
+            }
+            while open.join_next().await.is_some() {}
+        });
+        Self { sent, task }
+    }
+
+    /// Orders acknowledged so far.
+    pub fn acknowledged(&self) -> BTreeSet<CtId> {
+        lock(&self.sent).acknowledged.clone()
+    }
+
+    /// Waits until so many orders are acknowledged.
+    pub async fn until_acknowledged(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while lock(&self.sent).acknowledged.len() < count {
+            assert!(
+                Instant::now() < deadline,
+                "fewer than {count} orders are acknowledged"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until every answer is in.
+    pub async fn finish(self) -> Sent {
+        self.task.await.unwrap();
+        std::mem::take(&mut *lock(&self.sent))
+    }
+}
+
+fn seal(pin: &Pin, count: usize) -> Vec<(Envelope, Vec<u8>)> {
+    let mut rng = SeededRng::new(&[7; 32], b"trials");
+    let traders: Vec<_> = (1..=8)
+        .map(|i| Sealer::new(pin, SecretKey::from_seed([i; 32])))
+        .collect();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_millis() as u64;
+    let expiry = Millis(now + 100_000);
+    let sealed = (0..count).map(|index| {
+        let payload = format!("order {index}").into_bytes();
+        let options = SealOptions {
+            nonce: index as u64,
+            expiry,
+            lane: None,
+        };
+        let trader = &traders[index % traders.len()];
+        (
+            trader.seal_bytes(&payload, options, &mut rng).unwrap(),
+            payload,
+        )
+    });
+    sealed.collect()
+}
+
+/// Every acknowledged order is there, opened to what its sender sealed.
+pub fn complete(sent: &Sent, outcomes: &BTreeMap<CtId, Outcome>) {
+    for id in &sent.acknowledged {
+        match outcomes.get(id) {
+            Some(Outcome::Opened { payload, .. }) => assert_eq!(payload, &sent.payloads[id]),
+            other => panic!("acknowledged order {id} came out as {other:?}"),
+        }
+    }
+    for id in outcomes.keys() {
+        assert!(sent.all.contains(id), "order {id} was never sent");
+    }
+}
+
+/// A base port with room for `n` members, unused as far as can be told.
+fn free_ports(n: usize) -> u16 {
+    let span = (n as u16) * 10;
+    for _ in 0..200 {
+        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        let base = 20_000 + ((std::process::id() as u16 % 200) * 200 + step * span) % 40_000;
+        let free = |port: u16| {
+            std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
+                && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
+        };
+        if (base..base + span).all(free) {
+            return base;
+        }
+    }
+    panic!("no free ports");
+}
+
+/// Between two looks at a condition that is waited for.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,81 @@
+//! Garbage on every port: refused, counted, and nobody falls (THREATS A29).
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use common::{Cluster, Load, complete, pause};
+use fairlane_types::SeededRng;
+use rand_core::Rng;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_the_ports_is_refused_and_counted() {
+    let cluster = Cluster::start(4, None).await;
+    let load = Load::start(&cluster, 400, 100);
+    let config = cluster.testnet.members[0].config.clone();
+    let attack = std::thread::spawn(move || {
+        let mut rng = SeededRng::new(&[3; 32], b"garbage");
+        let mut bytes = vec![0; 1_200];
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..2_000 {
+            rng.fill_bytes(&mut bytes);
+            socket.send_to(&bytes, config.listen_quic).unwrap();
+        }
+        // A QUIC long header of version 1 with garbage behind it.
+        for _ in 0..200 {
+            rng.fill_bytes(&mut bytes);
+            bytes[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
+            socket.send_to(&bytes, config.listen_quic).unwrap();
+        }
+        for address in [config.listen_api, config.listen_ops] {
+            for round in 0..40 {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(20)))
+                    .unwrap();
+                rng.fill_bytes(&mut bytes);
+                let request: Vec<u8> = match round % 4 {
+                    0 => bytes.clone(),
+                    1 => b"GET /v1/orders/zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+                        .to_vec(),
+                    2 => [
+                        b"POST /v1/orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\n".as_slice(),
+                        b"content-type: application/octet-stream\r\ncontent-length: 700\r\n\r\n",
+                        &bytes[..700],
+                    ]
+                    .concat(),
+                    _ => b"POST /v1/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n"
+                        .to_vec(),
+                };
+                // The other end may close before it has read everything.
+                if stream.write_all(&request).is_ok() {
+                    let mut answer = Vec::new();
+                    let closed = stream.shutdown(std::net::Shutdown::Write);
+                    if closed.is_ok() && stream.read_to_end(&mut answer).is_ok() {
+                        let text = String::from_utf8_lossy(&answer);
+                        assert!(!text.starts_with("HTTP/1.1 2"), "garbage was taken: {text}");
+                    }
+                }
+            }
+        }
+    });
+    attack.join().unwrap();
+
+    let sent = load.finish().await;
+    let outcomes = cluster.settled(&sent.acknowledged).await;
+    complete(&sent, &outcomes);
+    assert_eq!(sent.acknowledged.len(), 400);
+    let deadline = Instant::now() + common::PATIENCE;
+    for (name, label) in [
+        ("fairlane_api_refusals_total", "malformed"),
+        ("fairlane_api_connection_errors_total", ""),
+    ] {
+        while cluster.metric(0, name, label).await == 0.0 {
+            assert!(Instant::now() < deadline, "{name} does not count");
+            pause().await;
+        }
+    }
+    cluster.nobody_contradicts().await;
+}

@@ -1,0 +1,62 @@
+//! One member sends wrong, empty, duplicate and foreign shares first, at load: output is
+//! complete and identical, and the liar is named by every honest member with evidence
+//! that anyone can check (THREATS A6, A7).
+
+mod common;
+
+use common::{Cluster, Load, complete};
+use fairlane_encryption::EncryptionKey;
+use fairlane_node::store::{RocksStore, StoreOptions};
+use fairlane_replica::{Evidence, Store, Table};
+use fairlane_types::{MemberId, decode};
+
+const ORDERS: usize = 2_000;
+const RATE: usize = 300;
+const LIAR: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_changes_nothing_and_is_named_by_all() {
+    let mut cluster = Cluster::start(4, Some(LIAR)).await;
+    let load = Load::start(&cluster, ORDERS, RATE);
+    let sent = load.finish().await;
+    let outcomes = cluster.settled(&sent.acknowledged).await;
+    complete(&sent, &outcomes);
+    assert_eq!(sent.acknowledged.len(), ORDERS);
+
+    for member in (0..4).filter(|m| *m != LIAR) {
+        let share = |peer: usize| format!("peer=\"{peer}\"");
+        let named = cluster
+            .metric(member, "fairlane_peer_faults_total", &share(LIAR))
+            .await;
+        assert!(named > 0.0, "member {member} does not name the liar");
+        for honest in (0..4).filter(|m| *m != LIAR) {
+            let blamed = cluster
+                .metric(member, "fairlane_peer_faults_total", &share(honest))
+                .await;
+            assert_eq!(blamed, 0.0, "member {member} blames {honest}");
+        }
+    }
+
+    // Offline, from what each honest member kept.
+    let genesis = cluster.testnet.genesis.clone();
+    let committee = genesis.validate().unwrap();
+    let key: EncryptionKey = decode(&genesis.encryption.public_key, 1 << 20).unwrap();
+    for member in (0..4).filter(|m| *m != LIAR) {
+        cluster.kill(member);
+        let path = cluster.testnet.members[member].home.data_path();
+        let store = RocksStore::open(&StoreOptions {
+            path,
+            reserve_bytes: 0,
+        })
+        .unwrap();
+        let rows = store
+            .scan(Table::Evidence, &[], &[0xff; 64], 10_000, 1 << 30)
+            .unwrap();
+        assert!(!rows.is_empty(), "member {member} kept no evidence");
+        for (_, row) in rows {
+            let evidence: Evidence = decode(&row, 1 << 24).unwrap();
+            let offender = evidence.verify(genesis.chain, genesis.epoch(), &committee, &key);
+            assert_eq!(offender, Ok(MemberId(LIAR as u8)));
+        }
+    }
+}
