@@ -272,6 +272,31 @@ fn m4_what_was_refused_is_pulled_by_range() {
 }
 
 #[test]
+fn m4_no_more_entries_than_the_window_are_stored() {
+    let mut config = config(0, N);
+    config.lanes.window_entries = 5;
+    let mut solo = Solo::new(config);
+    let mut lane = Puppet::new(1);
+    let mut batches = Vec::new();
+    for i in 0..4 {
+        let (a, b) = (plain(2 * i), plain(2 * i + 1));
+        batches.push(lane.push(T0 + i, &[(&a, true), (&b, true)]));
+        solo.receive(1, batch(&batches[i as usize]));
+    }
+    let acks = |solo: &Solo| {
+        let ack = |r: &&Record| matches!(r, Record::Ack(_));
+        solo.records.iter().filter(ack).count()
+    };
+    assert_eq!(acks(&solo), 2);
+    solo.step(Input::Finalized {
+        cut: cut(&[(1, Seq(2), batches[1].digest())]),
+        time: genesis_time(),
+    });
+    solo.receive(1, LaneMessage::Batches(batches[2..].to_vec()));
+    assert_eq!(acks(&solo), 4);
+}
+
+#[test]
 fn m4_a_gap_is_filled_and_asked_of_others_in_turn() {
     let mut solo = solo();
     let mut lane = Puppet::new(1);
@@ -421,6 +446,7 @@ fn m5_the_same_order_gets_the_same_receipt() {
     assert_eq!(solo.accepted.len(), 3);
     // After its outcome.
     solo.step(Input::Emitted(vec![emitted(&envelope, true)]));
+    solo.step(Input::Emitted(vec![emitted(&envelope, true)])); // told twice
     solo.submit(4, envelope.clone());
     assert_eq!(solo.accepted[&Ticket(4)], receipt);
     assert_eq!(solo.lanes.status(&envelope.id()), None);
@@ -656,6 +682,37 @@ fn l6_missing_bytes_are_asked_of_the_owner_then_of_others() {
     solo.receive(3, LaneMessage::Payloads(vec![Arc::new(wanted.clone())]));
     solo.run(30_000);
     assert_eq!(solo.acknowledged()[2], Seq(1));
+}
+
+#[test]
+fn a_held_order_does_not_excuse_a_forged_copy_in_a_batch() {
+    let mut solo = solo();
+    solo.submit(1, plain(1));
+    let mut forged = plain(1);
+    forged.signature.0[0] ^= 1;
+    let mut lane = Puppet::new(1);
+    solo.receive(1, batch(&lane.push(T0, &[(&forged, true)])));
+    solo.run(50_000);
+    // Whether a batch is valid must not depend on what else a member holds.
+    assert_eq!(solo.faults, [(MemberId(1), LaneFault::Order)]);
+    assert!(!solo.records.iter().any(|r| matches!(r, Record::Ack(_))));
+    assert!(solo.accepted.contains_key(&Ticket(1)));
+}
+
+#[test]
+fn a_voter_has_acknowledged_or_knows_a_quorum_that_did() {
+    use fairlane_mempool::Verdict;
+    let mut solo = solo();
+    let mut lane = Puppet::new(1);
+    solo.hold_writes = true;
+    let first = lane.push(T0, &[]);
+    solo.receive(1, batch(&first));
+    let (parent, t) = (Cut::genesis(N), genesis_time());
+    let next = cut(&[(1, Seq(1), first.digest())]);
+    let judge = |solo: &Solo| solo.lanes.check_cut(&parent, t, &next, t);
+    assert_eq!(judge(&solo), Verdict::Missing(vec![MemberId(1)]));
+    solo.write();
+    assert_eq!(judge(&solo), Verdict::Valid);
 }
 
 #[test]

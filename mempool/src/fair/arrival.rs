@@ -116,12 +116,11 @@ impl Arrival {
             };
             *head = lane.head.0.max(*head);
             for entry in &lane.entries {
-                if self.memory.seen(&entry.ct_id) {
-                    continue;
-                }
                 let stamp = entry.stamp.0.max(floor);
                 let slot = match (self.table.slot(&entry.ct_id), &entry.order) {
+                    // First: the live table is small, and nothing in it is seen.
                     (Some(slot), _) => slot,
+                    _ if self.memory.seen(&entry.ct_id) => continue,
                     // It had its outcome, long ago.
                     (None, None) => continue,
                     (None, Some(order)) if self.forgettable(&order.label, before) => {
