@@ -18,7 +18,11 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { now: wall(), read_at: Instant::now(), behind: false }
+        Self {
+            now: wall(),
+            read_at: Instant::now(),
+            behind: false,
+        }
     }
 }
 
@@ -63,7 +67,9 @@ pub const fn span(now: Micros, at: Micros) -> Duration {
 }
 
 fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -73,7 +79,11 @@ mod tests {
 
     #[test]
     fn time_follows_the_wall_forward_and_slows_down_after_a_step_back() {
-        let mut clock = Clock { now: 1_000_000, read_at: Instant::now(), behind: false };
+        let mut clock = Clock {
+            now: 1_000_000,
+            read_at: Instant::now(),
+            behind: false,
+        };
         let ms = Duration::from_millis;
         assert_eq!(clock.advance(1_500_000, ms(1)), Micros(1_500_000));
         // Set back by 400 ms: half speed until the wall has caught up.

@@ -45,7 +45,9 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { reserve_mb: DISK_RESERVE_BYTES >> 20 }
+        Self {
+            reserve_mb: DISK_RESERVE_BYTES >> 20,
+        }
     }
 }
 
@@ -114,9 +116,14 @@ impl Config {
     /// [`HomeError`] with file and line.
     pub fn load(home: &Home, overrides: Overrides) -> Result<Self, HomeError> {
         let path = home.config_path();
-        let length = std::fs::metadata(&path).map_err(|e| HomeError::io(&path, &e))?.len();
+        let length = std::fs::metadata(&path)
+            .map_err(|e| HomeError::io(&path, &e))?
+            .len();
         if length > CONFIG_BYTES_MAX {
-            return Err(HomeError::content(&path, format!("longer than {CONFIG_BYTES_MAX} bytes")));
+            return Err(HomeError::content(
+                &path,
+                format!("longer than {CONFIG_BYTES_MAX} bytes"),
+            ));
         }
         let text = std::fs::read_to_string(&path).map_err(|e| HomeError::io(&path, &e))?;
         let mut config = Self::parse(&path, &text)?;
@@ -149,7 +156,13 @@ impl Config {
     }
 
     fn apply(&mut self, overrides: Overrides) {
-        let Overrides { listen_quic, listen_api, listen_ops, log, reserve_mb } = overrides;
+        let Overrides {
+            listen_quic,
+            listen_api,
+            listen_ops,
+            log,
+            reserve_mb,
+        } = overrides;
         self.listen_quic = listen_quic.unwrap_or(self.listen_quic);
         self.listen_api = listen_api.unwrap_or(self.listen_api);
         self.listen_ops = listen_ops.unwrap_or(self.listen_ops);
@@ -170,7 +183,9 @@ impl Config {
                 let reason = format!("peers.{name}: a peer is named by its member id, as in \"2\"");
                 return Err(HomeError::content(path, reason));
             }
-            let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+            let port = address
+                .rsplit_once(':')
+                .map(|(host, port)| (host, port.parse::<u16>()));
             if !matches!(port, Some((host, Ok(_))) if !host.is_empty()) {
                 let reason = format!("peers.{name} = \"{address}\": expected host:port");
                 return Err(HomeError::content(path, reason));
@@ -197,7 +212,11 @@ impl Config {
     ) -> Result<BTreeMap<MemberId, String>, HomeError> {
         let mut addresses = BTreeMap::new();
         for (name, address) in &self.peers {
-            let member = name.parse().map(MemberId).ok().filter(|m| committee.contains(*m));
+            let member = name
+                .parse()
+                .map(MemberId)
+                .ok()
+                .filter(|m| committee.contains(*m));
             let member = member.ok_or_else(|| {
                 let reason = format!("peers.{name} is not a member; there are {}", committee.n());
                 HomeError::content(path, reason)
@@ -205,7 +224,10 @@ impl Config {
             addresses.insert(member, address.clone());
         }
         // The lower id dials.
-        match committee.ids().find(|id| *id > me && !addresses.contains_key(id)) {
+        match committee
+            .ids()
+            .find(|id| *id > me && !addresses.contains_key(id))
+        {
             Some(missing) => Err(HomeError::content(
                 path,
                 format!("peers.{missing} is missing: member {me} dials all higher ids"),
@@ -241,14 +263,25 @@ mod tests {
     fn unknown_keys_and_bad_values_are_refused_with_file_and_line() {
         let unknown = format!("{GOOD}[store]\nreserve_gb = 1\n");
         let error = parse(&unknown).unwrap_err().to_string();
-        assert!(error.contains("net/config.toml: line 9") && error.contains("reserve_gb"), "{error}");
-        let error = parse(&GOOD.replace("127.0.0.1:2", "nowhere")).unwrap_err().to_string();
+        assert!(
+            error.contains("net/config.toml: line 9") && error.contains("reserve_gb"),
+            "{error}"
+        );
+        let error = parse(&GOOD.replace("127.0.0.1:2", "nowhere"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 2"), "{error}");
-        let error = parse(&format!("{GOOD}x = \"host:1\"\n")).unwrap_err().to_string();
+        let error = parse(&format!("{GOOD}x = \"host:1\"\n"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("peers.x"), "{error}");
-        let error = parse(&format!("{GOOD}3 = \"host\"\n")).unwrap_err().to_string();
+        let error = parse(&format!("{GOOD}3 = \"host\"\n"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("host:port"), "{error}");
-        let error = parse(&format!("{GOOD}[store]\nreserve_mb = 0\n")).unwrap_err().to_string();
+        let error = parse(&format!("{GOOD}[store]\nreserve_mb = 0\n"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("reserve_mb"), "{error}");
     }
 
@@ -260,7 +293,10 @@ mod tests {
             _ => None,
         };
         let env = Overrides::from_env(env).unwrap();
-        let flags = Overrides { log: Some("warn".to_owned()), ..Overrides::default() };
+        let flags = Overrides {
+            log: Some("warn".to_owned()),
+            ..Overrides::default()
+        };
         let mut config = parse(GOOD).unwrap();
         config.apply(flags.or(env));
         assert_eq!(config.listen_api.port(), 20);
@@ -276,12 +312,24 @@ mod tests {
         let committee = Committee::new(keys).unwrap();
         let path = Path::new("config.toml");
         let config = parse(&format!("{GOOD}3 = \"host:1\"\n")).unwrap();
-        assert_eq!(config.peer_addresses(path, MemberId(0), &committee).unwrap().len(), 3);
+        assert_eq!(
+            config
+                .peer_addresses(path, MemberId(0), &committee)
+                .unwrap()
+                .len(),
+            3
+        );
         let config = parse(GOOD).unwrap();
-        let error = config.peer_addresses(path, MemberId(0), &committee).unwrap_err();
+        let error = config
+            .peer_addresses(path, MemberId(0), &committee)
+            .unwrap_err();
         assert!(error.to_string().contains("peers.3 is missing"), "{error}");
         assert!(config.peer_addresses(path, MemberId(3), &committee).is_ok());
         let config = parse(&format!("{GOOD}7 = \"host:1\"\n")).unwrap();
-        assert!(config.peer_addresses(path, MemberId(3), &committee).is_err());
+        assert!(
+            config
+                .peer_addresses(path, MemberId(3), &committee)
+                .is_err()
+        );
     }
 }

@@ -61,7 +61,11 @@ impl Ingress {
     #[must_use]
     pub fn new(inbox: Arc<Inbox>, links: Links) -> Self {
         let undecodable = (0..MEMBERS_MAX).map(|_| AtomicU32::new(0)).collect();
-        Self { inbox, links, undecodable }
+        Self {
+            inbox,
+            links,
+            undecodable,
+        }
     }
 }
 
@@ -96,8 +100,13 @@ impl Inbound for Ingress {
                 .increment(1);
                 tracing::debug!(peer = %from, class = class.name(), %error, "bad message");
                 let count = self.undecodable.get(from.index());
-                let count = count.map_or(UNDECODABLE_MAX, |c| c.fetch_add(1, Ordering::Relaxed) + 1);
-                if count < UNDECODABLE_MAX { Ok(()) } else { Err(LinkFault::Undecodable) }
+                let count =
+                    count.map_or(UNDECODABLE_MAX, |c| c.fetch_add(1, Ordering::Relaxed) + 1);
+                if count < UNDECODABLE_MAX {
+                    Ok(())
+                } else {
+                    Err(LinkFault::Undecodable)
+                }
             }
         }
     }
@@ -133,11 +142,17 @@ pub fn crypto_pool(
         let mut entropy = zeroize::Zeroizing::new([0; 32]);
         if let Err(error) = getrandom::fill(&mut *entropy) {
             let message = error.to_string();
-            reporting.report(Failure::System { part: "randomness", message });
+            reporting.report(Failure::System {
+                part: "randomness",
+                message,
+            });
             return;
         }
         let result = run_job(&context, &work.job, &entropy);
-        inbox.result(Event::Computed { id: work.id, result });
+        inbox.result(Event::Computed {
+            id: work.id,
+            result,
+        });
     })
 }
 
@@ -160,7 +175,9 @@ impl Loader {
     fn start(reader: StoreReader, inbox: Arc<Inbox>, failures: &Failures) -> Result<Self, Failure> {
         let (loads, waiting) = sync_channel(LOADS_WAITING_MAX);
         let reporting = failures.clone();
-        failures.spawn("fairlane-loader", move || run_loads(&waiting, &reader, &inbox, &reporting))?;
+        failures.spawn("fairlane-loader", move || {
+            run_loads(&waiting, &reader, &inbox, &reporting)
+        })?;
         Ok(Self { loads })
     }
 }
@@ -168,7 +185,14 @@ impl Loader {
 fn run_loads(waiting: &Receiver<Load>, reader: &StoreReader, inbox: &Inbox, failures: &Failures) {
     while let Ok(load) = waiting.recv() {
         let start = Instant::now();
-        let Load { id, table, from, to, rows_max, bytes_max } = load;
+        let Load {
+            id,
+            table,
+            from,
+            to,
+            rows_max,
+            bytes_max,
+        } = load;
         match reader.scan(table, &from, &to, rows_max, bytes_max) {
             Ok(rows) => inbox.result(Event::Loaded { id, rows }),
             // Damage on disk stops the node; it never guesses.
@@ -252,7 +276,10 @@ impl Driver {
             last_frame: None,
             effects: Vec::new(),
             faults: BTreeMap::new(),
-            progress: Progress { published: Instant::now(), final_at_start },
+            progress: Progress {
+                published: Instant::now(),
+                final_at_start,
+            },
             failures: failures.clone(),
         })
     }
@@ -266,7 +293,10 @@ impl Driver {
         let mut inputs = Vec::new();
         loop {
             let now = self.clock.now();
-            let wait = self.timers.next_at().map_or(IDLE_TURN, |at| span(now, at).min(IDLE_TURN));
+            let wait = self
+                .timers
+                .next_at()
+                .map_or(IDLE_TURN, |at| span(now, at).min(IDLE_TURN));
             let wait = wait.min(STATUS_INTERVAL.saturating_sub(self.progress.published.elapsed()));
             if !self.parts.inbox.turn(wait, &mut inputs) {
                 break;
@@ -290,7 +320,9 @@ impl Driver {
     fn fire_timers(&mut self) {
         let now = self.clock.now();
         for _ in 0..TIMERS_PER_TURN_MAX {
-            let Some(timer) = self.timers.pop_due(now) else { break };
+            let Some(timer) = self.timers.pop_due(now) else {
+                break;
+            };
             self.step(Event::Timer(timer));
         }
     }
@@ -303,7 +335,11 @@ impl Driver {
                 }
                 self.step(event);
             }
-            Input::Message { from, message, charge } => {
+            Input::Message {
+                from,
+                message,
+                charge,
+            } => {
                 self.step(Event::Message { from, message });
                 drop(charge);
             }
@@ -354,12 +390,30 @@ impl Driver {
                 self.parts.inbox.close();
             }
             Effect::SetTimer { id, at } => self.timers.set(id, at),
-            Effect::Store { id, writes, durable } => {
+            Effect::Store {
+                id,
+                writes,
+                durable,
+            } => {
                 self.writes_open += 1;
                 self.parts.writer.store(id, writes, durable);
             }
-            Effect::Load { id, table, from, to, rows_max, bytes_max } => {
-                self.load(Load { id, table, from, to, rows_max, bytes_max });
+            Effect::Load {
+                id,
+                table,
+                from,
+                to,
+                rows_max,
+                bytes_max,
+            } => {
+                self.load(Load {
+                    id,
+                    table,
+                    from,
+                    to,
+                    rows_max,
+                    bytes_max,
+                });
             }
             Effect::Compute { id, job } => self.parts.pool.submit(PoolJob { id, job }),
             Effect::Emit(block) => self.emit(now, block),
@@ -448,7 +502,10 @@ impl Driver {
         self.progress.published = Instant::now();
         let replica = self.parts.replica.status();
         let peers_connected: Vec<MemberId> = lock(&self.parts.links).iter().copied().collect();
-        let lag = replica.final_height.0.saturating_sub(replica.emitted_height.0);
+        let lag = replica
+            .final_height
+            .0
+            .saturating_sub(replica.emitted_height.0);
         let catching_up =
             replica.final_height == self.progress.final_at_start || lag > LAG_HEIGHTS_MAX;
         let status = NodeStatus {
@@ -508,7 +565,10 @@ pub(crate) mod tests {
     pub(crate) fn sample(class: Class) -> Message {
         let message = match class {
             Class::Consensus => sample_vote(),
-            Class::Shares => Message::GetShares { from: Height(1), count: 1 },
+            Class::Shares => Message::GetShares {
+                from: Height(1),
+                count: 1,
+            },
             Class::Lanes => Message::Lane(LaneMessage::GetHeads(Seq(1))),
             Class::Sync => Message::Lane(LaneMessage::Batches(Vec::new())),
         };
@@ -518,8 +578,16 @@ pub(crate) mod tests {
 
     fn sample_vote() -> Message {
         let (epoch, view, block, dirty) = (Epoch(0), View(1), BlockId::default(), false);
-        let statement = Vote { epoch, view, block, dirty };
-        let vote = Signed { statement, signature: Signature::default() };
+        let statement = Vote {
+            epoch,
+            view,
+            block,
+            dirty,
+        };
+        let vote = Signed {
+            statement,
+            signature: Signature::default(),
+        };
         Message::Consensus(Box::new(fairlane_consensus::Message::Vote(vote)))
     }
 
@@ -548,7 +616,14 @@ pub(crate) mod tests {
         assert_eq!(frame(Bytes::from(sample(Class::Lanes).to_frame())), Ok(()));
         let mut inputs = Vec::new();
         assert!(inbox.turn(Duration::ZERO, &mut inputs));
-        let messages = inputs.iter().filter(|i| matches!(i, Input::Message { .. })).count();
-        assert_eq!((inputs.len(), messages), (3, 1), "two connections and a message");
+        let messages = inputs
+            .iter()
+            .filter(|i| matches!(i, Input::Message { .. }))
+            .count();
+        assert_eq!(
+            (inputs.len(), messages),
+            (3, 1),
+            "two connections and a message"
+        );
     }
 }

@@ -43,7 +43,9 @@ pub struct Failures {
 
 impl Default for Failures {
     fn default() -> Self {
-        Self { first: Arc::new(watch::Sender::new(None)) }
+        Self {
+            first: Arc::new(watch::Sender::new(None)),
+        }
     }
 }
 
@@ -69,7 +71,10 @@ impl Failures {
     /// Waits for the first failure.
     pub async fn wait(&self) -> Failure {
         let mut receiver = self.first.subscribe();
-        let seen = receiver.wait_for(Option::is_some).await.map(|first| first.clone());
+        let seen = receiver
+            .wait_for(Option::is_some)
+            .await
+            .map(|first| first.clone());
         match seen {
             Ok(Some(failure)) => failure,
             // The sender is held by `self`, and `wait_for` returned on `Some`.
@@ -91,17 +96,25 @@ impl Failures {
             .name(part.to_owned())
             .spawn(move || {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-                    failures.report(Failure::Panic { part, message: panic_text(&*panic) });
+                    failures.report(Failure::Panic {
+                        part,
+                        message: panic_text(&*panic),
+                    });
                 }
             })
-            .map_err(|e| Failure::System { part, message: e.to_string() })
+            .map_err(|e| Failure::System {
+                part,
+                message: e.to_string(),
+            })
     }
 }
 
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+        .to_owned()
 }
 
 /// Locks, also after a panic elsewhere: the panic is a [`Failure`] of its own, and what
@@ -121,7 +134,13 @@ mod tests {
         let thread = failures.spawn("part", || panic!("boom {}", 1)).unwrap();
         let failure = failures.wait().await;
         thread.join().unwrap();
-        assert_eq!(failure, Failure::Panic { part: "part", message: "boom 1".to_owned() });
+        assert_eq!(
+            failure,
+            Failure::Panic {
+                part: "part",
+                message: "boom 1".to_owned()
+            }
+        );
         failures.report(Failure::Store(StoreError::Failed("later".to_owned())));
         assert_eq!(failures.first(), Some(failure));
     }

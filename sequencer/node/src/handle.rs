@@ -107,7 +107,9 @@ pub(crate) struct Shared {
 
 impl NodeHandle {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Submits an order; the reply is [`Reply::Receipt`] once the batch that holds it is
@@ -120,7 +122,9 @@ impl NodeHandle {
             return Err(RequestError::Draining);
         }
         let (reply, answer) = oneshot::channel();
-        self.shared.inbox.request(Request::Submit { envelope, reply })?;
+        self.shared
+            .inbox
+            .request(Request::Submit { envelope, reply })?;
         answer.await.map_err(|_| RequestError::Stopped)
     }
 
@@ -200,7 +204,11 @@ impl NodeHandle {
     /// Metrics in the Prometheus text format; empty when none are recorded.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        self.shared.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+        self.shared
+            .metrics
+            .as_ref()
+            .map(PrometheusHandle::render)
+            .unwrap_or_default()
     }
 
     /// Changes the log filter.

@@ -76,12 +76,18 @@ impl HomeError {
         match error.kind() {
             std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
             std::io::ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),
-            _ => Self::Io { path: path.to_owned(), message: error.to_string() },
+            _ => Self::Io {
+                path: path.to_owned(),
+                message: error.to_string(),
+            },
         }
     }
 
     pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
-        Self::Content { path: path.to_owned(), reason: reason.to_string() }
+        Self::Content {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -98,7 +104,11 @@ impl Home {
     /// [`HomeError::Missing`].
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, HomeError> {
         let root = root.into();
-        if root.is_dir() { Ok(Self { root }) } else { Err(HomeError::Missing(root)) }
+        if root.is_dir() {
+            Ok(Self { root })
+        } else {
+            Err(HomeError::Missing(root))
+        }
     }
 
     /// Makes the folder; parents too.
@@ -192,10 +202,14 @@ impl Home {
         let bytes = read_key(&path, SHARE_TAG)?;
         let share: KeyShare = fairlane_types::decode(&bytes, bytes.len())
             .map_err(|e| HomeError::content(&path, e))?;
-        share.belongs_to(key).map_err(|e| HomeError::content(&path, e))?;
+        share
+            .belongs_to(key)
+            .map_err(|e| HomeError::content(&path, e))?;
         if share.member() != me {
-            let reason =
-                format!("this is the share of member {}, the identity key is of {me}", share.member());
+            let reason = format!(
+                "this is the share of member {}, the identity key is of {me}",
+                share.member()
+            );
             return Err(HomeError::content(&path, reason));
         }
         Ok(share)
@@ -206,7 +220,11 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn write_share(&self, share: &KeyShare) -> Result<(), HomeError> {
-        write_key(&self.share_path(), SHARE_TAG, &Zeroizing::new(fairlane_types::encode(share)))
+        write_key(
+            &self.share_path(),
+            SHARE_TAG,
+            &Zeroizing::new(fairlane_types::encode(share)),
+        )
     }
 
     /// Makes the database with the birth record of a new identity (C7). An identity
@@ -224,7 +242,10 @@ impl Home {
         if path.exists() {
             return Err(HomeError::Exists(path));
         }
-        let mut store = RocksStore::open(&StoreOptions { path, reserve_bytes })?;
+        let mut store = RocksStore::open(&StoreOptions {
+            path,
+            reserve_bytes,
+        })?;
         store.commit(&birth(genesis, me), true)?;
         Ok(())
     }
@@ -247,7 +268,9 @@ pub fn read_genesis(path: &Path) -> Result<Genesis, HomeError> {
     // Unknown keys are refused; the message has line and column.
     let genesis: Genesis =
         serde_json::from_slice(&bytes).map_err(|e| HomeError::content(path, e))?;
-    genesis.validate().map_err(|e| HomeError::content(path, e))?;
+    genesis
+        .validate()
+        .map_err(|e| HomeError::content(path, e))?;
     Ok(genesis)
 }
 
@@ -268,11 +291,14 @@ pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
 /// What is wrong with it.
 pub fn encryption_key(genesis: &Genesis) -> Result<EncryptionKey, String> {
     let params = &genesis.encryption;
-    let key: EncryptionKey =
-        fairlane_types::decode(&params.public_key, ENCRYPTION_KEY_BYTES_MAX)
-            .map_err(|e| format!("encryption.public_key: {e}"))?;
+    let key: EncryptionKey = fairlane_types::decode(&params.public_key, ENCRYPTION_KEY_BYTES_MAX)
+        .map_err(|e| format!("encryption.public_key: {e}"))?;
     if key.id() != params.key_id {
-        return Err(format!("encryption.key_id is {}, the key's id is {}", params.key_id, key.id()));
+        return Err(format!(
+            "encryption.key_id is {}, the key's id is {}",
+            params.key_id,
+            key.id()
+        ));
     }
     if key.n() != genesis.members.len() {
         return Err(format!(
@@ -290,21 +316,31 @@ pub fn encryption_key(genesis: &Genesis) -> Result<EncryptionKey, String> {
 /// [`HomeError::Content`] about the identity file.
 pub fn member_of(home: &Home, genesis: &Genesis, key: &PublicKey) -> Result<MemberId, HomeError> {
     let position = genesis.members.iter().position(|member| member == key);
-    position.and_then(|at| u8::try_from(at).ok()).map(MemberId).ok_or_else(|| {
-        let hash: Digest = genesis.hash();
-        HomeError::content(
-            &home.identity_path(),
-            format!("key {key} is of no member of the genesis {hash}; use the home of a member"),
-        )
-    })
+    position
+        .and_then(|at| u8::try_from(at).ok())
+        .map(MemberId)
+        .ok_or_else(|| {
+            let hash: Digest = genesis.hash();
+            HomeError::content(
+                &home.identity_path(),
+                format!(
+                    "key {key} is of no member of the genesis {hash}; use the home of a member"
+                ),
+            )
+        })
 }
 
 fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeError> {
     let file = fs::File::open(path).map_err(|e| HomeError::io(path, &e))?;
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|e| HomeError::io(path, &e))?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| HomeError::io(path, &e))?;
     if bytes.len() as u64 > bytes_max {
-        return Err(HomeError::content(path, format!("longer than {bytes_max} bytes")));
+        return Err(HomeError::content(
+            path,
+            format!("longer than {bytes_max} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -313,13 +349,20 @@ fn read_key(path: &Path, tag: &str) -> Result<Zeroizing<Vec<u8>>, HomeError> {
     let metadata = fs::metadata(path).map_err(|e| HomeError::io(path, &e))?;
     let mode = metadata.mode() & 0o777;
     if mode & MODE_OTHERS != 0 {
-        return Err(HomeError::Mode { path: path.to_owned(), mode });
+        return Err(HomeError::Mode {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let bytes = read_limited(path, KEY_FILE_BYTES_MAX)?;
     // The message must not show what the file holds.
     let bad = || HomeError::content(path, format!("expected one line: {tag} and hex digits"));
     let text = std::str::from_utf8(&bytes).map_err(|_| bad())?;
-    let digits = text.trim_end().strip_prefix(tag).and_then(|t| t.strip_prefix(' ')).ok_or_else(bad)?;
+    let digits = text
+        .trim_end()
+        .strip_prefix(tag)
+        .and_then(|t| t.strip_prefix(' '))
+        .ok_or_else(bad)?;
     hex::decode(digits).map(Zeroizing::new).map_err(|_| bad())
 }
 
@@ -338,5 +381,7 @@ pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Home
         .mode(mode)
         .open(path)
         .map_err(|e| HomeError::io(path, &e))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| HomeError::io(path, &e))
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|e| HomeError::io(path, &e))
 }

@@ -44,7 +44,9 @@ pub struct Charge {
 
 impl From<OwnedSemaphorePermit> for Charge {
     fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(permit) }
+        Self {
+            _permit: Some(permit),
+        }
     }
 }
 
@@ -109,7 +111,11 @@ impl Lane {
             if let Some((message, charge)) = self.queues[at].pop_front() {
                 self.turn = at + 1;
                 self.len -= 1;
-                return Some(Input::Message { from: MemberId(at as u8), message, charge });
+                return Some(Input::Message {
+                    from: MemberId(at as u8),
+                    message,
+                    charge,
+                });
             }
         }
         None
@@ -232,7 +238,10 @@ impl Inbox {
     /// Drops what waits, refuses the rest and ends the core's loop.
     pub fn close(&self) {
         let mut state = lock(&self.state);
-        *state = State { closed: true, ..State::default() };
+        *state = State {
+            closed: true,
+            ..State::default()
+        };
         self.filled.notify_all();
     }
 
@@ -263,7 +272,13 @@ mod tests {
 
     fn query() -> (Request, oneshot::Receiver<Reply>) {
         let (reply, answer) = oneshot::channel();
-        (Request::Query { ct_id: CtId(Digest([7; 32])), reply }, answer)
+        (
+            Request::Query {
+                ct_id: CtId(Digest([7; 32])),
+                reply,
+            },
+            answer,
+        )
     }
 
     fn message(inbox: &Inbox, from: u8, class: Class) {
@@ -337,7 +352,10 @@ mod tests {
             answers.push(answer);
         }
         let refused = inbox.request(query().0).unwrap_err();
-        assert_eq!((refused, refused.code()), (RequestError::OverCapacity, "over_capacity"));
+        assert_eq!(
+            (refused, refused.code()),
+            (RequestError::OverCapacity, "over_capacity")
+        );
         let mut out = Vec::new();
         assert!(inbox.turn(Duration::ZERO, &mut out));
         inbox.request(query().0).unwrap();
@@ -351,7 +369,10 @@ mod tests {
         out = Vec::new();
         assert!(inbox.turn(Duration::ZERO, &mut out));
         assert!(out.is_empty(), "requests are left where they are");
-        assert_eq!(inbox.requests_waiting(), REQUESTS_WAITING_MAX - REQUESTS_PER_TURN_MAX + 1);
+        assert_eq!(
+            inbox.requests_waiting(),
+            REQUESTS_WAITING_MAX - REQUESTS_PER_TURN_MAX + 1
+        );
         // Whoever still waits learns that there will be no answer.
         inbox.close();
         assert!(answers.pop().unwrap().await.is_err());
@@ -379,7 +400,12 @@ mod tests {
         let budget = Arc::new(tokio::sync::Semaphore::new(10));
         let inbox = Inbox::default();
         let permit = Arc::clone(&budget).acquire_many_owned(8).await.unwrap();
-        inbox.message(MemberId(1), Class::Lanes, sample(Class::Lanes), Charge::from(permit));
+        inbox.message(
+            MemberId(1),
+            Class::Lanes,
+            sample(Class::Lanes),
+            Charge::from(permit),
+        );
         assert_eq!(budget.available_permits(), 2);
         let mut out = Vec::new();
         assert!(inbox.turn(Duration::ZERO, &mut out));

@@ -232,13 +232,27 @@ impl Node {
         let mut servers = JoinSet::new();
         let (limits, stopping) = (options.api, handle.stopping());
         let public = api::public(handle.clone(), limits.clone());
-        servers.spawn(api::serve(api_listener, public, limits.clone(), stopping.clone()));
+        servers.spawn(api::serve(
+            api_listener,
+            public,
+            limits.clone(),
+            stopping.clone(),
+        ));
         let ops = api::ops(handle.clone(), limits.clone());
         servers.spawn(api::serve(ops_listener, ops, limits, stopping));
         let stats = tokio::spawn(publish_stats(reader, Arc::clone(&inbox), options.metrics));
         tracing::info!(member = %me, quic = %addresses.quic, api = %addresses.api,
             ops = %addresses.ops, "node started");
-        Ok(Self { handle, addresses, network, inbox, core, failures, servers, stats })
+        Ok(Self {
+            handle,
+            addresses,
+            network,
+            inbox,
+            core,
+            failures,
+            servers,
+            stats,
+        })
     }
 
     /// For the rest of the process.
@@ -293,7 +307,16 @@ impl Node {
     }
 
     async fn shut_down(self) {
-        let Self { handle, network, inbox, core, failures, mut servers, stats, .. } = self;
+        let Self {
+            handle,
+            network,
+            inbox,
+            core,
+            failures,
+            mut servers,
+            stats,
+            ..
+        } = self;
         handle.stop();
         stats.abort();
         network.stop().await;
@@ -304,7 +327,10 @@ impl Node {
             tracing::error!("the core thread did not end in order");
         }
         let closed = async { while servers.join_next().await.is_some() {} };
-        if tokio::time::timeout(SERVERS_TIME_MAX, closed).await.is_err() {
+        if tokio::time::timeout(SERVERS_TIME_MAX, closed)
+            .await
+            .is_err()
+        {
             tracing::warn!("servers were cut off");
         }
         if failures.first().is_none() {
@@ -321,14 +347,27 @@ fn recover_step(
     me: MemberId,
     identity: &Arc<fairlane_types::SecretKey>,
 ) -> impl FnOnce() -> Result<(RocksStore, Replica), StartError> + Send + 'static {
-    let options = StoreOptions { path: home.data_path(), reserve_bytes: config.reserve_bytes() };
+    let options = StoreOptions {
+        path: home.data_path(),
+        reserve_bytes: config.reserve_bytes(),
+    };
     let (genesis, identity) = (genesis.clone(), Arc::clone(identity));
     move || {
         let start = Instant::now();
         let store = RocksStore::open(&options)?;
         let recovered = Recovered::read(&store, &genesis, me)?;
-        let replica = Replica::new(ReplicaConfig { genesis, me, identity }, recovered)?;
-        tracing::info!(ms = start.elapsed().as_millis() as u64, "recovered from disk");
+        let replica = Replica::new(
+            ReplicaConfig {
+                genesis,
+                me,
+                identity,
+            },
+            recovered,
+        )?;
+        tracing::info!(
+            ms = start.elapsed().as_millis() as u64,
+            "recovered from disk"
+        );
         Ok((store, replica))
     }
 }
@@ -340,7 +379,10 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => {
             let message = error.to_string();
-            Err(StartError::Failure(Failure::Panic { part: "recovery", message }))
+            Err(StartError::Failure(Failure::Panic {
+                part: "recovery",
+                message,
+            }))
         }
     }
 }
@@ -363,12 +405,20 @@ fn report_start(genesis: &Genesis, me: MemberId, replica: &Replica) {
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| StartError::Listen { what, address, source })
+        .map_err(|source| StartError::Listen {
+            what,
+            address,
+            source,
+        })
 }
 
 fn local(what: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let unknown = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
-    listener.local_addr().map_err(|source| StartError::Listen { what, address: unknown, source })
+    listener.local_addr().map_err(|source| StartError::Listen {
+        what,
+        address: unknown,
+        source,
+    })
 }
 
 async fn publish_stats(reader: StoreReader, inbox: Arc<Inbox>, metrics: Option<PrometheusHandle>) {

@@ -77,7 +77,10 @@ impl<J: Work> Pool<J> {
             .num_threads(threads.max(1))
             .thread_name(|index| format!("fairlane-crypto-{index}"))
             .build()
-            .map_err(|e| Failure::System { part: "crypto pool", message: e.to_string() })?;
+            .map_err(|e| Failure::System {
+                part: "crypto pool",
+                message: e.to_string(),
+            })?;
         let queue = Queue {
             urgent: VecDeque::new(),
             normal: VecDeque::new(),
@@ -90,7 +93,10 @@ impl<J: Work> Pool<J> {
             failures: failures.clone(),
             run: Box::new(run),
         };
-        Ok(Self { shared: Arc::new(shared), threads })
+        Ok(Self {
+            shared: Arc::new(shared),
+            threads,
+        })
     }
 
     /// Queues a job; waits while too many wait already.
@@ -101,13 +107,18 @@ impl<J: Work> Pool<J> {
             queue = self
                 .shared
                 .drained
-                .wait_while(queue, |queue| queue.len() >= JOBS_WAITING_MAX && !queue.closed)
+                .wait_while(queue, |queue| {
+                    queue.len() >= JOBS_WAITING_MAX && !queue.closed
+                })
                 .unwrap_or_else(PoisonError::into_inner);
         }
         if queue.closed {
             return;
         }
-        let waiting = Waiting { since: Instant::now(), job };
+        let waiting = Waiting {
+            since: Instant::now(),
+            job,
+        };
         if waiting.job.urgent() {
             queue.urgent.push_back(waiting);
         } else {
@@ -151,7 +162,10 @@ impl<J: Work> Shared<J> {
             .record(waiting.since.elapsed().as_secs_f64());
         let start = Instant::now();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.run)(waiting.job))) {
-            self.failures.report(Failure::Panic { part: name, message: panic_text(&*panic) });
+            self.failures.report(Failure::Panic {
+                part: name,
+                message: panic_text(&*panic),
+            });
         }
         metrics::histogram!("fairlane_pool_job_seconds", "job" => name)
             .record(start.elapsed().as_secs_f64());
@@ -222,7 +236,9 @@ mod tests {
             pool.submit(Test::Urgent(n));
         }
         open.send(()).unwrap();
-        let order: Vec<u32> = (0..13).map(|_| results.recv_timeout(WAIT).unwrap()).collect();
+        let order: Vec<u32> = (0..13)
+            .map(|_| results.recv_timeout(WAIT).unwrap())
+            .collect();
         // The job that held the thread was the first taken, so the eighth is a fair one.
         assert_eq!(order, [0, 1, 2, 3, 4, 5, 6, 100, 7, 8, 9, 101, 102]);
     }
@@ -232,7 +248,13 @@ mod tests {
         let (pool, _results, failures) = pool(2);
         pool.submit(Test::Panic);
         let failure = failures.wait().await;
-        assert_eq!(failure, Failure::Panic { part: "test", message: "boom".to_owned() });
+        assert_eq!(
+            failure,
+            Failure::Panic {
+                part: "test",
+                message: "boom".to_owned()
+            }
+        );
     }
 
     #[test]

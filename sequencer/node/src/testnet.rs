@@ -94,10 +94,7 @@ pub struct Testnet {
 ///
 /// # Errors
 /// [`HomeError`]; nothing that exists is overwritten.
-pub fn init(
-    options: &InitOptions,
-    tweak: impl FnOnce(&mut Genesis),
-) -> Result<Testnet, HomeError> {
+pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<Testnet, HomeError> {
     let out = &options.out;
     let refuse = |reason: String| HomeError::content(out, reason);
     let n = options.members;
@@ -107,12 +104,17 @@ pub fn init(
     }
     let last = usize::from(options.port) + n * usize::from(PORTS_PER_MEMBER);
     if last > usize::from(u16::MAX) {
-        return Err(refuse(format!("ports end at {last}; start below {}", options.port)));
+        return Err(refuse(format!(
+            "ports end at {last}; start below {}",
+            options.port
+        )));
     }
-    let identities = (0..n).map(|_| secret_key(out)).collect::<Result<Vec<_>, _>>()?;
+    let identities = (0..n)
+        .map(|_| secret_key(out))
+        .collect::<Result<Vec<_>, _>>()?;
     // UnwrapErr: without randomness there are no keys, and the call above has just worked.
-    let (key, shares) = deal_insecure(Epoch(0), n, &mut UnwrapErr(SysRng))
-        .map_err(|e| refuse(e.to_string()))?;
+    let (key, shares) =
+        deal_insecure(Epoch(0), n, &mut UnwrapErr(SysRng)).map_err(|e| refuse(e.to_string()))?;
     let mut genesis = Genesis {
         chain: match options.chain {
             Some(chain) => chain,
@@ -149,12 +151,18 @@ pub fn init(
         home.write_birth(&genesis, id, config.reserve_bytes())?;
         members.push(Member { id, home, config });
     }
-    Ok(Testnet { genesis, genesis_path, members })
+    Ok(Testnet {
+        genesis,
+        genesis_path,
+        members,
+    })
 }
 
 fn config_of(options: &InitOptions, me: MemberId) -> Config {
     let [listen_quic, listen_api, listen_ops] = options.addresses(me);
-    let others = (0..options.members).map(|index| MemberId(index as u8)).filter(|id| *id != me);
+    let others = (0..options.members)
+        .map(|index| MemberId(index as u8))
+        .filter(|id| *id != me);
     let peers: BTreeMap<String, String> = others
         .map(|id| (id.to_string(), options.addresses(id)[0].to_string()))
         .collect();
@@ -164,7 +172,9 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         listen_ops,
         log: "info".to_owned(),
         peers,
-        store: StoreConfig { reserve_mb: options.reserve_mb },
+        store: StoreConfig {
+            reserve_mb: options.reserve_mb,
+        },
     }
 }
 
@@ -194,6 +204,8 @@ fn random_chain(out: &Path) -> Result<ChainId, HomeError> {
 }
 
 fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -20,7 +20,10 @@ pub struct Timers<T> {
 
 impl<T: Ord> Default for Timers<T> {
     fn default() -> Self {
-        Self { set: BTreeMap::new(), heap: BinaryHeap::new() }
+        Self {
+            set: BTreeMap::new(),
+            heap: BinaryHeap::new(),
+        }
     }
 }
 
@@ -31,7 +34,11 @@ impl<T: Ord + Clone> Timers<T> {
             self.heap.push(Reverse((at, id)));
         }
         if self.heap.len() > HEAP_LEN_SMALL.max(self.set.len() * STALE_FACTOR_MAX) {
-            self.heap = self.set.iter().map(|(id, at)| Reverse((*at, id.clone()))).collect();
+            self.heap = self
+                .set
+                .iter()
+                .map(|(id, at)| Reverse((*at, id.clone())))
+                .collect();
         }
     }
 
@@ -101,7 +108,11 @@ mod tests {
         assert_eq!(due(&mut timers, 100), [1]);
         assert!(timers.is_empty());
         timers.set(1, Micros(20));
-        assert_eq!(due(&mut timers, 100), [1], "may be set again after it fired");
+        assert_eq!(
+            due(&mut timers, 100),
+            [1],
+            "may be set again after it fired"
+        );
     }
 
     #[test]

@@ -33,7 +33,12 @@ impl<F: Fn(&[WriteId]) + Send + 'static> WriterEvents for F {
 pub type Barrier = Box<dyn FnOnce() + Send>;
 
 enum Entry {
-    Store { id: WriteId, writes: Vec<Write>, durable: bool, bytes: usize },
+    Store {
+        id: WriteId,
+        writes: Vec<Write>,
+        durable: bool,
+        bytes: usize,
+    },
     Barrier(Barrier),
 }
 
@@ -71,16 +76,30 @@ impl Writer {
         failures: &Failures,
     ) -> Result<Self, Failure> {
         let shared = Arc::new(Shared::default());
-        let worker = Worker { shared: Arc::clone(&shared), failures: failures.clone() };
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            failures: failures.clone(),
+        };
         let thread = failures.spawn("fairlane-writer", move || worker.run(store, &events))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Queues a store effect; waits while too much waits already. After a failure of the
     /// store effects are dropped, and the node is stopping.
     pub fn store(&self, id: WriteId, writes: Vec<Write>, durable: bool) {
         let bytes = writes.iter().map(write_bytes).sum();
-        self.push(Entry::Store { id, writes, durable, bytes }, bytes);
+        self.push(
+            Entry::Store {
+                id,
+                writes,
+                durable,
+                bytes,
+            },
+            bytes,
+        );
     }
 
     /// Queues something to run once all effects before it are applied.
@@ -189,7 +208,12 @@ impl Worker {
                     queue.entries.push_front(entry);
                     break;
                 }
-                Entry::Store { id, writes, durable, bytes } => {
+                Entry::Store {
+                    id,
+                    writes,
+                    durable,
+                    bytes,
+                } => {
                     queue.bytes -= bytes;
                     group.bytes += bytes;
                     group.ids.push(id);
@@ -305,11 +329,22 @@ mod tests {
         let failures = Failures::default();
         let report = tell.clone();
         let events = move |ids: &[WriteId]| {
-            report.send(Seen::Stored(ids.iter().map(|id| id.0).collect())).unwrap();
+            report
+                .send(Seen::Stored(ids.iter().map(|id| id.0).collect()))
+                .unwrap();
         };
-        let spy = Spy { seen: tell.clone(), gate: Some(gate) };
+        let spy = Spy {
+            seen: tell.clone(),
+            gate: Some(gate),
+        };
         let writer = Writer::start(spy, events, &failures).unwrap();
-        Bench { writer, open, seen, tell, failures }
+        Bench {
+            writer,
+            open,
+            seen,
+            tell,
+            failures,
+        }
     }
 
     fn put(key: u8) -> Vec<Write> {
@@ -332,23 +367,52 @@ mod tests {
             bench.writer.store(WriteId(n.into()), put(n), n == 2);
         }
         let tell = bench.tell.clone();
-        bench.writer.after(Box::new(move || tell.send(Seen::Barrier(9)).unwrap()));
+        bench
+            .writer
+            .after(Box::new(move || tell.send(Seen::Barrier(9)).unwrap()));
         bench.writer.store(WriteId(4), put(4), false);
-        assert!(bench.seen.try_recv().is_err(), "nothing is reported before the commit");
+        assert!(
+            bench.seen.try_recv().is_err(),
+            "nothing is reported before the commit"
+        );
         bench.open.send(()).unwrap();
 
-        assert_eq!(next(&bench), Seen::Commit { keys: vec![0], sync: true });
+        assert_eq!(
+            next(&bench),
+            Seen::Commit {
+                keys: vec![0],
+                sync: true
+            }
+        );
         assert_eq!(next(&bench), Seen::Stored(vec![0]));
         // One durable effect makes the whole group durable.
-        assert_eq!(next(&bench), Seen::Commit { keys: vec![1, 2, 3], sync: true });
+        assert_eq!(
+            next(&bench),
+            Seen::Commit {
+                keys: vec![1, 2, 3],
+                sync: true
+            }
+        );
         assert_eq!(next(&bench), Seen::Stored(vec![1, 2, 3]));
         assert_eq!(next(&bench), Seen::Barrier(9));
-        assert_eq!(next(&bench), Seen::Commit { keys: vec![4], sync: false });
+        assert_eq!(
+            next(&bench),
+            Seen::Commit {
+                keys: vec![4],
+                sync: false
+            }
+        );
         assert_eq!(next(&bench), Seen::Stored(vec![4]));
         let Bench { writer, seen, .. } = bench;
         writer.close();
         // What was not synced is, at the end.
-        assert_eq!(seen.try_recv(), Ok(Seen::Commit { keys: vec![], sync: true }));
+        assert_eq!(
+            seen.try_recv(),
+            Ok(Seen::Commit {
+                keys: vec![],
+                sync: true
+            })
+        );
     }
 
     #[tokio::test]
@@ -356,7 +420,13 @@ mod tests {
         let bench = bench();
         bench.open.send(()).unwrap();
         bench.writer.store(WriteId(1), put(1), true);
-        assert_eq!(next(&bench), Seen::Commit { keys: vec![1], sync: true });
+        assert_eq!(
+            next(&bench),
+            Seen::Commit {
+                keys: vec![1],
+                sync: true
+            }
+        );
         assert_eq!(next(&bench), Seen::Stored(vec![1]));
         bench.writer.store(WriteId(2), put(255), true);
         let failure = bench.failures.wait().await;
@@ -372,7 +442,9 @@ mod tests {
 
     #[test]
     fn a_full_queue_holds_the_core_back_until_the_disk_catches_up() {
-        let Bench { writer, open, seen, .. } = bench();
+        let Bench {
+            writer, open, seen, ..
+        } = bench();
         let count = EFFECTS_WAITING_MAX as u64 + 100;
         let pushing = std::thread::spawn(move || {
             for n in 0..count {

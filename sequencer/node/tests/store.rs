@@ -9,7 +9,10 @@ use fairlane_node::store::{
 use fairlane_replica::{Store, StoreError, Table, Write};
 
 fn options(path: &Path) -> StoreOptions {
-    StoreOptions { path: path.to_owned(), reserve_bytes: 1 << 20 }
+    StoreOptions {
+        path: path.to_owned(),
+        reserve_bytes: 1 << 20,
+    }
 }
 
 fn open(path: &Path) -> RocksStore {
@@ -24,7 +27,9 @@ fn put(key: u32, value: Vec<u8>) -> Write {
 fn filled(path: &Path) {
     let mut store = open(path);
     for n in 0..64 {
-        store.commit(&[put(n, vec![n as u8; 64 << 10])], false).unwrap();
+        store
+            .commit(&[put(n, vec![n as u8; 64 << 10])], false)
+            .unwrap();
     }
     store.commit(&[], true).unwrap();
     drop(store);
@@ -65,8 +70,14 @@ fn readers_see_commits_at_once_and_outlive_nothing() {
     let mut store = open(dir.path());
     let reader = store.reader();
     store.commit(&[put(7, b"v".to_vec())], false).unwrap();
-    assert_eq!(reader.get(Table::Blocks, &7_u32.to_be_bytes()).unwrap(), Some(b"v".to_vec()));
-    assert_eq!(reader.first_key(Table::Blocks).unwrap(), Some(7_u32.to_be_bytes().to_vec()));
+    assert_eq!(
+        reader.get(Table::Blocks, &7_u32.to_be_bytes()).unwrap(),
+        Some(b"v".to_vec())
+    );
+    assert_eq!(
+        reader.first_key(Table::Blocks).unwrap(),
+        Some(7_u32.to_be_bytes().to_vec())
+    );
     assert_eq!(reader.last_key(Table::Sequence).unwrap(), None);
     assert_eq!(reader.emitted_range().unwrap(), None);
     assert!(reader.stats().unwrap().free_bytes > 0);
@@ -91,7 +102,12 @@ fn a_newer_format_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let newer = (FORMAT_VERSION + 1).to_be_bytes().to_vec();
     let mut store = open(dir.path());
-    store.commit(&[Write::put(Table::Meta, META_FORMAT_KEY.to_vec(), newer)], true).unwrap();
+    store
+        .commit(
+            &[Write::put(Table::Meta, META_FORMAT_KEY.to_vec(), newer)],
+            true,
+        )
+        .unwrap();
     drop(store);
     for _ in 0..2 {
         let Err(StoreError::Failed(text)) = RocksStore::open(&options(dir.path())) else {
@@ -112,7 +128,10 @@ fn a_flipped_bit_in_a_table_file_is_corruption() {
         Err(error) => error,
         Ok(store) => store.reader().check().unwrap_err(),
     };
-    assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("snapshot")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Corrupt(text) if text.contains("snapshot")),
+        "{error}"
+    );
 }
 
 #[test]
@@ -150,8 +169,15 @@ fn a_torn_log_gives_a_prefix_of_the_commits() {
     let logs = files(dir.path(), |name| name.ends_with(".log"));
     let log = logs.last().unwrap();
     let length = std::fs::metadata(log).unwrap().len();
-    std::fs::OpenOptions::new().write(true).open(log).unwrap().set_len(length - 500).unwrap();
-    let rows = open(dir.path()).scan(Table::Blocks, &[], &[255], usize::MAX, usize::MAX).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(log)
+        .unwrap()
+        .set_len(length - 500)
+        .unwrap();
+    let rows = open(dir.path())
+        .scan(Table::Blocks, &[], &[255], usize::MAX, usize::MAX)
+        .unwrap();
     let keys: Vec<Vec<u8>> = rows.into_iter().map(|(key, _)| key).collect();
     let want: Vec<Vec<u8>> = (0..99_u32).map(|n| n.to_be_bytes().to_vec()).collect();
     assert_eq!(keys, want);
@@ -165,9 +191,15 @@ fn a_snapshot_is_a_database_of_its_own() {
     let copy = dir.path().join("copy");
     store.reader().snapshot(&copy).unwrap();
     store.commit(&[put(1, b"after".to_vec())], true).unwrap();
-    assert!(store.reader().snapshot(&copy).is_err(), "never over an older one");
+    assert!(
+        store.reader().snapshot(&copy).is_err(),
+        "never over an older one"
+    );
     let copy = open(&copy);
-    assert_eq!(copy.get(Table::Blocks, &1_u32.to_be_bytes()).unwrap(), Some(b"before".to_vec()));
+    assert_eq!(
+        copy.get(Table::Blocks, &1_u32.to_be_bytes()).unwrap(),
+        Some(b"before".to_vec())
+    );
 }
 
 #[test]
@@ -175,19 +207,31 @@ fn the_reserve_stops_a_commit_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let free = free_bytes(dir.path()).unwrap();
     drop(open(dir.path()));
-    let tight = StoreOptions { path: dir.path().to_owned(), reserve_bytes: free * 2 };
+    let tight = StoreOptions {
+        path: dir.path().to_owned(),
+        reserve_bytes: free * 2,
+    };
     assert!(matches!(RocksStore::open(&tight), Err(StoreError::Full(_))));
 
     // As much as is free, less some room for what others write meanwhile: it opens, and a
     // commit of that room does not fit.
     let room = 256 << 20;
     let reserve = free_bytes(dir.path()).unwrap() - room;
-    let tight = StoreOptions { path: dir.path().to_owned(), reserve_bytes: reserve };
+    let tight = StoreOptions {
+        path: dir.path().to_owned(),
+        reserve_bytes: reserve,
+    };
     let mut store = RocksStore::open(&tight).unwrap();
     let large = put(1, vec![0; room as usize]);
     let error = store.commit(&[large], true).unwrap_err();
-    assert!(matches!(&error, StoreError::Full(text) if text.contains("reserve")), "{error}");
-    assert_eq!(store.get(Table::Blocks, &1_u32.to_be_bytes()).unwrap(), None);
+    assert!(
+        matches!(&error, StoreError::Full(text) if text.contains("reserve")),
+        "{error}"
+    );
+    assert_eq!(
+        store.get(Table::Blocks, &1_u32.to_be_bytes()).unwrap(),
+        None
+    );
 }
 
 /// A small file system of its own where that is allowed; else the file size limit of a
@@ -206,7 +250,12 @@ fn a_full_disk_loses_no_synced_commit() {
         .output()
         .is_ok_and(|out| out.status.success());
     // Without a guard, so that RocksDB itself meets the end of the disk.
-    let open_here = || RocksStore::open(&StoreOptions { path: disk.join("data"), reserve_bytes: 0 });
+    let open_here = || {
+        RocksStore::open(&StoreOptions {
+            path: disk.join("data"),
+            reserve_bytes: 0,
+        })
+    };
     let mut acknowledged = 0_u32;
     let mut failure = None;
     if mounted {
@@ -230,24 +279,40 @@ fn a_full_disk_loses_no_synced_commit() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&out.stdout);
-        let line = text.lines().find_map(|l| l.strip_prefix("acknowledged ")).unwrap();
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("acknowledged "))
+            .unwrap();
         acknowledged = line.trim().parse().unwrap();
     }
     assert!(acknowledged > 100, "{acknowledged}");
     if mounted {
         // The operator makes room.
-        let grown = Command::new("mount").args(["-o", "remount,size=256m"]).arg(&disk).status();
+        let grown = Command::new("mount")
+            .args(["-o", "remount,size=256m"])
+            .arg(&disk)
+            .status();
         assert!(grown.unwrap().success());
     }
     {
         let store = open_here().unwrap();
         for n in 0..acknowledged {
             let value = store.get(Table::Blocks, &n.to_be_bytes()).unwrap();
-            assert_eq!(value, Some(vec![n as u8; 16 << 10]), "commit {n} of {acknowledged}");
+            assert_eq!(
+                value,
+                Some(vec![n as u8; 16 << 10]),
+                "commit {n} of {acknowledged}"
+            );
         }
     }
     if mounted {
-        assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+        assert!(
+            Command::new("umount")
+                .arg(&disk)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 }
 
@@ -261,7 +326,11 @@ fn child_fills_the_disk() {
     let path = PathBuf::from(disk).join("data");
     let free = free_bytes(path.parent().unwrap()).unwrap();
     let reserve_bytes = free - (24 << 20);
-    let mut store = RocksStore::open(&StoreOptions { path, reserve_bytes }).unwrap();
+    let mut store = RocksStore::open(&StoreOptions {
+        path,
+        reserve_bytes,
+    })
+    .unwrap();
     for n in 0..4_000 {
         if let Err(error) = store.commit(&[put(n, vec![n as u8; 16 << 10])], true) {
             assert!(matches!(error, StoreError::Full(_)), "{error}");

@@ -60,7 +60,11 @@ pub(super) async fn dial(shared: Arc<Shared>, endpoint: Endpoint, member: Member
             up = attempt => up,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        backoff = if up >= LINK_STEADY { BACKOFF_MIN } else { backoff };
+        backoff = if up >= LINK_STEADY {
+            BACKOFF_MIN
+        } else {
+            backoff
+        };
         tokio::select! {
             () = tokio::time::sleep(jittered(backoff)) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -112,7 +116,10 @@ mod tests {
     fn pauses_are_jittered_around_the_backoff() {
         for _ in 0..100 {
             let pause = jittered(BACKOFF_MAX);
-            assert!(pause >= BACKOFF_MAX / 2 && pause <= BACKOFF_MAX * 3 / 2, "{pause:?}");
+            assert!(
+                pause >= BACKOFF_MAX / 2 && pause <= BACKOFF_MAX * 3 / 2,
+                "{pause:?}"
+            );
         }
     }
 }

@@ -137,7 +137,11 @@ mod tests {
         for (at, fault) in LinkFault::ALL.into_iter().enumerate() {
             assert_eq!(LinkFault::from_code(at as u64), Some(fault));
             assert_eq!(fault.code() as usize, at);
-            assert!(LinkFault::ALL[..at].iter().all(|f| f.name() != fault.name()));
+            assert!(
+                LinkFault::ALL[..at]
+                    .iter()
+                    .all(|f| f.name() != fault.name())
+            );
         }
         assert_eq!(LinkFault::from_code(99), None);
     }

@@ -82,7 +82,10 @@ impl Gate {
         entry.tokens -= 1.0;
         entry.open += 1;
         state.open += 1;
-        Some(Pass { gate: Arc::clone(self), address })
+        Some(Pass {
+            gate: Arc::clone(self),
+            address,
+        })
     }
 }
 
@@ -130,7 +133,10 @@ mod tests {
         assert!(gate.admit(v4(2), now).is_some(), "others are not affected");
         passes.clear();
         let burst = (0..).map_while(|_| gate.admit(v4(1), now)).count() as f64;
-        assert_eq!(burst, HANDSHAKES_BURST_PER_ADDRESS - f64::from(HANDSHAKES_OPEN_PER_ADDRESS_MAX));
+        assert_eq!(
+            burst,
+            HANDSHAKES_BURST_PER_ADDRESS - f64::from(HANDSHAKES_OPEN_PER_ADDRESS_MAX)
+        );
         let later = now + Duration::from_secs(1);
         let refilled = (0..).map_while(|_| gate.admit(v4(1), later)).count() as f64;
         assert_eq!(refilled, HANDSHAKES_PER_S_PER_ADDRESS_MAX);
@@ -148,7 +154,10 @@ mod tests {
         }
         assert!(lock(&gate.state).addresses.len() <= ADDRESSES_MAX);
         let later = now + Duration::from_secs(60);
-        assert!(gate.admit(v4(u32::MAX), later).is_some(), "quiet ones are forgotten");
+        assert!(
+            gate.admit(v4(u32::MAX), later).is_some(),
+            "quiet ones are forgotten"
+        );
     }
 
     #[test]

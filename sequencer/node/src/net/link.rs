@@ -94,16 +94,27 @@ fn member_of(shared: &Shared, connection: &Connection) -> Result<MemberId, LinkF
     let member = identity(connection)
         .and_then(|key| shared.committee.member(&key))
         .ok_or(LinkFault::Stranger)?;
-    if member < shared.me { Ok(member) } else { Err(LinkFault::Direction) }
+    if member < shared.me {
+        Ok(member)
+    } else {
+        Err(LinkFault::Direction)
+    }
 }
 
 fn identity(connection: &Connection) -> Option<fairlane_types::PublicKey> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    let chain = connection
+        .peer_identity()?
+        .downcast::<Vec<CertificateDer<'static>>>()
+        .ok()?;
     chain.first().and_then(|spki| tls::key_of(spki))
 }
 
 /// Runs a link until it ends; returns how long it was up.
-pub(super) async fn run(shared: &Arc<Shared>, member: MemberId, connection: Connection) -> Duration {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    member: MemberId,
+    connection: Connection,
+) -> Duration {
     let Some(peer) = shared.peer(member) else {
         return Duration::ZERO;
     };
@@ -142,7 +153,10 @@ pub(super) async fn run(shared: &Arc<Shared>, member: MemberId, connection: Conn
         (Some(fault), _) => fault.to_string(),
         (None, Some(ConnectionError::ApplicationClosed(frame))) => {
             let fault = LinkFault::from_code(frame.error_code.into_inner());
-            fault.map_or_else(|| "closed by peer".to_owned(), |f| format!("peer says: {f}"))
+            fault.map_or_else(
+                || "closed by peer".to_owned(),
+                |f| format!("peer says: {f}"),
+            )
         }
         (None, Some(reason)) => reason.to_string(),
         (None, None) => "closed".to_owned(),
@@ -194,14 +208,21 @@ struct Seen([AtomicBool; Class::ALL.len()]);
 
 /// Writes the frames of one class until the link ends.
 async fn write(shared: &Shared, member: MemberId, class: Class, connection: &Connection) {
-    let Some(peer) = shared.peer(member) else { return };
-    let Ok(mut stream) = connection.open_uni().await else { return };
+    let Some(peer) = shared.peer(member) else {
+        return;
+    };
+    let Ok(mut stream) = connection.open_uni().await else {
+        return;
+    };
     // Boundary rule 4: the priorities of the queues are those of the streams.
     let priority = Class::ALL.len() as i32 - i32::from(class.code());
     if stream.set_priority(priority).is_err() || stream.write_all(&[class.code()]).await.is_err() {
         return;
     }
-    let labels = [("peer", member.to_string()), ("class", class.name().to_owned())];
+    let labels = [
+        ("peer", member.to_string()),
+        ("class", class.name().to_owned()),
+    ];
     let frames_sent = metrics::counter!("fairlane_net_frames_sent_total", &labels);
     let bytes_sent = metrics::counter!("fairlane_net_bytes_sent_total", &labels);
     let mut chunks = Vec::new();
@@ -233,7 +254,10 @@ async fn read(
         return Some(LinkFault::Duplicate);
     }
     let budget = &shared.peer(member)?.budgets[index];
-    let labels = [("peer", member.to_string()), ("class", class.name().to_owned())];
+    let labels = [
+        ("peer", member.to_string()),
+        ("class", class.name().to_owned()),
+    ];
     let frames_received = metrics::counter!("fairlane_net_frames_received_total", &labels);
     let bytes_received = metrics::counter!("fairlane_net_bytes_received_total", &labels);
     loop {

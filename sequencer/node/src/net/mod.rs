@@ -14,9 +14,9 @@ mod frame;
 mod gate;
 mod link;
 mod queue;
-mod tls;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -178,7 +178,11 @@ impl Outbound {
         };
         if frame.is_empty() || frame.len() > class.frame_bytes_max() {
             // A bug of this node: its peers would close the link.
-            tracing::error!(class = class.name(), bytes = frame.len(), "frame out of limits");
+            tracing::error!(
+                class = class.name(),
+                bytes = frame.len(),
+                "frame out of limits"
+            );
             metrics::counter!("fairlane_net_unsendable_total", "class" => class.name())
                 .increment(1);
             return;
@@ -228,12 +232,18 @@ impl Network {
     ) -> Result<Self, NetError> {
         let tls = tls::Tls::new(config.me, &config.committee, identity)
             .map_err(|e| NetError::Tls(e.to_string()))?;
-        let listen = |source| NetError::Listen { address: config.listen, source };
+        let listen = |source| NetError::Listen {
+            address: config.listen,
+            source,
+        };
         let socket = bind(config.listen).map_err(listen)?;
         let endpoint = tls.endpoint(socket).map_err(listen)?;
         let address = endpoint.local_addr().map_err(listen)?;
 
-        let peers = config.committee.ids().map(|id| (id != config.me).then(|| Peer::new(id)));
+        let peers = config
+            .committee
+            .ids()
+            .map(|id| (id != config.me).then(|| Peer::new(id)));
         let shared = Arc::new(Shared {
             me: config.me,
             committee: config.committee.clone(),
@@ -250,13 +260,19 @@ impl Network {
         for member in config.committee.ids().filter(|id| *id > config.me) {
             tokio::spawn(dial::dial(Arc::clone(&shared), endpoint.clone(), member));
         }
-        Ok(Self { shared, endpoint, address })
+        Ok(Self {
+            shared,
+            endpoint,
+            address,
+        })
     }
 
     /// The sending side.
     #[must_use]
     pub fn outbound(&self) -> Outbound {
-        Outbound { shared: Arc::clone(&self.shared) }
+        Outbound {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// The address that is listened on, with its port.
@@ -274,9 +290,13 @@ impl Network {
     /// Closes all links and the socket.
     pub async fn stop(self) {
         self.shared.stop.send_replace(true);
-        self.endpoint.close(VarInt::from_u32(LinkFault::Stopping.code()), b"stopping");
+        self.endpoint
+            .close(VarInt::from_u32(LinkFault::Stopping.code()), b"stopping");
         // The peers learn of it sooner than by the idle timeout; no matter if they do not.
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle())
+            .await
+            .is_err()
+        {
             tracing::debug!("peers did not confirm the end of their links");
         }
     }
@@ -285,7 +305,8 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.shared.stop.send_replace(true);
-        self.endpoint.close(VarInt::from_u32(LinkFault::Stopping.code()), b"stopping");
+        self.endpoint
+            .close(VarInt::from_u32(LinkFault::Stopping.code()), b"stopping");
     }
 }
 

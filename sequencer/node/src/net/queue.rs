@@ -138,15 +138,21 @@ impl Outgoing {
 
 impl ClassQueue {
     fn push(&self, frame: Bytes) -> Pushed {
-        let (bytes_max, frames_max) =
-            (outgoing_bytes_max(self.class), outgoing_frames_max(self.class));
+        let (bytes_max, frames_max) = (
+            outgoing_bytes_max(self.class),
+            outgoing_frames_max(self.class),
+        );
         let mut queue = lock(&self.frames);
         let full = |queue: &Frames| {
             queue.frames.len() >= frames_max || queue.bytes + frame.len() > bytes_max
         };
         let mut dropped = 0;
         while full(&queue) {
-            let oldest = if drops_oldest(self.class) { queue.frames.pop_front() } else { None };
+            let oldest = if drops_oldest(self.class) {
+                queue.frames.pop_front()
+            } else {
+                None
+            };
             let Some(oldest) = oldest else {
                 return Pushed::Overflow;
             };
@@ -168,7 +174,9 @@ impl ClassQueue {
         let mut queue = lock(&self.frames);
         let mut bytes = 0;
         for _ in 0..WRITE_FRAMES_MAX {
-            let Some(frame) = queue.frames.pop_front() else { break };
+            let Some(frame) = queue.frames.pop_front() else {
+                break;
+            };
             queue.bytes -= frame.len();
             bytes += frame.len();
             out.push(length_prefix(&frame));
@@ -190,7 +198,11 @@ mod tests {
     }
 
     fn popped(out: &[Bytes]) -> Vec<u8> {
-        out.iter().skip(1).step_by(2).map(|frame| frame[0]).collect()
+        out.iter()
+            .skip(1)
+            .step_by(2)
+            .map(|frame| frame[0])
+            .collect()
     }
 
     #[tokio::test]

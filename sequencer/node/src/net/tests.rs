@@ -49,7 +49,9 @@ impl Recorder {
                 told.await;
             }
         };
-        tokio::time::timeout(WAIT, find).await.expect("nothing of the kind was told in time")
+        tokio::time::timeout(WAIT, find)
+            .await
+            .expect("nothing of the kind was told in time")
     }
 
     async fn up(&self, member: u8) {
@@ -57,14 +59,17 @@ impl Recorder {
     }
 
     async fn down(&self, member: u8) {
-        self.wait(|seen| *seen == Seen::Down(MemberId(member))).await;
+        self.wait(|seen| *seen == Seen::Down(MemberId(member)))
+            .await;
     }
 
     async fn frame(&self, member: u8, class: Class) -> Bytes {
         let found = self
             .wait(|seen| matches!(seen, Seen::Frame(from, c, _) if from.0 == member && *c == class))
             .await;
-        let Seen::Frame(_, _, bytes) = found else { panic!("not a frame") };
+        let Seen::Frame(_, _, bytes) = found else {
+            panic!("not a frame")
+        };
         bytes
     }
 }
@@ -104,13 +109,19 @@ fn committee() -> Committee {
 
 /// Ports that were free a moment ago, one for each member.
 fn free_addresses() -> Vec<SocketAddr> {
-    let sockets: Vec<_> =
-        (0..4).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-    sockets.iter().map(|socket| socket.local_addr().unwrap()).collect()
+    let sockets: Vec<_> = (0..4)
+        .map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap())
+        .collect();
+    sockets
+        .iter()
+        .map(|socket| socket.local_addr().unwrap())
+        .collect()
 }
 
 fn config(me: u8, addresses: &[SocketAddr]) -> NetConfig {
-    let peers = (0..4).map(|n| (MemberId(n), addresses[usize::from(n)].to_string())).collect();
+    let peers = (0..4)
+        .map(|n| (MemberId(n), addresses[usize::from(n)].to_string()))
+        .collect();
     NetConfig {
         me: MemberId(me),
         committee: committee(),
@@ -124,14 +135,20 @@ fn member(me: u8, addresses: &[SocketAddr]) -> (Network, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let config = config(me, addresses);
     let inbound = Arc::clone(&recorder) as Arc<dyn Inbound>;
-    (Network::start(&config, &key(me), inbound).unwrap(), recorder)
+    (
+        Network::start(&config, &key(me), inbound).unwrap(),
+        recorder,
+    )
 }
 
 /// The same once its port is free again: the socket of an endpoint closes a moment after
 /// its last handle.
 async fn restart(me: u8, addresses: &[SocketAddr]) -> (Network, Arc<Recorder>) {
     let address = addresses[usize::from(me)];
-    until("the port is free", || std::net::UdpSocket::bind(address).is_ok()).await;
+    until("the port is free", || {
+        std::net::UdpSocket::bind(address).is_ok()
+    })
+    .await;
     member(me, addresses)
 }
 
@@ -141,7 +158,9 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(WAIT, poll).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    tokio::time::timeout(WAIT, poll)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 /// A member (or whoever has the key) that speaks QUIC by hand.
@@ -161,8 +180,14 @@ async fn dial_raw(
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let endpoint = tls.endpoint(socket).unwrap();
     let config = tls.client_config(&key(to).public()).unwrap();
-    let connection = endpoint.connect_with(config, address, name).unwrap().await?;
-    Ok(Raw { endpoint, connection })
+    let connection = endpoint
+        .connect_with(config, address, name)
+        .unwrap()
+        .await?;
+    Ok(Raw {
+        endpoint,
+        connection,
+    })
 }
 
 impl Raw {
@@ -212,7 +237,8 @@ async fn a_committee_exchanges_frames_of_every_class() {
     for class in Class::ALL {
         let large = Bytes::from(vec![7; class.frame_bytes_max()]);
         zero.outbound().send(MemberId(3), class, large.clone());
-        zero.outbound().send(MemberId(3), class, Bytes::from_static(b"after"));
+        zero.outbound()
+            .send(MemberId(3), class, Bytes::from_static(b"after"));
         assert_eq!(members[3].1.frame(0, class).await.len(), large.len());
         assert_eq!(members[3].1.frame(0, class).await, "after");
     }
@@ -234,21 +260,37 @@ async fn strangers_fall_in_the_handshake_and_members_go_on() {
     match dial_raw(0, &stranger, 3, addresses[3], &name).await {
         Err(_) => {}
         Ok(raw) => {
-            let closed = tokio::time::timeout(WAIT, raw.connection.closed()).await.unwrap();
-            assert!(matches!(closed, quinn::ConnectionError::ConnectionClosed(_)), "{closed}");
+            let closed = tokio::time::timeout(WAIT, raw.connection.closed())
+                .await
+                .unwrap();
+            assert!(
+                matches!(closed, quinn::ConnectionError::ConnectionClosed(_)),
+                "{closed}"
+            );
         }
     }
-    until("the stranger is counted", || three.faults().of(LinkFault::Handshake) == 1).await;
+    until("the stranger is counted", || {
+        three.faults().of(LinkFault::Handshake) == 1
+    })
+    .await;
 
     // The key of another member than the one dialled is refused by the dialler.
     let tls = tls::Tls::new(MemberId(0), &committee(), &key(0)).unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let endpoint = tls.endpoint(socket).unwrap();
     let config = tls.client_config(&key(2).public()).unwrap();
-    assert!(endpoint.connect_with(config, addresses[3], &name).unwrap().await.is_err());
+    assert!(
+        endpoint
+            .connect_with(config, addresses[3], &name)
+            .unwrap()
+            .await
+            .is_err()
+    );
 
     // A member of another chain, and one that dials in the wrong direction.
-    let other = dial_raw(0, &key(0), 3, addresses[3], &server_name(&Digest([1; 32]))).await.unwrap();
+    let other = dial_raw(0, &key(0), 3, addresses[3], &server_name(&Digest([1; 32])))
+        .await
+        .unwrap();
     assert_eq!(other.closed_with().await, LinkFault::Genesis);
     let (one, _) = member(1, &addresses);
     let higher = dial_raw(2, &key(2), 1, addresses[1], &name).await.unwrap();
@@ -256,7 +298,8 @@ async fn strangers_fall_in_the_handshake_and_members_go_on() {
     assert_eq!(one.faults().of(LinkFault::Direction), 1);
 
     recorder.up(1).await;
-    one.outbound().send(MemberId(3), Class::Consensus, Bytes::from_static(b"hello"));
+    one.outbound()
+        .send(MemberId(3), Class::Consensus, Bytes::from_static(b"hello"));
     assert_eq!(recorder.frame(1, Class::Consensus).await, "hello");
 }
 
@@ -272,7 +315,10 @@ async fn garbage_frames_are_counted_and_end_the_link() {
         (LinkFault::Oversized, &[(0, frame(consensus_max + 1))]),
         (LinkFault::Oversized, &[(3, frame(u32::MAX))]),
         (LinkFault::Empty, &[(1, frame(0))]),
-        (LinkFault::Undecodable, &[(2, [frame(3), b"!!!".to_vec()].concat())]),
+        (
+            LinkFault::Undecodable,
+            &[(2, [frame(3), b"!!!".to_vec()].concat())],
+        ),
         (LinkFault::Duplicate, &[(2, frame(9)), (2, frame(9))]),
     ];
     for (fault, streams) in cases {
@@ -294,7 +340,10 @@ async fn garbage_frames_are_counted_and_end_the_link() {
     // A stream that ends inside a frame.
     let raw = dial_raw(0, &key(0), 3, addresses[3], &name).await.unwrap();
     let mut stream = raw.stream(2).await;
-    stream.write_all(&[frame(100), vec![1; 10]].concat()).await.unwrap();
+    stream
+        .write_all(&[frame(100), vec![1; 10]].concat())
+        .await
+        .unwrap();
     stream.finish().unwrap();
     assert_eq!(raw.closed_with().await, LinkFault::Ended);
 }
@@ -323,7 +372,8 @@ async fn garbage_datagrams_are_survived() {
     }
     let (zero, _) = member(0, &addresses);
     recorder.up(0).await;
-    zero.outbound().send(MemberId(3), Class::Sync, Bytes::from_static(b"still here"));
+    zero.outbound()
+        .send(MemberId(3), Class::Sync, Bytes::from_static(b"still here"));
     assert_eq!(recorder.frame(0, Class::Sync).await, "still here");
     three.stop().await;
 }
@@ -339,11 +389,16 @@ async fn links_come_back_after_a_restart_and_a_disconnect() {
     // The dialled side restarts in order.
     three.stop().await;
     zero_seen.down(3).await;
-    zero.outbound().send(MemberId(3), Class::Lanes, Bytes::from_static(b"lost with the link"));
+    zero.outbound().send(
+        MemberId(3),
+        Class::Lanes,
+        Bytes::from_static(b"lost with the link"),
+    );
     let (three, three_seen) = restart(3, &addresses).await;
     zero_seen.up(3).await;
     three_seen.up(0).await;
-    zero.outbound().send(MemberId(3), Class::Lanes, Bytes::from_static(b"new"));
+    zero.outbound()
+        .send(MemberId(3), Class::Lanes, Bytes::from_static(b"new"));
     assert_eq!(three_seen.frame(0, Class::Lanes).await, "new");
 
     // The dialling side restarts.
@@ -354,10 +409,13 @@ async fn links_come_back_after_a_restart_and_a_disconnect() {
     zero_seen.up(3).await;
 
     // A disconnect for a fault is a new link later.
-    three.outbound().disconnect(MemberId(0), LinkFault::Undecodable);
+    three
+        .outbound()
+        .disconnect(MemberId(0), LinkFault::Undecodable);
     zero_seen.down(3).await;
     zero_seen.up(3).await;
-    zero.outbound().send(MemberId(3), Class::Shares, Bytes::from_static(b"again"));
+    zero.outbound()
+        .send(MemberId(3), Class::Shares, Bytes::from_static(b"again"));
     assert_eq!(three_seen.frame(0, Class::Shares).await, "again");
 }
 
@@ -392,11 +450,15 @@ async fn a_flooding_member_holds_back_only_itself() {
     let fit = inbound_bytes_max(Class::Consensus) / FRAME_CHARGE_MIN;
     let frames = [1_u8, 0, 0, 0, 5].repeat(fit * 2);
     stream.write_all(&frames).await.unwrap();
-    until("the budget is used up", || lock(&recorder.kept).len() == fit).await;
+    until("the budget is used up", || {
+        lock(&recorder.kept).len() == fit
+    })
+    .await;
 
     let (one, _) = member(1, &addresses);
     recorder.up(1).await;
-    one.outbound().send(MemberId(3), Class::Consensus, Bytes::from_static(b"vote"));
+    one.outbound()
+        .send(MemberId(3), Class::Consensus, Bytes::from_static(b"vote"));
     assert_eq!(recorder.frame(1, Class::Consensus).await, "vote");
     // The flooder's other classes have budgets of their own.
     let mut sync = flooder.stream(Class::Sync.code()).await;
@@ -420,9 +482,18 @@ async fn a_peer_that_takes_no_votes_is_disconnected() {
     let addresses = free_addresses();
     // By hand: reads nothing, so that flow control and then the queue fill up.
     let tls = tls::Tls::new(MemberId(3), &committee(), &key(3)).unwrap();
-    let endpoint = tls.endpoint(std::net::UdpSocket::bind(addresses[3]).unwrap()).unwrap();
+    let endpoint = tls
+        .endpoint(std::net::UdpSocket::bind(addresses[3]).unwrap())
+        .unwrap();
     let accepting = tokio::spawn(async move {
-        let connection = endpoint.accept().await.unwrap().accept().unwrap().await.unwrap();
+        let connection = endpoint
+            .accept()
+            .await
+            .unwrap()
+            .accept()
+            .unwrap()
+            .await
+            .unwrap();
         (connection.closed().await, endpoint)
     });
     let (zero, seen) = member(0, &addresses);
@@ -435,7 +506,10 @@ async fn a_peer_that_takes_no_votes_is_disconnected() {
     })
     .await;
     seen.down(3).await;
-    let (closed, _endpoint) = tokio::time::timeout(WAIT, accepting).await.unwrap().unwrap();
+    let (closed, _endpoint) = tokio::time::timeout(WAIT, accepting)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(
         matches!(&closed, quinn::ConnectionError::ApplicationClosed(frame)
             if frame.error_code == VarInt::from_u32(LinkFault::Overflow.code())),
@@ -467,9 +541,14 @@ async fn unfinished_handshakes_are_given_up() {
     });
     let name = server_name(&GENESIS);
     let dialling = tokio::spawn(async move {
-        dial_raw(0, &key(0), 3, proxy_address, &name).await.map(|_| ())
+        dial_raw(0, &key(0), 3, proxy_address, &name)
+            .await
+            .map(|_| ())
     });
-    until("the handshake is given up", || three.faults().of(LinkFault::Slow) == 1).await;
+    until("the handshake is given up", || {
+        three.faults().of(LinkFault::Slow) == 1
+    })
+    .await;
     forwarding.abort();
     dialling.abort();
     let (zero, _) = member(0, &addresses);
@@ -479,20 +558,32 @@ async fn unfinished_handshakes_are_given_up() {
 
 #[test]
 fn an_address_in_use_is_named() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let addresses = free_addresses();
         let _held = std::net::UdpSocket::bind(addresses[0]).unwrap();
         let recorder = Arc::new(Recorder::default());
-        let error = Network::start(&config(0, &addresses), &key(0), recorder).err().unwrap();
-        assert!(error.to_string().contains(&addresses[0].to_string()), "{error}");
+        let error = Network::start(&config(0, &addresses), &key(0), recorder)
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains(&addresses[0].to_string()),
+            "{error}"
+        );
     });
 }
 
 #[test]
 fn keys_have_one_encoding() {
     let public = PublicKey([3; 32]);
-    let spki = [&[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0][..], &[3; 32]].concat();
+    let spki = [
+        &[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0][..],
+        &[3; 32],
+    ]
+    .concat();
     assert_eq!(tls::key_of(&spki), Some(public));
     assert_eq!(tls::key_of(&spki[..43]), None);
     assert_eq!(tls::key_of(&[&spki[..], &[0]].concat()), None);

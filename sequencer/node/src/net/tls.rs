@@ -11,7 +11,9 @@ use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, T
 use quinn_proto::HashedConnectionIdGenerator;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::{
     CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
 };
@@ -28,10 +30,13 @@ use fairlane_replica::Class;
 pub const ALPN: &[u8] = b"fairlane/1";
 
 /// SubjectPublicKeyInfo of an ed25519 key, up to the key itself (RFC 8410).
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0];
+const SPKI_PREFIX: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0,
+];
 /// PKCS#8 of an ed25519 seed, up to the seed itself (RFC 8410).
-const PKCS8_PREFIX: [u8; 16] =
-    [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+];
 
 /// Bytes of a stream that may be on their way: what a link of 200 ms and 20 MB/s holds.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -63,7 +68,14 @@ impl Tls {
         hasher.update(b"stateless reset").update(identity.seed());
         let reset_key = *hasher.finalize().as_bytes();
         let transport = Arc::new(transport());
-        Ok(Self { key, provider, committee: committee.clone(), me, transport, reset_key })
+        Ok(Self {
+            key,
+            provider,
+            committee: committee.clone(),
+            me,
+            transport,
+            reset_key,
+        })
     }
 
     /// The endpoint on a socket. Connection ids and reset tokens follow from the identity
@@ -83,18 +95,21 @@ impl Tls {
 
     fn server_config(&self) -> Result<ServerConfig, Error> {
         let keys = self.committee.ids().filter(|id| *id != self.me);
-        let keys = keys.filter_map(|id| self.committee.key(id).copied()).collect();
+        let keys = keys
+            .filter_map(|id| self.committee.key(id).copied())
+            .collect();
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(self.verifier(keys))
-            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::clone(
-                &self.key,
-            ))));
+            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(
+                Arc::clone(&self.key),
+            )));
         config.alpn_protocols = vec![ALPN.to_vec()];
         // Every link is authenticated afresh.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        let crypto = QuicServerConfig::try_from(config).map_err(|e| Error::General(e.to_string()))?;
+        let crypto =
+            QuicServerConfig::try_from(config).map_err(|e| Error::General(e.to_string()))?;
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
         server.transport_config(Arc::clone(&self.transport));
         server.migration(false);
@@ -113,7 +128,8 @@ impl Tls {
             )));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        let crypto = QuicClientConfig::try_from(config).map_err(|e| Error::General(e.to_string()))?;
+        let crypto =
+            QuicClientConfig::try_from(config).map_err(|e| Error::General(e.to_string()))?;
         let mut client = ClientConfig::new(Arc::new(crypto));
         client.transport_config(Arc::clone(&self.transport));
         Ok(client)
@@ -152,10 +168,16 @@ struct Pinned {
 }
 
 impl Pinned {
-    fn check(&self, end_entity: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+    ) -> Result<(), Error> {
         match key_of(end_entity) {
             Some(key) if rest.is_empty() && self.keys.contains(&key) => Ok(()),
-            _ => Err(Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)),
+            _ => Err(Error::InvalidCertificate(
+                rustls::CertificateError::UnknownIssuer,
+            )),
         }
     }
 
@@ -181,7 +203,8 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check(end_entity, intermediates).map(|()| ServerCertVerified::assertion())
+        self.check(end_entity, intermediates)
+            .map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -222,7 +245,8 @@ impl ClientCertVerifier for Pinned {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity, intermediates).map(|()| ClientCertVerified::assertion())
+        self.check(end_entity, intermediates)
+            .map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -286,6 +310,10 @@ impl HmacKey for ResetKey {
         let tag = blake3::keyed_hash(&self.0, data);
         // blake3::Hash compares in constant time.
         let signature = <[u8; blake3::OUT_LEN]>::try_from(signature).map_err(|_| CryptoError)?;
-        if tag == signature { Ok(()) } else { Err(CryptoError) }
+        if tag == signature {
+            Ok(())
+        } else {
+            Err(CryptoError)
+        }
     }
 }

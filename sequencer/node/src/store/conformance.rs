@@ -10,11 +10,18 @@ fn put(table: Table, key: &[u8], value: &[u8]) -> Write {
 }
 
 fn delete(table: Table, key: &[u8]) -> Write {
-    Write::Delete { table, key: key.to_vec() }
+    Write::Delete {
+        table,
+        key: key.to_vec(),
+    }
 }
 
 fn delete_range(table: Table, from: &[u8], to: &[u8]) -> Write {
-    Write::DeleteRange { table, from: from.to_vec(), to: to.to_vec() }
+    Write::DeleteRange {
+        table,
+        from: from.to_vec(),
+        to: to.to_vec(),
+    }
 }
 
 fn commit(store: &mut impl Store, writes: &[Write], sync: bool) {
@@ -26,7 +33,9 @@ fn get(store: &impl Store, table: Table, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn scan(store: &impl Store, table: Table, from: &[u8], to: &[u8]) -> Vec<Row> {
-    store.scan(table, from, to, usize::MAX, usize::MAX).expect("scan")
+    store
+        .scan(table, from, to, usize::MAX, usize::MAX)
+        .expect("scan")
 }
 
 fn keys(rows: &[Row]) -> Vec<&[u8]> {
@@ -59,11 +68,16 @@ pub fn reads_back_what_was_written<S: Store>(mut store: S) {
 
 /// The same key in two tables is two keys.
 pub fn keeps_tables_apart<S: Store>(mut store: S) {
-    let writes: Vec<Write> =
-        Table::ALL.iter().map(|t| put(*t, b"same", t.name().as_bytes())).collect();
+    let writes: Vec<Write> = Table::ALL
+        .iter()
+        .map(|t| put(*t, b"same", t.name().as_bytes()))
+        .collect();
     commit(&mut store, &writes, true);
     for table in Table::ALL {
-        assert_eq!(get(&store, table, b"same").as_deref(), Some(table.name().as_bytes()));
+        assert_eq!(
+            get(&store, table, b"same").as_deref(),
+            Some(table.name().as_bytes())
+        );
     }
     commit(&mut store, &[delete_range(Table::Lanes, b"", b"z")], true);
     for table in Table::ALL {
@@ -86,7 +100,10 @@ pub fn applies_writes_in_order<S: Store>(mut store: S) {
         ],
         true,
     );
-    assert_eq!(scan(&store, t, b"", b"z"), vec![(b"c".to_vec(), b"2".to_vec())]);
+    assert_eq!(
+        scan(&store, t, b"", b"z"),
+        vec![(b"c".to_vec(), b"2".to_vec())]
+    );
 }
 
 /// Byte order; half-open; at most `rows_max` rows; at least one row, then `bytes_max`.
@@ -96,15 +113,36 @@ pub fn scans_in_byte_order_within_limits<S: Store>(mut store: S) {
         commit(&mut store, &[put(t, key, &[7; 10])], false);
     }
     let rows = scan(&store, t, &[], &[255, 255]);
-    assert_eq!(keys(&rows), [&[0, 1][..], &[1], &[1, 255], &[2], &[255], &[255, 0]]);
+    assert_eq!(
+        keys(&rows),
+        [&[0, 1][..], &[1], &[1, 255], &[2], &[255], &[255, 0]]
+    );
     let rows = scan(&store, t, &[1], &[255]);
     assert_eq!(keys(&rows), [&[1][..], &[1, 255], &[2]]);
     let rows = store.scan(t, &[1], &[255], 2, usize::MAX).expect("scan");
     assert_eq!(keys(&rows), [&[1][..], &[1, 255]]);
-    assert_eq!(store.scan(t, &[1], &[255], usize::MAX, 1).expect("scan").len(), 1);
+    assert_eq!(
+        store
+            .scan(t, &[1], &[255], usize::MAX, 1)
+            .expect("scan")
+            .len(),
+        1
+    );
     // 1 + 10 bytes, then 2 + 10: the second row reaches 23.
-    assert_eq!(store.scan(t, &[1], &[255], usize::MAX, 12).expect("scan").len(), 2);
-    assert_eq!(store.scan(t, &[1], &[255], 0, usize::MAX).expect("scan").len(), 0);
+    assert_eq!(
+        store
+            .scan(t, &[1], &[255], usize::MAX, 12)
+            .expect("scan")
+            .len(),
+        2
+    );
+    assert_eq!(
+        store
+            .scan(t, &[1], &[255], 0, usize::MAX)
+            .expect("scan")
+            .len(),
+        0
+    );
 }
 
 /// `from` goes, `to` stays; keys written later are not affected.
@@ -126,10 +164,18 @@ pub fn takes_edge_cases<S: Store>(mut store: S) {
     let t = Table::Evidence;
     commit(&mut store, &[], false);
     commit(&mut store, &[], true);
-    commit(&mut store, &[put(t, b"empty", b""), put(t, b"", b"no key")], true);
+    commit(
+        &mut store,
+        &[put(t, b"empty", b""), put(t, b"", b"no key")],
+        true,
+    );
     assert_eq!(get(&store, t, b"empty"), Some(Vec::new()));
     assert_eq!(get(&store, t, b"").as_deref(), Some(&b"no key"[..]));
-    commit(&mut store, &[delete_range(t, b"e", b"e"), delete_range(t, b"z", b"a")], true);
+    commit(
+        &mut store,
+        &[delete_range(t, b"e", b"e"), delete_range(t, b"z", b"a")],
+        true,
+    );
     assert_eq!(scan(&store, t, b"", b"z").len(), 2);
     assert!(scan(&store, t, b"z", b"a").is_empty());
     assert!(scan(&store, t, b"e", b"e").is_empty());
@@ -166,7 +212,11 @@ pub fn agrees_with_a_map<S: Store>(mut store: S) {
                     if key < to {
                         map.retain(|k, _| *k < key || *k >= to);
                     }
-                    writes.push(Write::DeleteRange { table: t, from: key, to });
+                    writes.push(Write::DeleteRange {
+                        table: t,
+                        from: key,
+                        to,
+                    });
                 }
                 _ => {
                     let value = round.to_be_bytes().to_vec();

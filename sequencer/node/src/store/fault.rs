@@ -6,8 +6,12 @@ use fairlane_replica::StoreError;
 use rocksdb::ErrorKind;
 
 /// What RocksDB says when there is no room.
-const FULL_WORDS: [&str; 4] =
-    ["No space left", "Disk quota exceeded", "NoSpace", "Space limit reached"];
+const FULL_WORDS: [&str; 4] = [
+    "No space left",
+    "Disk quota exceeded",
+    "NoSpace",
+    "Space limit reached",
+];
 /// What it says when a second process opens the folder.
 const LOCK_WORDS: [&str; 2] = ["lock hold by current process", "While lock file"];
 /// What it says when a file it wrote is gone, cut or of another make.
@@ -81,7 +85,10 @@ mod tests {
             of("IO error: While lock file: data/LOCK: Resource temporarily unavailable"),
             StoreError::Failed(text) if text.contains("another process")
         ));
-        assert!(matches!(of("Corruption: block checksum mismatch"), StoreError::Corrupt(_)));
+        assert!(matches!(
+            of("Corruption: block checksum mismatch"),
+            StoreError::Corrupt(_)
+        ));
         assert!(matches!(
             of("IO error: No such file or directory: data/000009.sst"),
             StoreError::Corrupt(_)

@@ -71,7 +71,10 @@ impl StoreReader {
     /// [`StoreError`].
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let family = self.inner.table(table)?;
-        self.inner.db.get_cf(family, key).map_err(|e| self.inner.error(&e))
+        self.inner
+            .db
+            .get_cf(family, key)
+            .map_err(|e| self.inner.error(&e))
     }
 
     /// Rows of `from..to` as [`fairlane_replica::Store::scan`].
@@ -199,7 +202,10 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError`].
     pub fn emitted_range(&self) -> Result<Option<(Height, Height)>, StoreError> {
-        let (first, last) = (self.first_key(Table::Sequence)?, self.last_key(Table::Sequence)?);
+        let (first, last) = (
+            self.first_key(Table::Sequence)?,
+            self.last_key(Table::Sequence)?,
+        );
         match (first, last) {
             (Some(first), Some(last)) => Ok(Some((self.height(&first)?, self.height(&last)?))),
             _ => Ok(None),
@@ -264,7 +270,9 @@ impl StoreReader {
     pub fn stats(&self) -> Result<StoreStats, StoreError> {
         let db = &self.inner.db;
         let number = |value: Result<Option<u64>, rocksdb::Error>| {
-            value.map(Option::unwrap_or_default).map_err(|e| self.inner.error(&e))
+            value
+                .map(Option::unwrap_or_default)
+                .map_err(|e| self.inner.error(&e))
         };
         let mut tables = Vec::with_capacity(Table::ALL.len());
         for table in Table::ALL {
@@ -303,7 +311,8 @@ impl StoreReader {
         metrics::gauge!("fairlane_disk_free_bytes").set(stats.free_bytes as f64);
         metrics::gauge!("fairlane_disk_reserve_bytes").set(stats.reserve_bytes as f64);
         metrics::gauge!("fairlane_store_background_errors").set(stats.background_errors as f64);
-        metrics::gauge!("fairlane_store_write_stopped").set(f64::from(u8::from(stats.write_stopped)));
+        metrics::gauge!("fairlane_store_write_stopped")
+            .set(f64::from(u8::from(stats.write_stopped)));
         Ok(())
     }
 }

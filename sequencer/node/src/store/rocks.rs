@@ -54,7 +54,10 @@ impl StoreOptions {
     /// The defaults for a folder.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, reserve_bytes: DISK_RESERVE_BYTES }
+        Self {
+            path,
+            reserve_bytes: DISK_RESERVE_BYTES,
+        }
     }
 }
 
@@ -72,7 +75,11 @@ impl Database {
 
     pub(crate) fn table(&self, table: Table) -> Result<&rocksdb::ColumnFamily, StoreError> {
         self.db.cf_handle(table.name()).ok_or_else(|| {
-            StoreError::Failed(format!("{}: no table {}", self.path.display(), table.name()))
+            StoreError::Failed(format!(
+                "{}: no table {}",
+                self.path.display(),
+                table.name()
+            ))
         })
     }
 }
@@ -108,12 +115,21 @@ impl RocksStore {
         let families = families.iter().map(|name| family(name, &cache));
         let db = DB::open_cf_descriptors(&database_options(), path, families)
             .map_err(|e| store_error(path, &e))?;
-        let inner = Arc::new(Database { db, path: path.clone(), space });
+        let inner = Arc::new(Database {
+            db,
+            path: path.clone(),
+            space,
+        });
 
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         let reader = StoreReader::new(Arc::clone(&inner));
-        let mut store = Self { inner, reader, synced, unsynced: WriteOptions::default() };
+        let mut store = Self {
+            inner,
+            reader,
+            synced,
+            unsynced: WriteOptions::default(),
+        };
         store.check_format(fresh)?;
         Ok(store)
     }
@@ -138,7 +154,10 @@ impl RocksStore {
                 return Err(undecodable(path, "the format version", &"it is missing"));
             }
             let version = FORMAT_VERSION.to_be_bytes().to_vec();
-            return self.commit(&[Write::put(Table::Meta, META_FORMAT_KEY.to_vec(), version)], true);
+            return self.commit(
+                &[Write::put(Table::Meta, META_FORMAT_KEY.to_vec(), version)],
+                true,
+            );
         };
         let version = <[u8; 4]>::try_from(&value[..])
             .map(u32::from_be_bytes)
@@ -175,13 +194,21 @@ impl RocksStore {
 impl Store for RocksStore {
     fn commit(&mut self, writes: &[Write], sync: bool) -> Result<(), StoreError> {
         let bytes = writes.iter().map(write_bytes).sum::<u64>();
-        self.inner.space.admit(bytes.saturating_mul(WRITE_AMPLIFICATION))?;
+        self.inner
+            .space
+            .admit(bytes.saturating_mul(WRITE_AMPLIFICATION))?;
         let batch = self.batch(writes)?;
         let options = if sync { &self.synced } else { &self.unsynced };
         // An empty batch with sync still syncs what was written before it.
-        self.inner.db.write_opt(batch, options).map_err(|e| self.inner.error(&e))?;
+        self.inner
+            .db
+            .write_opt(batch, options)
+            .map_err(|e| self.inner.error(&e))?;
         if sync && writes.is_empty() {
-            self.inner.db.flush_wal(true).map_err(|e| self.inner.error(&e))?;
+            self.inner
+                .db
+                .flush_wal(true)
+                .map_err(|e| self.inner.error(&e))?;
         }
         Ok(())
     }
@@ -217,8 +244,7 @@ fn family_names(path: &Path, fresh: bool) -> Result<Vec<String>, StoreError> {
     let mut names: Vec<String> = Table::ALL.iter().map(|t| t.name().to_owned()).collect();
     names.push(rocksdb::DEFAULT_COLUMN_FAMILY_NAME.to_owned());
     if !fresh {
-        let found =
-            DB::list_cf(&database_options(), path).map_err(|e| store_error(path, &e))?;
+        let found = DB::list_cf(&database_options(), path).map_err(|e| store_error(path, &e))?;
         names.extend(found);
         names.sort();
         names.dedup();

@@ -32,7 +32,10 @@ impl SpaceGuard {
     /// Guards the file system that holds `path`.
     #[must_use]
     pub const fn new(path: PathBuf, reserve_bytes: u64) -> Self {
-        Self { path, reserve_bytes }
+        Self {
+            path,
+            reserve_bytes,
+        }
     }
 
     /// Asks for room for `bytes` more. One `statvfs` (about a microsecond) per commit.
@@ -74,13 +77,23 @@ mod tests {
         // Twice what there is: others may write to this disk meanwhile.
         let guard = SpaceGuard::new(dir.path().into(), free.saturating_mul(2));
         let error = guard.admit(1).unwrap_err();
-        assert!(matches!(&error, StoreError::Full(text) if text.contains("reserve")), "{error}");
-        assert!(SpaceGuard::new(dir.path().into(), 0).admit(u64::MAX).is_err());
+        assert!(
+            matches!(&error, StoreError::Full(text) if text.contains("reserve")),
+            "{error}"
+        );
+        assert!(
+            SpaceGuard::new(dir.path().into(), 0)
+                .admit(u64::MAX)
+                .is_err()
+        );
     }
 
     #[test]
     fn a_missing_folder_is_an_error_not_a_full_disk() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(free_bytes(&dir.path().join("none")), Err(StoreError::Failed(_))));
+        assert!(matches!(
+            free_bytes(&dir.path().join("none")),
+            Err(StoreError::Failed(_))
+        ));
     }
 }
