@@ -310,7 +310,8 @@ async fn garbage_frames_are_counted_and_end_the_link() {
     let name = server_name(&GENESIS);
     let consensus_max = Class::Consensus.frame_bytes_max() as u32;
     let frame = |length: u32| length.to_le_bytes().to_vec();
-    let cases: [(LinkFault, &[(u8, Vec<u8>)]); 6] = [
+    type Streams<'a> = &'a [(u8, Vec<u8>)];
+    let cases: [(LinkFault, Streams<'_>); 6] = [
         (LinkFault::Class, &[(17, vec![1])]),
         (LinkFault::Oversized, &[(0, frame(consensus_max + 1))]),
         (LinkFault::Oversized, &[(3, frame(u32::MAX))]),
