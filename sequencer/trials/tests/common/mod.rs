@@ -1,4 +1,5 @@
 //! A committee of real processes, a load of real orders, and what must hold afterwards.
+#![allow(dead_code)] // each test program uses its own part of this
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -150,6 +151,24 @@ impl Cluster {
             assert!(
                 Instant::now() < until,
                 "member {member}: not ready\n{}",
+                self.log(member)
+            );
+            pause().await;
+        }
+    }
+
+    /// Waits until a member's process has ended by itself: its exit code and its log.
+    pub async fn ended(&mut self, member: usize) -> (Option<i32>, String) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let child = self.children[member].as_mut().expect("it was started");
+            if let Some(status) = child.try_wait().unwrap() {
+                self.children[member] = None;
+                return (status.code(), self.log(member));
+            }
+            assert!(
+                Instant::now() < until,
+                "member {member} goes on\n{}",
                 self.log(member)
             );
             pause().await;
