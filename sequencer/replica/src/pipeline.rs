@@ -93,8 +93,9 @@ impl FinalQueue {
 }
 
 impl Replica {
-    /// Restart: the lanes learn of the final blocks that were stored, in order.
-    pub(crate) fn replay(&mut self, now: Micros, out: &mut Vec<Effect>) {
+    /// Restart: the lanes learn of the final blocks that were stored, in order, before any
+    /// of them is taken: their windows are counted from there (M4).
+    pub(crate) fn replay(&mut self) {
         let blocks = self.finals.waiting.iter().take(self.finals.restored);
         let told: Vec<_> = blocks
             .map(|b| mempool::Input::Finalized {
@@ -103,13 +104,8 @@ impl Replica {
             })
             .collect();
         for input in told {
-            let mut outputs = Vec::new();
-            self.lanes.step(now, input, &mut outputs);
-            self.lane_outputs(outputs, out);
+            self.tell_lanes(input);
         }
-        self.advance_order(now, out);
-        // All of these were read from disk.
-        self.openings.durable(self.final_tip().header.height);
     }
 
     /// Runs the order rule on every final block whose lanes are complete.

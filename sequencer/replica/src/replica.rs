@@ -403,8 +403,10 @@ impl Replica {
         }
         self.store(writes, true, Written::Nothing, out);
         self.tell_lanes(mempool::Input::Start);
+        self.replay();
         self.run(now, out);
-        self.replay(now, out);
+        // All that was replayed was read from disk.
+        self.openings.durable(self.final_tip().header.height);
         self.tell(consensus::Input::Start);
     }
 
