@@ -84,6 +84,8 @@ pub struct Scenario {
     pub liars: Option<Vec<(usize, &'static str)>>,
     /// A planted bug.
     pub planted: Option<Planted>,
+    /// Keeps a line for everything that members do.
+    pub log: bool,
 }
 
 impl Scenario {
@@ -99,6 +101,7 @@ impl Scenario {
             plan: None,
             liars: None,
             planted: None,
+            log: false,
         }
     }
 
@@ -286,6 +289,8 @@ pub struct Report {
     pub stats: Stats,
     /// What honest members reported about honest ones, the first few.
     pub suspicious: Vec<String>,
+    /// What members did, if it was asked for.
+    pub log: Vec<String>,
 }
 
 impl Report {

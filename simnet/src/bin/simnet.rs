@@ -8,7 +8,7 @@ use fairlane_simnet::{Profile, Scenario, swarm};
 
 const USAGE: &str = "\
 simnet swarm  [--budget 60s] [--profile swarm] [--first SEED] [--json]
-simnet replay --members N --seed SEED --orders K [--profile swarm] [--plan FILE]
+simnet replay --members N --seed SEED --orders K [--profile swarm] [--plan FILE] [--log]
 profiles: calm, crash, faults, swarm";
 
 fn main() -> ExitCode {
@@ -67,9 +67,13 @@ fn replay(args: &[String]) -> Result<bool, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
         scenario.plan = Some(Plan::parse(&text).map_err(|error| format!("{path}: {error}"))?);
     }
+    scenario.log = args.iter().any(|arg| arg == "--log");
     let options = scenario.options();
     println!("{options:#?}\n{}", options.plan);
     let report = scenario.run();
+    for line in &report.log {
+        println!("{line}");
+    }
     println!("{report}");
     for (mark, count) in report.marks.hits() {
         println!("  {} {count}", mark.name());

@@ -69,6 +69,11 @@ impl World {
     }
 
     pub(super) fn step(&mut self, node: usize, event: Event) {
+        self.note(node, || match &event {
+            Event::Message { from, message } => format!("<- {from} {}", message.name()),
+            Event::Computed { id, .. } => format!("computed {}", id.0),
+            other => format!("{other:?}").chars().take(200).collect(),
+        });
         let effects = self.members[node].step(self.now, event);
         for effect in effects {
             for act in self.acts(node, effect) {
@@ -99,6 +104,7 @@ impl World {
     }
 
     pub(super) fn effect(&mut self, node: usize, effect: Effect) {
+        self.note(node, || describe(&effect));
         match effect {
             Effect::Send { to, message } => self.send(node, to, &message),
             Effect::SetTimer { id, at } => self.set_timer(node, id, at),
@@ -292,6 +298,36 @@ impl World {
                 },
             );
         }
+    }
+}
+
+/// An effect in a line.
+fn describe(effect: &Effect) -> String {
+    match effect {
+        Effect::Send { to, message } => {
+            let text = format!("{message:?}");
+            format!(
+                "-> {to:?} {}: {}",
+                message.name(),
+                text.chars().take(1_500).collect::<String>()
+            )
+        }
+        Effect::Store {
+            id,
+            writes,
+            durable,
+        } => {
+            let table = |write: &Write| match write {
+                Write::Put { table, .. } => table.name(),
+                Write::Delete { .. } => "delete",
+                Write::DeleteRange { .. } => "delete-range",
+            };
+            let tables: Vec<_> = writes.iter().map(table).collect();
+            format!("store {} {tables:?} durable={durable}", id.0)
+        }
+        Effect::Compute { id, job } => format!("compute {} {} {}", id.0, job.name(), job.items()),
+        Effect::Emit(block) => format!("emit {} with {}", block.height, block.items.len()),
+        other => format!("{other:?}").chars().take(200).collect(),
     }
 }
 

@@ -67,6 +67,7 @@ pub struct World {
     connecting: BTreeSet<(usize, usize)>,
     stats: Stats,
     suspicious: Vec<String>,
+    log: Vec<String>,
     choices: Stream,
 }
 
@@ -138,6 +139,7 @@ impl World {
             connecting: BTreeSet::new(),
             stats: Stats::default(),
             suspicious: Vec::new(),
+            log: Vec::new(),
             choices,
         }
     }
@@ -236,6 +238,14 @@ impl World {
             root,
             stats: self.stats,
             suspicious: self.suspicious,
+            log: self.log,
+        }
+    }
+
+    /// A line of the log.
+    fn note(&mut self, node: usize, what: impl FnOnce() -> String) {
+        if self.scenario.log {
+            self.log.push(format!("{} {node} {}", self.now, what()));
         }
     }
 
