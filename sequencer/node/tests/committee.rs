@@ -1,6 +1,8 @@
 //! Four whole nodes on the loopback: orders in, the same sequence out; restarts, an
 //! observer, wrong folders.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +38,7 @@ impl Running {
             shutdown,
             ended,
         } = self;
-        drop(shutdown.send(()));
+        let _ended_already = shutdown.send(());
         let ended = tokio::time::timeout(WAIT, ended)
             .await
             .expect("stops in time")

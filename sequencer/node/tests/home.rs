@@ -1,5 +1,7 @@
 //! Home folders: what is made, what is refused.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,5 +1,7 @@
 //! The database on a real disk: conformance, restart, damage, a full disk.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
