@@ -133,13 +133,6 @@ fn crashes_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
-#[ignore = "long: many seeds"]
-fn crashes_on_many_seeds() {
-    (1_000..1_200).for_each(|seed| crash_story(4, seed));
-    (1_000..1_030).for_each(|seed| crash_story(7, seed));
-}
-
-#[test]
 fn a_driver_that_says_stored_too_early_is_caught() {
     let faults = Faults {
         lying_disk: true,

@@ -602,6 +602,29 @@ impl ProofBody {
     }
 }
 
+/// `GET /v1/evidence`: proofs of misbehaviour that a member keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceBody {
+    /// Hash of the genesis that the accused are members of.
+    pub genesis: Digest,
+    /// At most 64, one an offence.
+    pub evidence: Vec<EvidenceRecord>,
+}
+
+/// One proof; it convicts by itself, whoever hands it over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceRecord {
+    /// `contradiction`, `lane_fork` or `false_shares`.
+    pub kind: String,
+    /// Member accused.
+    pub accused: u8,
+    /// The proof, borsh.
+    #[serde(with = "hex::serde")]
+    pub proof: Vec<u8>,
+}
+
 /// `GET /v1/certs/{height}`: q commit signatures on a block, and the headers down from it
 /// to the height asked for (a block may be final through a descendant).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

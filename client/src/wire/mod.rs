@@ -10,7 +10,8 @@ mod stream;
 
 pub use error::{ApiError, ErrorCode, error_table};
 pub use json::{
-    BlockBody, CertBody, EnvelopeBody, EpochBody, Head, InfoBody, ItemBody, LabelBody, Limits,
+    BlockBody, CertBody, EnvelopeBody, EpochBody, EvidenceBody,
+    EvidenceRecord, Head, InfoBody, ItemBody, LabelBody, Limits,
     MemberBody, OrderBody, OrderWord, ProofBody, ReceiptBody, StatusBody, SubmitBody, WireError,
     dec, dec_option,
 };

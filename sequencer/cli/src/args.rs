@@ -268,7 +268,11 @@ pub struct StatusArgs {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Sequence file, as written by `fairlane follow --out`.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "evidence")]
+    pub file: Option<PathBuf>,
+    /// Proofs of misbehaviour, as answered by a member's `/v1/evidence`.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub evidence: Option<PathBuf>,
     /// The chain's genesis file.
     #[arg(long, value_name = "FILE", env = "FAIRLANE_GENESIS")]
     pub genesis: PathBuf,

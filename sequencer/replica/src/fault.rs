@@ -99,6 +99,26 @@ impl Evidence {
         }
     }
 
+    /// What it is about, as in the API.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Consensus(_) => "contradiction",
+            Self::LaneFork(_) => "lane_fork",
+            Self::FalseShares(_) => "false_shares",
+        }
+    }
+
+    /// Whom it accuses; [`verify`](Self::verify) tells whether rightly.
+    #[must_use]
+    pub const fn accused(&self) -> MemberId {
+        match self {
+            Self::Consensus(evidence) => evidence.signer,
+            Self::LaneFork(fork) => fork.first.header.lane,
+            Self::FalseShares(shares) => shares.member,
+        }
+    }
+
     /// Key in [`Table::Evidence`](crate::Table::Evidence): one record per offence.
     #[must_use]
     pub fn key(&self) -> Vec<u8> {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -65,7 +65,10 @@ async fn two_members_of_four_open_nothing_and_no_plaintext_is_on_any_disk_before
     complete(&sent, &outcomes);
     // The search does find what is there.
     let data = cluster.testnet.members[0].home.data_path();
-    let found = sent.acknowledged.iter().all(|id| holds(&data, &sent.payloads[id]));
+    let found = sent
+        .acknowledged
+        .iter()
+        .all(|id| holds(&data, &sent.payloads[id]));
     assert!(found, "the search is blind");
 }
 
@@ -120,13 +123,26 @@ async fn a_damaged_database_stops_its_node_with_a_clear_message() {
     }
 }
 
-/// Mounts a small memory disk; false where mounting is not allowed.
-fn mount(at: &Path, megabytes: usize) -> bool {
-    std::fs::create_dir_all(at).unwrap();
-    let size = format!("size={megabytes}m");
-    let mut command = Command::new("mount");
-    command.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
-    command.status().is_ok_and(|status| status.success())
+/// A small memory disk; gone when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None where mounting is not allowed.
+    fn new(at: &Path, megabytes: usize) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let size = format!("size={megabytes}m");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
+        let mounted = command.status().is_ok_and(|status| status.success());
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: a member that was killed a moment ago may still hold it.
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +153,8 @@ async fn a_full_disk_stops_its_node_and_loses_nothing_acknowledged() {
     // Little is left above the node's reserve: a file of our own takes the rest.
     let reserve = 64 << 20;
     let disk = data.with_file_name("disk");
-    let ballast = if mount(&disk, 160) {
+    let mounted = Mounted::new(&disk, 160);
+    let ballast = if mounted.is_some() {
         for entry in std::fs::read_dir(&data).unwrap() {
             let path = entry.unwrap().path();
             std::fs::copy(&path, disk.join(path.file_name().unwrap())).unwrap();
@@ -189,8 +206,4 @@ async fn a_full_disk_stops_its_node_and_loses_nothing_acknowledged() {
     let outcomes = cluster.settled(&sent.acknowledged).await;
     complete(&sent, &outcomes);
     cluster.nobody_contradicts().await;
-    if ballast.is_some() {
-        cluster.kill(1);
-        Command::new("umount").arg(&disk).status().unwrap();
-    }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, Load, complete};
+use common::{Cluster, Load, complete, program};
 use fairlane_encryption::EncryptionKey;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_replica::{Evidence, Store, Table};
@@ -37,7 +37,37 @@ async fn a_liar_changes_nothing_and_is_named_by_all() {
         }
     }
 
-    // Offline, from what each honest member kept.
+    // Offline, as anyone would: what a member answers, and the program that checks it.
+    let body = cluster.get(0, "/v1/evidence").await;
+    let file = cluster.testnet.genesis_path.with_file_name("evidence.json");
+    std::fs::write(&file, &body).unwrap();
+    let verify = |file: &std::path::Path| {
+        std::process::Command::new(program("fairlane"))
+            .args(["verify", "--json", "--evidence"])
+            .arg(file)
+            .arg("--genesis")
+            .arg(&cluster.testnet.genesis_path)
+            .output()
+            .unwrap()
+    };
+    let answer = verify(&file);
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    assert_eq!(
+        answer.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&answer.stderr)
+    );
+    assert!(text.contains(&format!("\"member\":{LIAR}")), "{text}");
+    // The same proof against somebody else, or altered, convicts nobody.
+    let text = String::from_utf8(body).unwrap();
+    let at = text.rfind("\"}").unwrap() - 1;
+    let other = if &text[at..=at] == "0" { "1" } else { "0" };
+    let altered = format!("{}{other}{}", &text[..at], &text[at + 1..]);
+    std::fs::write(&file, altered).unwrap();
+    assert_eq!(verify(&file).status.code(), Some(5));
+
+    // And from the database of each honest member.
     let genesis = cluster.testnet.genesis.clone();
     let committee = genesis.validate().unwrap();
     let key: EncryptionKey = decode(&genesis.encryption.public_key, 1 << 20).unwrap();

@@ -1,11 +1,15 @@
-//! `fairlane verify`: a sequence file against a genesis, without any network.
+//! `fairlane verify`: a sequence file, or proofs of misbehaviour, against a genesis,
+//! without any network.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 
 use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
+use fairlane_client::wire::EvidenceBody;
 use fairlane_client::{ChainVerifier, Cursor, Pin};
+use fairlane_replica::Evidence;
 use fairlane_types::{CtId, Item, Outcome as OrderOutcome};
 
 use crate::args::VerifyArgs;
@@ -15,11 +19,81 @@ use crate::term::{Term, short};
 /// Items whose envelope may still come; a file has it right behind the block.
 const WAITING_MAX: usize = 1_000_000;
 
-/// Checks every root, parent link and opening in the file.
+/// Largest file of evidence that is read, in bytes.
+const EVIDENCE_BYTES_MAX: u64 = 64 << 20;
+
+/// Checks what it is given.
 pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
     let pin = Pin::read(&args.genesis)?;
+    match (&args.file, &args.evidence) {
+        (Some(file), _) => sequence(file, args, &pin, term),
+        (None, Some(file)) => evidence(file, &pin, term),
+        (None, None) => Err(Problem::usage(
+            "neither a sequence file nor --evidence".to_owned(),
+        )),
+    }
+}
+
+/// Checks every proof in the file and names whom it convicts.
+fn evidence(path: &Path, pin: &Pin, term: Term) -> Outcome {
+    let unreadable =
+        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > EVIDENCE_BYTES_MAX {
+        let what = format!(
+            "{} has {length} bytes, over {EVIDENCE_BYTES_MAX}",
+            path.display()
+        );
+        return Err(Problem::usage(what));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let body: EvidenceBody = serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::usage(format!("{}: {error}", path.display()))
+            .next("such files are what a member answers to GET /v1/evidence")
+    })?;
+    if body.genesis != pin.hash() {
+        let what = format!(
+            "the evidence is about genesis {}, not {}",
+            body.genesis,
+            pin.hash()
+        );
+        return Err(Problem::new(Exit::Verification, what));
+    }
+    let genesis = pin.genesis();
+    for record in &body.evidence {
+        let unproven = |what: String| {
+            let what = format!("{} against member {}: {what}", record.kind, record.accused);
+            Problem::new(Exit::Verification, what)
+        };
+        let proof: Evidence = fairlane_types::decode(&record.proof, record.proof.len())
+            .map_err(|error| unproven(error.to_string()))?;
+        let (chain, epoch) = (genesis.chain, genesis.epoch());
+        let convicted = proof
+            .verify(chain, epoch, pin.committee(), pin.key())
+            .map_err(|error| unproven(error.to_string()))?;
+        let value = serde_json::json!({ "convicted": {
+            "member": convicted.0, "kind": proof.kind(),
+        }});
+        term.result(&value, || {
+            format!(
+                "{} member {convicted} is convicted of {}",
+                term.green("✔"),
+                proof.kind()
+            )
+        });
+    }
+    let count = body.evidence.len();
+    let value = serde_json::json!({ "verify": { "ok": true, "evidence": count } });
+    term.result(&value, || {
+        format!("{} {count} proofs hold", term.green("✔"))
+    });
+    Ok(())
+}
+
+/// Checks every root, parent link and opening in the file.
+fn sequence(path: &Path, args: &VerifyArgs, pin: &Pin, term: Term) -> Outcome {
     let wrong = |error: SequenceFileError| {
-        let what = format!("{}: {error}", args.file.display());
+        let what = format!("{}: {error}", path.display());
         match error {
             SequenceFileError::Io(_) => Problem::preflight(what),
             SequenceFileError::Header => Problem::usage(what)
@@ -27,7 +101,7 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
             SequenceFileError::Record { .. } => Problem::new(Exit::Verification, what),
         }
     };
-    let file = File::open(&args.file).map_err(|error| wrong(error.into()))?;
+    let file = File::open(path).map_err(|error| wrong(error.into()))?;
     let mut reader = SequenceReader::new(BufReader::new(file)).map_err(wrong)?;
     if reader.genesis() != pin.hash() {
         let what = format!(
@@ -48,8 +122,8 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
                     first = block.height.0;
                     let start = match block.height.0 {
                         // Nothing before it: the parent is taken as the file says.
-                        2.. => Cursor::before(&pin, &block),
-                        _ => Cursor::start(&pin),
+                        2.. => Cursor::before(pin, &block),
+                        _ => Cursor::start(pin),
                     };
                     ChainVerifier::new(pin.clone(), start)
                 });

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod body;
+mod evidence;
 mod fail;
 mod info;
 mod ops;
@@ -101,6 +102,7 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/blocks", get(blocks::page))
         .route("/v1/blocks/{height}", get(blocks::block))
         .route("/v1/certs/{height}", get(blocks::certificate))
+        .route("/v1/evidence", get(evidence::evidence))
         .route("/v1/stream", get(stream::stream))
         .fallback(fail::no_path)
         .method_not_allowed_fallback(fail::no_method)

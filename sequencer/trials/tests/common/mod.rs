@@ -39,7 +39,7 @@ pub struct Cluster {
 }
 
 /// The program `name`, beside the test's own binaries.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_fairlane-liar")).with_file_name(name);
     assert!(
         path.exists(),
@@ -180,6 +180,27 @@ impl Cluster {
         let text = std::fs::read_to_string(self.log_path(member)).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Body of what a member's API answers to a plain GET.
+    pub async fn get(&self, member: usize, path: &str) -> Vec<u8> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let address = self.testnet.members[member].config.listen_api;
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("a header");
+        assert!(
+            answer.starts_with(b"HTTP/1.0 200"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+        answer.split_off(end + 4)
     }
 
     /// Height of the last block a member has emitted; none while it does not answer.

@@ -1,7 +1,9 @@
-//! Cost of the order rule per entry; run with `--release -- --ignored --nocapture`.
+//! Cost of the order rule per order and per lane entry; run with `--release`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../tests/common/mod.rs"]
+#[allow(dead_code)] // shared with the tests
 mod common;
 
 use std::sync::Arc;
@@ -76,9 +78,7 @@ fn run(n: usize) -> (f64, f64) {
     (spent * 1e6 / emitted as f64, spent * 1e6 / entries as f64)
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn cost_per_entry() {
+fn main() {
     for n in [4, 16, 100] {
         let (order, entry) = run(n);
         println!("n = {n}: {order:.2} µs per order, {entry:.3} µs per lane entry");
