@@ -7,7 +7,7 @@ use fairlane_consensus as consensus;
 use fairlane_mempool::Cut;
 use fairlane_replica::{CutPayload, Effect, Message, Peers};
 
-use super::{Act, Behaviour, Scene, consensus_of};
+use super::{Act, Behaviour, Scene, consensus_of, send};
 
 /// Proposes twice.
 #[derive(Debug, Default)]
@@ -51,6 +51,12 @@ impl Behaviour for Equivocate {
         let other = consensus::Message::Proposal(other);
         let other = Arc::new(Message::Consensus(Box::new(other)));
         let first = Arc::clone(message);
-        scene.split(&first, &other)
+        let mut acts = scene.split(&first, &other);
+        // One member gets both: it can convict.
+        if let Some(to) = scene.others().first() {
+            acts.push(send(*to, &first));
+            acts.push(send(*to, &other));
+        }
+        acts
     }
 }

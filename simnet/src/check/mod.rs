@@ -212,6 +212,7 @@ impl Judge {
     /// A member stopped for good: nothing is owed by it any more.
     pub fn retire(&mut self, node: usize) {
         self.honest[node] = false;
+        self.sequence.disown(node);
     }
 
     /// A member lost its disk: from now on it may not speak (C7).
@@ -233,7 +234,7 @@ impl Judge {
     pub fn acknowledged(&mut self, node: usize, receipt: &Receipt) {
         if self.honest[node] {
             self.lanes.receipt(node, receipt, &mut self.notes);
-            self.sequence.acknowledged(receipt);
+            self.sequence.acknowledged(node, receipt);
         }
     }
 
@@ -311,8 +312,11 @@ impl Judge {
             let owed = self.sequence.owed(node);
             if owed > 0 {
                 // S9 is about the sequence; where a member is merely behind it is liveness.
-                let lost = self.sequence.missing().next().is_some();
-                let rule = if lost { Rule::Lost } else { Rule::Liveness };
+                let rule = if self.sequence.lost() {
+                    Rule::Lost
+                } else {
+                    Rule::Liveness
+                };
                 self.notes.break_rule(
                     rule,
                     node,

@@ -20,7 +20,8 @@ pub struct Sequence {
     heights: BTreeMap<CtId, u64>,
     /// Accounts and nonces that were used up.
     burned: BTreeSet<(PublicKey, u64)>,
-    acknowledged: BTreeSet<CtId>,
+    /// Acknowledged orders, and the members whose word counts that said so.
+    acknowledged: BTreeMap<CtId, u128>,
     /// What traders sealed; `None` where nothing can be opened.
     sealed: BTreeMap<CtId, Option<Vec<u8>>>,
 }
@@ -37,7 +38,7 @@ impl Sequence {
             durable: vec![BTreeMap::new(); n],
             heights: BTreeMap::new(),
             burned: BTreeSet::new(),
-            acknowledged: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
             sealed: sealed.collect(),
         }
     }
@@ -48,6 +49,15 @@ impl Sequence {
 
     pub fn forgot(&mut self, node: usize) {
         self.durable[node].clear();
+        self.disown(node);
+    }
+
+    /// S9 binds who is not faulty: a receipt rests on one disk, and this one is lost.
+    pub fn disown(&mut self, node: usize) {
+        self.acknowledged.retain(|_, members| {
+            *members &= !(1 << node);
+            *members != 0
+        });
     }
 
     /// After a restart emission goes on behind what is on disk.
@@ -57,8 +67,8 @@ impl Sequence {
             .map_or(1, |(h, _)| h + 1);
     }
 
-    pub fn acknowledged(&mut self, receipt: &Receipt) {
-        self.acknowledged.insert(receipt.ct_id);
+    pub fn acknowledged(&mut self, node: usize, receipt: &Receipt) {
+        *self.acknowledged.entry(receipt.ct_id).or_default() |= 1 << node;
     }
 
     pub fn emitted(&mut self, node: usize, block: &SequencedBlock, notes: &mut Notes) {
@@ -142,17 +152,17 @@ impl Sequence {
         self.heights.contains_key(id)
     }
 
-    /// Acknowledged orders that are nowhere in the sequence.
-    pub fn missing(&self) -> impl Iterator<Item = &CtId> {
+    /// Whether an acknowledged order is nowhere in the sequence.
+    pub fn lost(&self) -> bool {
         self.acknowledged
-            .iter()
-            .filter(|id| !self.heights.contains_key(id))
+            .keys()
+            .any(|id| !self.heights.contains_key(id))
     }
 
     pub fn owed(&self, node: usize) -> usize {
         let next = self.next[node];
         let emitted = |id: &&CtId| self.heights.get(id).is_some_and(|height| *height < next);
-        self.acknowledged.len() - self.acknowledged.iter().filter(emitted).count()
+        self.acknowledged.len() - self.acknowledged.keys().filter(emitted).count()
     }
 
     pub fn height(&self, node: usize) -> u64 {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use fairlane_encryption::{EncryptionKey, SIZE_CLASSES, Tdh2, ThresholdScheme};
 use fairlane_types::{
-    ChainId, Envelope, KeyId, LANE_NONE, Label, Millis, Order, OrderAction, PublicKey, SUITE_TDH2,
-    SecretKey, Side, TimeInForce,
+    ChainId, CtId, Envelope, KeyId, LANE_NONE, Label, Millis, Order, OrderAction, PublicKey,
+    SUITE_TDH2, SecretKey, Side, TimeInForce,
 };
 
 use crate::engine::{MILLISECOND, Nanos, Owner, Purpose, Stream};
@@ -40,13 +40,15 @@ pub struct Trade {
     pub index: usize,
     /// What is special about it.
     pub kind: Kind,
+    /// The order's id.
+    pub id: CtId,
     /// The order.
     pub envelope: Arc<Envelope>,
     /// What was sealed.
     pub payload: Vec<u8>,
     /// Members it is sent to first, and when it reaches each.
     pub sends: Vec<(usize, Nanos)>,
-    /// If there is no receipt by then, and again after as long, it is sent again.
+    /// If it is not in the sequence by then, and again after as long, it is sent again.
     pub patience_ns: u64,
 }
 
@@ -114,6 +116,7 @@ pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &EncryptionKe
         trades.push(Trade {
             index,
             kind,
+            id: envelope.id(),
             envelope,
             payload,
             sends,

@@ -200,9 +200,10 @@ impl World {
     /// Every order has its answer, and every honest member has emitted what it owes.
     fn well(&self, goal: u64) -> bool {
         let answered = self
-            .standing
+            .trades
             .iter()
-            .all(|standing| standing.acknowledged || standing.refused);
+            .zip(&self.standing)
+            .all(|(trade, standing)| standing.refused || self.judge.settled(&trade.id));
         answered
             && (0..self.members.len())
                 .filter(|node| self.honest[*node] && !self.retired[*node])
@@ -258,10 +259,10 @@ impl World {
             }
         }
         for (trade, standing) in self.trades.iter().zip(&self.standing) {
-            if !standing.acknowledged && !standing.refused {
-                let (kind, id) = (trade.kind, trade.envelope.id());
+            if !standing.refused && !self.judge.settled(&trade.id) {
+                let (kind, id) = (trade.kind, trade.id);
                 self.suspicious
-                    .push(format!("{kind:?} order {id} has no answer"));
+                    .push(format!("{kind:?} order {id} is nowhere"));
             }
         }
     }

@@ -39,7 +39,7 @@ impl World {
             Reply::Receipt(receipt) => {
                 if self.honest[node] {
                     let key = self.genesis.members[node];
-                    let for_it = receipt.ct_id == self.trades[trade].envelope.id();
+                    let for_it = receipt.ct_id == self.trades[trade].id;
                     if bad || !for_it || receipt.signature_check(&key).verify().is_err() {
                         self.judge
                             .break_rule(Rule::Receipt, node, "a receipt that proves nothing");
@@ -59,7 +59,7 @@ impl World {
     }
 
     pub(super) fn refused(&mut self, node: usize, trade: usize, error: &AdmissionError) {
-        let id = self.trades[trade].envelope.id();
+        let id = self.trades[trade].id;
         let kind = self.trades[trade].kind;
         let fits = match error {
             AdmissionError::OverQuota { .. } | AdmissionError::OverCapacity { .. } => return,
@@ -87,11 +87,11 @@ impl World {
         })
     }
 
-    /// No receipt in time, or a trader who wants to be sure.
+    /// Not in the sequence in time, or a trader who wants to be sure.
     pub(super) fn impatient(&mut self, trade: usize) {
         let standing = &mut self.standing[trade];
         standing.attempts += 1;
-        let sure = standing.acknowledged || standing.refused;
+        let sure = standing.refused || self.judge.settled(&self.trades[trade].id);
         let done = sure && standing.attempts > 1;
         if done || standing.attempts > ATTEMPTS_MAX || (sure && !self.choices.chance(300)) {
             return;
