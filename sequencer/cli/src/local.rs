@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fairlane_client::{Committee, Member, Pin};
 use fairlane_node::node::{Node, NodeOptions};
@@ -16,6 +16,8 @@ use crate::exit::{Exit, Outcome, Problem};
 
 /// Space that a throw-away committee leaves on the disk, MiB.
 const RESERVE_MB: u64 = 256;
+/// Members may lag behind the one that was followed, but not for longer.
+const CATCH_UP_MAX: Duration = Duration::from_secs(15);
 /// Ports between two members, as `testnet init` lays them out.
 const PORTS_PER_MEMBER: u16 = 10;
 
@@ -144,13 +146,16 @@ impl LocalNet {
         }
     }
 
-    /// Compares roots at the last common height, each through the member's own API.
-    pub async fn agreement(&self) -> Outcome<Agreement> {
-        let mut height = Height(u64::MAX);
-        for member in self.committee.members() {
-            height = height.min(Height(member.info().await?.head.height));
+    /// Compares roots at the last common height, each through the member's own API, once
+    /// all have come as far as `at_least`.
+    pub async fn agreement(&self, at_least: Height) -> Outcome<Agreement> {
+        let until = Instant::now() + CATCH_UP_MAX;
+        let mut height = self.common_height().await?;
+        while height < at_least && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            height = self.common_height().await?;
         }
-        let (mut root, mut same) = (None, true);
+        let (mut root, mut same) = (None, height >= at_least);
         for member in self.committee.members() {
             let found = match height {
                 Height(0) => Root::default(),
@@ -163,6 +168,14 @@ impl LocalNet {
             root: root.unwrap_or_default(),
             same,
         })
+    }
+
+    async fn common_height(&self) -> Outcome<Height> {
+        let mut height = Height(u64::MAX);
+        for member in self.committee.members() {
+            height = height.min(Height(member.info().await?.head.height));
+        }
+        Ok(height)
     }
 
     /// Stops every member, then compares roots once more in their own databases.

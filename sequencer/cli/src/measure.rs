@@ -1,5 +1,7 @@
 //! Percentiles, and processor time out of `/proc`.
 
+use std::collections::BTreeMap;
+
 /// Milliseconds of a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Percentiles {
@@ -41,6 +43,31 @@ pub fn cpu_seconds(pid: u32) -> Option<f64> {
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// Seconds of processor time by kind of thread, out of the threads' names.
+pub fn cpu_by_thread(pid: u32) -> BTreeMap<String, f64> {
+    let mut parts = BTreeMap::new();
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return parts;
+    };
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    for thread in threads.flatten() {
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else {
+            continue;
+        };
+        if let (Some(name), Some(ticks)) = (thread_kind(&stat), cpu_ticks(&stat)) {
+            *parts.entry(name).or_default() += ticks as f64 / per_second;
+        }
+    }
+    parts
+}
+
+/// A thread's name without its number.
+fn thread_kind(stat: &str) -> Option<String> {
+    let name = &stat[stat.find('(')? + 1..stat.rfind(')')?];
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-' || c == ':');
+    Some(name.strip_prefix("fairlane-").unwrap_or(name).to_owned())
+}
+
 /// utime + stime, fields 14 and 15. The name in field 2 may hold blanks and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let rest = &stat[stat.rfind(')')? + 1..];
@@ -68,6 +95,11 @@ mod tests {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 100 1 2";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("nonsense"), None);
+        assert_eq!(thread_kind(stat).as_deref(), Some("a) b (c)"));
+        let named = |name: &str| thread_kind(&format!("1 ({name}) S"));
+        assert_eq!(named("fairlane-core").as_deref(), Some("core"));
+        assert_eq!(named("fairlane-crypto-1").as_deref(), Some("crypto"));
+        assert!(!cpu_by_thread(std::process::id()).is_empty());
         assert!(cpu_seconds(std::process::id()).is_some());
         assert!(cpu_seconds(u32::MAX).is_none());
     }

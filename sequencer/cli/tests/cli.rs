@@ -1,4 +1,5 @@
 //! The binary as a user meets it: exit codes, streams, JSON.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Command, Output};

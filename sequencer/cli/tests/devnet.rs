@@ -1,10 +1,16 @@
 //! A whole committee of child processes, end to end.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fairlane_client::wire::{ErrorCode, Wait};
+use fairlane_client::{
+    Member, Pin, SealOptions, Sealer, check_proof, check_receipt, dev, verify_certificate,
+};
+use fairlane_types::{Envelope, Height, Millis, Order, OrderAction, SeededRng};
 use serde_json::Value;
 
 fn fairlane() -> Command {
@@ -96,4 +102,127 @@ fn members_end_with_a_parent_that_is_killed() {
         );
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Runs a committee for as long as `story` lasts.
+fn with_devnet(story: impl AsyncFnOnce(Pin, Vec<Member>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = fairlane()
+        .args(["devnet", "--json", "--home"])
+        .arg(folder.path().join("net"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(devnet.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let banner: Value = serde_json::from_str(&line).unwrap();
+    let banner = &banner["devnet"];
+    let genesis = Path::new(banner["genesis_file"].as_str().unwrap());
+    let pin = Pin::read(genesis).unwrap();
+    let addresses = banner["api"].as_array().unwrap();
+    let members = addresses
+        .iter()
+        .map(|address| Member::new(address.as_str().unwrap()).unwrap())
+        .collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(story(pin, members));
+    devnet.kill().unwrap();
+    devnet.wait().unwrap();
+}
+
+fn seal(pin: &Pin, nonce: u64, ttl_ms: i64) -> Envelope {
+    let sealer = Sealer::new(pin, dev::trader_key("alice"));
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    let options = SealOptions {
+        nonce,
+        expiry: Millis((now + ttl_ms) as u64),
+        lane: None,
+    };
+    let mut rng = SeededRng::new(&[9; 32], &nonce.to_le_bytes());
+    let order = Order::new(OrderAction::CancelAll { market: None });
+    sealer.seal(&order, options, &mut rng).unwrap()
+}
+
+#[test]
+fn a_real_member_refuses_each_wrong_order_with_its_own_code() {
+    with_devnet(async |pin, members| {
+        let key = dev::trader_key("alice");
+        let member = &members[0];
+        let good = seal(&pin, 1, 30_000);
+        let receipt = member.submit(&good).await.unwrap();
+        check_receipt(&pin, good.id(), &receipt).unwrap();
+        assert_eq!(
+            member.submit(&good).await.unwrap(),
+            receipt,
+            "the same again"
+        );
+        let again = |change: fn(&mut fairlane_types::Label)| {
+            let mut label = good.label.clone();
+            label.nonce = 77;
+            change(&mut label);
+            Envelope::sign(label, good.ciphertext.clone(), &key)
+        };
+        let mut altered = seal(&pin, 2, 30_000);
+        altered.ciphertext[200] ^= 1;
+        let resigned = {
+            let mut envelope = seal(&pin, 3, 30_000);
+            envelope.ciphertext[200] ^= 1;
+            Envelope::sign(envelope.label, envelope.ciphertext, &key)
+        };
+        let wrong = [
+            ("altered", altered, ErrorCode::BadSignature),
+            ("altered and signed", resigned, ErrorCode::BadProof),
+            (
+                "copied under another label",
+                again(|_| {}),
+                ErrorCode::BadProof,
+            ),
+            (
+                "another chain",
+                again(|l| l.chain.0 ^= 1),
+                ErrorCode::WrongChain,
+            ),
+            (
+                "another key",
+                again(|l| l.key_id.0.0[0] ^= 1),
+                ErrorCode::UnknownKey,
+            ),
+            (
+                "another suite",
+                again(|l| l.suite = 9),
+                ErrorCode::UnknownSuite,
+            ),
+            ("a fee", again(|l| l.fee = 1), ErrorCode::BadLabel),
+            ("no such lane", again(|l| l.lane = 40), ErrorCode::BadLabel),
+            (
+                "reserved bytes",
+                again(|l| l.reserved[3] = 1),
+                ErrorCode::BadLabel,
+            ),
+            ("expired", seal(&pin, 4, -600_000), ErrorCode::Expired),
+            ("too far", seal(&pin, 5, 900_000), ErrorCode::ExpiryTooFar),
+            ("a used nonce", seal(&pin, 1, 29_000), ErrorCode::NonceUsed),
+        ];
+        for (what, envelope, code) in wrong {
+            let error = member.submit(&envelope).await.unwrap_err();
+            assert_eq!(error.code(), Some(code), "{what}: {error}");
+        }
+        // The one good order comes out, proven, at every member.
+        for member in &members {
+            let limit = Duration::from_secs(20);
+            let done = member.submit_and_wait(&good, Wait::Opened, limit).await;
+            if let Err(error) = done {
+                assert_eq!(error.code(), Some(ErrorCode::AlreadySequenced), "{error}");
+            }
+            let proof = member.proof(good.id()).await.unwrap();
+            let (item, root) = check_proof(&pin, good.id(), &proof).unwrap();
+            let block = member.block_at(Height(proof.block.height)).await.unwrap();
+            assert_eq!((item.ct_id, root), (good.id(), block.root));
+            let body = member.certificate(block.height).await.unwrap();
+            let (certificate, headers) = body.parts().unwrap();
+            verify_certificate(&pin, block.height, block.block, &certificate, &headers).unwrap();
+        }
+    });
 }

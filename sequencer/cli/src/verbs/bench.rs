@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use fairlane_client::{Committee, Cursor, Feed, Pin, SealOptions, Sealer, dev};
 use fairlane_types::{
-    CtId, Envelope, Millis, Order, OrderAction, Outcome as OrderOutcome, Side, TimeInForce,
+    CtId, Envelope, Height, Millis, Order, OrderAction, Outcome as OrderOutcome, Side, TimeInForce,
 };
 use rand_core::Rng;
 
 use crate::args::BenchArgs;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::local::{Folder, LocalNet};
-use crate::measure::{cpu_seconds, percentiles, round};
+use crate::measure::{cpu_by_thread, cpu_seconds, percentiles, round};
 use crate::seed;
 use crate::term::Term;
 
@@ -55,6 +55,7 @@ struct Log {
     orders: Vec<Option<Seen>>,
     count: usize,
     doubled: usize,
+    height: Height,
 }
 
 /// Runs it.
@@ -66,9 +67,10 @@ pub async fn run(args: BenchArgs, term: Term) -> Outcome {
         result = measure(&args, &net, term) => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted")),
     };
-    let agreed = net.agreement().await;
+    let reached = measured.as_ref().map_or(Height(0), |(_, height)| *height);
+    let agreed = net.agreement(reached).await;
     let stopped = net.stop().await;
-    let mut value = measured?;
+    let (mut value, _) = measured?;
     let same_root = agreed?.same && stopped?.same;
     let lost = value["lost"].as_u64().unwrap_or(0);
     let doubled = value["doubled"].as_u64().unwrap_or(0);
@@ -107,7 +109,11 @@ fn human(value: &serde_json::Value, term: Term) -> String {
     )
 }
 
-async fn measure(args: &BenchArgs, net: &LocalNet, term: Term) -> Outcome<serde_json::Value> {
+async fn measure(
+    args: &BenchArgs,
+    net: &LocalNet,
+    term: Term,
+) -> Outcome<(serde_json::Value, Height)> {
     let rate = args.rate as usize;
     let (warm, total) = (
         rate * WARM_UP_S as usize,
@@ -152,7 +158,7 @@ async fn measure(args: &BenchArgs, net: &LocalNet, term: Term) -> Outcome<serde_
         start,
     ));
     tokio::time::sleep_until(due(warm).into()).await;
-    let (cpu_before, parts_before) = (cpu(net), parts(net).await);
+    let (cpu_before, threads_before, jobs_before) = (cpu(net), threads(net), jobs(net).await);
     sending.await.map_err(Problem::failed)??;
     let sent_by = Instant::now();
     // Everything acknowledged is out, or it is lost.
@@ -163,7 +169,7 @@ async fn measure(args: &BenchArgs, net: &LocalNet, term: Term) -> Outcome<serde_
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let (cpu_after, parts_after) = (cpu(net), parts(net).await);
+    let (cpu_after, threads_after, jobs_after) = (cpu(net), threads(net), jobs(net).await);
     following.abort();
     if let Ok(Err(problem)) = following.await {
         return Err(problem);
@@ -187,31 +193,33 @@ async fn measure(args: &BenchArgs, net: &LocalNet, term: Term) -> Outcome<serde_
     let came_out = seen.count;
     let per_1k =
         |seconds: f64| round_4(seconds * 1_000.0 / out.max(1) as f64 / f64::from(args.members));
-    let breakdown: serde_json::Map<_, _> = parts_after
-        .iter()
-        .map(|(part, after)| {
-            let before = parts_before.get(part).copied().unwrap_or(0.0);
-            (part.clone(), per_1k(after - before).into())
-        })
-        .collect();
+    let shares = |after: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>| {
+        let share = |(part, after): (&String, &f64)| {
+            let seconds = after - before.get(part).copied().unwrap_or(0.0);
+            (part.clone(), per_1k(seconds).into())
+        };
+        after.iter().map(share).collect::<serde_json::Map<_, _>>()
+    };
     if let (Some(first), true) = (tally.refused.iter().next(), !term.json()) {
         term.note(format!(
             "{} orders were refused, such as {}",
             first.1, first.0
         ));
     }
-    Ok(serde_json::json!({
+    let value = serde_json::json!({
         "members": args.members, "scheme": args.scheme, "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),
-        "cpu_breakdown": breakdown,
+        "cpu_breakdown": shares(&threads_after, &threads_before),
+        "job_breakdown": shares(&jobs_after, &jobs_before),
         "lost": tally.acknowledged.saturating_sub(came_out) + wrong,
         "doubled": seen.doubled,
         "acknowledged": tally.acknowledged, "refused": tally.refused,
         "orders": out, "seconds": round(window), "encrypted_share": 1.0, "fsync": true,
         "send_lag_ms": round((sent_by.max(due(total)) - due(total)).as_secs_f64() * 1_000.0),
-    }))
+    });
+    Ok((value, seen.height))
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -235,6 +243,7 @@ async fn follow(
         let block = feed.next_block().await?;
         let at = Instant::now();
         let mut log = lock(&log);
+        log.height = block.height;
         for item in &block.items {
             let Some(index) = ids.get(&item.ct_id).copied() else {
                 continue;
@@ -371,8 +380,18 @@ fn cpu(net: &LocalNet) -> f64 {
         .sum()
 }
 
-/// Seconds spent in named parts, summed over members, out of their metrics.
-async fn parts(net: &LocalNet) -> BTreeMap<String, f64> {
+/// CPU seconds by kind of thread, summed over members.
+fn threads(net: &LocalNet) -> BTreeMap<String, f64> {
+    let mut parts = BTreeMap::new();
+    for (name, seconds) in net.pids().into_iter().flatten().flat_map(cpu_by_thread) {
+        *parts.entry(name).or_default() += seconds;
+    }
+    parts
+}
+
+/// Seconds on the clock spent in jobs, turns and syncs, summed over members, out of their
+/// metrics. On a busy machine that is more than their CPU time.
+async fn jobs(net: &LocalNet) -> BTreeMap<String, f64> {
     let mut parts = BTreeMap::new();
     for member in &net.ops {
         let Ok(text) = member.metrics().await else {
@@ -393,11 +412,11 @@ fn part_of(line: &str) -> Option<(String, f64)> {
         series[at..].split('"').next().map(str::to_owned)
     };
     let name = if series.starts_with("fairlane_pool_job_seconds_sum") {
-        format!("job_{}", label("job")?)
+        label("job")?
     } else if series.starts_with("fairlane_core_turn_seconds_sum") {
-        "core".into()
+        "core_turns".into()
     } else if series.starts_with("fairlane_store_commit_seconds_sum") {
-        "store_wait".into()
+        "store_commits".into()
     } else {
         return None;
     };
@@ -411,7 +430,7 @@ mod tests {
     #[test]
     fn parts_come_out_of_metrics() {
         let line = "fairlane_pool_job_seconds_sum{job=\"check\",x=\"y\"} 1.5";
-        assert_eq!(part_of(line), Some(("job_check".into(), 1.5)));
+        assert_eq!(part_of(line), Some(("check".into(), 1.5)));
         assert_eq!(
             part_of("fairlane_core_turn_seconds_sum 2"),
             Some(("core".into(), 2.0))

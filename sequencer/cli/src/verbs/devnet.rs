@@ -9,7 +9,7 @@ use fairlane_client::wire::OrderWord;
 use fairlane_client::{
     ClientError, Committee, Cursor, FanOut, Feed, FeedEvent, SealOptions, Sealer, dev,
 };
-use fairlane_types::{CtId, Envelope, Millis, Outcome as OrderOutcome, SequencedBlock};
+use fairlane_types::{CtId, Envelope, Height, Millis, Outcome as OrderOutcome, SequencedBlock};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand_core::Rng;
 use tokio::sync::mpsc;
@@ -53,6 +53,7 @@ struct Counts {
     opened: usize,
     undecryptable: usize,
     doubled: usize,
+    last_height: Height,
 }
 
 /// Runs it.
@@ -76,7 +77,10 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         result = trade(&args, &net, &samples, term) => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted before every order came out")),
     };
-    let agreed = net.agreement().await;
+    let reached = traded
+        .as_ref()
+        .map_or(Height(0), |(counts, _)| counts.last_height);
+    let agreed = net.agreement(reached).await;
     if !args.exit && traded.is_ok() {
         term.note(term.dim("running; Ctrl-C stops it"));
         let _ = tokio::signal::ctrl_c().await;
@@ -240,7 +244,7 @@ async fn trade(
             event = feed.next() => match event? {
                 FeedEvent::Heartbeat(_) => {}
                 FeedEvent::Moved { from, error } => {
-                    bar.suspend(|| term.note(format!("{from}: {error}; following another member")));
+                    bar.suspend(|| term.note(format!("{error}; following another member than {from}")));
                 }
                 FeedEvent::Block(block) => {
                     let seen = Instant::now();
@@ -304,6 +308,7 @@ fn take(
         return Ok(());
     };
     counts.ordered += 1;
+    counts.last_height = counts.last_height.max(block.height);
     let proven = shown.feed.verifier().check_opening(item, &order.envelope)?;
     let ms = (seen.max(order.due) - order.due).as_secs_f64() * 1_000.0;
     let sample = &shown.samples[order.index];

@@ -1,7 +1,7 @@
 //! `fairlane doctor`: a table of checks, each with what to do.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fairlane_node::store::{DISK_RESERVE_BYTES, free_bytes};
@@ -183,7 +183,7 @@ fn fsync(folder: &Path) -> Finding {
     }
 }
 
-fn home_files(home: &PathBuf) -> Finding {
+fn home_files(home: &Path) -> Finding {
     match super::config::check(home) {
         Ok(checked) => Finding::Good(format!(
             "member {} of chain {}",

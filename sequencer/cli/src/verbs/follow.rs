@@ -35,7 +35,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
         match event {
             FeedEvent::Heartbeat(_) => {}
             FeedEvent::Moved { from, error } => {
-                term.note(term.dim(&format!("{from}: {error}; going on elsewhere")));
+                term.note(term.dim(&format!("{error}; going on at another member than {from}")));
             }
             FeedEvent::Block(block) => {
                 if let Some(out) = &mut out {

@@ -64,13 +64,24 @@ fn blocking<F: Future<Output = Outcome>>(verb: F) -> Outcome {
     result
 }
 
+/// Whether log lines on stderr are coloured.
+fn log_colour() -> bool {
+    use std::io::IsTerminal;
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// What the client verbs log unless asked: the banner says already what an experiment is.
+const QUIET: &str = "warn,fairlane_node::node=error";
+
 /// Warnings on stderr unless asked for more.
 fn quiet_log(filter: Option<&str>) -> Outcome {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter.unwrap_or("warn"))
+    let filter = tracing_subscriber::EnvFilter::try_new(filter.unwrap_or(QUIET))
         .map_err(|error| Problem::usage(format!("--log: {error}")))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(log_colour())
         .init();
     Ok(())
 }

@@ -51,7 +51,11 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
     let (filter, handle) = reload::Layer::new(filter);
     tracing_subscriber::registry()
         .with(filter)
-        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(super::log_colour()),
+        )
         .init();
     let mut options = NodeOptions::new(&args.home);
     options.overrides = overrides;

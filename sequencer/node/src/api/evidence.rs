@@ -20,14 +20,23 @@ const BYTES_MAX: usize = 4 << 20;
 pub(crate) async fn evidence(State(api): State<Arc<Api>>) -> Result<Response, Fail> {
     let read = tokio::task::spawn_blocking(move || {
         let rows =
-            api.node.reader().scan(Table::Evidence, &[], &[0xff; 64], RECORDS_MAX, BYTES_MAX)?;
+            api.node
+                .reader()
+                .scan(Table::Evidence, &[], &[0xff; 64], RECORDS_MAX, BYTES_MAX)?;
         let records = rows.into_iter().filter_map(|(_, bytes)| {
             let evidence: Evidence = fairlane_types::decode(&bytes, bytes.len()).ok()?;
             let (kind, accused) = (evidence.kind().to_owned(), evidence.accused().0);
-            Some(EvidenceRecord { kind, accused, proof: bytes })
+            Some(EvidenceRecord {
+                kind,
+                accused,
+                proof: bytes,
+            })
         });
         let evidence = records.collect();
-        Ok(EvidenceBody { genesis: api.genesis_hash, evidence })
+        Ok(EvidenceBody {
+            genesis: api.genesis_hash,
+            evidence,
+        })
     });
     Ok(Json(joined(read.await)?).into_response())
 }

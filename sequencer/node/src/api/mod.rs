@@ -89,7 +89,6 @@ impl Api {
 }
 
 /// Routes of the public port.
-#[must_use]
 pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
     Router::new()
         .route("/v1/info", get(info::info))
@@ -111,7 +110,6 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
 }
 
 /// Routes of the ops port: bind it to loopback only, nobody is asked who they are.
-#[must_use]
 pub fn ops(node: NodeHandle, limits: ApiLimits) -> Router {
     Router::new()
         .route("/livez", get(ops::live))

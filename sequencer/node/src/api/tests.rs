@@ -77,6 +77,9 @@ async fn post(
     (status, ApiError::from_json(json.as_bytes()).map(|e| e.code))
 }
 
+/// HTTP status and error code.
+type Answer = (u16, Option<ErrorCode>);
+
 const BINARY: &str = "application/octet-stream";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +232,7 @@ async fn malformed_oversized_and_plaintext_have_their_own_codes() {
     let order = fairlane_types::encode(&envelope(1));
     let refused = |status, code| (status, Some(code));
     let path = "/v1/orders";
-    let cases: [(&str, Vec<u8>, (u16, Option<ErrorCode>)); 9] = [
+    let cases: [(&str, Vec<u8>, Answer); 9] = [
         (BINARY, vec![], refused(400, ErrorCode::Malformed)),
         (
             BINARY,
