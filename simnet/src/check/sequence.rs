@@ -1,8 +1,10 @@
 //! S6, S7, S9, S10 and S12 of the emitted sequence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use fairlane_types::{CtId, Domain, Outcome, PublicKey, Receipt, Root, SequencedBlock};
+use fairlane_types::{
+    CtId, Domain, Item, Millis, Outcome, PublicKey, Receipt, Root, SequencedBlock,
+};
 
 use crate::marks::Mark;
 use crate::workload::{Kind, Trade};
@@ -18,8 +20,8 @@ pub struct Sequence {
     durable: Vec<BTreeMap<u64, Root>>,
     /// Where each order came out.
     heights: BTreeMap<CtId, u64>,
-    /// Accounts and nonces that were used up.
-    burned: BTreeSet<(PublicKey, u64)>,
+    /// Accounts and nonces that were used up, and until when they are (finalized time).
+    burned: BTreeMap<(PublicKey, u64), Millis>,
     /// Acknowledged orders, and the members whose word counts that said so.
     acknowledged: BTreeMap<CtId, u128>,
     /// What traders sealed; `None` where nothing can be opened.
@@ -37,7 +39,7 @@ impl Sequence {
             next: vec![1; n],
             durable: vec![BTreeMap::new(); n],
             heights: BTreeMap::new(),
-            burned: BTreeSet::new(),
+            burned: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             sealed: sealed.collect(),
         }
@@ -119,12 +121,12 @@ impl Sequence {
             if self.heights.insert(item.ct_id, block.height.0).is_some() {
                 notes.break_rule(Rule::Twice, node, format!("{} came out twice", item.ct_id));
             }
-            self.outcome(node, item, notes);
+            self.outcome(node, block.time, item, notes);
         }
         self.blocks.push(block.clone());
     }
 
-    fn outcome(&mut self, node: usize, item: &fairlane_types::Item, notes: &mut Notes) {
+    fn outcome(&mut self, node: usize, time: Millis, item: &Item, notes: &mut Notes) {
         let sealed = self.sealed.get(&item.ct_id);
         let opened = match &item.outcome {
             Outcome::Opened { payload, .. } => Some(Some(payload.clone())),
@@ -139,11 +141,11 @@ impl Sequence {
             let what = format!("{} opened to something else than was sealed", item.ct_id);
             notes.break_rule(Rule::Plaintext, node, what);
         }
-        if !self.burned.insert((item.label.sender, item.label.nonce)) {
-            let what = format!(
-                "nonce {} of one sender was executed twice",
-                item.label.nonce
-            );
+        // A nonce is free again once the order that used it is past its expiry.
+        let account = (item.label.sender, item.label.nonce);
+        let used = self.burned.insert(account, item.label.expiry);
+        if used.is_some_and(|until| until >= time) {
+            let what = format!("nonce {} of one sender was executed twice", account.1);
             notes.break_rule(Rule::Twice, node, what);
         }
     }

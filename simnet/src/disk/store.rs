@@ -1,6 +1,6 @@
 //! [`SimStore`]: an ordered map with RocksDB's crash semantics. Commits reach the log in
-//! order; a crash finds a prefix of them that includes every synced one. The same
-//! conformance tests run against it and against RocksDB.
+//! order; a crash finds a prefix of them that includes every synced one. It passes the
+//! suite that the node's RocksDB store passes (`tests/store.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
