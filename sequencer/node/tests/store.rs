@@ -186,6 +186,48 @@ fn a_torn_log_gives_a_prefix_of_the_commits() {
 }
 
 #[test]
+fn damage_inside_the_log_is_corruption_and_never_a_shorter_history() {
+    for place in [1, 2, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        for n in 0..100 {
+            store.commit(&[put(n, vec![1; 1_000])], true).unwrap();
+        }
+        drop(store);
+        let logs = files(dir.path(), |name| name.ends_with(".log"));
+        let log = logs.last().unwrap();
+        let mut bytes = std::fs::read(log).unwrap();
+        let at = bytes.len() * place / 4;
+        bytes[at] ^= 0x10;
+        std::fs::write(log, bytes).unwrap();
+        let error = RocksStore::open(&options(dir.path())).err();
+        assert!(
+            matches!(error, Some(StoreError::Corrupt(_))),
+            "{place}/4: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_log_that_was_lengthened_but_not_written_gives_a_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    for n in 0..100 {
+        store.commit(&[put(n, vec![1; 1_000])], true).unwrap();
+    }
+    drop(store);
+    let logs = files(dir.path(), |name| name.ends_with(".log"));
+    let log = logs.last().unwrap();
+    let length = std::fs::metadata(log).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(log).unwrap();
+    file.set_len(length + 5_000).unwrap();
+    let rows = open(dir.path())
+        .scan(Table::Blocks, &[], &[255], usize::MAX, usize::MAX)
+        .unwrap();
+    assert_eq!(rows.len(), 100);
+}
+
+#[test]
 fn a_snapshot_is_a_database_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir.path().join("data"));

@@ -286,7 +286,10 @@ fn database_options() -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // A torn tail is what a crash leaves, and was never reported as stored. Damage with
+    // records behind it is not: dropping those silently would take back what was synced,
+    // votes among it (C7), so such a log stops the node.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_db_write_buffer_size(BUFFER_BYTES_ALL);
     options.set_max_open_files(FILES_OPEN_MAX);
