@@ -179,7 +179,9 @@ impl Lanes {
         if side.at > now {
             return Some(side.at);
         }
-        if side.tries >= SIDE_TRIES_MAX && side.target != final_head {
+        // What would have to replace batches that are consumed is false: those are final.
+        let refuted = side.need.seq <= taken;
+        if refuted || side.tries >= SIDE_TRIES_MAX && side.target != final_head {
             lane.side = None;
             return None;
         }
