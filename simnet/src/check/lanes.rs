@@ -23,6 +23,7 @@ pub struct Lanes {
     receipts: BTreeMap<(usize, CtId), Receipt>,
     /// Durable acknowledgements by lane and number.
     acks: Vec<BTreeMap<(MemberId, Seq), BatchDigest>>,
+    mute: Vec<bool>,
 }
 
 impl Lanes {
@@ -34,11 +35,19 @@ impl Lanes {
             entries: vec![BTreeMap::new(); n],
             receipts: BTreeMap::new(),
             acks: vec![BTreeMap::new(); n],
+            mute: vec![false; n],
         }
     }
 
     pub fn started(&mut self, node: usize) {
         self.lives[node] += 1;
+    }
+
+    /// C7: without its records it may not write to its lane, so nothing that it notes down
+    /// as an observer is an acknowledgement.
+    pub fn forgot(&mut self, node: usize) {
+        self.mute[node] = true;
+        self.acks[node].clear();
     }
 
     pub fn durable(&mut self, node: usize, batch: &Batch) {
@@ -100,6 +109,10 @@ impl Lanes {
                 Rule::Restart
             };
             notes.break_rule(rule, node, format!("two batches {} of its lane", batch.seq));
+        }
+        if self.mute[node] {
+            let what = format!("batch {} without its records", batch.seq);
+            notes.break_rule(Rule::Restart, node, what);
         }
         self.holdings(node, batch, notes);
         if !self.durable[node].contains(&digest) {

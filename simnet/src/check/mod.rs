@@ -218,6 +218,7 @@ impl Judge {
     /// A member lost its disk: from now on it may not speak (C7).
     pub fn forgot(&mut self, node: usize) {
         self.votes.forgot(node);
+        self.lanes.forgot(node);
         self.order.forgot(node);
         self.sequence.forgot(node);
     }
