@@ -48,7 +48,7 @@ pub use padding::{PAYLOAD_MAX, SIZE_CLASSES};
 pub use resolve::{Resolution, resolve};
 pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
-pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, SignedShareBatch, verify_shares_of};
+pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
 pub use wire::{HEADER_BYTES, ciphertext_bytes};
 
 pub use fairlane_types::SUITE_TDH2;

@@ -7,9 +7,7 @@ use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult};
 use borsh::{BorshDeserialize, BorshSerialize};
 use curve25519_dalek::RistrettoPoint;
 use curve25519_dalek::traits::VartimeMultiscalarMul;
-use fairlane_types::{
-    BlockId, ChainId, Domain, Epoch, KeyId, MemberId, PublicKey, SecretKey, SigCheck, Signature,
-};
+use fairlane_types::{BlockId, KeyId, MemberId};
 use rand_core::CryptoRng;
 
 use crate::dleq::{DleqProof, Statement};
@@ -74,32 +72,6 @@ impl core::fmt::Debug for ShareBatch {
             .field("member", &self.member)
             .field("shares", &self.shares.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// A share batch under its maker's network key: blame that convinces others.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedShareBatch {
-    /// The shares and their proof.
-    pub batch: ShareBatch,
-    /// Signature of the member over the batch, domain [`Domain::ShareBatch`].
-    pub signature: Signature,
-}
-
-impl SignedShareBatch {
-    /// Signs with the member's network key.
-    #[must_use]
-    pub fn sign(batch: ShareBatch, secret: &SecretKey, chain: ChainId, epoch: Epoch) -> Self {
-        let body = fairlane_types::encode(&batch);
-        let signature = secret.sign(Domain::ShareBatch, chain, epoch, &body);
-        Self { batch, signature }
-    }
-
-    /// The check that the signature passes under the network key of the named member.
-    #[must_use]
-    pub fn sig_check(&self, key: &PublicKey, chain: ChainId, epoch: Epoch) -> SigCheck {
-        let body = fairlane_types::encode(&self.batch);
-        key.check(Domain::ShareBatch, chain, epoch, &body, self.signature)
     }
 }
 

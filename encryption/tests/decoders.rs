@@ -6,8 +6,8 @@ mod common;
 use borsh::{BorshDeserialize, BorshSerialize};
 use common::{World, finalized, label, rng};
 use fairlane_encryption::{
-    DleqProof, EncryptionKey, KeyShare, Opened, OrderShare, Plain, SHARES_MAX, ShareBatch,
-    SignedShareBatch, Tdh2, ThresholdScheme, deal_insecure,
+    DleqProof, EncryptionKey, KeyShare, Opened, OrderShare, Plain, SHARES_MAX, ShareBatch, Tdh2,
+    ThresholdScheme, deal_insecure,
 };
 use fairlane_types::{ChainId, Epoch, MemberId, SecretKey, encode};
 use proptest::prelude::*;
@@ -23,7 +23,6 @@ fn every_decoder(world: &World, bytes: &[u8]) {
     decodes_canonically::<EncryptionKey>(bytes);
     decodes_canonically::<KeyShare>(bytes);
     decodes_canonically::<ShareBatch>(bytes);
-    decodes_canonically::<SignedShareBatch>(bytes);
     decodes_canonically::<OrderShare>(bytes);
     decodes_canonically::<DleqProof>(bytes);
     decodes_canonically::<Plain>(bytes);
@@ -59,12 +58,6 @@ fn samples(world: &mut World) -> Vec<Vec<u8>> {
         &world.list[0],
         &mut world.rng,
     );
-    let signed = SignedShareBatch::sign(
-        batch.clone(),
-        &SecretKey::from_seed([1; 32]),
-        ChainId(1),
-        Epoch(3),
-    );
     let plain = Plain {
         payload: b"payload".to_vec(),
         opening: [3; 32],
@@ -74,7 +67,6 @@ fn samples(world: &mut World) -> Vec<Vec<u8>> {
         encode(&world.secrets[0]),
         encode(&batch.proof),
         encode(&batch),
-        encode(&signed),
         encode(&order.take(&token).unwrap()),
         encode(&Opened::Plain(plain.clone())),
         encode(&Opened::Malformed),

@@ -8,7 +8,7 @@ use fairlane_encryption::{
     CombineError, EncryptionKey, KeyError, KeyShare, Opened, OpeningError, Plain, ShareError, Tdh2,
     ThresholdScheme, deal_insecure, resolve, threshold,
 };
-use fairlane_types::{ChainId, Epoch, MemberId, SecretKey, encode};
+use fairlane_types::{Epoch, MemberId, encode};
 
 #[test]
 fn every_quorum_up_to_ten_members_opens() {
@@ -280,39 +280,6 @@ fn single_order_proofs_bind() {
     };
     let result = Tdh2::verify_one(&lone.key, lone.block, &lone.list[0], MemberId(1), &posed);
     assert_eq!(result.unwrap_err(), ShareError::BadBatchProof);
-}
-
-#[test]
-fn signed_batches_convince_others() {
-    let mut world = World::new(4, 2);
-    let (secret, chain, epoch) = (SecretKey::from_seed([4; 32]), ChainId(5), Epoch(3));
-    let batch = world.shares(0).batch().clone();
-    let mut signed = fairlane_encryption::SignedShareBatch::sign(batch, &secret, chain, epoch);
-    assert!(
-        signed
-            .sig_check(&secret.public(), chain, epoch)
-            .verify()
-            .is_ok()
-    );
-    assert!(
-        signed
-            .sig_check(&secret.public(), ChainId(6), epoch)
-            .verify()
-            .is_err()
-    );
-    assert!(
-        signed
-            .sig_check(&secret.public(), chain, Epoch(4))
-            .verify()
-            .is_err()
-    );
-    signed.batch.shares.swap(0, 1);
-    assert!(
-        signed
-            .sig_check(&secret.public(), chain, epoch)
-            .verify()
-            .is_err()
-    );
 }
 
 #[test]

@@ -638,3 +638,47 @@ fn snapshots_of_other_shapes_are_refused() {
         }
     }
 }
+
+/// Clamped stamps can make thousands of keys equal; shares for a block have a limit.
+#[test]
+fn a_group_of_equal_keys_is_cut_where_one_share_set_ends() {
+    use fairlane_mempool::fair::ORDERS_PER_BLOCK_MAX;
+    let (n, count) = (4, ORDERS_PER_BLOCK_MAX + 500);
+    let start = 1_700_000_000_000_000u64;
+    let orders: Vec<_> = (0..count as u64)
+        .map(|i| {
+            Arc::new(Envelope {
+                label: label(PublicKey([1; 32]), i, start / 1_000 + 60_000, LANE_NONE),
+                ciphertext: i.to_le_bytes().to_vec(),
+                signature: Signature::default(),
+            })
+        })
+        .collect();
+    let delta = |cut: u64, entries: bool| CutDelta {
+        block: BlockId(Digest([cut as u8; 32])),
+        time: Millis(start / 1_000 + cut),
+        lanes: (0..n)
+            .map(|lane| LaneDelta {
+                lane: MemberId(lane),
+                head: Micros(start + cut * 1_000),
+                entries: (orders.iter().filter(|_| entries))
+                    .map(|order| FinalEntry {
+                        ct_id: order.id(),
+                        stamp: Micros(start),
+                        order: Some(Arc::clone(order)),
+                    })
+                    .collect(),
+            })
+            .collect(),
+    };
+    let mut rule = Arrival::new(n.into(), 1, &OrderParams::default());
+    let first = rule.on_cut(&delta(1, true));
+    assert_eq!(first.ordered.len(), ORDERS_PER_BLOCK_MAX);
+    assert!(first.backlog);
+    let second = rule.on_cut(&delta(2, false));
+    assert_eq!(second.ordered.len(), 500);
+    assert!(!second.backlog);
+    // Which ones come first depends on ids alone.
+    let last = first.ordered.iter().map(|o| o.ct_id).max();
+    assert!(second.ordered.iter().all(|o| Some(o.ct_id) > last));
+}

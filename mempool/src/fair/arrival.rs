@@ -31,6 +31,11 @@ use crate::CutDelta;
 /// Largest snapshot that is decoded, in bytes.
 const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 
+/// Orders of one block at the most, equal keys or not: what one set of decryption shares
+/// can hold. Clamped stamps can make any number of keys equal; a group that would go
+/// beyond is cut by id, so that the set still does not depend on ties.
+pub const ORDERS_PER_BLOCK_MAX: usize = 8_192;
+
 /// Rule `arrival`.
 #[derive(Clone, Debug)]
 pub struct Arrival {
@@ -234,7 +239,7 @@ impl FairOrder for Arrival {
             }
         }
 
-        // 4 extract: by (key, tie), equal keys together, not beyond D_max.
+        // 4 extract: by (key, tie), equal keys together, none begun beyond D_max.
         let mut ready: Vec<(Micros, CtId, usize)> = (self.table.rows().iter().enumerate())
             .filter_map(|(slot, row)| Some((row.key.filter(|k| *k < watermark)?, row.ct_id, slot)))
             .collect();
@@ -247,6 +252,9 @@ impl FairOrder for Arrival {
             }
             let mut ties: Vec<(Digest, CtId)> = Vec::with_capacity(group.len());
             for (_, ct_id, slot) in group {
+                if order.len() + ties.len() >= ORDERS_PER_BLOCK_MAX {
+                    break; // the rest of the group is backlog, picked by id, not by tie
+                }
                 let label = &self.table.rows()[*slot].label;
                 if used.insert((label.sender, label.nonce)) {
                     ties.push((tie(delta.block, *ct_id), *ct_id));

@@ -9,7 +9,7 @@ use fairlane_types::{CtId, Digest, Label, Micros, OrderParams, OrderRule, Outcom
 
 use crate::CutDelta;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, ORDERS_PER_BLOCK_MAX};
 
 /// An order with its place by the rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,7 +48,7 @@ pub enum RecoverError {
     },
     /// A row that was written cannot be read back, or rows contradict each other.
     #[error(
-        "table {table} is corrupt at key {key}: {reason}; restore this folder from a backup, or start an empty one as an observer"
+        "table {table} is corrupt at key {key}: {reason}; this member must not vote again from an older copy: start it with an empty data folder, as an observer"
     )]
     Corrupt {
         /// Name of the table.
