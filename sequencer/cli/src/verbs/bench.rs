@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(part_of(line), Some(("check".into(), 1.5)));
         assert_eq!(
             part_of("fairlane_core_turn_seconds_sum 2"),
-            Some(("core".into(), 2.0))
+            Some(("core_turns".into(), 2.0))
         );
         assert_eq!(part_of("# HELP something"), None);
         assert_eq!(part_of("fairlane_view 7"), None);
