@@ -24,6 +24,9 @@ pub struct Step {
     pub lanes: Vec<Gain>,
 }
 
+/// A group of equal keys is cut here, by id: one set of shares holds no more.
+const BLOCK_MAX: usize = 8_192;
+
 /// What one lane gained: the lane, the stamp of its new head, its new entries with their
 /// stamps.
 pub type Gain = (usize, u64, Vec<(CtId, u64)>);
@@ -228,6 +231,9 @@ impl Arrival {
             }
             let mut winners = Vec::new();
             for id in ids {
+                if expected.ordered.len() + winners.len() >= BLOCK_MAX {
+                    break;
+                }
                 let Some(label) = self.live.get(&id).map(|live| live.label.clone()) else {
                     continue;
                 };
