@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fairlane_client::{Committee, Member, Pin};
+use fairlane_node::failure::Failure;
+use fairlane_node::handle::NodeHandle;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{InitOptions, Testnet, init};
@@ -60,10 +62,7 @@ impl Folder {
 
 enum Members {
     Children(Children),
-    InProcess(
-        JoinSet<Result<(), fairlane_node::failure::Failure>>,
-        Vec<fairlane_node::handle::NodeHandle>,
-    ),
+    InProcess(JoinSet<Result<(), Failure>>, Vec<NodeHandle>),
 }
 
 /// A running committee on this machine.
@@ -178,26 +177,30 @@ impl LocalNet {
         Ok(height)
     }
 
-    /// Stops every member, then compares roots once more in their own databases.
-    pub async fn stop(self) -> Outcome<Agreement> {
-        match self.members {
-            Members::Children(children) => children.stop().await?,
-            Members::InProcess(mut tasks, handles) => {
-                handles
-                    .iter()
-                    .for_each(fairlane_node::handle::NodeHandle::stop);
+    /// Stops every member, then compares roots once more in their own databases. The
+    /// comparison is made even if a member did not stop in order; that is the second part.
+    pub async fn stop(self) -> (Outcome<Agreement>, Outcome) {
+        let stopped = match self.members {
+            Members::Children(children) => children.stop().await,
+            Members::InProcess(tasks, handles) => {
+                handles.iter().for_each(NodeHandle::stop);
                 drop(handles);
-                while let Some(ended) = tasks.join_next().await {
-                    ended.map_err(Problem::failed)?.map_err(Problem::failed)?;
-                }
+                all_ended(tasks).await
             }
-        }
-        let homes = self.homes.clone();
+        };
+        let homes = self.homes;
         let read = tokio::task::spawn_blocking(move || agreement_on_disk(&homes));
-        let agreement = read.await.map_err(Problem::failed)?;
+        let agreement = read.await.map_err(Problem::failed);
         drop(self.folder);
-        agreement
+        (agreement.and_then(|agreement| agreement), stopped)
     }
+}
+
+async fn all_ended(mut tasks: JoinSet<Result<(), Failure>>) -> Outcome {
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(Problem::failed)?.map_err(Problem::failed)?;
+    }
+    Ok(())
 }
 
 fn places(net: &Testnet) -> Vec<Place> {

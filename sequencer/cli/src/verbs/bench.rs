@@ -69,9 +69,9 @@ pub async fn run(args: BenchArgs, term: Term) -> Outcome {
     };
     let reached = measured.as_ref().map_or(Height(0), |(_, height)| *height);
     let agreed = net.agreement(reached).await;
-    let stopped = net.stop().await;
+    let (on_disk, stopped) = net.stop().await;
     let (mut value, _) = measured?;
-    let same_root = agreed?.same && stopped?.same;
+    let same_root = agreed?.same && on_disk?.same;
     let lost = value["lost"].as_u64().unwrap_or(0);
     let doubled = value["doubled"].as_u64().unwrap_or(0);
     value["same_root"] = same_root.into();
@@ -88,7 +88,7 @@ pub async fn run(args: BenchArgs, term: Term) -> Outcome {
             "{lost} orders were lost, {doubled} came out twice"
         )));
     }
-    Ok(())
+    stopped
 }
 
 fn human(value: &serde_json::Value, term: Term) -> String {

@@ -85,9 +85,9 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         term.note(term.dim("running; Ctrl-C stops it"));
         let _ = tokio::signal::ctrl_c().await;
     }
-    let stopped = net.stop().await;
+    let (on_disk, stopped) = net.stop().await;
     let (counts, latencies_ms) = traded?;
-    let (agreed, on_disk) = (agreed?, stopped?);
+    let (agreed, on_disk) = (agreed?, on_disk?);
     let same_root = agreed.same && on_disk.same;
     let p = percentiles(latencies_ms);
     let out = counts.opened + counts.undecryptable;
@@ -113,7 +113,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     if counts.ordered != samples.len() || counts.doubled > 0 || out != counts.ordered {
         return Err(Problem::failed("not every order came out once, opened"));
     }
-    Ok(())
+    stopped
 }
 
 fn summary(
