@@ -34,6 +34,8 @@ use crate::writer::Writer;
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long it waits for its servers to close.
 const SERVERS_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long it waits for the last holder of the database to let go.
+const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the database's sizes and the queues' lengths are published.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -319,6 +321,7 @@ impl Node {
         } = self;
         handle.stop();
         stats.abort();
+        let store_closed = handle.reader().closed();
         network.stop().await;
         inbox.close();
         // The core ends with the writer's last sync.
@@ -332,6 +335,13 @@ impl Node {
             .is_err()
         {
             tracing::warn!("servers were cut off");
+        }
+        drop(handle);
+        if tokio::time::timeout(STORE_TIME_MAX, store_closed)
+            .await
+            .is_err()
+        {
+            tracing::debug!("somebody still holds the database");
         }
         if failures.first().is_none() {
             tracing::info!("stopped; everything is on disk");

@@ -65,6 +65,13 @@ impl StoreReader {
         &self.inner.path
     }
 
+    /// Ready when the database is closed, that is when its last holder is gone. A process
+    /// must not end before: RocksDB's threads would outlive what they use.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut open = self.inner.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
+    }
+
     /// The value of a key.
     ///
     /// # Errors

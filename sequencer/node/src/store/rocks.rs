@@ -8,6 +8,7 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
     LogLevel, Options, WriteBatch, WriteOptions,
 };
+use tokio::sync::watch;
 
 use super::fault::{store_error, undecodable};
 use super::{DISK_RESERVE_BYTES, SpaceGuard, StoreReader};
@@ -66,6 +67,8 @@ pub(crate) struct Database {
     pub(crate) db: DB,
     pub(crate) path: PathBuf,
     pub(crate) space: SpaceGuard,
+    /// Goes after `db`: its receivers learn that the database is closed.
+    pub(crate) open: watch::Sender<()>,
 }
 
 impl Database {
@@ -119,6 +122,7 @@ impl RocksStore {
             db,
             path: path.clone(),
             space,
+            open: watch::Sender::new(()),
         });
 
         let mut synced = WriteOptions::default();
