@@ -245,7 +245,9 @@ impl Genesis {
             (
                 "lanes.batch_bytes_max",
                 l.batch_bytes_max.into(),
-                16 << 10, 1 << 20, "16 KiB to 1 MiB",
+                16 << 10,
+                1 << 20,
+                "16 KiB to 1 MiB",
             ),
             (
                 "lanes.batch_entries_max",

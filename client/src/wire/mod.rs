@@ -10,10 +10,9 @@ mod stream;
 
 pub use error::{ApiError, ErrorCode, error_table};
 pub use json::{
-    BlockBody, CertBody, EnvelopeBody, EpochBody, EvidenceBody,
-    EvidenceRecord, Head, InfoBody, ItemBody, LabelBody, Limits,
-    MemberBody, OrderBody, OrderWord, ProofBody, ReceiptBody, StatusBody, SubmitBody, WireError,
-    dec, dec_option,
+    BlockBody, CertBody, EnvelopeBody, EpochBody, EvidenceBody, EvidenceRecord, Head, InfoBody,
+    ItemBody, LabelBody, Limits, MemberBody, OrderBody, OrderWord, ProofBody, ReceiptBody,
+    StatusBody, SubmitBody, WireError, dec, dec_option,
 };
 pub use stream::{FRAME_BYTES_MAX, Frame, FrameReadError, FrameReader};
 
