@@ -9,7 +9,7 @@ use fairlane_encryption::{
     DleqProof, EncryptionKey, KeyShare, Opened, OrderShare, Plain, SHARES_MAX, ShareBatch, Tdh2,
     ThresholdScheme, deal_insecure,
 };
-use fairlane_types::{ChainId, Epoch, MemberId, SecretKey, encode};
+use fairlane_types::{Epoch, MemberId, encode};
 use proptest::prelude::*;
 
 /// What decodes encodes to the same bytes.

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../tests/common/mod.rs"]
-#[allow(dead_code)] // shared with the tests
 mod common;
 
 use std::sync::Arc;

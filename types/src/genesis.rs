@@ -149,7 +149,7 @@ pub struct ConsensusParams {
 impl Default for ConsensusParams {
     fn default() -> Self {
         Self {
-            min_interval_ms: 5,
+            min_interval_ms: 15,
             max_interval_ms: 500,
             delay_min_ms: 10,
             delay_max_ms: 2_000,

@@ -1,6 +1,8 @@
 //! Frames from peers: random bytes and mutated valid ones give a message or a typed
 //! error, never a panic, and nothing has two encodings.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};

@@ -1,6 +1,8 @@
 //! What is on disk: nothing readable before finality, and a disk that is full or damaged
 //! stops its node with a clear message and loses nothing that was acknowledged.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

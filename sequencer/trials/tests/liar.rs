@@ -2,6 +2,8 @@
 //! complete and identical, and the liar is named by every honest member with evidence
 //! that anyone can check (THREATS A6, A7).
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{Cluster, Load, complete, program};
