@@ -88,8 +88,8 @@ fn valid_encodings_round_trip() {
     let batch: ShareBatch = borsh::from_slice(&samples[3]).unwrap();
     assert_eq!(encode(&batch), samples[3]);
     assert!(Tdh2::verify_shares(&key, &world.list, &world.accept(batch)).is_ok());
-    let order: OrderShare = borsh::from_slice(&samples[5]).unwrap();
-    assert_eq!(samples[5].len(), 161);
+    let order: OrderShare = borsh::from_slice(&samples[4]).unwrap();
+    assert_eq!(samples[4].len(), 161);
     assert!(Tdh2::verify_one(&key, world.block, &world.list[0], MemberId(2), &order).is_ok());
     for sample in &samples {
         every_decoder(&world, sample);

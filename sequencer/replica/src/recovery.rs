@@ -11,7 +11,7 @@ use fairlane_types::{
 
 use crate::keys::{ack_key, batch_key, height_key, meta, payload_key};
 use crate::payload::{FinalBlock, SafetyRecord};
-use crate::{Row, Store, StoreError, Table, Write};
+use crate::{Evidence, Row, Store, StoreError, Table, Write};
 
 /// Rows read at a time.
 const SCAN_ROWS: usize = 1_024;
@@ -275,6 +275,12 @@ impl Reader<'_> {
             }
             recovered.batches.push(batch.into());
             seq = seq.prev();
+        }
+        // M1: a lane that forked stays muted.
+        for evidence in self.rows::<Evidence>(Table::Evidence, &[], &[0xff; 64])? {
+            if let Evidence::LaneFork(fork) = evidence {
+                recovered.forked.push(fork.first.header.lane);
+            }
         }
         let base = base.map_or(Height(0), |block| block.header.height);
         recovered.emitted = self.outcomes(base, time.minus(2 * ttl))?;
