@@ -267,8 +267,9 @@ fn agreement_on_disk(homes: &[PathBuf]) -> Outcome<Agreement> {
 /// A first port such that every port of the committee is free now.
 fn free_ports(members: u8) -> Outcome<u16> {
     let span = u16::from(members) * PORTS_PER_MEMBER;
-    let first = 21_000 + (std::process::id() as u16 % 200) * 100;
-    let candidates = (0..200_u16).map(|k| 21_000 + (first - 21_000 + k * 100) % 20_000);
+    // Below the ports that systems give to outgoing connections.
+    let first = (std::process::id() as u16 % 100) * 100;
+    let candidates = (0..100_u16).map(|k| 21_000 + (first + k * 100) % 10_000);
     let free = |base: u16| {
         (0..u16::from(members)).all(|member| {
             let port = base + member * PORTS_PER_MEMBER;
@@ -279,5 +280,5 @@ fn free_ports(members: u8) -> Outcome<u16> {
     candidates
         .filter(|base| base.checked_add(span).is_some())
         .find(|base| free(*base))
-        .ok_or_else(|| Problem::preflight("no free ports between 21000 and 41000"))
+        .ok_or_else(|| Problem::preflight("no free ports between 21000 and 32000"))
 }

@@ -6,6 +6,7 @@
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fairlane_encryption::{Tdh2, ThresholdScheme};
@@ -49,13 +50,16 @@ impl Running {
     }
 }
 
-/// A run of ports that were free a moment ago.
+/// A run of ports that were free a moment ago, another one for every test of this
+/// process, and below those that systems give to outgoing connections.
 fn free_port() -> u16 {
-    for attempt in 0..200_u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..200 {
+        let attempt = NEXT.fetch_add(1, Ordering::Relaxed);
         let offset = (std::process::id()
             .wrapping_mul(131)
             .wrapping_add(attempt * 977))
-            % 20_000;
+            % 12_000;
         let base = 20_000 + (offset as u16 / 50) * 50;
         let free = (0..4).all(|member| {
             let port = base + member * 10;

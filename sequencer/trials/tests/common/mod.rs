@@ -433,7 +433,7 @@ fn free_ports(n: usize) -> u16 {
     let span = (n as u16) * 10;
     for _ in 0..200 {
         let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-        let base = 20_000 + ((std::process::id() as u16 % 200) * 200 + step * span) % 40_000;
+        let base = 20_000 + ((std::process::id() as u16 % 200) * 200 + step * span) % 12_000;
         let free = |port: u16| {
             std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
                 && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
