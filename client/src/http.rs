@@ -14,6 +14,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::wire::{ApiError, ErrorCode};
 use crate::{ANSWER_BYTES_MAX, VerifyError};
 
+/// A connection that was idle for this long is not used again: members close theirs a few
+/// seconds later.
+const POOL_IDLE_MAX: Duration = Duration::from_secs(5);
 /// Time for a connection to come up.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
@@ -105,7 +108,7 @@ impl Http {
         connector.set_connect_timeout(Some(CONNECT_MAX));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(20))
+            .pool_idle_timeout(POOL_IDLE_MAX)
             .build(connector);
         Ok(Self { client, base })
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fairlane_encryption::{Opened, ParsedCiphertext};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Millis, SignerSet,
+    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, SignerSet,
 };
 
 use crate::job::{CombineJob, Combined, SharesJob};
@@ -20,6 +20,10 @@ use crate::share_message::{ShareFault, ShareMessage};
 pub const STASH_HEIGHTS: u64 = 1_024;
 /// Bytes of shares kept per member for heights whose order is not known here yet.
 pub const EARLY_BYTES_PER_MEMBER: usize = 16 << 20;
+/// Missing sets of an opening are asked for after this.
+const RETRY_FIRST: Micros = Micros(300_000);
+/// The pause doubles at most this many times: 4.8 s.
+const RETRY_DOUBLINGS_MAX: u32 = 4;
 /// Openings that are re-requested at a time (D7).
 pub const RETRY_HEIGHTS: usize = 16;
 
@@ -49,6 +53,8 @@ pub(crate) struct Opening {
     sets: Vec<(MemberId, Arc<ShareMessage>)>,
     liars: SignerSet,
     combining: bool,
+    /// When missing sets are asked for, and how often they were (D7).
+    retry: Option<(Micros, u32)>,
     /// So many sets were tried in vain, without a liar among them.
     tried: usize,
     outcomes: Option<Vec<Opened>>,
@@ -108,6 +114,7 @@ impl Opening {
             sets: Vec::new(),
             liars: SignerSet::default(),
             combining: false,
+            retry: None,
             tried: 0,
             outcomes: empty.then(Vec::new),
         }
@@ -372,21 +379,31 @@ impl Openings {
         Some((height, opening, outcomes))
     }
 
-    /// D7: heights that wait for shares, lowest first, with the members not heard from.
+    /// D7: heights that have waited for shares for a while, lowest first, with the members
+    /// not heard from. Each is asked for ever more rarely, so that asking does not keep
+    /// busy members from answering.
     #[must_use]
-    pub fn missing(&self, committee: usize) -> Vec<(Height, Vec<MemberId>)> {
-        let waiting = self.openings.iter().filter(|(_, o)| o.outcomes.is_none());
-        let ask = waiting.take(RETRY_HEIGHTS).map(|(height, opening)| {
+    pub fn missing(&mut self, now: Micros, committee: usize) -> Vec<(Height, Vec<MemberId>)> {
+        let me = self.me;
+        let waiting = self
+            .openings
+            .iter_mut()
+            .filter(|(_, o)| o.outcomes.is_none());
+        let mut ask = Vec::new();
+        for (height, opening) in waiting.take(RETRY_HEIGHTS) {
+            let (due, tries) = *opening.retry.get_or_insert((now.plus(RETRY_FIRST.0), 0));
+            if now < due {
+                continue;
+            }
+            let pause = RETRY_FIRST.0 << (tries + 1).min(RETRY_DOUBLINGS_MAX);
+            opening.retry = Some((now.plus(pause), tries + 1));
             let heard = |m: &MemberId| {
                 opening.liars.contains(*m) || opening.sets.iter().any(|(member, _)| member == m)
             };
             let members = (0..committee as u8).map(MemberId);
-            (
-                *height,
-                members.filter(|m| *m != self.me && !heard(m)).collect(),
-            )
-        });
-        ask.collect()
+            ask.push((*height, members.filter(|m| *m != me && !heard(m)).collect()));
+        }
+        ask
     }
 
     /// This member's own shares for a height that is not emitted, if they are made.

@@ -24,7 +24,7 @@ use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
 
 /// Final heights whose opening may be under way at once; later ones wait in the queue.
 const OPENINGS_MAX: usize = 256;
-/// Pause before missing shares are asked for (D7).
+/// How often it is looked whether shares are missing (D7).
 const SHARES_RETRY: Micros = Micros(150_000);
 /// Bytes of share sets sent for one request.
 const SHARES_BYTES: usize = 4 << 20;
@@ -297,10 +297,10 @@ impl Replica {
     }
 
     /// D7: asks again for what is missing.
-    pub(crate) fn ask_for_shares(&mut self, out: &mut Vec<Effect>) {
+    pub(crate) fn ask_for_shares(&mut self, now: Micros, out: &mut Vec<Effect>) {
         self.shares_timer = false;
         let mut wanted: BTreeMap<MemberId, (Height, Height)> = BTreeMap::new();
-        for (height, members) in self.openings.missing(self.committee.n()) {
+        for (height, members) in self.openings.missing(now, self.committee.n()) {
             for member in members {
                 wanted.entry(member).or_insert((height, height)).1 = height;
             }

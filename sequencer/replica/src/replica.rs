@@ -344,7 +344,7 @@ impl Replica {
             }
             Event::Timer(TimerId::Consensus(timer)) => self.tell(consensus::Input::Timer(timer)),
             Event::Timer(TimerId::Lanes(timer)) => self.tell_lanes(mempool::Input::Timer(timer)),
-            Event::Timer(TimerId::Shares) => self.ask_for_shares(out),
+            Event::Timer(TimerId::Shares) => self.ask_for_shares(now, out),
             Event::Stored(id) => self.stored(id, out),
             Event::Loaded { id, rows } => self.loaded(id, &rows, out),
             Event::Computed { id, result } => self.computed(id, result, out),

@@ -4,7 +4,7 @@
 //! takes little of the machine that it measures. An order's latency runs from the moment it was
 //! due, not from when the client got round to sending it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use crate::term::Term;
 const TRADERS: usize = 64;
 /// Orders due within this are sent together.
 const TICK: Duration = Duration::from_millis(5);
+/// Delays with which the members hear an order, ms.
+const PATHS_MS: [u64; 4] = [0, 3, 7, 12];
 /// Orders before the measurement, so that connections and caches are there.
 const WARM_UP_S: u32 = 1;
 /// What is acknowledged must come out within this after the last was sent.
@@ -37,8 +39,16 @@ struct Prepared {
 
 #[derive(Default)]
 struct Tally {
-    acknowledged: usize,
+    /// Orders with a receipt of at least one member.
+    acknowledged: BTreeSet<CtId>,
+    /// Answers without a receipt, by code; another member may have taken the order.
     refused: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn refuse(&mut self, code: &str, orders: usize) {
+        *self.refused.entry(code.to_owned()).or_default() += orders;
+    }
 }
 
 /// What the feed saw of one order.
@@ -163,7 +173,7 @@ async fn measure(
     let sent_by = Instant::now();
     // Everything acknowledged is out, or it is lost.
     let until = sent_by + OUT_MAX;
-    while lock(&log).count < lock(&tally).acknowledged && Instant::now() < until {
+    while lock(&log).count < lock(&tally).acknowledged.len() && Instant::now() < until {
         if following.is_finished() {
             break;
         }
@@ -202,7 +212,7 @@ async fn measure(
     };
     if let (Some(first), true) = (tally.refused.iter().next(), !term.json()) {
         term.note(format!(
-            "{} orders were refused, such as {}",
+            "{} answers were refusals, such as {}",
             first.1, first.0
         ));
     }
@@ -213,9 +223,9 @@ async fn measure(
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),
         "cpu_breakdown": shares(&threads_after, &threads_before),
         "job_breakdown": shares(&jobs_after, &jobs_before),
-        "lost": tally.acknowledged.saturating_sub(came_out) + wrong,
+        "lost": tally.acknowledged.len().saturating_sub(came_out) + wrong,
         "doubled": seen.doubled,
-        "acknowledged": tally.acknowledged, "refused": tally.refused,
+        "acknowledged": tally.acknowledged.len(), "refused": tally.refused,
         "orders": out, "seconds": round(window), "encrypted_share": 1.0, "fsync": true,
         "send_lag_ms": round((sent_by.max(due(total)) - due(total)).as_secs_f64() * 1_000.0),
     });
@@ -317,7 +327,8 @@ fn order(index: usize, dice: u32) -> Order {
     })
 }
 
-/// Sends what is due every few milliseconds, a share of it to every member.
+/// Sends what is due every few milliseconds to every member, each over a path of another
+/// length that changes from tick to tick: lanes record the orders in unlike orders.
 async fn send_all(
     committee: Committee,
     prepared: Arc<Vec<Prepared>>,
@@ -331,35 +342,44 @@ async fn send_all(
     let (mut next, mut round) = (0, 0_usize);
     while next < prepared.len() {
         ticks.tick().await;
-        let due = (start.elapsed().as_secs_f64() * rate as f64) as usize;
+        // Order i is due i/rate after the start.
+        let due = (start.elapsed().as_secs_f64() * rate as f64) as usize + 1;
         let due = due.min(prepared.len());
-        let mut shares: Vec<Vec<Envelope>> = vec![Vec::new(); n];
-        for order in &prepared[next..due] {
-            shares[round % n].push(order.envelope.clone());
-            round += 1;
-        }
+        let orders: Vec<Envelope> = prepared[next..due]
+            .iter()
+            .map(|order| order.envelope.clone())
+            .collect();
         next = due;
-        for (member, share) in committee.members().iter().zip(shares) {
-            for batch in share.chunks(fairlane_client::wire::BATCH_MAX) {
-                let (member, batch, tally) = (member.clone(), batch.to_vec(), tally.clone());
+        round += 1;
+        for batch in orders.chunks(fairlane_client::wire::BATCH_MAX) {
+            let batch = Arc::new(batch.to_vec());
+            for (index, member) in committee.members().iter().enumerate() {
+                let place = (index + round) % n;
+                let delay = PATHS_MS
+                    .get(place)
+                    .or(PATHS_MS.last())
+                    .copied()
+                    .unwrap_or(0);
+                let (member, batch) = (member.clone(), Arc::clone(&batch));
+                let tally = Arc::clone(&tally);
                 requests.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(delay)).await;
                     let result = member.submit_batch(&batch).await;
                     let mut tally = lock(&tally);
                     match result {
                         Ok(results) => {
-                            for result in results {
+                            for (order, result) in batch.iter().zip(results) {
                                 match result {
-                                    Ok(_) => tally.acknowledged += 1,
-                                    Err(error) => {
-                                        let code = error.code.word().to_owned();
-                                        *tally.refused.entry(code).or_default() += 1;
+                                    Ok(_) => {
+                                        tally.acknowledged.insert(order.id());
                                     }
+                                    Err(error) => tally.refuse(error.code.word(), 1),
                                 }
                             }
                         }
                         Err(error) => {
                             let code = error.code().map_or("unreachable", |code| code.word());
-                            *tally.refused.entry(code.to_owned()).or_default() += batch.len();
+                            tally.refuse(code, batch.len());
                         }
                     }
                 });

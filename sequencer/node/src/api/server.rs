@@ -51,7 +51,14 @@ pub async fn serve(
         };
         while connections.try_join_next().is_some() {}
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                // A block of the feed must not wait for the acknowledgement of the last.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection was gone at once");
+                    continue;
+                }
+                stream
+            }
             Err(error) => {
                 // Out of descriptors, as a rule: wait for some to come back.
                 tracing::warn!(%error, "a connection could not be accepted");
