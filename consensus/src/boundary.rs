@@ -214,8 +214,6 @@ pub enum PeerFault {
     BadBlocks(&'static str),
     /// Something nobody asked for.
     Unrequested,
-    /// More at the same time than its share (C11).
-    Flood,
     /// It said two things that exclude each other; evidence follows if both are signed.
     Contradiction,
 }

@@ -52,8 +52,10 @@ impl<P: Payload> Core<P> {
             return;
         }
         if !self.jobs.admits(from) {
+            // No fault: an honest peer that was paused says many at once. What is dropped
+            // here is fetched when it is needed.
             self.marks.dropped += 1;
-            return self.fault(from, PeerFault::Flood, out);
+            return;
         }
         match certificate.checks(self.config.chain, &self.config.committee) {
             Err(error) => self.fault(from, error.into(), out),

@@ -47,11 +47,15 @@ pub enum Mark {
     Corruption,
     /// A member lost its disk and came back as an observer.
     DiskLost,
+    /// A member pruned what all had emitted.
+    Pruned,
+    /// An order reached the final lanes long after its expiry, and got no item.
+    Stale,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -73,6 +77,8 @@ impl Mark {
         Self::DiskFull,
         Self::Corruption,
         Self::DiskLost,
+        Self::Pruned,
+        Self::Stale,
     ];
 
     /// Name in reports.
@@ -100,6 +106,8 @@ impl Mark {
             Self::DiskFull => "disk_full",
             Self::Corruption => "corruption",
             Self::DiskLost => "disk_lost",
+            Self::Pruned => "pruned",
+            Self::Stale => "stale",
         }
     }
 }

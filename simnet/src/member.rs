@@ -119,6 +119,7 @@ impl Member {
             genesis: self.genesis.clone(),
             me,
             identity: Arc::clone(&self.keys.identity),
+            archive: false,
         };
         let replica = Replica::new(config, recovered).map_err(|error| error.to_string())?;
         self.life += 1;

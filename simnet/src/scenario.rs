@@ -148,11 +148,14 @@ impl Scenario {
             (None, Profile::Swarm) => self.draw_liars(&mut rng),
             (None, _) => Vec::new(),
         };
+        // A member without its disk begins at genesis, which must be there then.
+        let brisk = rng.chance(300) && !plan.loses_disk();
         Options {
             span_ms,
             delay_ms,
             loss_per_mille,
             small_window,
+            brisk,
             snapshot_interval: interval,
             decrypt_max,
             plan,
@@ -241,6 +244,8 @@ pub struct Options {
     pub loss_per_mille: u64,
     /// Lanes may run only four batches ahead of their final part.
     pub small_window: bool,
+    /// Orders live for a second, and what all have emitted leaves the disks soon after.
+    pub brisk: bool,
     /// Heights between two snapshots.
     pub snapshot_interval: u32,
     /// D_max.
@@ -350,6 +355,10 @@ pub fn committee(scenario: &Scenario, options: &Options) -> (Genesis, Vec<Crypto
     };
     if options.small_window {
         genesis.lanes.window_batches = 4;
+    }
+    if options.brisk {
+        genesis.order.ttl_max_ms = 1_000;
+        genesis.consensus.retention_ms = 2_000;
     }
     let committee = genesis
         .validate()

@@ -142,8 +142,12 @@ pub struct ConsensusParams {
     pub delay_min_ms: u64,
     /// Upper clamp of the measured delay Δ̂, ms (C9).
     pub delay_max_ms: u64,
-    /// Emitted data older than this may be pruned, ms (M6: R).
+    /// What every member has emitted may be pruned once it is so old, ms (M6: R). At
+    /// least twice TTL_max: for so long a restart looks back for outcomes.
     pub retention_ms: u64,
+    /// What is so old may be pruned whatever members report, ms. A member that was away
+    /// for longer cannot catch up from its peers' disks.
+    pub retention_max_ms: u64,
 }
 
 impl Default for ConsensusParams {
@@ -154,6 +158,7 @@ impl Default for ConsensusParams {
             delay_min_ms: 10,
             delay_max_ms: 2_000,
             retention_ms: 600_000,
+            retention_max_ms: 86_400_000,
         }
     }
 }
@@ -316,9 +321,16 @@ impl Genesis {
             (
                 "consensus.retention_ms",
                 c.retention_ms,
-                1_000,
+                2 * o.ttl_max_ms.min(86_400_000),
                 u64::MAX,
-                "at least 1000",
+                "at least twice order.ttl_max_ms",
+            ),
+            (
+                "consensus.retention_max_ms",
+                c.retention_max_ms,
+                c.retention_ms,
+                u64::MAX,
+                "at least consensus.retention_ms",
             ),
             (
                 "order.ttl_max_ms",

@@ -64,7 +64,7 @@ codes! {
     TooManyStreams, "too_many_streams", 503, true, "The stream limit of this member is reached.";
     SlowConsumer, "slow_consumer", 503, true, "The stream was closed because the reader fell behind; resume from the last height read.";
     Timeout, "timeout", 408, true, "The wait ended first; the order keeps running. Ask `/v1/orders/{id}`.";
-    NotFound, "not_found", 404, false, "There is no such path, or this member has never seen that order or block.";
+    NotFound, "not_found", 404, false, "There is no such path, or this member has not seen that order or block, or keeps it no longer.";
     OutOfRange, "out_of_range", 416, false, "The height is below what is kept or above the head; see `details.first_available` and `details.head`.";
     Internal, "internal", 500, true, "This member failed. Its log says why.";
 }

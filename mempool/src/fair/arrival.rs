@@ -298,6 +298,10 @@ impl FairOrder for Arrival {
         self.table.len()
     }
 
+    fn live_orders(&self) -> Vec<CtId> {
+        self.table.ids()
+    }
+
     fn snapshot(&self) -> Vec<u8> {
         fairlane_types::encode(&Saved {
             time: self.time,

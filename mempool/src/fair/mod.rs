@@ -79,13 +79,16 @@ pub fn restore(
 }
 
 /// A rule that extends the sequence, block by block.
-pub trait FairOrder {
+pub trait FairOrder: std::fmt::Debug {
     /// Takes in what a final block adds and says what it emits. To be called once for
     /// every final block, in height order, empty ones included.
     fn on_cut(&mut self, delta: &CutDelta) -> Emission;
 
     /// Number of orders that are in lanes and have no outcome.
     fn live(&self) -> usize;
+
+    /// Those orders, by id.
+    fn live_orders(&self) -> Vec<CtId>;
 
     /// Canonical bytes of the whole state.
     fn snapshot(&self) -> Vec<u8>;

@@ -147,6 +147,11 @@ impl Table {
         Some(self.rows.swap_remove(slot))
     }
 
+    /// Ids of all rows, ascending.
+    pub fn ids(&self) -> Vec<CtId> {
+        self.index.keys().copied().collect()
+    }
+
     /// All rows by id.
     pub fn save(&self) -> Vec<SavedRow> {
         self.index

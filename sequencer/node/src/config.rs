@@ -41,12 +41,15 @@ pub struct Config {
 pub struct StoreConfig {
     /// Space on the disk that is never used, MiB.
     pub reserve_mb: u64,
+    /// Keeps the whole history instead of what genesis asks members to keep.
+    pub archive: bool,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             reserve_mb: DISK_RESERVE_BYTES >> 20,
+            archive: false,
         }
     }
 }
@@ -68,6 +71,8 @@ pub struct Overrides {
     pub log: Option<String>,
     /// `FAIRLANE_STORE_RESERVE_MB`.
     pub reserve_mb: Option<u64>,
+    /// `FAIRLANE_STORE_ARCHIVE`.
+    pub archive: Option<bool>,
 }
 
 impl Overrides {
@@ -93,6 +98,7 @@ impl Overrides {
             listen_ops: parse("FAIRLANE_LISTEN_OPS", &get)?,
             log: parse("FAIRLANE_LOG", &get)?,
             reserve_mb: parse("FAIRLANE_STORE_RESERVE_MB", &get)?,
+            archive: parse("FAIRLANE_STORE_ARCHIVE", &get)?,
         })
     }
 
@@ -105,6 +111,7 @@ impl Overrides {
             listen_ops: self.listen_ops.or(others.listen_ops),
             log: self.log.or(others.log),
             reserve_mb: self.reserve_mb.or(others.reserve_mb),
+            archive: self.archive.or(others.archive),
         }
     }
 }
@@ -162,11 +169,13 @@ impl Config {
             listen_ops,
             log,
             reserve_mb,
+            archive,
         } = overrides;
         self.listen_quic = listen_quic.unwrap_or(self.listen_quic);
         self.listen_api = listen_api.unwrap_or(self.listen_api);
         self.listen_ops = listen_ops.unwrap_or(self.listen_ops);
         self.store.reserve_mb = reserve_mb.unwrap_or(self.store.reserve_mb);
+        self.store.archive = archive.unwrap_or(self.store.archive);
         if let Some(log) = log {
             self.log = log;
         }

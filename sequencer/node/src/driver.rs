@@ -537,6 +537,8 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     metrics::gauge!("fairlane_view").set(status.view as f64);
     metrics::gauge!("fairlane_final_height").set(status.final_height.0 as f64);
     metrics::gauge!("fairlane_emitted_height").set(status.emitted_height.0 as f64);
+    metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
+    metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);
     metrics::gauge!("fairlane_orders_live").set(status.orders_live as f64);
     metrics::gauge!("fairlane_heights_opening").set(status.heights_opening as f64);
     metrics::gauge!("fairlane_peers_connected").set(status.peers_connected.len() as f64);
@@ -551,6 +553,7 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     set("fairlane_false_shares_total", counters.false_shares);
     set("fairlane_share_requests_total", counters.share_requests);
     set("fairlane_submissions_busy_total", counters.busy);
+    set("fairlane_heights_pruned_total", counters.pruned);
 }
 
 #[cfg(test)]

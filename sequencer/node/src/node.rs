@@ -362,6 +362,7 @@ fn recover_step(
         reserve_bytes: config.reserve_bytes(),
     };
     let (genesis, identity) = (genesis.clone(), Arc::clone(identity));
+    let archive = config.store.archive;
     move || {
         let start = Instant::now();
         let store = RocksStore::open(&options)?;
@@ -371,6 +372,7 @@ fn recover_step(
                 genesis,
                 me,
                 identity,
+                archive,
             },
             recovered,
         )?;

@@ -174,6 +174,7 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         peers,
         store: StoreConfig {
             reserve_mb: options.reserve_mb,
+            ..StoreConfig::default()
         },
     }
 }

@@ -24,6 +24,14 @@ pub fn index_key(id: &CtId) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
+/// Key in [`Table::Index`](crate::Table::Index) of an order that the rule left out as
+/// stale: it was recorded so long after its expiry that the sequence has no item for it.
+/// The value is the height that left it out. An earlier outcome, if it had one, counts.
+#[must_use]
+pub fn late_key(id: &CtId) -> Vec<u8> {
+    [id.as_bytes().as_slice(), b"late"].concat()
+}
+
 /// Key of a batch in [`Table::Lanes`](crate::Table::Lanes).
 #[must_use]
 pub fn batch_key(lane: MemberId, seq: Seq) -> Vec<u8> {
@@ -46,6 +54,13 @@ fn lane_key(kind: u8, lane: MemberId, seq: Seq) -> Vec<u8> {
 #[must_use]
 pub fn payload_key(id: &CtId) -> Vec<u8> {
     id.as_bytes().to_vec()
+}
+
+/// Key in [`Table::Meta`](crate::Table::Meta) of the orders that a height left out as
+/// stale: they have no outcome, and their bytes go when the height goes (M6).
+#[must_use]
+pub fn stale_key(height: Height) -> Vec<u8> {
+    [b"stale/".as_slice(), &height.0.to_be_bytes()].concat()
 }
 
 /// Keys in [`Table::Meta`](crate::Table::Meta).

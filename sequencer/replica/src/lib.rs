@@ -25,6 +25,7 @@ mod payload;
 mod pipeline;
 mod recovery;
 mod replica;
+mod retention;
 mod share_message;
 mod store;
 
@@ -35,7 +36,9 @@ pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
     CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, SharesJob, run_job,
 };
-pub use keys::{Emitted, ack_key, batch_key, height_key, height_of, index_key, meta, payload_key};
+pub use keys::{
+    Emitted, ack_key, batch_key, height_key, height_of, index_key, late_key, meta, payload_key,
+};
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, Snapshot, birth};

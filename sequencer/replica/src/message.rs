@@ -30,6 +30,8 @@ pub enum Message {
         /// How many, at most [`SHARE_HEIGHTS_MAX`].
         count: u16,
     },
+    /// The sender has emitted so far, durably (M6: what all have emitted may be pruned).
+    Emitted(Height),
 }
 
 /// Why a frame is not a message.
@@ -57,7 +59,7 @@ impl Message {
                 consensus::Message::Blocks(_) | consensus::Message::GetBlocks { .. } => Class::Sync,
                 _ => Class::Consensus,
             },
-            Self::Lane(LaneMessage::Batches(_)) => Class::Sync,
+            Self::Lane(LaneMessage::Batches(_)) | Self::Emitted(_) => Class::Sync,
             Self::Shares(_) | Self::GetShares { .. } => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
@@ -91,6 +93,7 @@ impl Message {
             },
             Self::Shares(_) => "shares",
             Self::GetShares { .. } => "get_shares",
+            Self::Emitted(_) => "emitted",
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_encryption::{Opened, ParsedCiphertext};
-use fairlane_mempool::fair::{FairOrder, Ordered};
+use fairlane_mempool::fair::Emission;
 use fairlane_mempool::{self as mempool, FinalCut};
 use fairlane_types::{
     BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Outcome, SequencedBlock, encode,
@@ -13,7 +13,7 @@ use fairlane_types::{
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::fault::FalseShares;
 use crate::job::{Combined, EnvelopeFault};
-use crate::keys::{Emitted, height_key, index_key, meta};
+use crate::keys::{Emitted, height_key, index_key, late_key, meta, stale_key};
 use crate::message::SHARE_HEIGHTS_MAX;
 use crate::openings::{Ask, Opening};
 use crate::payload::FinalBlock;
@@ -131,23 +131,14 @@ impl Replica {
             };
             let emission = self.order.on_cut(&delta);
             self.backlog = emission.backlog;
-            let interval = u64::from(self.genesis.order.snapshot_interval);
-            let snapshot = (height.0 % interval == 0).then(|| self.order.snapshot());
-            let stale = emission.stale.iter().map(|order| mempool::Emitted {
-                ct_id: order.ct_id,
-                label: order.label.clone(),
-                burned: false,
-            });
-            let stale: Vec<_> = stale.collect();
-            if !stale.is_empty() {
-                self.tell_lanes(mempool::Input::Emitted(stale));
-            }
+            let snapshot = self.commits_to_state(height).then(|| self.order.snapshot());
             let Some(block) = self.finals.waiting.pop_front() else {
                 return;
             };
             self.finals.ordered = block;
             if let Some(block) = self.finals.replayed.remove(&height) {
-                let outcomes = block.items.iter().map(emitted).collect();
+                let outcomes = block.items.iter().map(emitted);
+                let outcomes = outcomes.chain(left_out(&emission)).collect();
                 self.tell_lanes(mempool::Input::Emitted(outcomes));
                 continue;
             }
@@ -370,32 +361,19 @@ impl Replica {
             snapshot,
             ..
         } = opening;
-        let without = |orders: Vec<Ordered>, outcome: Outcome| {
-            orders
-                .into_iter()
-                .map(move |order| (order, outcome.clone()))
-        };
-        let mut places: Vec<_> = without(emission.expired, Outcome::Expired)
-            .chain(without(emission.duplicates, Outcome::DuplicateNonce))
-            .collect();
-        places.sort_by_key(|(order, _)| (order.key, order.ct_id));
-        places.extend(
-            emission
-                .ordered
-                .into_iter()
-                .zip(outcomes.into_iter().map(outcome)),
-        );
+        let opened = emission
+            .ordered
+            .iter()
+            .zip(outcomes.into_iter().map(outcome));
+        let places = emission.without_shares().into_iter().chain(opened);
         let first = self.last.next;
-        let items = places
-            .into_iter()
-            .enumerate()
-            .map(|(i, (order, outcome))| Item {
-                position: first.plus(i as u64),
-                label: order.label,
-                ct_id: order.ct_id,
-                stamp: order.key,
-                outcome,
-            });
+        let items = places.enumerate().map(|(i, (order, outcome))| Item {
+            position: first.plus(i as u64),
+            label: order.label.clone(),
+            ct_id: order.ct_id,
+            stamp: order.key,
+            outcome,
+        });
         let sequenced = SequencedBlock {
             chain: self.chain(),
             epoch: self.epoch(),
@@ -432,6 +410,12 @@ impl Replica {
             self.remember_emitted(item.ct_id, place);
             self.count(&item.outcome);
         }
+        if !emission.stale.is_empty() {
+            let stale: Vec<CtId> = emission.stale.iter().map(|order| order.ct_id).collect();
+            let late = |id| Write::put(Table::Index, late_key(id), encode(&height));
+            writes.extend(stale.iter().map(late));
+            writes.push(Write::put(Table::Meta, stale_key(height), encode(&stale)));
+        }
         if let Some(order) = snapshot {
             let snapshot = Snapshot { height, order };
             writes.push(Write::put(
@@ -440,23 +424,37 @@ impl Replica {
                 encode(&snapshot),
             ));
         }
-        self.store(writes, true, Written::Emit(Arc::new(sequenced)), out);
+        let then = Written::Emit(Arc::new(sequenced), left_out(&emission).collect());
+        self.store(writes, true, then, out);
     }
 
     /// A block of the sequence is durable: it is offered, and its orders leave the pool.
-    pub(crate) fn emitted(&mut self, block: Arc<SequencedBlock>, out: &mut Vec<Effect>) {
-        for item in &block.items {
-            self.parsed.remove(&item.ct_id);
+    pub(crate) fn emitted(
+        &mut self,
+        block: Arc<SequencedBlock>,
+        stale: Vec<mempool::Emitted>,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut outcomes = stale;
+        outcomes.extend(block.items.iter().map(emitted));
+        for order in &outcomes {
+            self.parsed.remove(&order.ct_id);
         }
-        if !block.items.is_empty() {
-            let outcomes = block.items.iter().map(emitted).collect();
+        if !outcomes.is_empty() {
             self.tell_lanes(mempool::Input::Emitted(outcomes));
         }
         if self.parsed.len() > self.order.live() + PARSED_SLACK {
             let lanes = &self.lanes;
             self.parsed.retain(|id, _| lanes.envelope(id).is_some());
         }
+        self.retain_from(&block, out);
         out.push(Effect::Emit(block));
+    }
+
+    /// Whether the block of a height commits to the order state, which is then kept.
+    pub(crate) fn commits_to_state(&self, height: Height) -> bool {
+        let interval = u64::from(self.genesis.order.snapshot_interval);
+        height.0.is_multiple_of(interval)
     }
 
     fn count(&mut self, outcome: &Outcome) {
@@ -468,6 +466,15 @@ impl Replica {
         };
         *counter += 1;
     }
+}
+
+/// What the lanes are told of orders that the rule left out as stale.
+fn left_out(emission: &Emission) -> impl Iterator<Item = mempool::Emitted> {
+    emission.stale.iter().map(|order| mempool::Emitted {
+        ct_id: order.ct_id,
+        label: order.label.clone(),
+        burned: false,
+    })
 }
 
 fn outcome(opened: Opened) -> Outcome {

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_mempool::fair::{self, FairOrder};
 use fairlane_mempool::{self as mempool, Ack, Batch, Cut};
 use fairlane_types::{
-    Certificate, Digest, Envelope, Genesis, Height, Item, MemberId, Micros, Millis, Outcome, Seq,
-    SequencedBlock, decode, encode,
+    Certificate, CtId, Digest, Envelope, Genesis, GenesisError, Height, Item, MemberId, Micros,
+    Millis, Outcome, Seq, SequencedBlock, decode, encode,
 };
 
-use crate::keys::{ack_key, batch_key, height_key, meta, payload_key};
+use crate::keys::{ack_key, batch_key, height_key, height_of, late_key, meta, payload_key};
 use crate::payload::{FinalBlock, SafetyRecord};
 use crate::{Evidence, Row, Store, StoreError, Table, Write};
 
@@ -18,7 +19,7 @@ const SCAN_ROWS: usize = 1_024;
 /// Bytes read at a time.
 const SCAN_BYTES: usize = 16 << 20;
 /// Largest row that is taken from disk.
-const ROW_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ROW_BYTES_MAX: usize = 64 << 20;
 
 /// The order rule's state after a height, kept so that a restart replays only what came
 /// later.
@@ -36,6 +37,9 @@ pub enum RecoverError {
     /// The database itself.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The genesis file.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
     /// The folder belongs to something else.
     #[error("the data folder belongs to another {what}: it says {got}, the configuration {want}")]
     Foreign {
@@ -65,8 +69,12 @@ pub enum RecoverError {
 pub struct Recovered {
     /// The identity may speak: it was born in this folder and its safety record is here.
     pub voting: bool,
-    /// The last snapshot.
-    pub snapshot: Option<Snapshot>,
+    /// Height of the last snapshot.
+    pub snapshot: Option<Height>,
+    /// The order rule there, or at genesis.
+    pub order: Box<dyn FairOrder + Send>,
+    /// The lowest emitted height on disk; the next one if there is none.
+    pub first: Height,
     /// The block of the snapshot, if there is one, then every final block above it.
     pub blocks: Vec<FinalBlock>,
     /// Safety records above the last final block.
@@ -144,18 +152,33 @@ impl Recovered {
         }
         let tip = blocks.last().map_or(Height(0), |b| b.header.height);
         let emitted = sequence.last().cloned();
-        if emitted.as_ref().is_some_and(|e| e.height > tip) {
+        let emitted_height = emitted.as_ref().map_or(Height(0), |e| e.height);
+        if emitted_height > tip {
             return Err(corrupt(
                 Table::Sequence,
                 &height_key(tip.next()),
                 "emitted, not final",
             ));
         }
-        let lanes = reader.lanes(genesis, me, snapshot.as_ref().and(blocks.first()))?;
+        let committee = genesis.validate()?;
+        let (n, f) = (committee.n(), committee.f());
+        let order = match &snapshot {
+            Some(snapshot) => fair::restore(n, f, &genesis.order, &snapshot.order)
+                .map_err(|error| corrupt(Table::Meta, meta::SNAPSHOT, &error.to_string()))?,
+            None => fair::rule(n, f, &genesis.order),
+        };
+        let at = snapshot.as_ref().and(blocks.first());
+        let lanes = reader.lanes(genesis, me, at, order.as_ref())?;
+        let (start, end) = (height_key(Height(0)), height_key(Height(u64::MAX)));
+        let lowest = store.scan(Table::Sequence, &start, &end, 1, SCAN_BYTES)?;
+        let lowest = lowest.first().and_then(|(key, _)| height_of(key));
+        let first = lowest.unwrap_or_else(|| emitted_height.next());
         let replayed = sequence.into_iter().filter(|b| b.height > base).collect();
         Ok(Self {
             voting,
-            snapshot,
+            snapshot: snapshot.map(|snapshot| snapshot.height),
+            order,
+            first,
             blocks,
             records,
             emitted,
@@ -229,6 +252,7 @@ impl Reader<'_> {
         genesis: &Genesis,
         me: MemberId,
         base: Option<&FinalBlock>,
+        order: &dyn FairOrder,
     ) -> Result<mempool::Recovered, RecoverError> {
         let n = genesis.members.len();
         let cut = base.map_or_else(|| Cut::genesis(n), |block| block.payload.0.clone());
@@ -285,8 +309,9 @@ impl Reader<'_> {
         let base = base.map_or(Height(0), |block| block.header.height);
         recovered.emitted = self.outcomes(base, time.minus(2 * ttl))?;
         // Payloads of what has no outcome yet, also of what lanes have given to the order
-        // rule already: those places must survive in the own lane's receipts.
-        let mut ids = BTreeSet::new();
+        // rule already: it will be opened, and its place must survive in the own lane's
+        // receipts.
+        let mut ids: BTreeSet<CtId> = order.live_orders().into_iter().collect();
         for batch in &recovered.batches {
             ids.extend(batch.entries.iter().map(|entry| entry.ct_id));
         }
@@ -294,6 +319,10 @@ impl Reader<'_> {
             ids.remove(&emitted.ct_id);
         }
         for id in ids {
+            // Left out as stale: nothing will come of it.
+            if self.store.get(Table::Index, &late_key(&id))?.is_some() {
+                continue;
+            }
             let payload: Option<Envelope> = self.get(Table::Payloads, &payload_key(&id))?;
             recovered.payloads.extend(payload.map(Into::into));
         }

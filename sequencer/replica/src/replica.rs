@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
 use fairlane_encryption::ParsedCiphertext;
-use fairlane_mempool::fair::{Arrival, FairOrder};
+use fairlane_mempool::fair::FairOrder;
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
@@ -23,6 +23,7 @@ use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
 use crate::pipeline::FinalQueue;
 use crate::recovery::{RecoverError, Recovered};
+use crate::retention::{Pruning, Retention};
 use crate::{Job, JobResult, Message, Row, Table, Write};
 
 /// Emitted orders whose place is still answered from memory: between the moment an API
@@ -42,6 +43,8 @@ pub struct ReplicaConfig {
     pub me: MemberId,
     /// Its identity key; signatures are deterministic, so the replica stays pure.
     pub identity: Arc<SecretKey>,
+    /// Nothing is ever pruned (M6): for whoever wants the whole history.
+    pub archive: bool,
 }
 
 /// Why a replica cannot be made.
@@ -67,7 +70,8 @@ pub(crate) enum Written {
     Lanes(mempool::WriteId),
     Record(RecordId),
     Final(Height),
-    Emit(Arc<SequencedBlock>),
+    /// A block of the sequence, and what its height left out as stale.
+    Emit(Arc<SequencedBlock>, Vec<mempool::Emitted>),
     Nothing,
 }
 
@@ -87,6 +91,7 @@ pub(crate) enum Purpose {
 pub(crate) enum Reading {
     Blocks { to: MemberId, count: u16 },
     Shares { to: MemberId },
+    Prune(Pruning),
     Lanes(mempool::LoadId),
     Payload { load: mempool::LoadId },
 }
@@ -116,7 +121,7 @@ pub struct Replica {
 
     pub(crate) core: Core<CutPayload>,
     pub(crate) lanes: Lanes,
-    pub(crate) order: Arrival,
+    pub(crate) order: Box<dyn FairOrder + Send>,
     pub(crate) openings: Openings,
     pub(crate) finals: FinalQueue,
 
@@ -135,6 +140,7 @@ pub struct Replica {
     pub(crate) says: BTreeMap<RecordId, Vec<Statement<CutPayload>>>,
 
     pub(crate) last: Last,
+    pub(crate) retention: Retention,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
 
@@ -173,6 +179,8 @@ pub struct Counters {
     pub share_requests: u64,
     /// Submissions turned away because opening lags.
     pub busy: u64,
+    /// Heights that left the disk (M6).
+    pub pruned: u64,
 }
 
 /// A glance at a replica.
@@ -192,6 +200,10 @@ pub struct ReplicaStatus {
     pub root: Root,
     /// Position of the next item.
     pub next_position: Position,
+    /// First height that is kept on disk.
+    pub first_height: Height,
+    /// Height up to which every member says it has emitted.
+    pub emitted_by_all: Height,
     /// Orders in lanes without an outcome.
     pub live: usize,
     /// Final heights on their way to plaintext.
@@ -214,19 +226,15 @@ impl Replica {
             genesis,
             me,
             identity,
+            archive,
         } = config;
         let committee = genesis.validate()?;
         if committee.key(me) != Some(&identity.public()) {
             return Err(ReplicaError::Identity(me));
         }
-        let (n, f) = (committee.n(), committee.f());
+        let n = committee.n();
         let voting = recovered.voting;
         let restore = |error: &dyn core::fmt::Display| ReplicaError::Restore(error.to_string());
-        let order = match &recovered.snapshot {
-            Some(snapshot) => Arrival::restore(n, f, &genesis.order, &snapshot.order)
-                .map_err(|error| restore(&error))?,
-            None => Arrival::new(n, f, &genesis.order),
-        };
         let epoch = genesis.epoch();
         let genesis_block = consensus::genesis(
             genesis.chain,
@@ -236,6 +244,7 @@ impl Replica {
             genesis.time,
             CutPayload(Cut::genesis(n)),
         );
+        let retention = Retention::new(&genesis.consensus, archive, me, n, &recovered);
         let tip = recovered.blocks.last().unwrap_or(&genesis_block).clone();
         let base = match &recovered.snapshot {
             Some(_) => recovered.blocks.first().unwrap_or(&genesis_block).clone(),
@@ -303,7 +312,7 @@ impl Replica {
             voting,
             core,
             lanes,
-            order,
+            order: recovered.order,
             openings,
             finals,
             parsed: BTreeMap::new(),
@@ -316,6 +325,7 @@ impl Replica {
             recorded: RecordId::DURABLE,
             says: BTreeMap::new(),
             last,
+            retention,
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             work: VecDeque::new(),
@@ -336,7 +346,10 @@ impl Replica {
             Event::Message { from, message } => self.message(from, message, out),
             // Whatever was lost with the link is asked for by range and by timer (C9, D7);
             // shares are what a peer that was away waits for first.
-            Event::Connected(peer) => self.say_shares_again(peer, out),
+            Event::Connected(peer) => {
+                self.say_shares_again(peer, out);
+                self.report_emitted(Peers::One(peer), out);
+            }
             Event::Submit { ticket, envelope } => self.submit(ticket, envelope, out),
             Event::Query { ticket, ct_id } => {
                 let reply = Reply::Status(self.stage(&ct_id));
@@ -364,6 +377,8 @@ impl Replica {
             emitted_height: self.last.height,
             root: self.last.root,
             next_position: self.last.next,
+            first_height: self.retention.first(),
+            emitted_by_all: self.retention.reported_by_all(),
             live: self.order.live(),
             opening: self.openings.len(),
             observer: !self.voting,
@@ -429,6 +444,7 @@ impl Replica {
             } => {
                 self.serve_shares(from, height, count, out);
             }
+            Message::Emitted(height) => self.emitted_report(from, height),
         }
     }
 
@@ -503,7 +519,7 @@ impl Replica {
             Some(Written::Lanes(id)) => self.tell_lanes(mempool::Input::Stored(id)),
             Some(Written::Record(id)) => self.recorded(id, out),
             Some(Written::Final(height)) => self.openings.durable(height),
-            Some(Written::Emit(block)) => self.emitted(block, out),
+            Some(Written::Emit(block, stale)) => self.emitted(block, stale, out),
             Some(Written::Nothing) | None => {}
         }
     }
@@ -512,6 +528,7 @@ impl Replica {
         match self.loads.remove(&id) {
             Some(Reading::Blocks { to, count }) => self.serve_blocks(to, count, rows, out),
             Some(Reading::Shares { to }) => self.served_shares(to, rows, out),
+            Some(Reading::Prune(step)) => self.pruning(step, rows, out),
             Some(Reading::Lanes(load)) => self.lanes_loaded(load, rows),
             Some(Reading::Payload { load }) => self.payload_loaded(load, rows),
             None => {}

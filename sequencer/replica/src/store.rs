@@ -93,6 +93,12 @@ impl Write {
     pub const fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Self {
         Self::Put { table, key, value }
     }
+
+    /// Removes a key.
+    #[must_use]
+    pub const fn delete(table: Table, key: Vec<u8>) -> Self {
+        Self::Delete { table, key }
+    }
 }
 
 /// A key and its value.

@@ -78,6 +78,7 @@ fn samples() -> Vec<Message> {
             from: Height(2),
             count: 9,
         },
+        Message::Emitted(Height(7)),
     ]
 }
 

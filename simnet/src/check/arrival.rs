@@ -40,6 +40,8 @@ pub struct Expected {
     pub duplicates: BTreeMap<CtId, u64>,
     /// D(c) in order, with keys.
     pub ordered: Vec<(CtId, u64)>,
+    /// Recorded long after their expiry: no item, and they count as expired.
+    pub stale: Vec<CtId>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,8 +95,11 @@ impl Arrival {
     pub fn step(&mut self, step: &Step, label: impl Fn(&CtId) -> Option<Label>) -> Expected {
         let now = step.time_ms;
         self.nonces.retain(|_, until| *until >= now);
-        self.ingest(step, label);
-        let mut expected = Expected::default();
+        let stale = self.ingest(step, label);
+        let mut expected = Expected {
+            stale,
+            ..Expected::default()
+        };
         self.expire(now, &mut expected);
         self.freeze(now);
         self.extract(step, &mut expected);
@@ -104,7 +109,8 @@ impl Arrival {
         expected
     }
 
-    fn ingest(&mut self, step: &Step, label: impl Fn(&CtId) -> Option<Label>) {
+    fn ingest(&mut self, step: &Step, label: impl Fn(&CtId) -> Option<Label>) -> Vec<CtId> {
+        let mut stale = Vec::new();
         let n = self.heads.len();
         let newest = step.lanes.iter().map(|(_, head, _)| *head).max();
         let newest = newest.unwrap_or(0);
@@ -125,6 +131,7 @@ impl Arrival {
                 let Some(label) = label(id) else { continue };
                 let forgotten = label.expiry.0 + self.params.ttl_max_ms < self.before_ms;
                 if forgotten && !self.live.contains_key(id) {
+                    stale.push(*id);
                     continue;
                 }
                 let live = self.live.entry(*id).or_insert_with(|| Live {
@@ -144,6 +151,7 @@ impl Arrival {
         for head in &mut self.heads {
             *head = (*head).max(floor);
         }
+        stale
     }
 
     fn expire(&mut self, now: u64, expected: &mut Expected) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
 use fairlane_mempool::{Ack, Batch, Cut, LaneMessage};
-use fairlane_replica::{Message, Table, Write};
-use fairlane_types::{BlockHeader, BlockId, Certificate, SequencedBlock, View, decode};
+use fairlane_replica::{Message, Table, Write, height_of};
+use fairlane_types::{BlockHeader, BlockId, Certificate, Height, SequencedBlock, View, decode};
 
 use super::shares::ShareSet;
 use super::votes::Kind;
@@ -113,13 +113,21 @@ pub enum Durable {
     Ack(Ack),
     /// An emitted block.
     Sequenced(Box<SequencedBlock>),
+    /// Emitted blocks below this height are gone.
+    Pruned(Height),
 }
 
 /// What a write records.
 #[must_use]
 pub fn durable(write: &Write) -> Option<Durable> {
-    let Write::Put { table, key, value } = write else {
-        return None;
+    let (table, key, value) = match write {
+        Write::Put { table, key, value } => (table, key, value),
+        Write::DeleteRange {
+            table: Table::Sequence,
+            to,
+            ..
+        } => return height_of(to).map(Durable::Pruned),
+        _ => return None,
     };
     match table {
         Table::Safety => statement(decode(value, ROW_BYTES_MAX).ok()?).map(Durable::Safety),

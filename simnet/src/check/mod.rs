@@ -57,6 +57,8 @@ pub enum Rule {
     LaneFork,
     /// A receipt says what the lane says, and the same again when asked again.
     Receipt,
+    /// M6: nothing leaves a disk that some member still needs.
+    Retention,
     /// Progress after healing.
     Liveness,
     /// The replica asked to stop, or met corruption, without a reason in the plan.
@@ -198,6 +200,7 @@ impl Judge {
                 self.lanes.acknowledged(node, ack, &mut self.notes);
             }
             Some(Durable::Sequenced(block)) => self.sequence.durable(node, &block),
+            Some(Durable::Pruned(below)) => self.sequence.pruned(node, below, &mut self.notes),
             Some(Durable::Final(_) | Durable::Ack(_)) | None => {}
         }
     }
@@ -227,7 +230,8 @@ impl Judge {
     pub fn emitted(&mut self, node: usize, block: &SequencedBlock) {
         if self.honest[node] {
             self.sequence.emitted(node, block, &mut self.notes);
-            self.order.emitted(node, block, &mut self.notes);
+            let stale = self.order.emitted(node, block, &mut self.notes);
+            self.sequence.left_out(block.height, stale, &mut self.notes);
         }
     }
 

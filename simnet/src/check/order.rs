@@ -263,7 +263,9 @@ impl Order {
     }
 
     /// S11: a block comes out; it must be what the rule says.
-    pub fn emitted(&self, node: usize, block: &SequencedBlock, notes: &mut Notes) {
+    ///
+    /// Returns what is left out without an item there.
+    pub fn emitted(&self, node: usize, block: &SequencedBlock, notes: &mut Notes) -> &[CtId] {
         let height = block.height;
         let index = height.0.wrapping_sub(1) as usize;
         let Some((id, _, expected)) = self.chain.get(index) else {
@@ -272,7 +274,7 @@ impl Order {
                 node,
                 format!("emitted {height}, which is final on no disk"),
             );
-            return;
+            return &[];
         };
         if *id != block.block {
             notes.break_rule(
@@ -280,7 +282,7 @@ impl Order {
                 node,
                 format!("emitted another block at {height}"),
             );
-            return;
+            return &[];
         }
         let mut left_out: Vec<_> = expected
             .expired
@@ -316,5 +318,6 @@ impl Order {
             );
             notes.break_rule(Rule::FairOrder, node, what);
         }
+        &expected.stale
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fairlane_types::{
-    CtId, Domain, Item, Millis, Outcome, PublicKey, Receipt, Root, SequencedBlock,
+    CtId, Domain, Height, Item, Millis, Outcome, PublicKey, Receipt, Root, SequencedBlock,
 };
 
 use crate::marks::Mark;
@@ -18,7 +18,7 @@ pub struct Sequence {
     /// Per member: next height to be emitted, and the height durable on its disk.
     next: Vec<u64>,
     durable: Vec<BTreeMap<u64, Root>>,
-    /// Where each order came out.
+    /// Where each order came out, or was left out.
     heights: BTreeMap<CtId, u64>,
     /// Accounts and nonces that were used up, and until when they are (finalized time).
     burned: BTreeMap<(PublicKey, u64), Millis>,
@@ -47,6 +47,16 @@ impl Sequence {
 
     pub fn durable(&mut self, node: usize, block: &SequencedBlock) {
         self.durable[node].insert(block.height.0, block.root);
+    }
+
+    /// M6: what leaves one disk is on no member's way any more.
+    pub fn pruned(&mut self, node: usize, below: Height, notes: &mut Notes) {
+        notes.mark(Mark::Pruned);
+        let tip = |durable: &BTreeMap<u64, Root>| durable.last_key_value().map_or(0, |(h, _)| *h);
+        if let Some(behind) = self.durable.iter().position(|d| tip(d) < below.prev().0) {
+            let what = format!("pruned below {below}, which member {behind} has not emitted");
+            notes.break_rule(Rule::Retention, node, what);
+        }
     }
 
     pub fn forgot(&mut self, node: usize) {
@@ -147,6 +157,14 @@ impl Sequence {
         if used.is_some_and(|until| until >= time) {
             let what = format!("nonce {} of one sender was executed twice", account.1);
             notes.break_rule(Rule::Twice, node, what);
+        }
+    }
+
+    /// The rule gives these no item at a height: they had one before, or expired for good.
+    pub fn left_out(&mut self, height: Height, stale: &[CtId], notes: &mut Notes) {
+        for id in stale {
+            notes.mark(Mark::Stale);
+            self.heights.entry(*id).or_insert(height.0);
         }
     }
 

@@ -75,6 +75,13 @@ impl Plan {
         });
     }
 
+    /// Whether some member loses its disk.
+    #[must_use]
+    pub fn loses_disk(&self) -> bool {
+        let lost = |timed: &Timed| matches!(timed.fault, Fault::LoseDisk(_));
+        self.faults.iter().any(lost)
+    }
+
     /// In order of time; equal times keep their order.
     #[must_use]
     pub fn sorted(mut self) -> Self {

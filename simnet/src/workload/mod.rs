@@ -65,6 +65,8 @@ pub struct Workload {
     pub start: Millis,
     /// Median way from a trader to a member, ms.
     pub access_ms: u64,
+    /// How long most orders live, ms.
+    pub life_ms: u64,
 }
 
 /// The orders of a seed.
@@ -137,7 +139,7 @@ fn label(
 ) -> Label {
     let life_ms = match kind {
         Kind::ShortLived => rng.between(5, 300),
-        _ => 90_000,
+        _ => workload.life_ms,
     };
     let sender: PublicKey = key.public();
     Label {

@@ -84,6 +84,7 @@ impl World {
             span_ms: options.span_ms,
             start: START,
             access_ms: 6,
+            life_ms: genesis.order.ttl_max_ms * 3 / 4,
         };
         let trades = trades(scenario.seed, &workload, genesis.chain, &keys[0].key);
         let mut honest = vec![true; n];

@@ -8,10 +8,14 @@ use fairlane_types::Envelope;
 use crate::check::Rule;
 use crate::engine::MILLISECOND;
 use crate::marks::Mark;
+use crate::scenario::START;
 use crate::workload::Kind;
 
 use super::happening::Happening;
 use super::{ATTEMPTS_MAX, World};
+
+/// Members' clocks are off by no more, with all steps, ms.
+const CLOCKS_OFF_MS_MAX: u64 = 5_000;
 
 impl World {
     pub(super) fn submit(&mut self, trade: usize, node: usize) {
@@ -65,7 +69,7 @@ impl World {
             AdmissionError::OverQuota { .. } | AdmissionError::OverCapacity { .. } => return,
             AdmissionError::Observer if self.observer[node] => return,
             AdmissionError::BadProof => kind == Kind::BadProof,
-            AdmissionError::Expired { .. } => kind == Kind::ShortLived,
+            AdmissionError::Expired { .. } => self.may_have_expired(trade),
             AdmissionError::NonceUsed(_) => self.nonce_is_shared(trade),
             AdmissionError::AlreadySequenced => {
                 self.judge.settled(&id) && !self.judge.has_receipt(node, &id)
@@ -77,6 +81,12 @@ impl World {
             let what = format!("{kind:?} order {id} refused: {error}");
             self.judge.break_rule(Rule::Receipt, node, what);
         }
+    }
+
+    /// By the true clock, give or take what members' clocks are off.
+    fn may_have_expired(&self, trade: usize) -> bool {
+        let label = &self.trades[trade].envelope.label;
+        label.expiry.0 <= START.0 + self.now.as_millis() + CLOCKS_OFF_MS_MAX
     }
 
     pub(super) fn nonce_is_shared(&self, trade: usize) -> bool {

@@ -245,15 +245,15 @@ pub(crate) async fn order(
 }
 
 fn unknown(id: CtId) -> Fail {
-    let message = format!("this member has never seen order {id}");
+    let message = format!("this member has not seen order {id}, or keeps it no longer");
     Fail::new(ErrorCode::NotFound, message)
 }
 
 /// Where an order is. The index first: emitted orders leave the replica's memory only
 /// after they are in it, so what was acknowledged is found in one of the two.
 async fn look_up(api: &Arc<Api>, id: CtId) -> Result<Option<OrderBody>, Fail> {
-    if let Some((block, at)) = emitted(api, id).await? {
-        return Ok(Some(emitted_body(&block, at)));
+    if let Some(body) = done(api, id).await? {
+        return Ok(Some(body));
     }
     let stage = match api.node.query(id).await? {
         Reply::Status(stage) => stage,
@@ -266,19 +266,31 @@ async fn look_up(api: &Arc<Api>, id: CtId) -> Result<Option<OrderBody>, Fail> {
         Some(Stage::Received) => (OrderWord::Received, None),
         Some(Stage::Laned) => (OrderWord::Laned, None),
         Some(Stage::Final { height }) => (OrderWord::Final, Some(height.0)),
-        // Emitted between the two looks.
-        Some(Stage::Emitted { .. }) | None => {
-            let again = emitted(api, id).await?;
-            return Ok(again.map(|(block, at)| emitted_body(&block, at)));
-        }
+        // It got its outcome between the two looks.
+        Some(Stage::Emitted { .. }) | None => return done(api, id).await,
     };
-    Ok(Some(OrderBody {
+    Ok(Some(bare_body(id, status, height)))
+}
+
+const fn bare_body(id: CtId, status: OrderWord, height: Option<u64>) -> OrderBody {
+    OrderBody {
         id,
         status,
         height,
         position: None,
         item: None,
-    }))
+    }
+}
+
+/// The outcome of an order, if it has one and is kept.
+async fn done(api: &Arc<Api>, id: CtId) -> Result<Option<OrderBody>, Fail> {
+    if let Some((block, at)) = emitted(api, id).await? {
+        return Ok(Some(emitted_body(&block, at)));
+    }
+    let reading = api.clone();
+    let read = tokio::task::spawn_blocking(move || Ok(reading.node.reader().left_out(&id)?));
+    let late = joined(read.await)?;
+    Ok(late.map(|height| bare_body(id, OrderWord::Expired, Some(height.0))))
 }
 
 fn emitted_body(block: &SequencedBlock, at: usize) -> OrderBody {
@@ -326,6 +338,10 @@ pub(crate) async fn proof(
     let id: CtId = segment(&id, "an order id of 64 hex digits")?;
     let Some((block, at)) = emitted(&api, id).await? else {
         return Err(match look_up(&api, id).await? {
+            Some(order) if order.status.is_done() => {
+                let message = "it expired long before it was recorded: it has no place";
+                Fail::new(ErrorCode::NotFound, message)
+            }
             Some(order) => {
                 let message = format!("order {id} is {}, not emitted yet", order.status.word());
                 let mut fail = Fail::new(ErrorCode::NotFound, message);

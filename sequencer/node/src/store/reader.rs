@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fairlane_replica::{Emitted, Row, StoreError, Table, height_key, height_of, index_key};
+use fairlane_replica::{
+    Emitted, Row, StoreError, Table, height_key, height_of, index_key, late_key,
+};
 use fairlane_types::{CtId, Height, SequencedBlock};
 use rocksdb::ReadOptions;
 use rocksdb::checkpoint::Checkpoint;
@@ -225,6 +227,19 @@ impl StoreReader {
     /// [`StoreError`]; `Corrupt` when the entry does not decode.
     pub fn emitted(&self, order: &CtId) -> Result<Option<Emitted>, StoreError> {
         self.get(Table::Index, &index_key(order))?
+            .map(|value| {
+                fairlane_types::decode(&value, value.len())
+                    .map_err(|e| undecodable(self.path(), "an index entry", &e))
+            })
+            .transpose()
+    }
+
+    /// The height that left an order out because it came long after its expiry.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when the entry does not decode.
+    pub fn left_out(&self, order: &CtId) -> Result<Option<Height>, StoreError> {
+        self.get(Table::Index, &late_key(order))?
             .map(|value| {
                 fairlane_types::decode(&value, value.len())
                     .map_err(|e| undecodable(self.path(), "an index entry", &e))
