@@ -74,6 +74,10 @@ fn free_port() -> u16 {
 }
 
 fn testnet(dir: &Path) -> Testnet {
+    testnet_with(dir, |_| {})
+}
+
+fn testnet_with(dir: &Path, change: impl FnOnce(&mut Genesis)) -> Testnet {
     let mut options = InitOptions::new(dir.join("net"), 4);
     options.port = free_port();
     options.reserve_mb = 16;
@@ -82,6 +86,7 @@ fn testnet(dir: &Path) -> Testnet {
         // A busy machine is no fault of the members.
         genesis.consensus.delay_min_ms = 100;
         genesis.lanes.future_ms = 200;
+        change(genesis);
     })
     .unwrap()
 }
@@ -139,6 +144,10 @@ fn now_ms() -> u64 {
 }
 
 fn order(genesis: &Genesis, trader: u8, nonce: u64, payload: &[u8]) -> Envelope {
+    order_for(60_000, genesis, trader, nonce, payload)
+}
+
+fn order_for(life_ms: u64, genesis: &Genesis, trader: u8, nonce: u64, payload: &[u8]) -> Envelope {
     let key = encryption_key(genesis).unwrap();
     let sender = SecretKey::from_seed([trader; 32]);
     let label = Label {
@@ -147,7 +156,7 @@ fn order(genesis: &Genesis, trader: u8, nonce: u64, payload: &[u8]) -> Envelope 
         key_id: key.id(),
         sender: sender.public(),
         nonce,
-        expiry: Millis(now_ms() + 60_000),
+        expiry: Millis(now_ms() + life_ms),
         fee: 0,
         lane: LANE_NONE,
         reserved: [0; 19],
@@ -313,6 +322,92 @@ async fn orders_come_out_the_same_everywhere_and_survive_restarts() {
     assert!(sequences.iter().all(|s| *s == sequences[0]));
     for member in members {
         assert!(!member.handle.status().borrow().observer);
+        assert_eq!(member.stop().await, Ok(()));
+    }
+}
+
+/// Waits until a member keeps nothing below a height.
+async fn kept_from(handle: &NodeHandle, height: Height) {
+    let mut heads = handle.heads();
+    let pruned = async {
+        loop {
+            heads.borrow_and_update();
+            let (first, _) = handle.reader().emitted_range().unwrap().unwrap();
+            if first > height {
+                return;
+            }
+            heads.changed().await.expect("the node runs");
+        }
+    };
+    let in_time = tokio::time::timeout(WAIT, pruned).await;
+    assert!(in_time.is_ok(), "still has {height}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_all_have_emitted_leaves_the_disk_and_what_one_lacks_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = testnet_with(dir.path(), |genesis| {
+        genesis.consensus.max_interval_ms = 25;
+        genesis.order.ttl_max_ms = 1_000;
+        genesis.consensus.retention_ms = 2_000;
+        genesis.order.snapshot_interval = 8;
+    });
+    // One member keeps everything.
+    let path = net.members[0].home.config_path();
+    let config = std::fs::read_to_string(&path).unwrap();
+    let config = config.replace("archive = false", "archive = true");
+    std::fs::write(&path, config).unwrap();
+
+    let mut members = start_all(&net).await;
+    for member in &members {
+        reach(&member.handle, Height(40)).await;
+    }
+    let three = members.remove(3);
+    let away = *three.handle.heads().borrow();
+    assert_eq!(three.stop().await, Ok(()));
+    let envelope = order_for(900, &net.genesis, 7, 1, b"while one is away");
+    submit(&members[1].handle, &envelope).await;
+    let last = emitted(&members[1].handle, envelope.id()).await.height;
+    // Far longer than the retention in finalized time, which goes on with orders only.
+    let until = emitted(&members[1].handle, envelope.id()).await.time;
+    for nonce in 2.. {
+        let envelope = order_for(900, &net.genesis, 8, nonce, b"time goes on");
+        submit(&members[2].handle, &envelope).await;
+        let block = emitted(&members[1].handle, envelope.id()).await;
+        if block.time > until.plus(5_000) {
+            break;
+        }
+    }
+    let (first, head) = members[1].handle.reader().emitted_range().unwrap().unwrap();
+    assert!(first <= away.next(), "{first} was pruned, one is at {away}");
+
+    // It finds all that it lacks, and then what all have goes everywhere but in the archive.
+    let three = start(&net, 3).await;
+    reach(&three.handle, head).await;
+    members.push(three);
+    for member in &members[1..] {
+        kept_from(&member.handle, last).await;
+        assert_eq!(member.handle.reader().emitted(&envelope.id()), Ok(None));
+    }
+    let archive = members[0].handle.reader().emitted_range().unwrap().unwrap();
+    assert_eq!(archive.0, Height(1));
+
+    // A restart begins from what is kept.
+    for member in members {
+        assert_eq!(member.stop().await, Ok(()));
+    }
+    let members = start_all(&net).await;
+    let envelope = order_for(900, &net.genesis, 7, 2, b"after all restarted");
+    submit(&members[2].handle, &envelope).await;
+    let blocks: Vec<_> = {
+        let mut blocks = Vec::new();
+        for member in &members {
+            blocks.push(emitted(&member.handle, envelope.id()).await);
+        }
+        blocks
+    };
+    assert!(blocks.iter().all(|block| *block == blocks[0]));
+    for member in members {
         assert_eq!(member.stop().await, Ok(()));
     }
 }
