@@ -7,7 +7,7 @@ pub const LOOK_AHEAD_VIEWS: u64 = 64;
 /// Votes and own statements concern views down to this far below the current one (C11).
 pub const LOOK_BEHIND_VIEWS: u64 = 64;
 /// Certificates and blocks are kept for views up to this far above the last final one
-/// (C4, C11). With timers doubled 2⁶ times this is days without a single finalization;
+/// (C4, C11). With timers doubled 2⁶ times this is half a day without a single finalization;
 /// beyond it the core stops safely until a final certificate arrives.
 pub const UNFINAL_VIEWS_MAX: u64 = 16_384;
 /// Skip certificates carried inside a proposal; the rest is asked for (C4).

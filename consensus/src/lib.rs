@@ -164,7 +164,7 @@ mod voting;
 mod tests;
 
 pub use crate::boundary::{CheckId, Halt, Input, Output, PeerFault, RecordId, Timer, To, Verdict};
-pub use crate::config::{Config, ConfigError, Params};
+pub use crate::config::{Config, ConfigError, Params, UNFINAL_VIEWS_MAX};
 pub use crate::core::{Core, RestoreError};
 pub use crate::evidence::{Evidence, EvidenceError, Offence};
 pub use crate::leader::LeaderSchedule;

@@ -294,6 +294,24 @@ mod tests {
         assert!(error.contains("reserve_mb"), "{error}");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_changed_file_is_refused_with_its_name_or_valid(
+            at in 0.0..1.0_f64,
+            length in 0..20_usize,
+            piece in "(|0|-1|=|\\[|\"|'''|18446744073709551616|\\PC{0,6})",
+        ) {
+            let mut text: Vec<char> = GOOD.chars().collect();
+            let from = (text.len() as f64 * at) as usize;
+            let to = (from + length).min(text.len());
+            text.splice(from..to, piece.chars());
+            match parse(&text.into_iter().collect::<String>()) {
+                Ok(config) => assert_eq!(parse(&config.to_toml().unwrap()).unwrap(), config),
+                Err(error) => assert!(error.to_string().contains("net/config.toml"), "{error}"),
+            }
+        }
+    }
+
     #[test]
     fn flags_go_before_the_environment_and_both_before_the_file() {
         let env = |name: &str| match name {

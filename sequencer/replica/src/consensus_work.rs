@@ -5,22 +5,17 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Output, RecordId, Statement, Verdict};
 use fairlane_mempool as mempool;
-use fairlane_types::{BlockId, Domain, Height, MemberId, Micros, View, encode};
+use fairlane_types::{BlockId, Domain, MemberId, Micros, View, encode};
 
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::keys::height_key;
 use crate::payload::{CutPayload, FinalBlock, SafetyRecord};
-use crate::replica::{PendingCheck, Purpose, Reading, Replica, Written};
-use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
+use crate::replica::{PendingCheck, Purpose, Replica, Written};
+use crate::serving::Serving;
+use crate::{Evidence, Fault, Job, Message, Table, Write};
 
 /// Proposals whose payload is not decidable yet; consensus keeps two blocks a view.
 const PENDING_CHECKS_MAX: usize = 64;
-/// Final blocks read beyond what a peer asks for, to reach the next certificate.
-const TAIL_ROWS: usize = 256;
-/// Bytes of final blocks read to serve a peer.
-const SERVE_BYTES: usize = 8 << 20;
-/// Largest stored block that is served.
-const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 impl Replica {
     pub(crate) fn consensus_output(
@@ -107,18 +102,7 @@ impl Replica {
                 self.store(vec![write], false, Written::Nothing, out);
             }
             Output::Serve { to, from, count } => {
-                let rows = usize::from(count) + TAIL_ROWS;
-                let range = (
-                    Table::Blocks,
-                    height_key(from),
-                    height_key(Height(u64::MAX)),
-                );
-                self.load(
-                    range,
-                    (rows, SERVE_BYTES),
-                    Reading::Blocks { to, count },
-                    out,
-                );
+                self.read_run(Serving::new(to, from, count), out);
             }
             Output::Evidence(evidence) => self.convict(Evidence::Consensus(*evidence), out),
             Output::Fault { peer, fault } => {
@@ -219,23 +203,6 @@ impl Replica {
             self.tell_lanes(mempool::Input::Finalized { cut, time });
         }
         self.finals.push(blocks);
-    }
-
-    pub(crate) fn serve_blocks(
-        &mut self,
-        to: MemberId,
-        count: u16,
-        rows: &[Row],
-        out: &mut Vec<Effect>,
-    ) {
-        let blocks = rows
-            .iter()
-            .map_while(|(_, row)| fairlane_types::decode::<FinalBlock>(row, BLOCK_BYTES_MAX).ok());
-        let blocks = consensus::Blocks::collect(blocks, count);
-        if !blocks.blocks.is_empty() {
-            let message = consensus::Message::Blocks(blocks);
-            self.send(Peers::One(to), Message::Consensus(Box::new(message)), out);
-        }
     }
 
     /// Keeps and publishes a proof of misbehaviour.

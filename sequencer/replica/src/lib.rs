@@ -26,6 +26,7 @@ mod pipeline;
 mod recovery;
 mod replica;
 mod retention;
+mod serving;
 mod share_message;
 mod store;
 

@@ -24,6 +24,7 @@ use crate::payload::{CutPayload, FinalBlock};
 use crate::pipeline::FinalQueue;
 use crate::recovery::{RecoverError, Recovered};
 use crate::retention::{Pruning, Retention};
+use crate::serving::Serving;
 use crate::{Job, JobResult, Message, Row, Table, Write};
 
 /// Emitted orders whose place is still answered from memory: between the moment an API
@@ -89,7 +90,7 @@ pub(crate) enum Purpose {
 /// What a `Loaded` is for.
 #[derive(Debug)]
 pub(crate) enum Reading {
-    Blocks { to: MemberId, count: u16 },
+    Blocks(Serving),
     Shares { to: MemberId },
     Prune(Pruning),
     Lanes(mempool::LoadId),
@@ -526,7 +527,7 @@ impl Replica {
 
     fn loaded(&mut self, id: LoadId, rows: &[Row], out: &mut Vec<Effect>) {
         match self.loads.remove(&id) {
-            Some(Reading::Blocks { to, count }) => self.serve_blocks(to, count, rows, out),
+            Some(Reading::Blocks(serving)) => self.run_read(serving, rows, out),
             Some(Reading::Shares { to }) => self.served_shares(to, rows, out),
             Some(Reading::Prune(step)) => self.pruning(step, rows, out),
             Some(Reading::Lanes(load)) => self.lanes_loaded(load, rows),

@@ -318,22 +318,49 @@ pub struct Sent {
     pub payloads: BTreeMap<CtId, Vec<u8>>,
     /// Receipts seen.
     pub receipts: usize,
+    /// Acknowledged orders that only served to measure the maximum rate.
+    pub warm_up: usize,
 }
 
 /// An open loop: orders leave at their times whatever is answered.
 pub struct Load {
     sent: Arc<Mutex<Sent>>,
     task: tokio::task::JoinHandle<()>,
+    /// Acknowledged before it began.
+    before: usize,
 }
+
+/// Orders sent at once to measure what a committee sustains.
+const WARM_UP: usize = 1_000;
 
 impl Load {
     /// `count` orders of eight traders at `rate` per second to all members, with unequal
     /// delays that start at another member each time.
     pub fn start(cluster: &Cluster, count: usize, rate: usize) -> Self {
+        Self::after(Sent::default(), cluster, count, rate)
+    }
+
+    /// Measures first what this committee sustains on this machine, then sends at
+    /// somewhat more than half of that.
+    pub async fn above_half_of_the_maximum(cluster: &Cluster, count: usize) -> Self {
+        let begun = Instant::now();
+        // Faster than any committee of this build: all of them wait in line.
+        let warm_up = Self::start(cluster, WARM_UP, 20 * WARM_UP).finish().await;
+        cluster.settled(&warm_up.acknowledged).await;
+        let orders = warm_up.acknowledged.len();
+        let most = orders as f64 / begun.elapsed().as_secs_f64();
+        let rate = (most * 0.6) as usize;
+        println!("{most:.0} orders/s sustained, {rate} offered");
+        Self::after(warm_up, cluster, count, rate.max(100))
+    }
+
+    fn after(mut sent: Sent, cluster: &Cluster, count: usize, rate: usize) -> Self {
         let committee = cluster.committee.clone();
         let n = cluster.n();
-        let envelopes = seal(committee.pin(), count);
-        let sent = Arc::new(Mutex::new(Sent::default()));
+        let envelopes = seal(committee.pin(), sent.all.len(), count);
+        let before = sent.acknowledged.len();
+        sent.warm_up = before;
+        let sent = Arc::new(Mutex::new(sent));
         let shared = Arc::clone(&sent);
         let task = tokio::spawn(async move {
             let start = Instant::now();
@@ -362,7 +389,7 @@ impl Load {
             }
             while open.join_next().await.is_some() {}
         });
-        Self { sent, task }
+        Self { sent, task, before }
     }
 
     /// Orders acknowledged so far.
@@ -373,7 +400,7 @@ impl Load {
     /// Waits until so many orders are acknowledged.
     pub async fn until_acknowledged(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
-        while lock(&self.sent).acknowledged.len() < count {
+        while lock(&self.sent).acknowledged.len() - self.before < count {
             assert!(
                 Instant::now() < deadline,
                 "fewer than {count} orders are acknowledged"
@@ -389,7 +416,7 @@ impl Load {
     }
 }
 
-fn seal(pin: &Pin, count: usize) -> Vec<(Envelope, Vec<u8>)> {
+fn seal(pin: &Pin, first: usize, count: usize) -> Vec<(Envelope, Vec<u8>)> {
     let mut rng = SeededRng::new(&[7; 32], b"trials");
     let traders: Vec<_> = (1..=8)
         .map(|i| Sealer::new(pin, SecretKey::from_seed([i; 32])))
@@ -399,7 +426,7 @@ fn seal(pin: &Pin, count: usize) -> Vec<(Envelope, Vec<u8>)> {
         .unwrap()
         .as_millis() as u64;
     let expiry = Millis(now + 100_000);
-    let sealed = (0..count).map(|index| {
+    let sealed = (first..first + count).map(|index| {
         let payload = format!("order {index}").into_bytes();
         let options = SealOptions {
             nonce: index as u64,
