@@ -290,6 +290,10 @@ pub struct BenchArgs {
     /// Length of the measurement.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=90))]
     pub seconds: u32,
+    /// So many members, at most f, lie about their decryption shares (needs the test
+    /// program `fairlane-liar` beside this one).
+    #[arg(long, value_name = "MEMBERS", default_value_t = 0)]
+    pub liar: u8,
     /// Encryption scheme.
     #[arg(long, default_value = "tdh2", value_parser = ["tdh2"])]
     pub scheme: String,

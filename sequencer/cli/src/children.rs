@@ -23,6 +23,40 @@ pub struct Place {
     pub home: PathBuf,
     /// Ops address, `host:port`.
     pub ops: String,
+    /// What runs there.
+    pub program: Program,
+}
+
+/// What runs a member.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// This program's `node`.
+    Node,
+    /// A test program that lies about decryption shares.
+    Liar(PathBuf),
+}
+
+impl Program {
+    /// The liar, which is built beside this program and never shipped with it.
+    pub fn liar() -> Outcome<Self> {
+        let path = std::env::current_exe()?.with_file_name("fairlane-liar");
+        if path.exists() {
+            return Ok(Self::Liar(path));
+        }
+        let what = format!("{} is not there", path.display());
+        Err(Problem::preflight(what).next("build it: cargo build -p fairlane-trials"))
+    }
+
+    fn command(&self) -> Outcome<Command> {
+        Ok(match self {
+            Self::Node => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("node");
+                command
+            }
+            Self::Liar(path) => Command::new(path),
+        })
+    }
 }
 
 /// A running member.
@@ -46,9 +80,8 @@ impl Running {
             .append(true)
             .open(&log)
             .map_err(|error| Problem::preflight(format!("{}: {error}", log.display())))?;
-        let program = std::env::current_exe()?;
-        let mut child = Command::new(program)
-            .arg("node")
+        let mut command = place.program.command()?;
+        let mut child = command
             .arg("--home")
             .arg(&place.home)
             .arg("--stop-with-stdin")

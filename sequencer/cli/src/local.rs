@@ -9,11 +9,11 @@ use fairlane_node::failure::Failure;
 use fairlane_node::handle::NodeHandle;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
-use fairlane_node::testnet::{InitOptions, Testnet, init};
+use fairlane_node::testnet::{self, InitOptions, Testnet, init};
 use fairlane_types::{Height, Root};
 use tokio::task::JoinSet;
 
-use crate::children::{Children, Place};
+use crate::children::{Children, Place, Program};
 use crate::exit::{Exit, Outcome, Problem};
 
 /// Space that a throw-away committee leaves on the disk, MiB.
@@ -60,6 +60,18 @@ impl Folder {
     }
 }
 
+/// How members run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// In this process.
+    InProcess,
+    /// As child processes, of which the last ones lie about decryption shares.
+    Children {
+        /// Number of liars.
+        liars: usize,
+    },
+}
+
 enum Members {
     Children(Children),
     InProcess(JoinSet<Result<(), Failure>>, Vec<NodeHandle>),
@@ -95,7 +107,7 @@ pub struct Agreement {
 
 impl LocalNet {
     /// Makes the folders, starts the members and waits until all are ready.
-    pub async fn start(members: u8, folder: Folder, in_process: bool) -> Outcome<Self> {
+    pub async fn start(members: u8, folder: Folder, kind: Kind) -> Outcome<Self> {
         let mut options = InitOptions::new(folder.path(), members.into());
         options.port = free_ports(members)?;
         options.reserve_mb = RESERVE_MB;
@@ -111,10 +123,11 @@ impl LocalNet {
         let ops = ops_addresses.iter().copied().map(client);
         let apis = apis.collect::<Result<Vec<_>, _>>()?;
         let ops = ops.collect::<Result<Vec<_>, _>>()?;
-        let running = if in_process {
-            start_here(&net, &ops).await?
-        } else {
-            Members::Children(Children::start(places(&net)).await?)
+        let running = match kind {
+            Kind::InProcess => start_here(&net, &ops).await?,
+            Kind::Children { liars } => {
+                Members::Children(Children::start(places(&net, liars)?).await?)
+            }
         };
         Ok(Self {
             committee: Committee::new(pin, apis),
@@ -203,14 +216,21 @@ async fn all_ended(mut tasks: JoinSet<Result<(), Failure>>) -> Outcome {
     Ok(())
 }
 
-fn places(net: &Testnet) -> Vec<Place> {
-    net.members
-        .iter()
-        .map(|member| Place {
+fn places(net: &Testnet, liars: usize) -> Outcome<Vec<Place>> {
+    let honest = net.members.len().saturating_sub(liars);
+    let place = |(index, member): (usize, &testnet::Member)| {
+        let program = if index < honest {
+            Program::Node
+        } else {
+            Program::liar()?
+        };
+        Ok(Place {
             home: member.home.root().to_owned(),
             ops: member.config.listen_ops.to_string(),
+            program,
         })
-        .collect()
+    };
+    net.members.iter().enumerate().map(place).collect()
 }
 
 async fn start_here(net: &Testnet, ops: &[Member]) -> Outcome<Members> {

@@ -41,6 +41,9 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(20);
 const IDLE_TURN: Duration = Duration::from_millis(500);
 /// Final heights that are not emitted yet; above it the node calls itself catching up.
 const LAG_HEIGHTS_MAX: u64 = 64;
+/// Signatures or envelopes that are verified as one batch, when so many wait. A larger
+/// one gains little and keeps what comes behind it waiting.
+const JOINED_ITEMS_MAX: usize = 128;
 /// Messages of a link that do not decode before it is closed.
 pub const UNDECODABLE_MAX: u32 = 8;
 /// Faults of a member for which its link is closed once (C11).
@@ -112,10 +115,20 @@ impl Inbound for Ingress {
     }
 }
 
-/// A job on its way through the pool.
+/// A job on its way through the pool, or several that are verified together.
 pub struct PoolJob {
-    id: JobId,
+    /// Whose it is, and how many items of it.
+    parts: Vec<(JobId, usize)>,
     job: Job,
+}
+
+impl PoolJob {
+    fn new(id: JobId, job: Job) -> Self {
+        Self {
+            parts: vec![(id, job.items())],
+            job,
+        }
+    }
 }
 
 impl Work for PoolJob {
@@ -124,6 +137,14 @@ impl Work for PoolJob {
     }
     fn name(&self) -> &'static str {
         self.job.name()
+    }
+    fn join(&mut self, other: Self) -> Result<(), Self> {
+        let Self { parts, job } = other;
+        match self.job.join(job, JOINED_ITEMS_MAX) {
+            Ok(()) => self.parts.extend(parts),
+            Err(job) => return Err(Self { parts, job }),
+        }
+        Ok(())
     }
 }
 
@@ -148,11 +169,11 @@ pub fn crypto_pool(
             });
             return;
         }
-        let result = run_job(&context, &work.job, &entropy);
-        inbox.result(Event::Computed {
-            id: work.id,
-            result,
-        });
+        let items: Vec<_> = work.parts.iter().map(|(_, items)| *items).collect();
+        let results = run_job(&context, &work.job, &entropy).split(&items);
+        for ((id, _), result) in work.parts.into_iter().zip(results) {
+            inbox.result(Event::Computed { id, result });
+        }
     })
 }
 
@@ -415,7 +436,7 @@ impl Driver {
                     bytes_max,
                 });
             }
-            Effect::Compute { id, job } => self.parts.pool.submit(PoolJob { id, job }),
+            Effect::Compute { id, job } => self.parts.pool.submit(PoolJob::new(id, job)),
             Effect::Emit(block) => self.emit(now, block),
             Effect::Reply { ticket, reply } => {
                 if let Some(client) = self.replies.remove(&ticket) {

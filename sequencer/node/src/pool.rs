@@ -20,6 +20,13 @@ pub trait Work: Send + 'static {
     fn urgent(&self) -> bool;
     /// Kind, for metrics.
     fn name(&self) -> &'static str;
+    /// Takes in another job that waits, if both are done faster together.
+    ///
+    /// # Errors
+    /// The other job, when it must run alone.
+    fn join(&mut self, other: Self) -> Result<(), Self>
+    where
+        Self: Sized;
 }
 
 struct Waiting<J> {
@@ -34,19 +41,29 @@ struct Queue<J> {
     closed: bool,
 }
 
-impl<J> Queue<J> {
+impl<J: Work> Queue<J> {
     fn len(&self) -> usize {
         self.urgent.len() + self.normal.len()
     }
 
+    /// The next job, with those behind it that it can take in: the more waits, the larger
+    /// the batches.
     fn take(&mut self) -> Option<Waiting<J>> {
         self.taken = self.taken.wrapping_add(1);
-        if self.taken.is_multiple_of(FAIR_EVERY)
-            && let Some(job) = self.normal.pop_front()
-        {
-            return Some(job);
+        let fair = self.taken.is_multiple_of(FAIR_EVERY) && !self.normal.is_empty();
+        let queue = if fair || self.urgent.is_empty() {
+            &mut self.normal
+        } else {
+            &mut self.urgent
+        };
+        let mut first = queue.pop_front()?;
+        while let Some(next) = queue.pop_front() {
+            if let Err(job) = first.job.join(next.job) {
+                queue.push_front(Waiting { job, ..next });
+                break;
+            }
         }
-        self.urgent.pop_front().or_else(|| self.normal.pop_front())
+        Some(first)
     }
 }
 
@@ -154,9 +171,9 @@ impl<J> Drop for Pool<J> {
 impl<J: Work> Shared<J> {
     fn run_next(&self) {
         let Some(waiting) = lock(&self.queue).take() else {
-            return; // closed meanwhile
+            return; // closed meanwhile, or another job took it in
         };
-        self.drained.notify_one();
+        self.drained.notify_all();
         let name = waiting.job.name();
         metrics::histogram!("fairlane_pool_wait_seconds", "job" => name)
             .record(waiting.since.elapsed().as_secs_f64());
@@ -191,6 +208,7 @@ mod tests {
         Hold(mpsc::Receiver<()>),
         Normal(u32),
         Urgent(u32),
+        Sum(u32),
         Panic,
     }
 
@@ -200,6 +218,13 @@ mod tests {
         }
         fn name(&self) -> &'static str {
             "test"
+        }
+        fn join(&mut self, other: Self) -> Result<(), Self> {
+            match (self, other) {
+                (Self::Sum(n), Self::Sum(more)) => *n += more,
+                (_, other) => return Err(other),
+            }
+            Ok(())
         }
     }
 
@@ -213,7 +238,7 @@ mod tests {
                     gate.recv_timeout(WAIT).unwrap();
                     0
                 }
-                Test::Normal(n) | Test::Urgent(n) => n,
+                Test::Normal(n) | Test::Urgent(n) | Test::Sum(n) => n,
                 Test::Panic => panic!("boom"),
             };
             lock(&done).send(result).unwrap();
@@ -241,6 +266,24 @@ mod tests {
             .collect();
         // The job that held the thread was the first taken, so the eighth is a fair one.
         assert_eq!(order, [0, 1, 2, 3, 4, 5, 6, 100, 7, 8, 9, 101, 102]);
+    }
+
+    #[test]
+    fn what_waits_in_line_is_done_together_in_order() {
+        let (pool, results, _) = pool(1);
+        let (open, gate) = mpsc::channel();
+        pool.submit(Test::Hold(gate));
+        while lock(&pool.shared.queue).len() > 0 {
+            std::thread::yield_now();
+        }
+        for job in [Test::Sum(1), Test::Sum(2), Test::Normal(10), Test::Sum(4)] {
+            pool.submit(job);
+        }
+        open.send(()).unwrap();
+        let order: Vec<u32> = (0..4)
+            .map(|_| results.recv_timeout(WAIT).unwrap())
+            .collect();
+        assert_eq!(order, [0, 3, 10, 4]);
     }
 
     #[tokio::test]

@@ -75,6 +75,55 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Takes another job's items in, so that both are checked as one batch, which costs
+    /// less; [`JobResult::split`] gives each its result. What cannot be joined is given
+    /// back.
+    ///
+    /// # Errors
+    /// The other job, unless both verify and stay below `items_max` together.
+    pub fn join(&mut self, other: Self, items_max: usize) -> Result<(), Self> {
+        if self.items() + other.items() > items_max {
+            return Err(other);
+        }
+        match (self, other) {
+            (Self::Verify(sigs), Self::Verify(more)) => sigs.extend(more),
+            (Self::Envelopes(list), Self::Envelopes(more)) => list.extend(more),
+            (_, other) => return Err(other),
+        }
+        Ok(())
+    }
+}
+
+impl JobResult {
+    /// The results of jobs that were joined, by their numbers of items.
+    #[must_use]
+    pub fn split(self, items: &[usize]) -> Vec<Self> {
+        if items.len() == 1 {
+            return vec![self];
+        }
+        match self {
+            Self::Verified { bad } => {
+                let mut from = 0;
+                let part = |count: &usize| {
+                    let range = from..from + count;
+                    from = range.end;
+                    let of_it = bad.iter().filter(|at| range.contains(at));
+                    let bad = of_it.map(|at| at - range.start).collect();
+                    Self::Verified { bad }
+                };
+                items.iter().map(part).collect()
+            }
+            Self::Envelopes(results) => {
+                let mut results = results.into_iter();
+                let part = |count: &usize| Self::Envelopes(results.by_ref().take(*count).collect());
+                items.iter().map(part).collect()
+            }
+            alone @ (Self::Shares(_) | Self::Combined(_)) => vec![alone],
+        }
+    }
+}
+
 /// What is needed to make shares: the list, and the proof that its block is final.
 #[derive(Clone, Debug)]
 pub struct SharesJob {

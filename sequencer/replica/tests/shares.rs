@@ -12,8 +12,9 @@ use fairlane_replica::{
     ShareFault, ShareMessage, SharesJob, run_job,
 };
 use fairlane_types::{
-    BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Envelope, Epoch,
-    Height, LANE_NONE, Label, MemberId, Millis, SUITE_TDH2, SecretKey, SeededRng, SignerSet, View,
+    BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
+    Epoch, Height, LANE_NONE, Label, MemberId, Millis, SUITE_TDH2, SecretKey, SeededRng, SignerSet,
+    View,
 };
 
 const CHAIN: ChainId = ChainId(5);
@@ -23,6 +24,7 @@ struct World {
     members: Vec<CryptoContext>,
     key: EncryptionKey,
     header: BlockHeader,
+    envelopes: Vec<(CtId, Arc<Envelope>)>,
     list: Vec<Arc<ParsedCiphertext>>,
     payloads: Vec<Vec<u8>>,
 }
@@ -73,7 +75,7 @@ impl World {
             payloads.push(payload);
         }
         let JobResult::Envelopes(parsed) =
-            run_job(&members[0], &Job::Envelopes(envelopes), &[2; 32])
+            run_job(&members[0], &Job::Envelopes(envelopes.clone()), &[2; 32])
         else {
             panic!("wrong result")
         };
@@ -93,6 +95,7 @@ impl World {
             members,
             key,
             header,
+            envelopes,
             list,
             payloads,
         }
@@ -336,4 +339,44 @@ fn nobody_is_framed_with_right_shares_or_with_another_list() {
         world.judge(&world.evidence(2, &right)),
         Err(EvidenceFault::Unproven(_))
     ));
+}
+
+#[test]
+fn joined_jobs_give_each_its_own_results() {
+    let world = World::new(5);
+    let context = &world.members[0];
+    let mut envelopes = world.envelopes.clone();
+    // The second of the first job and the last of the second are forged.
+    for at in [1, 4] {
+        let envelope = Arc::make_mut(&mut envelopes[at].1);
+        envelope.signature.0[0] ^= 1;
+    }
+    let job = |range: std::ops::Range<usize>| Job::Envelopes(envelopes[range].to_vec());
+    let alone: Vec<_> = [0..3, 3..5]
+        .map(|range| run_job(context, &job(range), &[3; 32]))
+        .into();
+    let mut joined = job(0..3);
+    joined.join(job(3..5), 5).unwrap();
+    let split = run_job(context, &joined, &[4; 32]).split(&[3, 2]);
+    assert_eq!(format!("{split:?}"), format!("{alone:?}"));
+
+    let mut full = job(0..3);
+    assert!(full.join(job(3..5), 4).is_err(), "beyond the limit");
+    assert!(
+        full.join(Job::Verify(Vec::new()), 9).is_err(),
+        "of another kind"
+    );
+
+    let results = JobResult::Verified {
+        bad: vec![1, 3, 4, 7],
+    };
+    let split = results.split(&[3, 1, 0, 4]);
+    let bad: Vec<_> = split
+        .into_iter()
+        .map(|result| match result {
+            JobResult::Verified { bad } => bad,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(bad, [vec![1], vec![0], vec![], vec![0, 3]]);
 }

@@ -16,7 +16,7 @@ use rand_core::Rng;
 
 use crate::args::BenchArgs;
 use crate::exit::{Exit, Outcome, Problem};
-use crate::local::{Folder, LocalNet};
+use crate::local::{Folder, Kind, LocalNet};
 use crate::measure::{cpu_by_thread, cpu_seconds, percentiles, round};
 use crate::seed;
 use crate::term::Term;
@@ -70,9 +70,20 @@ struct Log {
 
 /// Runs it.
 pub async fn run(args: BenchArgs, term: Term) -> Outcome {
+    let (liars, f) = (args.liar, (args.members - 1) / 3);
+    if liars > f {
+        let what = format!(
+            "--liar {liars}: of {} members at most {f} may lie",
+            args.members
+        );
+        return Err(Problem::new(Exit::Usage, what));
+    }
     let folder = Folder::new(args.home.clone(), false)?;
     term.note(term.dim(&format!("starting {} members …", args.members)));
-    let net = LocalNet::start(args.members, folder, false).await?;
+    let kind = Kind::Children {
+        liars: liars.into(),
+    };
+    let net = LocalNet::start(args.members, folder, kind).await?;
     let measured = tokio::select! {
         result = measure(&args, &net, term) => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted")),
@@ -217,7 +228,7 @@ async fn measure(
         ));
     }
     let value = serde_json::json!({
-        "members": args.members, "scheme": args.scheme, "offered_per_s": args.rate,
+        "members": args.members, "liars": args.liar, "scheme": args.scheme, "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::args::DevnetArgs;
 use crate::exit::{Exit, Outcome, Problem};
-use crate::local::{Agreement, Folder, LocalNet};
+use crate::local::{Agreement, Folder, Kind, LocalNet};
 use crate::measure::{percentiles, round};
 use crate::seed;
 use crate::term::{Term, short};
@@ -70,7 +70,12 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     let start = Instant::now();
     let folder = Folder::new(args.home.clone(), args.keep)?;
     term.note(term.dim(&format!("starting {} members …", args.members)));
-    let net = LocalNet::start(args.members, folder, args.in_process).await?;
+    let kind = if args.in_process {
+        Kind::InProcess
+    } else {
+        Kind::Children { liars: 0 }
+    };
+    let net = LocalNet::start(args.members, folder, kind).await?;
     banner(&net, &args, &samples, start, term);
     // From here on the members are stopped whatever happens.
     let traded = tokio::select! {
