@@ -9,9 +9,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fairlane_replica::{Class, Event, Message, Reply};
+use fairlane_replica::{AdmissionError, Class, Event, Message, Reply};
 use fairlane_types::{CtId, Envelope, MEMBERS_MAX, MemberId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -20,6 +20,11 @@ use crate::handle::RequestError;
 
 /// Requests of clients that wait at most.
 pub const REQUESTS_WAITING_MAX: usize = 8_192;
+/// A submission that waited longer is refused instead of taken (A23): the core is behind,
+/// and an answer that comes late is worth less than one that says so.
+const SUBMISSION_WAIT_MAX: Duration = Duration::from_millis(500);
+/// What its client is told to wait.
+const RETRY_AFTER_MS: u64 = 250;
 /// Results taken in one turn.
 const RESULTS_PER_TURN_MAX: usize = 1_024;
 /// Requests taken in one turn.
@@ -126,7 +131,7 @@ impl Lane {
 struct State {
     results: VecDeque<Event>,
     lanes: [Lane; Class::ALL.len()],
-    requests: VecDeque<Request>,
+    requests: VecDeque<(Instant, Request)>,
     /// The core takes no requests for now: too many of them are unanswered.
     hold_requests: bool,
     closed: bool,
@@ -139,14 +144,31 @@ impl State {
             && self.lanes.iter().all(|lane| lane.len == 0)
     }
 
+    /// The next request; submissions that waited too long are refused on the way.
+    fn next_request(&mut self) -> Option<Request> {
+        loop {
+            match self.requests.pop_front()? {
+                (since, Request::Submit { reply, .. }) if since.elapsed() > SUBMISSION_WAIT_MAX => {
+                    metrics::counter!("fairlane_requests_refused_total", "reason" => "waited")
+                        .increment(1);
+                    // Nobody may be waiting any more.
+                    drop(reply.send(Reply::Refused(AdmissionError::OverCapacity {
+                        retry_after_ms: RETRY_AFTER_MS,
+                    })));
+                }
+                (_, request) => return Some(request),
+            }
+        }
+    }
+
     /// Boundary rule 4: results, consensus, shares, lanes, submissions, sync last.
     fn take(&mut self, out: &mut Vec<Input>) {
         let results = self.results.len().min(RESULTS_PER_TURN_MAX);
         out.extend(self.results.drain(..results).map(Input::Result));
         for class in Class::ALL {
             if class == Class::Sync && !self.hold_requests {
-                let requests = self.requests.len().min(REQUESTS_PER_TURN_MAX);
-                out.extend(self.requests.drain(..requests).map(Input::Request));
+                let requests = std::iter::from_fn(|| self.next_request());
+                out.extend(requests.take(REQUESTS_PER_TURN_MAX).map(Input::Request));
             }
             let lane = &mut self.lanes[usize::from(class.code())];
             for _ in 0..per_turn_max(class) {
@@ -203,7 +225,7 @@ impl Inbox {
                 .increment(1);
             return Err(RequestError::OverCapacity);
         }
-        state.requests.push_back(request);
+        state.requests.push_back((Instant::now(), request));
         self.filled.notify_one();
         Ok(())
     }
@@ -261,10 +283,8 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use fairlane_replica::Stage;
-    use fairlane_types::{Digest, Height};
+    use fairlane_types::{Digest, Height, LABEL_BYTES, SecretKey};
 
     use super::*;
 
@@ -378,6 +398,40 @@ mod tests {
         assert!(answers.pop().unwrap().await.is_err());
         assert_eq!(inbox.request(query().0), Err(RequestError::Stopped));
         assert!(!inbox.turn(WAIT, &mut Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_submission_that_waited_too_long_is_refused_and_not_taken() {
+        let inbox = Inbox::default();
+        let submit = || {
+            let label = fairlane_types::decode(&[0; LABEL_BYTES], LABEL_BYTES).unwrap();
+            let envelope = Envelope::sign(label, Vec::new(), &SecretKey::from_seed([1; 32]));
+            let (reply, answer) = oneshot::channel();
+            let envelope = Arc::new(envelope);
+            (Request::Submit { envelope, reply }, answer)
+        };
+        let (old, refused) = submit();
+        let (question, _asked) = query();
+        let long_ago = Instant::now().checked_sub(2 * SUBMISSION_WAIT_MAX).unwrap();
+        {
+            let mut state = lock(&inbox.state);
+            state.requests.push_back((long_ago, old));
+            state.requests.push_back((long_ago, question));
+        }
+        let (new, _open) = submit();
+        inbox.request(new).unwrap();
+        let mut out = Vec::new();
+        assert!(inbox.turn(Duration::ZERO, &mut out));
+        let taken: Vec<_> = out
+            .iter()
+            .map(|input| matches!(input, Input::Request(Request::Submit { .. })))
+            .collect();
+        assert_eq!(taken, [false, true], "the question and the new one");
+        let answer = refused.await.unwrap();
+        assert!(matches!(
+            answer,
+            Reply::Refused(AdmissionError::OverCapacity { .. })
+        ));
     }
 
     #[test]

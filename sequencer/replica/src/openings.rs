@@ -20,10 +20,12 @@ use crate::share_message::{ShareFault, ShareMessage};
 pub const STASH_HEIGHTS: u64 = 1_024;
 /// Bytes of shares kept per member for heights whose order is not known here yet.
 pub const EARLY_BYTES_PER_MEMBER: usize = 16 << 20;
-/// Missing sets of an opening are asked for after this.
-const RETRY_FIRST: Micros = Micros(300_000);
-/// The pause doubles at most this many times: 4.8 s.
-const RETRY_DOUBLINGS_MAX: u32 = 4;
+/// Missing sets of an opening are asked for after this. Links are reliable and say again
+/// what was lost with them, so that a set is rarely lost and often merely late: asking
+/// early would keep busy members from making it.
+const RETRY_FIRST: Micros = Micros(1_000_000);
+/// The pause doubles at most this many times: 8 s.
+const RETRY_DOUBLINGS_MAX: u32 = 3;
 /// Openings that are re-requested at a time (D7).
 pub const RETRY_HEIGHTS: usize = 16;
 

@@ -177,7 +177,7 @@ impl Replica {
             }
         }
         while let Some((height, opening, outcomes)) = self.openings.take() {
-            self.emit(height, opening, outcomes, out);
+            self.emit(now, height, opening, outcomes, out);
         }
         if self.openings.waiting() && !self.shares_timer {
             self.shares_timer = true;
@@ -348,6 +348,7 @@ impl Replica {
     /// Builds the block of the sequence and makes it durable; it is offered after that.
     fn emit(
         &mut self,
+        now: Micros,
         height: Height,
         opening: Opening,
         outcomes: Vec<Opened>,
@@ -366,6 +367,9 @@ impl Replica {
             .iter()
             .zip(outcomes.into_iter().map(outcome));
         let places = emission.without_shares().into_iter().chain(opened);
+        if let Some(newest) = emission.ordered.last() {
+            self.lag = now.minus(newest.key.0);
+        }
         let first = self.last.next;
         let items = places.enumerate().map(|(i, (order, outcome))| Item {
             position: first.plus(i as u64),

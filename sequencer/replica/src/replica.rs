@@ -32,6 +32,9 @@ use crate::{Job, JobResult, Message, Row, Table, Write};
 const RECENT_EMITTED: usize = 16_384;
 /// Above so many final heights without plaintext, submissions are turned away (A23).
 const OPENINGS_BUSY: usize = 128;
+/// Submissions are turned away as well while what comes out entered the order so long ago
+/// (A23): far above what distance takes, far below what traders call down.
+const LAG_BUSY: Micros = Micros(2_000_000);
 /// What a client is told to wait then.
 const BUSY_RETRY_MS: u64 = 250;
 
@@ -141,6 +144,8 @@ pub struct Replica {
     pub(crate) says: BTreeMap<RecordId, Vec<Statement<CutPayload>>>,
 
     pub(crate) last: Last,
+    /// How long ago the newest of the last emitted orders entered the order.
+    pub(crate) lag: Micros,
     pub(crate) retention: Retention,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
@@ -326,6 +331,7 @@ impl Replica {
             recorded: RecordId::DURABLE,
             says: BTreeMap::new(),
             last,
+            lag: Micros(0),
             retention,
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
@@ -455,7 +461,7 @@ impl Replica {
         envelope: Arc<fairlane_types::Envelope>,
         out: &mut Vec<Effect>,
     ) {
-        if self.openings.len() > OPENINGS_BUSY {
+        if self.openings.len() > OPENINGS_BUSY || (self.lag > LAG_BUSY && self.order.live() > 0) {
             self.counters.busy += 1;
             let error = mempool::AdmissionError::OverCapacity {
                 retry_after_ms: BUSY_RETRY_MS,
