@@ -66,6 +66,9 @@ pub enum Input {
         ticket: Ticket,
         /// The order.
         envelope: Envelope,
+        /// Too much is under way (A23): only an order that is known already is answered
+        /// with its receipt, another one is refused.
+        busy: bool,
     },
     /// From another member, already authenticated by the transport.
     Message {

@@ -25,12 +25,20 @@ pub(crate) struct Edge {
     jobs: usize,
 }
 
+impl Edge {
+    /// Submissions that are being verified, or wait for it.
+    pub fn pending(&self) -> usize {
+        self.queue.len() + self.jobs * JOB_ORDERS_MAX
+    }
+}
+
 impl Lanes {
     pub(crate) fn submit(
         &mut self,
         now: Micros,
         ticket: Ticket,
         envelope: Envelope,
+        busy: bool,
         out: &mut Vec<Output>,
     ) {
         let result = (|| {
@@ -46,7 +54,7 @@ impl Lanes {
             (self.edge.quotas)
                 .check(&self.config.quota, &envelope.label.sender, now)
                 .map_err(over_quota)?;
-            if self.edge.queue.len() >= SUBMISSIONS_MAX {
+            if busy || self.edge.queue.len() >= SUBMISSIONS_MAX {
                 return Err(self.over_capacity());
             }
             Ok((ct_id, false))

@@ -137,7 +137,11 @@ impl Lanes {
     pub fn step(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Start => self.start(now, out),
-            Input::Submit { ticket, envelope } => self.submit(now, ticket, envelope, out),
+            Input::Submit {
+                ticket,
+                envelope,
+                busy,
+            } => self.submit(now, ticket, envelope, busy, out),
             Input::Message { from, message } => self.message(now, from, message, out),
             Input::Verified { check, bad } => self.verified(now, check, &bad, out),
             Input::Signed { seq, signature } => self.signed(seq, signature, out),
@@ -241,6 +245,12 @@ impl Lanes {
             Some(_) => Stage::Laned,
             None => Stage::Received,
         })
+    }
+
+    /// Number of orders that are on their way: held or being verified, without outcome.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.pool.held() + self.edge.pending()
     }
 
     /// An order that is held and has no outcome.

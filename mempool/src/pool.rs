@@ -74,6 +74,11 @@ impl Pool {
             .collect()
     }
 
+    /// Number of orders held, those that are not recorded yet not counted.
+    pub fn held(&self) -> usize {
+        self.held.len() - self.parked
+    }
+
     /// Whether anything that may be emitted soon is held (L4).
     pub fn restless(&self) -> bool {
         self.held.len() > self.parked

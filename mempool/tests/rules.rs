@@ -434,6 +434,25 @@ fn m5_stateful_facts_are_asked_at_the_edge_only() {
 }
 
 #[test]
+fn a23_under_load_new_orders_are_refused_and_known_ones_answered() {
+    let mut solo = solo();
+    solo.submit(1, plain(1));
+    solo.run(10_000);
+    let receipt = solo.accepted[&Ticket(1)].clone();
+    assert_eq!(solo.lanes.held(), 1);
+    solo.busy = true;
+    solo.submit(2, plain(2));
+    solo.submit(3, plain(1));
+    solo.run(10_000);
+    assert!(matches!(
+        solo.refused[&Ticket(2)],
+        AdmissionError::OverCapacity { .. }
+    ));
+    assert_eq!(solo.accepted[&Ticket(3)], receipt);
+    assert_eq!(solo.lanes.held(), 1);
+}
+
+#[test]
 fn m5_the_same_order_gets_the_same_receipt() {
     let mut solo = solo();
     let envelope = plain(1);

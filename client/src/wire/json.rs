@@ -697,6 +697,12 @@ pub struct StatusBody {
     /// Last final height.
     #[serde(with = "dec")]
     pub final_height: u64,
+    /// Orders on their way at this member.
+    #[serde(with = "dec")]
+    pub orders_held: u64,
+    /// So many may be on their way before submissions are refused.
+    #[serde(with = "dec")]
+    pub orders_held_max: u64,
     /// Members linked to this one.
     pub peers: Vec<u8>,
     /// Since the start, ms.

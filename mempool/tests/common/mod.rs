@@ -180,6 +180,8 @@ pub struct Solo {
     pub ready: Vec<fairlane_types::BlockId>,
     pub advancing: Vec<bool>,
     pub wake: Option<u64>,
+    /// What submissions are told of the load.
+    pub busy: bool,
     pub records: Vec<Record>,
     pub loads: Vec<(fairlane_mempool::LoadId, fairlane_mempool::Wanted)>,
     /// Writes that are not answered yet, if `hold_writes`.
@@ -207,6 +209,7 @@ impl Solo {
             ready: Vec::new(),
             advancing: Vec::new(),
             wake: None,
+            busy: false,
             records: Vec::new(),
             loads: Vec::new(),
             unwritten: Vec::new(),
@@ -298,7 +301,12 @@ impl Solo {
 
     pub fn submit(&mut self, ticket: u64, envelope: Envelope) {
         let ticket = Ticket(ticket);
-        self.step(Input::Submit { ticket, envelope });
+        let busy = self.busy;
+        self.step(Input::Submit {
+            ticket,
+            envelope,
+            busy,
+        });
     }
 
     pub fn receive(&mut self, from: u8, message: LaneMessage) {

@@ -228,7 +228,15 @@ impl Net {
 
     pub fn submit(&mut self, node: usize, ticket: u64, envelope: Envelope) {
         let ticket = Ticket(ticket);
-        self.step(node, Input::Submit { ticket, envelope });
+        let busy = false;
+        self.step(
+            node,
+            Input::Submit {
+                ticket,
+                envelope,
+                busy,
+            },
+        );
     }
 
     pub fn inject(&mut self, from: usize, to: usize, message: &LaneMessage) {

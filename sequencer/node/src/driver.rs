@@ -542,6 +542,8 @@ impl Driver {
             leader: replica.leader,
             root: replica.root,
             orders_live: replica.live,
+            orders_held: replica.held,
+            orders_held_max: replica.held_max,
             heights_opening: replica.opening,
             requests_open: self.replies.len() + self.parts.inbox.requests_waiting(),
         };
@@ -561,6 +563,8 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
     metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);
     metrics::gauge!("fairlane_orders_live").set(status.orders_live as f64);
+    metrics::gauge!("fairlane_orders_held").set(status.orders_held as f64);
+    metrics::gauge!("fairlane_orders_held_max").set(status.orders_held_max as f64);
     metrics::gauge!("fairlane_heights_opening").set(status.heights_opening as f64);
     metrics::gauge!("fairlane_peers_connected").set(status.peers_connected.len() as f64);
     metrics::gauge!("fairlane_requests_open").set(status.requests_open as f64);

@@ -75,6 +75,10 @@ pub struct NodeStatus {
     pub root: Root,
     /// Orders in lanes without an outcome.
     pub orders_live: usize,
+    /// Orders on their way, and how many may be before submissions are refused (A23).
+    pub orders_held: usize,
+    /// See `orders_held`.
+    pub orders_held_max: usize,
     /// Final heights on their way to plaintext.
     pub heights_opening: usize,
     /// Requests of clients without an answer.

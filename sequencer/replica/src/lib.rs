@@ -13,6 +13,7 @@
 //!   after a restart emission goes on after the last synced one (PROTOCOL §5).
 
 mod boundary;
+mod capacity;
 mod class;
 mod consensus_work;
 mod fault;

@@ -367,9 +367,6 @@ impl Replica {
             .iter()
             .zip(outcomes.into_iter().map(outcome));
         let places = emission.without_shares().into_iter().chain(opened);
-        if let Some(newest) = emission.ordered.last() {
-            self.lag = now.minus(newest.key.0);
-        }
         let first = self.last.next;
         let items = places.enumerate().map(|(i, (order, outcome))| Item {
             position: first.plus(i as u64),
@@ -396,6 +393,7 @@ impl Replica {
             root: sequenced.root,
             next: sequenced.next_position(),
         };
+        self.capacity.emitted(now, sequenced.items.len());
         let mut writes = vec![Write::put(
             Table::Sequence,
             height_key(height),

@@ -18,6 +18,7 @@ use fairlane_types::{
 use crate::boundary::{
     Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
 };
+use crate::capacity::Capacity;
 use crate::keys::{Emitted, meta};
 use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
@@ -32,11 +33,6 @@ use crate::{Job, JobResult, Message, Row, Table, Write};
 const RECENT_EMITTED: usize = 16_384;
 /// Above so many final heights without plaintext, submissions are turned away (A23).
 const OPENINGS_BUSY: usize = 128;
-/// Submissions are turned away as well while what comes out entered the order so long ago
-/// (A23): far above what distance takes, far below what traders call down.
-const LAG_BUSY: Micros = Micros(2_000_000);
-/// What a client is told to wait then.
-const BUSY_RETRY_MS: u64 = 250;
 
 /// What a replica is told about itself.
 #[derive(Clone, Debug)]
@@ -144,8 +140,7 @@ pub struct Replica {
     pub(crate) says: BTreeMap<RecordId, Vec<Statement<CutPayload>>>,
 
     pub(crate) last: Last,
-    /// How long ago the newest of the last emitted orders entered the order.
-    pub(crate) lag: Micros,
+    pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
@@ -183,7 +178,7 @@ pub struct Counters {
     pub false_shares: u64,
     /// Times shares were asked for again.
     pub share_requests: u64,
-    /// Submissions turned away because opening lags.
+    /// Submissions that came while too much was under way.
     pub busy: u64,
     /// Heights that left the disk (M6).
     pub pruned: u64,
@@ -212,6 +207,10 @@ pub struct ReplicaStatus {
     pub emitted_by_all: Height,
     /// Orders in lanes without an outcome.
     pub live: usize,
+    /// Orders held without an outcome, and how many may be before submissions are refused.
+    pub held: usize,
+    /// See `held`.
+    pub held_max: usize,
     /// Final heights on their way to plaintext.
     pub opening: usize,
     /// C7: this identity may not speak.
@@ -331,7 +330,7 @@ impl Replica {
             recorded: RecordId::DURABLE,
             says: BTreeMap::new(),
             last,
-            lag: Micros(0),
+            capacity: Capacity::default(),
             retention,
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
@@ -357,7 +356,7 @@ impl Replica {
                 self.say_shares_again(peer, out);
                 self.report_emitted(Peers::One(peer), out);
             }
-            Event::Submit { ticket, envelope } => self.submit(ticket, envelope, out),
+            Event::Submit { ticket, envelope } => self.submit(now, ticket, envelope),
             Event::Query { ticket, ct_id } => {
                 let reply = Reply::Status(self.stage(&ct_id));
                 out.push(Effect::Reply { ticket, reply });
@@ -387,6 +386,8 @@ impl Replica {
             first_height: self.retention.first(),
             emitted_by_all: self.retention.reported_by_all(),
             live: self.order.live(),
+            held: self.lanes.held(),
+            held_max: self.capacity.held_max(),
             opening: self.openings.len(),
             observer: !self.voting,
             consensus_marks: self.core.marks().iter().collect(),
@@ -455,26 +456,17 @@ impl Replica {
         }
     }
 
-    fn submit(
-        &mut self,
-        ticket: Ticket,
-        envelope: Arc<fairlane_types::Envelope>,
-        out: &mut Vec<Effect>,
-    ) {
-        if self.openings.len() > OPENINGS_BUSY || (self.lag > LAG_BUSY && self.order.live() > 0) {
-            self.counters.busy += 1;
-            let error = mempool::AdmissionError::OverCapacity {
-                retry_after_ms: BUSY_RETRY_MS,
-            };
-            out.push(Effect::Reply {
-                ticket,
-                reply: Reply::Refused(error),
-            });
-            return;
-        }
+    fn submit(&mut self, now: Micros, ticket: Ticket, envelope: Arc<fairlane_types::Envelope>) {
+        let busy =
+            self.openings.len() > OPENINGS_BUSY || self.capacity.is_reached(now, self.lanes.held());
+        self.counters.busy += u64::from(busy);
         let envelope = Arc::unwrap_or_clone(envelope);
         let ticket = mempool::Ticket(ticket.0);
-        self.tell_lanes(mempool::Input::Submit { ticket, envelope });
+        self.tell_lanes(mempool::Input::Submit {
+            ticket,
+            envelope,
+            busy,
+        });
     }
 
     /// Works until nothing is left to do.

@@ -63,6 +63,8 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<StatusBod
         first_available: first.0,
         view: status.view,
         final_height: status.final_height.0,
+        orders_held: status.orders_held as u64,
+        orders_held_max: status.orders_held_max as u64,
         peers: status.peers_connected.iter().map(|peer| peer.0).collect(),
         uptime_ms: api.started.elapsed().as_millis() as u64,
     }))
