@@ -371,6 +371,7 @@ fn recover_step(
                 genesis,
                 me,
                 identity,
+                planted: Planted::NONE,
             },
             recovered,
         )?;

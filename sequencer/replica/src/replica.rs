@@ -12,7 +12,7 @@ use fairlane_mempool::fair::{Arrival, FairOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
-    Position, Root, SecretKey, SequencedBlock, View,
+    Planted, Position, Root, SecretKey, SequencedBlock, View,
 };
 
 use crate::boundary::{
@@ -42,6 +42,8 @@ pub struct ReplicaConfig {
     pub me: MemberId,
     /// Its identity key; signatures are deterministic, so the replica stays pure.
     pub identity: Arc<SecretKey>,
+    /// The rule that is broken on purpose: none, but in tests.
+    pub planted: Planted,
 }
 
 /// Why a replica cannot be made.
@@ -214,6 +216,7 @@ impl Replica {
             genesis,
             me,
             identity,
+            planted,
         } = config;
         let committee = genesis.validate()?;
         if committee.key(me) != Some(&identity.public()) {
@@ -249,6 +252,8 @@ impl Replica {
                 me: Some(me),
                 voting,
                 params: (&genesis.consensus).into(),
+                clean_votes: false,
+                planted,
             },
             consensus::Recovered {
                 tip,

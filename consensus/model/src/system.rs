@@ -1,0 +1,328 @@
+//! The whole: three honest members and the liar's closure, as stateright sees them.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use fairlane_consensus::LeaderSchedule;
+use fairlane_types::View;
+use stateright::{Model, Property};
+
+use crate::adversary::{committers, mail, offers, skippers, voters};
+use crate::member::{Input, Member, shown};
+use crate::rules;
+use crate::said::Known;
+use crate::scope::{Scope, schedule};
+use crate::store::{Path, Reach, Registry, Steps, Table};
+
+/// The honest members. The liar has no state.
+#[derive(Clone)]
+pub struct State {
+    /// In order of their ids.
+    pub members: [Arc<Member>; 3],
+}
+
+impl State {
+    /// What is heard of everyone but one.
+    fn others(&self, at: usize) -> [u128; 3] {
+        let heard = |other: usize| if other == at { 0 } else { self.members[other].voice };
+        core::array::from_fn(heard)
+    }
+
+    fn digests(&self) -> [u128; 3] {
+        core::array::from_fn(|at| self.members[at].digest)
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.digests().hash(hasher);
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.digests() == other.digests()
+    }
+}
+
+impl core::fmt::Debug for State {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let views = self.members.iter().map(|m| (m.id, &m.essence));
+        f.debug_map().entries(views).finish()
+    }
+}
+
+/// A member speaks: inputs arrive at it one after the other, and after the last one it has
+/// said more than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Place among the honest members.
+    pub at: usize,
+    /// Which of its moves.
+    pub nth: usize,
+}
+
+/// What a member can do next: how, and what it is then.
+pub(crate) type Moves = Arc<Vec<(Path, Arc<Member>)>>;
+
+/// An exploration: its scope, and what it has computed so far.
+#[derive(Debug)]
+pub struct System {
+    /// The bounds.
+    pub scope: Scope,
+    schedule: LeaderSchedule,
+    registry: Registry,
+    steps: Steps,
+    reach: Table<(u128, [u128; 3]), Arc<Reach>>,
+    moves: Table<(u128, [u128; 3]), Moves>,
+}
+
+impl System {
+    /// Nothing explored yet.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            schedule: schedule(),
+            registry: Registry::default(),
+            steps: Steps::default(),
+            reach: Table::default(),
+            moves: Table::default(),
+        }
+    }
+
+    /// Distinct states of single members, and local steps that their cores computed.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        self.steps.counts()
+    }
+
+    /// What an input does to a member; none if it changes nothing.
+    fn step(&self, state: &State, at: usize, input: Input) -> Option<Arc<Member>> {
+        let member = &state.members[at];
+        self.steps
+            .get(member, input, || self.compute(state, at, member, input))
+    }
+
+    /// The same, by the core and not from memory.
+    pub(crate) fn compute(&self, state: &State, at: usize, from: &Member, input: Input) -> Member {
+        let mail = mail(&self.scope, &self.registry, state, at, input);
+        from.after(input, mail, &self.scope, &self.registry)
+    }
+
+    /// All that a member can come to before anyone else speaks.
+    pub(crate) fn reach(&self, state: &State, at: usize) -> Arc<Reach> {
+        let start = &state.members[at];
+        let key = (start.digest, state.others(at));
+        self.reach.get(start.digest, key, || {
+            let mut reach = Reach::default();
+            reach.silent.insert(start.digest);
+            let mut queue = VecDeque::from([(Path::new(), Arc::clone(start))]);
+            let mut spoken = HashSet::new();
+            while let Some((path, member)) = queue.pop_front() {
+                let mut here = state.clone();
+                here.members[at] = Arc::clone(&member);
+                for input in self.inputs(&here, at) {
+                    let Some(next) = self.step(&here, at, input) else {
+                        continue;
+                    };
+                    let next = self.judged(&here, at, next);
+                    let mut path = path.clone();
+                    path.push(input);
+                    if next.voice != start.voice {
+                        if spoken.insert(next.digest) {
+                            reach.spoken.push((path, next));
+                        }
+                    } else if reach.silent.insert(next.digest) {
+                        queue.push_back((path, next));
+                    }
+                }
+            }
+            Arc::new(reach)
+        })
+    }
+
+    /// Rules on what a member believes: broken ones become part of what is seen of it.
+    fn judged(&self, state: &State, at: usize, next: Arc<Member>) -> Arc<Member> {
+        let mut then = state.clone();
+        then.members[at] = Arc::clone(&next);
+        if next.breach.is_some() || rules::certified(&then, at) {
+            return next;
+        }
+        let rule = "C8: final without a quorum of commit votes";
+        self.steps.only(Member::clone(&next).broke(rule, &self.registry))
+    }
+
+    /// What a member can say next. Of two states in which it has said the same, one that the
+    /// other can still come to in silence is left out: it will be come to when it matters.
+    pub(crate) fn moves(&self, state: &State, at: usize) -> Moves {
+        let start = &state.members[at];
+        let key = (start.digest, state.others(at));
+        self.moves.get(start.digest, key, || {
+            let spoken = &self.reach(state, at).spoken;
+            let reaches: Vec<_> = spoken
+                .iter()
+                .map(|(_, member)| {
+                    let mut then = state.clone();
+                    then.members[at] = Arc::clone(member);
+                    self.reach(&then, at)
+                })
+                .collect();
+            let lazy = |index: &usize| {
+                let (_, member) = &spoken[*index];
+                !(0..spoken.len()).any(|other| {
+                    let (_, earlier) = &spoken[other];
+                    let mutual = reaches[*index].silent.contains(&earlier.digest);
+                    other != *index
+                        && earlier.voice == member.voice
+                        && reaches[other].silent.contains(&member.digest)
+                        && (!mutual || other < *index)
+                })
+            };
+            let kept = (0..spoken.len()).filter(lazy);
+            Arc::new(kept.map(|index| spoken[index].clone()).collect())
+        })
+    }
+
+    /// Everything that could happen to a member, whether it changes anything or not.
+    fn inputs(&self, state: &State, at: usize) -> Vec<Input> {
+        let member = &state.members[at];
+        let (views, view) = (self.scope.views, member.view());
+        let mut inputs = Vec::with_capacity(16);
+        if view.0 <= views {
+            if self.schedule.leader(view) == member.id {
+                inputs.push(Input::Propose { holds: false });
+                if self.scope.chooses() {
+                    inputs.push(Input::Propose { holds: true });
+                }
+            }
+            inputs.push(Input::Timeout);
+        }
+        let tip = member.finals.last().map_or(View(0), |tip| tip.view());
+        let known = |view| member.essence.views.iter().find(|v| v.view == view);
+        let has = |view, id| known(view).is_some_and(|v| v.blocks.contains(&id));
+        // Earlier and later proposals add nothing: their certificates arrive on their own,
+        // and a notarized block that is missing is fetched. Nor does a second one.
+        if view.0 <= views && known(view).is_none_or(|v| v.candidate.is_none()) {
+            let said = state.members.iter().filter_map(|m| m.said.of(view));
+            let proposals = said.flat_map(|said| &said.proposals);
+            inputs.extend(proposals.map(shown));
+            inputs.extend(self.offers(state, at, view));
+        }
+        if let Some((_, id)) = member.essence.target {
+            let mut below = self.registry.get(id);
+            while let Some(block) = below.filter(|block| block.view() > tip) {
+                if !has(block.view(), block.id) {
+                    inputs.push(Input::Fetch(block.id));
+                }
+                below = block.parent.clone();
+            }
+        }
+        for view in (tip.0 + 1..=views).map(View) {
+            let known = known(view);
+            if known.is_none_or(|v| !v.skip) && skippers(state, view) != 0 {
+                let from = skippers(state, view);
+                inputs.push(Input::Skips { view, from });
+            }
+            let notarized = known.and_then(|v| v.notarized);
+            for block in voted(state, view) {
+                let id = block.id;
+                if notarized.is_none() {
+                    let from = voters(state, view, id);
+                    inputs.push(Input::Votes {
+                        view,
+                        block: id,
+                        from,
+                    });
+                } else if !has(view, id) {
+                    inputs.push(Input::Fetch(id));
+                }
+                let from = committers(state, view, id);
+                if from != 0 {
+                    inputs.push(Input::Commits {
+                        view,
+                        block: id,
+                        from,
+                    });
+                }
+            }
+        }
+        if member.crashes > 0 {
+            let unsynced = member.unsynced() as u8;
+            if unsynced > 0 {
+                inputs.push(Input::Sync);
+            }
+            inputs.extend((0..=unsynced).map(|kept| Input::Crash { kept }));
+        }
+        inputs
+    }
+
+    /// What the liar can propose to a member in a view.
+    fn offers(&self, state: &State, at: usize, view: View) -> Vec<Input> {
+        if self.schedule.leader(view) != self.scope.liar() {
+            return Vec::new();
+        }
+        let mut known: Vec<Arc<Known>> = state.members[at].blocks.clone();
+        for block in state.members.iter().flat_map(|m| m.said.blocks()) {
+            if known.iter().all(|k| k.id != block.id) {
+                known.push(Arc::clone(block));
+            }
+        }
+        offers(&self.scope, &self.registry, state, view, &known)
+    }
+}
+
+/// The blocks that an honest member voted for in a view.
+pub(crate) fn voted(state: &State, view: View) -> Vec<&Arc<Known>> {
+    let mut blocks: Vec<&Arc<Known>> = Vec::new();
+    for member in &state.members {
+        if let Some((block, _)) = member.said.of(view).and_then(|s| s.vote.as_ref())
+            && blocks.iter().all(|b| b.id != block.id)
+        {
+            blocks.push(block);
+        }
+    }
+    blocks
+}
+
+impl Model for System {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let members = self
+            .scope
+            .honest()
+            .map(|id| Arc::new(Member::new(id, &self.scope, &self.registry)));
+        vec![State { members }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for at in 0..state.members.len() {
+            let moves = self.moves(state, at).len();
+            actions.extend((0..moves).map(|nth| Action { at, nth }));
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        let moves = self.moves(state, action.at);
+        next.members[action.at] = Arc::clone(&moves.get(action.nth)?.1);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties: Vec<_> = rules::ALL
+            .iter()
+            .map(|(name, holds)| Property::always(name, *holds))
+            .collect();
+        // What must be reachable, or the rules hold of nothing.
+        properties.extend(
+            rules::reached(&self.scope)
+                .into_iter()
+                .map(|(name, seen)| Property::sometimes(name, seen)),
+        );
+        properties
+    }
+}

@@ -1,0 +1,105 @@
+//! Rules broken on purpose, to see that the checks see it (SIMNET §2, negative controls).
+//!
+//! Each [`Mutant`] is one branch at the rule that it breaks, written
+//! `self.planted.is(Mutant::…)`. Without the feature `mutants`, which no shipped binary
+//! enables, [`Planted`] holds nothing, `is` is constantly false and the branch is gone.
+
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $rule:literal;)*) => {
+        /// A rule broken on purpose.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Mutant {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Name on the command line and in reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The rule that it breaks, as PROTOCOL and ORDERING number them.
+            #[must_use]
+            pub const fn rule(self) -> &'static str {
+                match self { $(Self::$name => $rule,)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// Notarizes with q − 1 votes.
+    ShortVotes = "short-votes", "C8";
+    /// Finalizes with q − 1 commit votes.
+    ShortCommits = "short-commits", "C8";
+    /// Skips a view with q − 1 skips.
+    ShortSkips = "short-skips", "C8";
+    /// Commit-votes a view that was skipped.
+    CommitAfterSkip = "commit-after-skip", "C2";
+    /// Skips a view that was commit-voted.
+    SkipAfterCommit = "skip-after-commit", "C2";
+    /// Votes in a view that was skipped.
+    VoteAfterSkip = "vote-after-skip", "C5";
+    /// Votes whatever was skipped between the parent and the view.
+    IgnoreGaps = "ignore-gaps", "C4";
+    /// Takes any certificate of the parent's view for the parent's.
+    StaleParent = "stale-parent", "C4";
+    /// Believes a proposal whose signatures do not verify.
+    UncheckedProposal = "unchecked-proposal", "C12";
+    /// Finalizes a certified block and not its ancestors.
+    OrphanFinal = "orphan-final", "C8";
+    /// Proposes again in a view.
+    ProposeAgain = "propose-again", "C6";
+    /// A restart forgets the own votes.
+    ForgetVotes = "forget-votes", "C7";
+    /// A restart forgets the own commit votes.
+    ForgetCommits = "forget-commits", "C7";
+    /// A restart forgets the own skips.
+    ForgetSkips = "forget-skips", "C7";
+    /// Statements do not wait for their record.
+    SayFirst = "say-first", "C7";
+}
+
+/// The mutant that a machine runs with: none, unless the feature `mutants` is on and the
+/// machine was configured with one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Planted {
+    #[cfg(feature = "mutants")]
+    mutant: Option<Mutant>,
+}
+
+impl Planted {
+    /// Every rule is kept.
+    pub const NONE: Self = Self {
+        #[cfg(feature = "mutants")]
+        mutant: None,
+    };
+
+    /// One rule is broken.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub const fn new(mutant: Mutant) -> Self {
+        Self {
+            mutant: Some(mutant),
+        }
+    }
+
+    /// Whether this rule is broken.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn is(self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Whether this rule is broken: never.
+    #[cfg(not(feature = "mutants"))]
+    #[must_use]
+    #[inline(always)]
+    pub const fn is(self, _: Mutant) -> bool {
+        false
+    }
+}
