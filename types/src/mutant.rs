@@ -62,6 +62,38 @@ mutants! {
     ForgetSkips = "forget-skips", "C7";
     /// Statements do not wait for their record.
     SayFirst = "say-first", "C7";
+    /// The replica lets statements go before their record is durable.
+    SendFirst = "send-first", "C7";
+    /// Own batches and receipts leave before they are durable.
+    BatchFirst = "batch-first", "M1";
+    /// Acknowledgements are published before they are durable.
+    AckFirst = "ack-first", "M2";
+    /// A restart forgets the own batches.
+    ForgetBatches = "forget-batches", "M1";
+    /// Stamps are not raised to what may still be claimed.
+    BackDated = "back-dated", "L2";
+    /// Of the stamps of an order the lowest counts, which one liar chooses.
+    LowestStamp = "lowest-stamp", "F1";
+    /// Keys are settled while lanes can still lower them.
+    EarlyFreeze = "early-freeze", "F2";
+    /// Orders leave before a lower key is impossible.
+    EarlyExtract = "early-extract", "F2";
+    /// Equal keys go by id, which senders can grind.
+    TieById = "tie-by-id", "F4";
+    /// Orders never expire.
+    NeverExpire = "never-expire", "F5";
+    /// A nonce can be used again.
+    ReuseNonce = "reuse-nonce", "S10";
+    /// Shares leave before the final block is durable.
+    SharesFirst = "shares-first", "D2";
+    /// An order whose shares do not open it at once is given up.
+    GiveUp = "give-up", "D6";
+    /// Blocks are emitted as they are opened, in any order.
+    EmitAnyOrder = "emit-any-order", "D7";
+    /// Blocks are offered before they are durable.
+    EmitFirst = "emit-first", "S12";
+    /// Blocks are offered twice.
+    EmitAgain = "emit-again", "S6";
 }
 
 /// The mutant that a machine runs with: none, unless the feature `mutants` is on and the

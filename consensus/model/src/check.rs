@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, UniformChooser};
 
+use crate::guise::Origin;
 use crate::rules;
 use crate::scope::Scope;
-use crate::system::System;
+use crate::system::{Action, State, System};
 
 /// A rule that was broken, and how it came to it.
 #[derive(Clone, Debug)]
@@ -97,17 +98,7 @@ fn report(scope: Scope, checker: &impl Checker<System>, time: Duration) -> Repor
     let discoveries = checker.discoveries();
     let broken = rules::ALL.iter().find_map(|(name, _)| {
         let path = discoveries.get(name)?;
-        let system = checker.model();
-        let mut trace = Vec::new();
-        for (state, action) in path.clone().into_vec() {
-            let breaches = state.members.iter().filter_map(|m| m.breach);
-            trace.extend(breaches.map(str::to_owned));
-            if let Some(action) = action
-                && let Some((inputs, member)) = system.moves(&state, action.at).get(action.nth)
-            {
-                trace.push(format!("member {}: {inputs:?}", member.id));
-            }
-        }
+        let trace = trace(checker.model(), path.clone().into_vec());
         Some(Found { rule: name, trace })
     });
     let missed = rules::reached(&scope)
@@ -125,4 +116,32 @@ fn report(scope: Scope, checker: &impl Checker<System>, time: Duration) -> Repor
         found: broken,
         missed: missed.collect(),
     }
+}
+
+/// The path, one line for each time that a member speaks. Which of its possible states a
+/// member was in is decided from the end: it must have been one that leads there.
+fn trace(system: &System, path: Vec<(State, Option<Action>)>) -> Vec<String> {
+    let breaches = path.last().map(|(state, _)| {
+        let breaches = state.members.iter().filter_map(|m| m.breach);
+        breaches.map(str::to_owned).collect::<Vec<_>>()
+    });
+    let mut wanted: [Option<u128>; 3] = [None; 3];
+    let mut lines = Vec::new();
+    for (state, action) in path.iter().rev() {
+        let Some(Action { at, nth }) = *action else {
+            continue;
+        };
+        let moves = system.moves(state, at);
+        let Some(taken) = moves.get(nth) else {
+            continue;
+        };
+        let fits = |(to, _): &&(u128, Origin)| wanted[at].is_none_or(|wanted| wanted == *to);
+        if let Some((_, origin)) = taken.how.iter().find(fits) {
+            wanted[at] = Some(origin.from);
+            lines.push(format!("member {}: {:?}", taken.to.id, origin.path));
+        }
+    }
+    lines.reverse();
+    lines.extend(breaches.unwrap_or_default());
+    lines
 }

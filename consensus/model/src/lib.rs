@@ -34,6 +34,7 @@
 mod adversary;
 mod check;
 mod crypto;
+mod guise;
 mod load;
 mod member;
 pub mod rules;
@@ -43,6 +44,7 @@ mod store;
 mod system;
 
 pub use check::{Found, Report, explore, wander};
+pub use guise::Guise;
 pub use load::Load;
 pub use member::{Input, Member};
 pub use said::{Known, Said};

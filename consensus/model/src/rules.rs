@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fairlane_types::View;
 
 use crate::adversary::{committers, enough, skippers, voters};
+use crate::guise::Guise;
 use crate::member::Member;
 use crate::said::Known;
 use crate::scope::Scope;
@@ -27,7 +28,7 @@ pub const ALL: &[(&str, Check)] = &[
 /// member holds for final is such a block or an ancestor ([`certified`]).
 fn agreement(system: &System, state: &State) -> bool {
     let committed = |view| {
-        let said = move |m: &Arc<Member>| Some(m.said.of(view)?.commit.as_ref()?.0.clone());
+        let said = move |m: &Arc<Guise>| Some(m.said.of(view)?.commit.as_ref()?.0.clone());
         let blocks: Vec<_> = state.members.iter().filter_map(said).collect();
         let is_final = move |b: &Arc<Known>| enough(committers(state, view, b.id));
         blocks.into_iter().filter(is_final)
@@ -38,8 +39,8 @@ fn agreement(system: &System, state: &State) -> bool {
 }
 
 /// The last block that a member holds for final has a quorum of commit votes.
-pub(crate) fn certified(state: &State, at: usize) -> bool {
-    let tip = state.members[at].finals.last();
+pub(crate) fn certified(state: &State, member: &Member) -> bool {
+    let tip = member.finals.last();
     tip.is_none_or(|tip| tip.view() == View(0) || enough(committers(state, tip.view(), tip.id)))
 }
 
@@ -149,7 +150,7 @@ pub fn reached(scope: &Scope) -> Vec<(&'static str, Check)> {
     if scope.chooses() {
         reached.push(("shares leave before finality", |system, state| {
             let shared = |view| {
-                let said = move |m: &Arc<Member>| m.said.of(view)?.commit.as_ref().map(|c| c.1);
+                let said = move |m: &Arc<Guise>| m.said.of(view)?.commit.as_ref().map(|c| c.1);
                 state.members.iter().any(move |m| said(m) == Some(true))
             };
             views(system).any(shared)

@@ -1,6 +1,6 @@
 //! The whole: three honest members and the liar's closure, as stateright sees them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use fairlane_consensus::LeaderSchedule;
 use fairlane_types::View;
 use stateright::{Model, Property};
 
+use crate::guise::{Guise, Move, Origin};
 use crate::adversary::{committers, mail, offers, skippers, voters};
 use crate::member::{Input, Member, shown};
 use crate::rules;
@@ -19,7 +20,7 @@ use crate::store::{Path, Reach, Registry, Steps, Table};
 #[derive(Clone)]
 pub struct State {
     /// In order of their ids.
-    pub members: [Arc<Member>; 3],
+    pub members: [Arc<Guise>; 3],
 }
 
 impl State {
@@ -27,6 +28,13 @@ impl State {
     fn others(&self, at: usize) -> [u128; 3] {
         let heard = |other: usize| if other == at { 0 } else { self.members[other].voice };
         core::array::from_fn(heard)
+    }
+
+    /// The same with another guise of one member.
+    fn with(&self, at: usize, guise: Arc<Guise>) -> Self {
+        let mut then = self.clone();
+        then.members[at] = guise;
+        then
     }
 
     fn digests(&self) -> [u128; 3] {
@@ -48,7 +56,7 @@ impl PartialEq for State {
 
 impl core::fmt::Debug for State {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let views = self.members.iter().map(|m| (m.id, &m.essence));
+        let views = self.members.iter().map(|m| (m.id, &m.states));
         f.debug_map().entries(views).finish()
     }
 }
@@ -63,9 +71,6 @@ pub struct Action {
     pub nth: usize,
 }
 
-/// What a member can do next: how, and what it is then.
-pub(crate) type Moves = Arc<Vec<(Path, Arc<Member>)>>;
-
 /// An exploration: its scope, and what it has computed so far.
 #[derive(Debug)]
 pub struct System {
@@ -75,7 +80,7 @@ pub struct System {
     registry: Registry,
     steps: Steps,
     reach: Table<(u128, [u128; 3]), Arc<Reach>>,
-    moves: Table<(u128, [u128; 3]), Moves>,
+    moves: Table<(u128, [u128; 3]), Arc<Vec<Move>>>,
 }
 
 impl System {
@@ -99,21 +104,20 @@ impl System {
     }
 
     /// What an input does to a member; none if it changes nothing.
-    fn step(&self, state: &State, at: usize, input: Input) -> Option<Arc<Member>> {
-        let member = &state.members[at];
+    fn step(&self, state: &State, at: usize, from: &Member, input: Input) -> Option<Arc<Member>> {
         self.steps
-            .get(member, input, || self.compute(state, at, member, input))
+            .get(from, input, || self.compute(state, at, from, input))
     }
 
     /// The same, by the core and not from memory.
-    pub(crate) fn compute(&self, state: &State, at: usize, from: &Member, input: Input) -> Member {
+    fn compute(&self, state: &State, at: usize, from: &Member, input: Input) -> Member {
         let mail = mail(&self.scope, &self.registry, state, at, input);
         from.after(input, mail, &self.scope, &self.registry)
     }
 
-    /// All that a member can come to before anyone else speaks.
-    pub(crate) fn reach(&self, state: &State, at: usize) -> Arc<Reach> {
-        let start = &state.members[at];
+    /// All that a member, in a state that it may be in, can come to before anyone else
+    /// speaks.
+    fn reach(&self, state: &State, at: usize, start: &Arc<Member>) -> Arc<Reach> {
         let key = (start.digest, state.others(at));
         self.reach.get(start.digest, key, || {
             let mut reach = Reach::default();
@@ -121,13 +125,11 @@ impl System {
             let mut queue = VecDeque::from([(Path::new(), Arc::clone(start))]);
             let mut spoken = HashSet::new();
             while let Some((path, member)) = queue.pop_front() {
-                let mut here = state.clone();
-                here.members[at] = Arc::clone(&member);
-                for input in self.inputs(&here, at) {
-                    let Some(next) = self.step(&here, at, input) else {
+                for input in self.inputs(state, &member) {
+                    let Some(next) = self.step(state, at, &member, input) else {
                         continue;
                     };
-                    let next = self.judged(&here, at, next);
+                    let next = self.judged(state, next);
                     let mut path = path.clone();
                     path.push(input);
                     if next.voice != start.voice {
@@ -143,51 +145,63 @@ impl System {
         })
     }
 
-    /// Rules on what a member believes: broken ones become part of what is seen of it.
-    fn judged(&self, state: &State, at: usize, next: Arc<Member>) -> Arc<Member> {
-        let mut then = state.clone();
-        then.members[at] = Arc::clone(&next);
-        if next.breach.is_some() || rules::certified(&then, at) {
+    /// Rules on what a member believes: broken ones become part of what is heard of it.
+    fn judged(&self, state: &State, next: Arc<Member>) -> Arc<Member> {
+        if next.breach.is_some() || rules::certified(state, &next) {
             return next;
         }
         let rule = "C8: final without a quorum of commit votes";
-        self.steps.only(Member::clone(&next).broke(rule, &self.registry))
+        let broken = Member::clone(&next).broke(rule, &self.registry);
+        self.steps.only(broken)
     }
 
-    /// What a member can say next. Of two states in which it has said the same, one that the
-    /// other can still come to in silence is left out: it will be come to when it matters.
-    pub(crate) fn moves(&self, state: &State, at: usize) -> Moves {
+    /// What a member can say next. What leads to the same words is one move, and of two
+    /// states after it, one that the other can still come to in silence is left out: it will
+    /// be come to when it matters.
+    pub(crate) fn moves(&self, state: &State, at: usize) -> Arc<Vec<Move>> {
         let start = &state.members[at];
         let key = (start.digest, state.others(at));
         self.moves.get(start.digest, key, || {
-            let spoken = &self.reach(state, at).spoken;
-            let reaches: Vec<_> = spoken
-                .iter()
-                .map(|(_, member)| {
-                    let mut then = state.clone();
-                    then.members[at] = Arc::clone(member);
-                    self.reach(&then, at)
-                })
-                .collect();
-            let lazy = |index: &usize| {
-                let (_, member) = &spoken[*index];
-                !(0..spoken.len()).any(|other| {
-                    let (_, earlier) = &spoken[other];
-                    let mutual = reaches[*index].silent.contains(&earlier.digest);
-                    other != *index
-                        && earlier.voice == member.voice
-                        && reaches[other].silent.contains(&member.digest)
-                        && (!mutual || other < *index)
-                })
-            };
-            let kept = (0..spoken.len()).filter(lazy);
-            Arc::new(kept.map(|index| spoken[index].clone()).collect())
+            let mut by_voice: BTreeMap<u128, Vec<(Origin, Arc<Member>)>> = BTreeMap::new();
+            for from in &start.states {
+                for (path, member) in &self.reach(state, at, from).spoken {
+                    let after = by_voice.entry(member.voice).or_default();
+                    if after.iter().all(|(_, known)| known.digest != member.digest) {
+                        let origin = Origin {
+                            from: from.digest,
+                            path: path.clone(),
+                        };
+                        after.push((origin, Arc::clone(member)));
+                    }
+                }
+            }
+            let moves = by_voice.into_values().map(|after| {
+                let reaches: Vec<_> = after
+                    .iter()
+                    .map(|(_, member)| {
+                        let alone = Arc::new(Guise::new(vec![Arc::clone(member)]));
+                        self.reach(&state.with(at, alone), at, member)
+                    })
+                    .collect();
+                let comes_to = |a: usize, b: usize| reaches[a].silent.contains(&after[b].1.digest);
+                let kept = (0..after.len()).filter(|index| {
+                    let mut others = (0..after.len()).filter(|other| other != index);
+                    !others.any(|o| comes_to(o, *index) && (o < *index || !comes_to(*index, o)))
+                });
+                let (how, states): (Vec<_>, Vec<_>) =
+                    kept.map(|index| after[index].clone()).unzip();
+                let how = how.into_iter().zip(&states);
+                Move {
+                    how: how.map(|(origin, member)| (member.digest, origin)).collect(),
+                    to: Arc::new(Guise::new(states)),
+                }
+            });
+            Arc::new(moves.collect())
         })
     }
 
     /// Everything that could happen to a member, whether it changes anything or not.
-    fn inputs(&self, state: &State, at: usize) -> Vec<Input> {
-        let member = &state.members[at];
+    fn inputs(&self, state: &State, member: &Member) -> Vec<Input> {
         let (views, view) = (self.scope.views, member.view());
         let mut inputs = Vec::with_capacity(16);
         if view.0 <= views {
@@ -208,7 +222,7 @@ impl System {
             let said = state.members.iter().filter_map(|m| m.said.of(view));
             let proposals = said.flat_map(|said| &said.proposals);
             inputs.extend(proposals.map(shown));
-            inputs.extend(self.offers(state, at, view));
+            inputs.extend(self.offers(state, member, view));
         }
         if let Some((_, id)) = member.essence.target {
             let mut below = self.registry.get(id);
@@ -259,11 +273,11 @@ impl System {
     }
 
     /// What the liar can propose to a member in a view.
-    fn offers(&self, state: &State, at: usize, view: View) -> Vec<Input> {
+    fn offers(&self, state: &State, member: &Member, view: View) -> Vec<Input> {
         if self.schedule.leader(view) != self.scope.liar() {
             return Vec::new();
         }
-        let mut known: Vec<Arc<Known>> = state.members[at].blocks.clone();
+        let mut known: Vec<Arc<Known>> = member.blocks.clone();
         for block in state.members.iter().flat_map(|m| m.said.blocks()) {
             if known.iter().all(|k| k.id != block.id) {
                 known.push(Arc::clone(block));
@@ -294,7 +308,8 @@ impl Model for System {
         let members = self
             .scope
             .honest()
-            .map(|id| Arc::new(Member::new(id, &self.scope, &self.registry)));
+            .map(|id| Member::new(id, &self.scope, &self.registry))
+            .map(|member| Arc::new(Guise::new(vec![Arc::new(member)])));
         vec![State { members }]
     }
 
@@ -306,10 +321,9 @@ impl Model for System {
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = state.clone();
         let moves = self.moves(state, action.at);
-        next.members[action.at] = Arc::clone(&moves.get(action.nth)?.1);
-        Some(next)
+        let next = moves.get(action.nth)?;
+        Some(state.with(action.at, Arc::clone(&next.to)))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

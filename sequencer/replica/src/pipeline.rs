@@ -7,7 +7,7 @@ use fairlane_encryption::{Opened, ParsedCiphertext};
 use fairlane_mempool::fair::{FairOrder, Ordered};
 use fairlane_mempool::{self as mempool, FinalCut};
 use fairlane_types::{
-    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Outcome, SequencedBlock, encode,
+    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Mutant, Outcome, SequencedBlock, encode,
 };
 
 use crate::boundary::{Effect, Peers, TimerId};
@@ -440,7 +440,11 @@ impl Replica {
                 encode(&snapshot),
             ));
         }
-        self.store(writes, true, Written::Emit(Arc::new(sequenced)), out);
+        let sequenced = Arc::new(sequenced);
+        if self.planted.is(Mutant::EmitFirst) {
+            out.push(Effect::Emit(Arc::clone(&sequenced)));
+        }
+        self.store(writes, true, Written::Emit(sequenced), out);
     }
 
     /// A block of the sequence is durable: it is offered, and its orders leave the pool.
@@ -455,6 +459,9 @@ impl Replica {
         if self.parsed.len() > self.order.live() + PARSED_SLACK {
             let lanes = &self.lanes;
             self.parsed.retain(|id, _| lanes.envelope(id).is_some());
+        }
+        if self.planted.is(Mutant::EmitAgain) {
+            out.push(Effect::Emit(Arc::clone(&block)));
         }
         out.push(Effect::Emit(block));
     }

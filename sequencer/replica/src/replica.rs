@@ -115,6 +115,7 @@ pub struct Replica {
     pub(crate) me: MemberId,
     pub(crate) identity: Arc<SecretKey>,
     pub(crate) voting: bool,
+    pub(crate) planted: Planted,
 
     pub(crate) core: Core<CutPayload>,
     pub(crate) lanes: Lanes,
@@ -230,6 +231,7 @@ impl Replica {
                 .map_err(|error| restore(&error))?,
             None => Arrival::new(n, f, &genesis.order),
         };
+        let order = order.planted(planted);
         let epoch = genesis.epoch();
         let genesis_block = consensus::genesis(
             genesis.chain,
@@ -277,6 +279,7 @@ impl Replica {
                     .collect(),
                 quota: mempool::Quota::default(),
                 observer: !voting,
+                planted,
             },
             recovered.lanes,
         );
@@ -292,7 +295,7 @@ impl Replica {
                 next: block.next_position(),
             },
         );
-        let openings = Openings::new(me, committee.threshold(), last.height);
+        let openings = Openings::new(me, committee.threshold(), last.height, planted);
         let height = base.header.height;
         let above = recovered
             .blocks
@@ -306,6 +309,7 @@ impl Replica {
             me,
             identity,
             voting,
+            planted,
             core,
             lanes,
             order,
