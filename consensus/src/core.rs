@@ -168,16 +168,18 @@ impl<P: Payload> Core<P> {
         if record.epoch() != self.config.epoch {
             return Err(RestoreError::Foreign { what: "record" });
         }
-        self.view = self.view.max(record.entered());
         let forgotten = match record {
             SafetyRecord::Voted { .. } => self.has(Mutant::ForgetVotes),
-            SafetyRecord::Committed { .. } => self.has(Mutant::ForgetCommits),
+            SafetyRecord::Committed { .. } | SafetyRecord::Certified(_) => {
+                self.has(Mutant::ForgetCommits)
+            }
             SafetyRecord::Skipped { .. } => self.has(Mutant::ForgetSkips),
-            _ => false,
+            SafetyRecord::Proposed { .. } => false,
         };
         if forgotten {
             return Ok(());
         }
+        self.view = self.view.max(record.entered());
         match record {
             SafetyRecord::Proposed { block, justify } => {
                 let own = self.own.entry(view).or_default();
@@ -366,7 +368,9 @@ impl<P: Payload> Core<P> {
         self.open_view(now, out);
         if self.speaker().is_some()
             && self.speaker() != Some(self.leader(view))
-            && self.pace.inactive(self.leader(view), view, self.config.committee.quorum())
+            && self
+                .pace
+                .inactive(self.leader(view), view, self.config.committee.quorum())
         {
             // C9: nobody waits for a leader that everyone else has missed for long.
             self.pace.excuse(view);

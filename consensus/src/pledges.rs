@@ -86,7 +86,10 @@ mod tests {
         assert!(pledges.pledge(block(1), &[10, 11]));
         assert!(pledges.pledge(block(1), &[10, 11]), "the same vote again");
         assert!(!pledges.pledge(block(2), &[12, 11]));
-        assert!(pledges.pledge(block(3), &[12]), "a dirty vote pledges nothing");
+        assert!(
+            pledges.pledge(block(3), &[12]),
+            "a dirty vote pledges nothing"
+        );
         pledges.release(&[10, 11]);
         assert!(pledges.pledge(block(2), &[11]));
         assert_eq!(pledges.len(), 2);

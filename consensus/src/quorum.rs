@@ -2,8 +2,8 @@
 //! signature checks.
 
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, Commit, Height, MemberId, Micros, Mutant, SigCheck, Signature,
-    SignerSet, Skip, View, Vote,
+    BlockId, Certificate, CertificateKind, Commit, Height, MemberId, Micros, Mutant, SigCheck,
+    Signature, SignerSet, Skip, View, Vote,
 };
 
 use crate::boundary::{CheckId, Output, PeerFault, To};

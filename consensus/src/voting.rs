@@ -385,8 +385,7 @@ impl<P: Payload> Core<P> {
             return;
         }
         let own = self.own.entry(view).or_default();
-        let committed = own.committed.is_some() && !self.config.planted.is(Mutant::SkipAfterCommit);
-        if own.skipped.is_some() || committed {
+        if own.skipped.is_some() || own.committed.is_some() {
             return;
         }
         let candidate = self.candidates.get(&view);
@@ -452,10 +451,10 @@ fn justified(
         None if header.parent_view == View(0) => return Err("not on genesis"),
         None => return Err("no certificate of the parent"),
         Some(certificate) => {
-            let stale = certificate.block != header.parent;
+            let stale =
+                certificate.block != header.parent || certificate.view != header.parent_view;
             if certificate.kind == CertificateKind::Skip
                 || (stale && !planted.is(Mutant::StaleParent))
-                || certificate.view != header.parent_view
                 || certificate.view == View(0)
                 || certificate.epoch != header.epoch
             {

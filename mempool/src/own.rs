@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Mutant, Receipt, Seq, Signature};
+use fairlane_types::{
+    BatchDigest, CtId, Envelope, MemberId, Micros, Mutant, Receipt, Seq, Signature,
+};
 
 use crate::lane::Slot;
 use crate::lanes::{Lanes, Write, earliest};

@@ -2,14 +2,17 @@
 //! consensus core; seeded runs have the whole replica in them. The same trials with no rule
 //! broken are the baseline: they must find nothing.
 
-use fairlane_model::{Scope, explore};
+use fairlane_model::{Scope, explore, wander};
 use fairlane_types::{Mutant, Planted};
 
 use crate::faults::{Fault, Plan};
 use crate::scenario::{Profile, Scenario};
 
 /// Seeds of each kind of run that are tried before a mutant counts as a survivor.
-pub const SEEDS_MAX: u64 = 60;
+pub const SEEDS_MAX: u64 = 20;
+
+/// Seeds for a mutant that the model noticed already.
+const SEEDS_AGAIN: u64 = 2;
 
 /// What noticed a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +99,17 @@ fn scopes() -> Vec<(&'static str, Scope)> {
     ]
 }
 
+/// Random walks, where a rule needs more views to break than can be explored.
+const WALK: (&str, Scope) = (
+    "walks of three views, forgeries",
+    Scope {
+        forgeries: true,
+        ..Scope::new(3, 3)
+    },
+);
+/// States visited by the walks.
+const WALK_STATES: usize = 30_000;
+
 /// Whole runs by kind and seed.
 const RUNS: [(&str, fn(u64) -> Scenario); 3] = [
     ("swarm", |seed| {
@@ -135,6 +149,12 @@ fn in_model(mutant: Mutant) -> bool {
 pub fn hunt(mutant: Mutant, seeds: u64) -> Row {
     let planted = Planted::new(mutant);
     let model = in_model(mutant).then(|| by_model(planted)).flatten();
+    // A second witness is welcome, a long search for it is not.
+    let seeds = if model.is_some() {
+        seeds.min(SEEDS_AGAIN)
+    } else {
+        seeds
+    };
     let simnet = by_simnet(planted, seeds);
     Row {
         mutant,
@@ -156,7 +176,14 @@ fn by_model(planted: Planted) -> Option<Kill> {
             });
         }
     }
-    None
+    let (trial, scope) = WALK;
+    let report = wander(Scope { planted, ..scope }, 1, WALK_STATES);
+    states += report.generated as u64;
+    report.found.map(|found| Kill {
+        trial,
+        rule: found.rule.to_owned(),
+        effort: states,
+    })
 }
 
 fn by_simnet(planted: Planted, seeds: u64) -> Option<Kill> {
@@ -188,6 +215,14 @@ pub fn baseline(seeds: u64) -> (Vec<String>, u64) {
             broken.push(format!("model, {trial}: {}", found.rule));
         }
     }
+    let (trial, scope) = WALK;
+    let report = wander(scope, 1, WALK_STATES);
+    states += report.generated as u64;
+    broken.extend(
+        report
+            .found
+            .map(|found| format!("model, {trial}: {}", found.rule)),
+    );
     for seed in 0..seeds {
         for (trial, run) in RUNS {
             let report = run(seed).run();

@@ -40,13 +40,11 @@ mutants! {
     ShortSkips = "short-skips", "C8";
     /// Commit-votes a view that was skipped.
     CommitAfterSkip = "commit-after-skip", "C2";
-    /// Skips a view that was commit-voted.
-    SkipAfterCommit = "skip-after-commit", "C2";
     /// Votes in a view that was skipped.
     VoteAfterSkip = "vote-after-skip", "C5";
     /// Votes whatever was skipped between the parent and the view.
     IgnoreGaps = "ignore-gaps", "C4";
-    /// Takes any certificate of the parent's view for the parent's.
+    /// Takes a certificate of an older block for the parent's.
     StaleParent = "stale-parent", "C4";
     /// Believes a proposal whose signatures do not verify.
     UncheckedProposal = "unchecked-proposal", "C12";
@@ -56,7 +54,7 @@ mutants! {
     ProposeAgain = "propose-again", "C6";
     /// A restart forgets the own votes.
     ForgetVotes = "forget-votes", "C7";
-    /// A restart forgets the own commit votes.
+    /// A restart forgets the own commit votes, and the certificates that led to them.
     ForgetCommits = "forget-commits", "C7";
     /// A restart forgets the own skips.
     ForgetSkips = "forget-skips", "C7";

@@ -14,7 +14,7 @@ use crate::member::{Input, Parent};
 use crate::said::Known;
 use crate::scope::{CHAIN, EPOCH, HONEST, QUORUM, Scope};
 use crate::store::Registry;
-use crate::system::State;
+use crate::system::{State, voted};
 
 /// Dirty voters are in this half of the bits.
 const DIRTY: u32 = 4;
@@ -152,7 +152,11 @@ impl Subject {
         let me = scope.honest()[to];
         let say = |(by, dirty): (MemberId, bool)| (by, sign(by, self.statement(dirty)));
         let said = signers(scope, from);
-        let mut mail: Vec<_> = said.into_iter().filter(|(m, _)| *m != me).map(say).collect();
+        let mut mail: Vec<_> = said
+            .into_iter()
+            .filter(|(m, _)| *m != me)
+            .map(say)
+            .collect();
         if enough(from) {
             let certificate = self.certificate(scope, from);
             mail.push((scope.liar(), Message::Certificate(certificate)));
@@ -213,7 +217,9 @@ pub(crate) fn skippers(state: &State, view: View) -> u8 {
         let said = state.members[*at].said.of(view);
         said.is_some_and(|said| said.skip)
     };
-    (0..HONEST).filter(skipped).fold(0, |bits, at| bits | 1 << at)
+    (0..HONEST)
+        .filter(skipped)
+        .fold(0, |bits, at| bits | 1 << at)
 }
 
 /// Bits of the honest members that commit-voted for this block.
@@ -231,6 +237,20 @@ pub(crate) fn enough(bits: u8) -> bool {
     (bits & BITS).count_ones() as usize + 1 >= QUORUM
 }
 
+/// Who said it, for a member to hear: states do not tell signers apart, so wherever the
+/// others and the liar make a quorum it comes from all others, and from the first of them
+/// where they do not. None if there is nothing to hear. Dirty votes stay as they are.
+pub(crate) fn heard(bits: u8, at: usize) -> Option<u8> {
+    if bits >> DIRTY != 0 {
+        return Some(bits);
+    }
+    let others = !(1 << at) & ((1 << HONEST) - 1);
+    if enough(bits) {
+        return Some(others);
+    }
+    (bits & others != 0).then_some(1 << others.trailing_zeros())
+}
+
 /// The blocks that the liar can propose in a view, as inputs.
 pub(crate) fn offers(
     scope: &Scope,
@@ -245,16 +265,16 @@ pub(crate) fn offers(
         skipped |= u16::from(enough(skippers(state, View(between)))) << between;
     }
     for parent in known.iter().filter(|parent| parent.view() < view) {
-        let genuine =
-            parent.view() == View(0) || enough(voters(state, parent.view(), parent.id));
+        let genuine = parent.view() == View(0) || enough(voters(state, parent.view(), parent.id));
         let mut shows = Vec::new();
         if genuine {
             shows.push(Parent::Genuine);
         } else if scope.forgeries {
             shows.push(Parent::Forged);
-            let of_view = |other: &&Arc<Known>| other.view() == parent.view();
+            let older =
+                |other: &&Arc<Known>| other.view() > View(0) && other.view() <= parent.view();
             let notarized = |other: &Arc<Known>| enough(voters(state, other.view(), other.id));
-            if known.iter().filter(of_view).any(notarized) {
+            if known.iter().filter(older).any(notarized) {
                 shows.push(Parent::Stale);
             }
         }
@@ -291,14 +311,10 @@ fn loads(
     loads
 }
 
-fn fork(
-    scope: &Scope,
-    registry: &Registry,
-    parent: &Known,
-    view: View,
-    load: &Load,
-) -> Arc<Known> {
-    registry.fork(parent.id, view, load, || block(scope, parent, view, load.clone()))
+fn fork(scope: &Scope, registry: &Registry, parent: &Known, view: View, load: &Load) -> Arc<Known> {
+    registry.fork(parent.id, view, load, || {
+        block(scope, parent, view, load.clone())
+    })
 }
 
 fn block(scope: &Scope, parent: &Known, view: View, payload: Load) -> Block<Load> {
@@ -316,13 +332,7 @@ fn block(scope: &Scope, parent: &Known, view: View, payload: Load) -> Block<Load
     Block { header, payload }
 }
 
-fn offer(
-    scope: &Scope,
-    state: &State,
-    block: &Known,
-    cover: u16,
-    shown: Parent,
-) -> Message<Load> {
+fn offer(scope: &Scope, state: &State, block: &Known, cover: u16, shown: Parent) -> Message<Load> {
     let header = &block.block.header;
     let (view, parent) = (header.parent_view, header.parent);
     let notarization = |id: BlockId| {
@@ -333,11 +343,14 @@ fn offer(
         _ if view == View(0) => None,
         Parent::Genuine => Some(notarization(parent)),
         Parent::Stale => {
-            let members = state.members.iter();
-            let votes = members.filter_map(|m| m.said.of(view)?.vote.as_ref());
-            let mut others = votes.map(|(block, _)| block.id);
-            let other = others.find(|id| *id != parent && enough(voters(state, view, *id)));
-            Some(notarization(other.unwrap_or(parent)))
+            let older = (1..=view.0).rev().map(View);
+            let mut voted = older.flat_map(|view| voted(state, view));
+            voted
+                .find(|b| b.id != parent && enough(voters(state, b.view(), b.id)))
+                .map(|b| {
+                    let subject = Subject::vote(b.view(), b.id, b.block.header.height);
+                    subject.certificate(scope, voters(state, b.view(), b.id))
+                })
         }
         Parent::Forged => {
             let mut forged = notarization(parent);
@@ -347,9 +360,7 @@ fn offer(
         }
     };
     let skips = (view.0 + 1..header.view.0).filter(|v| cover >> v & 1 == 1);
-    let skips = skips.map(|v| {
-        Subject::skip(View(v)).certificate(scope, skippers(state, View(v)))
-    });
+    let skips = skips.map(|v| Subject::skip(View(v)).certificate(scope, skippers(state, View(v))));
     let statement = Statement::Proposal {
         block: block.block.clone(),
         justify: Justify {

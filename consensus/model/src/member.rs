@@ -90,7 +90,7 @@ pub enum Input {
 pub enum Parent {
     /// What it should be.
     Genuine,
-    /// A genuine one of another block of the parent's view.
+    /// A genuine one of an older block.
     Stale,
     /// Signatures that do not verify.
     Forged,
@@ -392,17 +392,19 @@ impl Member {
     fn is_recorded(&self, statement: &Statement<Load>) -> bool {
         let mut records = self.disk.records.iter();
         let pruned = statement.view() <= self.disk.tip.header.view;
-        self.crashes == 0 || pruned || records.any(|record| match (record, statement) {
-            (SafetyRecord::Proposed { block, .. }, Statement::Proposal { block: said, .. }) => {
-                block == said
-            }
-            (SafetyRecord::Voted { vote, .. }, Statement::Vote(said)) => vote == said,
-            (SafetyRecord::Committed { commit }, Statement::Commit(said)) => commit == said,
-            (SafetyRecord::Skipped { skip, .. }, Statement::Skip { skip: said, .. }) => {
-                skip == said
-            }
-            _ => false,
-        })
+        self.crashes == 0
+            || pruned
+            || records.any(|record| match (record, statement) {
+                (SafetyRecord::Proposed { block, .. }, Statement::Proposal { block: said, .. }) => {
+                    block == said
+                }
+                (SafetyRecord::Voted { vote, .. }, Statement::Vote(said)) => vote == said,
+                (SafetyRecord::Committed { commit }, Statement::Commit(said)) => commit == said,
+                (SafetyRecord::Skipped { skip, .. }, Statement::Skip { skip: said, .. }) => {
+                    skip == said
+                }
+                _ => false,
+            })
     }
 
     fn sync(&mut self, count: usize, scope: &Scope, registry: &Registry) {
@@ -411,8 +413,9 @@ impl Member {
         }
         let durable = self.disk.durable;
         let waiting = std::mem::take(&mut self.waiting);
-        let (ready, rest): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(after, _)| *after <= durable);
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(after, _)| *after <= durable);
         self.waiting = rest;
         for (_, statement) in ready {
             self.say(statement, scope, registry);

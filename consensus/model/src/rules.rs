@@ -108,7 +108,9 @@ fn secrecy(system: &System, state: &State) -> bool {
         || views(system).any(|view| {
             let blocks = voted(state, view);
             let commits = |block: &Arc<Known>| committers(state, view, block.id).count_ones();
-            blocks.iter().any(|block| block.reveals && commits(block) >= 2)
+            blocks
+                .iter()
+                .any(|block| block.reveals && commits(block) >= 2)
         })
 }
 
@@ -135,17 +137,20 @@ pub fn reached(scope: &Scope) -> Vec<(&'static str, Check)> {
         }),
     ];
     if scope.views >= 2 {
-        reached.push(("an ancestor becomes final with its child", |system, state| {
-            views(system).any(|view| {
-                voted(state, view).iter().any(|block| {
-                    let header = &block.block.header;
-                    let (below, parent) = (header.parent_view, header.parent);
-                    below > View(0)
-                        && enough(committers(state, view, block.id))
-                        && !enough(committers(state, below, parent))
+        reached.push((
+            "an ancestor becomes final with its child",
+            |system, state| {
+                views(system).any(|view| {
+                    voted(state, view).iter().any(|block| {
+                        let header = &block.block.header;
+                        let (below, parent) = (header.parent_view, header.parent);
+                        below > View(0)
+                            && enough(committers(state, view, block.id))
+                            && !enough(committers(state, below, parent))
+                    })
                 })
-            })
-        }));
+            },
+        ));
     }
     if scope.chooses() {
         reached.push(("shares leave before finality", |system, state| {

@@ -95,7 +95,9 @@ impl Said {
         self.views.iter().flat_map(|said| {
             let proposals = said.proposals.iter().map(|(block, _)| block);
             let vote = said.vote.iter().map(|(block, _)| block);
-            proposals.chain(vote).chain(said.commit.iter().map(|(block, _)| block))
+            proposals
+                .chain(vote)
+                .chain(said.commit.iter().map(|(block, _)| block))
         })
     }
 

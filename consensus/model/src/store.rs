@@ -1,7 +1,7 @@
 //! What is computed once for a whole exploration: blocks, and local steps.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fairlane_consensus::Block;
@@ -60,6 +60,29 @@ impl Registry {
     }
 }
 
+/// A quick hasher for keys that are digests for the most part.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn write_u128(&mut self, word: u128) {
+        self.write_u64(word as u64); // the other half of a digest adds nothing
+    }
+}
+
 /// Inputs that lead one after the other to a member state.
 pub(crate) type Path = Vec<Input>;
 
@@ -75,7 +98,7 @@ pub(crate) struct Reach {
 /// A table in shards.
 #[derive(Debug)]
 pub(crate) struct Table<K, V> {
-    shards: Vec<Mutex<HashMap<K, V>>>,
+    shards: Vec<Mutex<HashMap<K, V, BuildHasherDefault<Mix>>>>,
 }
 
 impl<K, V> Default for Table<K, V> {
@@ -93,12 +116,17 @@ impl<K: Eq + Hash, V: Clone> Table<K, V> {
             return known.clone();
         }
         let value = value();
-        lock(&self.shards, shard).entry(key).or_insert(value).clone()
+        lock(&self.shards, shard)
+            .entry(key)
+            .or_insert(value)
+            .clone()
     }
 
     /// Values known.
     pub(crate) fn len(&self) -> usize {
-        (0..SHARDS).map(|s| lock(&self.shards, s as u128).len()).sum()
+        (0..SHARDS)
+            .map(|s| lock(&self.shards, s as u128).len())
+            .sum()
     }
 }
 

@@ -8,8 +8,8 @@ use fairlane_consensus::LeaderSchedule;
 use fairlane_types::View;
 use stateright::{Model, Property};
 
+use crate::adversary::{committers, heard, mail, offers, skippers, voters};
 use crate::guise::{Guise, Move, Origin};
-use crate::adversary::{committers, mail, offers, skippers, voters};
 use crate::member::{Input, Member, shown};
 use crate::rules;
 use crate::said::Known;
@@ -26,7 +26,13 @@ pub struct State {
 impl State {
     /// What is heard of everyone but one.
     fn others(&self, at: usize) -> [u128; 3] {
-        let heard = |other: usize| if other == at { 0 } else { self.members[other].voice };
+        let heard = |other: usize| {
+            if other == at {
+                0
+            } else {
+                self.members[other].voice
+            }
+        };
         core::array::from_fn(heard)
     }
 
@@ -125,7 +131,7 @@ impl System {
             let mut queue = VecDeque::from([(Path::new(), Arc::clone(start))]);
             let mut spoken = HashSet::new();
             while let Some((path, member)) = queue.pop_front() {
-                for input in self.inputs(state, &member) {
+                for input in self.inputs(state, at, &member) {
                     let Some(next) = self.step(state, at, &member, input) else {
                         continue;
                     };
@@ -192,7 +198,9 @@ impl System {
                     kept.map(|index| after[index].clone()).unzip();
                 let how = how.into_iter().zip(&states);
                 Move {
-                    how: how.map(|(origin, member)| (member.digest, origin)).collect(),
+                    how: how
+                        .map(|(origin, member)| (member.digest, origin))
+                        .collect(),
                     to: Arc::new(Guise::new(states)),
                 }
             });
@@ -201,7 +209,7 @@ impl System {
     }
 
     /// Everything that could happen to a member, whether it changes anything or not.
-    fn inputs(&self, state: &State, member: &Member) -> Vec<Input> {
+    fn inputs(&self, state: &State, at: usize, member: &Member) -> Vec<Input> {
         let (views, view) = (self.scope.views, member.view());
         let mut inputs = Vec::with_capacity(16);
         if view.0 <= views {
@@ -235,30 +243,22 @@ impl System {
         }
         for view in (tip.0 + 1..=views).map(View) {
             let known = known(view);
-            if known.is_none_or(|v| !v.skip) && skippers(state, view) != 0 {
-                let from = skippers(state, view);
+            let skip = heard(skippers(state, view), at);
+            if let Some(from) = skip.filter(|_| known.is_none_or(|v| !v.skip)) {
                 inputs.push(Input::Skips { view, from });
             }
             let notarized = known.and_then(|v| v.notarized);
             for block in voted(state, view) {
-                let id = block.id;
-                if notarized.is_none() {
-                    let from = voters(state, view, id);
-                    inputs.push(Input::Votes {
-                        view,
-                        block: id,
-                        from,
-                    });
-                } else if !has(view, id) {
-                    inputs.push(Input::Fetch(id));
+                let block = block.id;
+                let votes = heard(voters(state, view, block), at);
+                if let Some(from) = votes.filter(|_| notarized.is_none()) {
+                    inputs.push(Input::Votes { view, block, from });
                 }
-                let from = committers(state, view, id);
-                if from != 0 {
-                    inputs.push(Input::Commits {
-                        view,
-                        block: id,
-                        from,
-                    });
+                if notarized.is_some() && !has(view, block) {
+                    inputs.push(Input::Fetch(block));
+                }
+                if let Some(from) = heard(committers(state, view, block), at) {
+                    inputs.push(Input::Commits { view, block, from });
                 }
             }
         }
@@ -338,5 +338,56 @@ impl Model for System {
                 .map(|(name, seen)| Property::sometimes(name, seen)),
         );
         properties
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walks that never merge states, compared at every step with those that do: what an
+    /// input comes to must depend on the digest alone, however a member came to it.
+    #[test]
+    fn essence_decides() {
+        let mut scope = Scope::new(3, 2);
+        scope.crashes = 1;
+        let system = System::new(scope);
+        let mut seed = 1_u64;
+        let mut dice = |sides: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed as usize % sides.max(1)
+        };
+        let mut compared = 0;
+        for _ in 0..60 {
+            let mut state = system.init_states().remove(0);
+            for _ in 0..40 {
+                let at = dice(3);
+                let own = Arc::clone(&state.members[at].states[0]);
+                let mut next = Vec::new();
+                for input in system.inputs(&state, at, &own) {
+                    let alone = system.compute(&state, at, &own, input);
+                    let merged = system.step(&state, at, &own, input);
+                    let merged = merged.map_or(own.digest, |member| member.digest);
+                    assert_eq!(alone.digest, merged, "{input:?} at {:#?}", own.essence);
+                    compared += 1;
+                    if alone.digest != own.digest {
+                        next.push(alone);
+                    }
+                }
+                if next.is_empty() {
+                    continue;
+                }
+                let chosen = next.swap_remove(dice(next.len()));
+                state = state.with(at, Arc::new(Guise::new(vec![Arc::new(chosen)])));
+            }
+        }
+        let (_, steps) = system.counts();
+        println!("{compared} comparisons, {steps} different steps");
+        assert!(
+            compared > 2 * steps,
+            "{compared} comparisons of {steps} steps"
+        );
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fairlane_types::{BlockId, Height, MemberId, Micros, Millis, Mutant, Planted, SigCheck, SignerSet, View};
+use fairlane_types::{
+    BlockId, Height, MemberId, Micros, Millis, Mutant, Planted, SigCheck, SignerSet, View,
+};
 
 use super::byzantine::Liar;
 use super::oracle::Oracle;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use fairlane_encryption::{Opened, ParsedCiphertext};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant, Planted,
-    SignerSet,
+    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant,
+    Planted, SignerSet,
 };
 
 use crate::job::{CombineJob, Combined, SharesJob};
@@ -201,12 +201,7 @@ pub(crate) struct Openings {
 impl Openings {
     /// Starts after the last emitted height.
     #[must_use]
-    pub const fn new(
-        me: MemberId,
-        threshold: usize,
-        emitted: Height,
-        planted: Planted,
-    ) -> Self {
+    pub const fn new(me: MemberId, threshold: usize, emitted: Height, planted: Planted) -> Self {
         Self {
             me,
             threshold,

@@ -7,7 +7,8 @@ use fairlane_encryption::{Opened, ParsedCiphertext};
 use fairlane_mempool::fair::{FairOrder, Ordered};
 use fairlane_mempool::{self as mempool, FinalCut};
 use fairlane_types::{
-    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Mutant, Outcome, SequencedBlock, encode,
+    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Mutant, Outcome,
+    SequencedBlock, encode,
 };
 
 use crate::boundary::{Effect, Peers, TimerId};

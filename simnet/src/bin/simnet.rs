@@ -121,7 +121,10 @@ fn mutants(args: &[String]) -> Result<bool, String> {
         );
     } else {
         let found = broken.len();
-        println!("{:25} {found} broken in {states} states, {found} in {most} seeds", "baseline");
+        println!(
+            "{:25} {found} broken in {states} states, {found} in {most} seeds",
+            "baseline"
+        );
     }
     let total = chosen.len();
     println!("{{\"mutants\":{{\"total\":{total},\"killed\":{killed}}}}}");
