@@ -187,7 +187,7 @@ impl<P: Payload> Core<P> {
                 if own.proposal.as_deref().is_some_and(differs) {
                     return contradiction("two proposals");
                 }
-                own.proposed = true;
+                own.proposed = !self.config.planted.is(Mutant::ForgetProposals);
                 self.chain.insert(block.clone(), None);
                 own.proposal = Some(Box::new((block, justify)));
             }

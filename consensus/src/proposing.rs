@@ -46,8 +46,8 @@ impl<P: Payload> Core<P> {
     /// C6: once per view; and after a skip nobody would vote.
     pub(crate) fn may_propose(&self, view: View) -> bool {
         let said = |own: &crate::core::Own<P>| {
-            let proposed = own.proposed || own.voted.is_some();
-            (proposed && !self.has(Mutant::ProposeAgain)) || own.skipped.is_some()
+            let voted = own.voted.is_some() && !self.has(Mutant::ForgetProposals);
+            own.proposed || voted || own.skipped.is_some()
         };
         view > self.floor() && !self.own.get(&view).is_some_and(said)
     }

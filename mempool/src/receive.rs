@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fairlane_types::{CtId, Envelope, MemberId, Micros, Mutant, Seq};
+use fairlane_types::{CtId, Envelope, MemberId, Micros, Seq};
 
 use crate::lane::{Early, Slot};
 use crate::lanes::{Check, Lanes, Write, fault};
@@ -500,9 +500,6 @@ impl Lanes {
             records,
             durable: ack,
         });
-        if self.config.planted.is(Mutant::AckFirst) {
-            self.stored(write, out);
-        }
     }
 
     /// A write is durable: what rests on it may be said now.

@@ -50,8 +50,8 @@ mutants! {
     UncheckedProposal = "unchecked-proposal", "C12";
     /// Finalizes a certified block and not its ancestors.
     OrphanFinal = "orphan-final", "C8";
-    /// Proposes again in a view.
-    ProposeAgain = "propose-again", "C6";
+    /// A restart forgets the own proposals.
+    ForgetProposals = "forget-proposals", "C6";
     /// A restart forgets the own votes.
     ForgetVotes = "forget-votes", "C7";
     /// A restart forgets the own commit votes, and the certificates that led to them.
@@ -64,8 +64,6 @@ mutants! {
     SendFirst = "send-first", "C7";
     /// Own batches and receipts leave before they are durable.
     BatchFirst = "batch-first", "M1";
-    /// Acknowledgements are published before they are durable.
-    AckFirst = "ack-first", "M2";
     /// A restart forgets the own batches.
     ForgetBatches = "forget-batches", "M1";
     /// Stamps are not raised to what may still be claimed.
@@ -80,7 +78,7 @@ mutants! {
     TieById = "tie-by-id", "F4";
     /// Orders never expire.
     NeverExpire = "never-expire", "F5";
-    /// A nonce can be used again.
+    /// Orders of one nonce leave together.
     ReuseNonce = "reuse-nonce", "S10";
     /// Shares leave before the final block is durable.
     SharesFirst = "shares-first", "D2";

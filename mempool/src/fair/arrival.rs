@@ -274,7 +274,8 @@ impl FairOrder for Arrival {
                     break; // the rest of the group is backlog, picked by id, not by tie
                 }
                 let label = &self.table.rows()[*slot].label;
-                if used.insert((label.sender, label.nonce)) {
+                let fresh = used.insert((label.sender, label.nonce));
+                if fresh || self.planted.is(Mutant::ReuseNonce) {
                     ties.push((tie(delta.block, *ct_id), *ct_id));
                 }
             }
@@ -288,9 +289,7 @@ impl FairOrder for Arrival {
             .filter_map(|(key, ct_id)| self.leave(ct_id, *key))
             .collect();
         for order in &ordered {
-            if !self.planted.is(Mutant::ReuseNonce) {
-                self.memory.use_nonce(&order.label);
-            }
+            self.memory.use_nonce(&order.label);
         }
 
         // Once one ciphertext of a nonce is out, the others leave.
