@@ -110,8 +110,11 @@ const WALK: (&str, Scope) = (
 /// States visited by the walks.
 const WALK_STATES: usize = 30_000;
 
-/// Whole runs by kind and seed.
-const RUNS: [(&str, fn(u64) -> Scenario); 3] = [
+/// A whole run by seed.
+type Run = fn(u64) -> Scenario;
+
+/// Whole runs by kind.
+const RUNS: [(&str, Run); 3] = [
     ("swarm", |seed| {
         let n = if seed % 3 == 2 { 7 } else { 4 };
         Scenario::new(n, seed, 20 + (seed % 41) as usize, Profile::Swarm)
