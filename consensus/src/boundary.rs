@@ -50,6 +50,9 @@ pub enum Timer {
 pub enum Verdict {
     /// Valid on its parent, and held in full.
     Valid,
+    /// Valid, and this member vouches for shares that ride with the commit votes (D3): its
+    /// vote is clean. Only where [`Config::clean_votes`](crate::Config::clean_votes) is set.
+    Clean,
     /// Invalid for everyone: the proposer is at fault.
     Invalid,
     /// Not decidable yet, data is being fetched; `Valid` or `Invalid` follows, or nothing.

@@ -1,6 +1,6 @@
 //! What a core is told about itself, and every bound it keeps (C11).
 
-use fairlane_types::{ChainId, Committee, ConsensusParams, Epoch, MemberId, Micros};
+use fairlane_types::{ChainId, Committee, ConsensusParams, Epoch, MemberId, Micros, Planted};
 
 /// Votes are kept for views up to this far above the current one (C11).
 pub const LOOK_AHEAD_VIEWS: u64 = 64;
@@ -77,6 +77,11 @@ pub struct Config {
     pub voting: bool,
     /// Timing.
     pub params: Params,
+    /// D3: own proposals are judged as any other, and a vote is clean where the verdict is
+    /// [`Verdict::Clean`](crate::Verdict::Clean). Otherwise every vote is dirty (D2).
+    pub clean_votes: bool,
+    /// The rule that is broken on purpose: none, but in tests.
+    pub planted: Planted,
 }
 
 /// Why a configuration cannot run.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, Commit, MemberId, Micros, SigCheck, SignerSet, View,
-    Vote,
+    BlockId, Certificate, CertificateKind, Commit, MemberId, Micros, Mutant, SigCheck, SignerSet,
+    View, Vote,
 };
 
 use crate::boundary::{Halt, Input, Output, PeerFault, RecordId, Timer, To};
@@ -82,22 +82,6 @@ pub struct Core<P> {
     pub(crate) helped: BTreeMap<MemberId, Micros>,
     pub(crate) last_record: RecordId,
     pub(crate) marks: Marks,
-    /// A rule broken on purpose, to see that the checks see it.
-    #[cfg(test)]
-    pub(crate) bug: Option<Bug>,
-}
-
-/// A planted bug: exists in test builds only; [`Core::has`] is constantly false elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Bug {
-    /// Certificates of q − 1 statements.
-    ShortQuorum,
-    /// C2: commit-votes a view that was skipped.
-    CommitAfterSkip,
-    /// C4: votes whatever was skipped between the parent and the view.
-    IgnoreGaps,
-    /// C5: votes after a skip.
-    VoteAfterSkip,
 }
 
 /// Why a core cannot be restored; the node must stop and say so.
@@ -159,8 +143,6 @@ impl<P: Payload> Core<P> {
             helped: BTreeMap::new(),
             last_record: RecordId::DURABLE,
             marks: Marks::default(),
-            #[cfg(test)]
-            bug: None,
         };
         let tip_view = core.chain.tip_view();
         for record in recovered.records {
@@ -186,6 +168,17 @@ impl<P: Payload> Core<P> {
         if record.epoch() != self.config.epoch {
             return Err(RestoreError::Foreign { what: "record" });
         }
+        let forgotten = match record {
+            SafetyRecord::Voted { .. } => self.has(Mutant::ForgetVotes),
+            SafetyRecord::Committed { .. } | SafetyRecord::Certified(_) => {
+                self.has(Mutant::ForgetCommits)
+            }
+            SafetyRecord::Skipped { .. } => self.has(Mutant::ForgetSkips),
+            SafetyRecord::Proposed { .. } => false,
+        };
+        if forgotten {
+            return Ok(());
+        }
         self.view = self.view.max(record.entered());
         match record {
             SafetyRecord::Proposed { block, justify } => {
@@ -194,7 +187,7 @@ impl<P: Payload> Core<P> {
                 if own.proposal.as_deref().is_some_and(differs) {
                     return contradiction("two proposals");
                 }
-                own.proposed = true;
+                own.proposed = !self.config.planted.is(Mutant::ForgetProposals);
                 self.chain.insert(block.clone(), None);
                 own.proposal = Some(Box::new((block, justify)));
             }
@@ -375,7 +368,9 @@ impl<P: Payload> Core<P> {
         self.open_view(now, out);
         if self.speaker().is_some()
             && self.speaker() != Some(self.leader(view))
-            && self.pace.inactive(self.leader(view), view, self.quorum())
+            && self
+                .pace
+                .inactive(self.leader(view), view, self.config.committee.quorum())
         {
             // C9: nobody waits for a leader that everyone else has missed for long.
             self.pace.excuse(view);
@@ -432,19 +427,14 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn has(&self, bug: Bug) -> bool {
-        self.bug == Some(bug)
-    }
-    #[cfg(not(test))]
-    #[allow(clippy::unused_self)]
-    pub(crate) const fn has(&self, _: Bug) -> bool {
-        false
+    /// Whether this rule is broken on purpose.
+    pub(crate) fn has(&self, mutant: Mutant) -> bool {
+        self.config.planted.is(mutant)
     }
 
     /// Statements that make a certificate.
-    pub(crate) fn quorum(&self) -> usize {
-        self.config.committee.quorum() - usize::from(self.has(Bug::ShortQuorum))
+    pub(crate) fn quorum(&self, short: Mutant) -> usize {
+        self.config.committee.quorum() - usize::from(self.has(short))
     }
 
     /// The member in whose name this core speaks.
@@ -475,6 +465,9 @@ impl<P: Payload> Core<P> {
         self.last_record = RecordId(self.last_record.0.saturating_add(1));
         let id = self.last_record;
         out.push(Output::Record { id, record });
+        if self.has(Mutant::SayFirst) {
+            return RecordId::DURABLE;
+        }
         id
     }
 
@@ -504,6 +497,20 @@ impl<P: Payload> Core<P> {
                 theirs,
             })));
         }
+    }
+
+    /// D3: whether this notarization holds a quorum of clean votes.
+    pub(crate) fn is_clean(&self, notarization: &Certificate) -> bool {
+        let clean = notarization.signers.len() - notarization.dirty.len();
+        clean >= self.config.committee.quorum()
+    }
+
+    /// D3: whether this block has a quorum of clean votes, so that shares may ride with the
+    /// commit vote for it. False for what is not notarized above the last final block.
+    #[must_use]
+    pub fn is_vouched(&self, view: View, block: BlockId) -> bool {
+        let notarization = self.certs.notarization(view);
+        notarization.is_some_and(|c| c.block == block && self.is_clean(c))
     }
 
     /// The view this member is in.

@@ -145,6 +145,7 @@ mod certs;
 mod chain;
 pub mod config;
 mod core;
+mod essence;
 mod evidence;
 mod fetch;
 mod finality;
@@ -154,6 +155,7 @@ mod leader;
 mod marks;
 mod message;
 mod pacemaker;
+mod pledges;
 mod proposing;
 mod quorum;
 mod records;
@@ -166,6 +168,7 @@ mod tests;
 pub use crate::boundary::{CheckId, Halt, Input, Output, PeerFault, RecordId, Timer, To, Verdict};
 pub use crate::config::{Config, ConfigError, Params, UNFINAL_VIEWS_MAX};
 pub use crate::core::{Core, RestoreError};
+pub use crate::essence::{Essence, ViewEssence};
 pub use crate::evidence::{Evidence, EvidenceError, Offence};
 pub use crate::leader::LeaderSchedule;
 pub use crate::marks::Marks;
@@ -173,4 +176,5 @@ pub use crate::message::{
     Block, Blocks, FinalBlock, HintedSkip, Justify, Message, Payload, Proposal, Signed, Statement,
     genesis,
 };
+pub use crate::pledges::Pledges;
 pub use crate::records::{Recovered, SafetyRecord};

@@ -1,7 +1,7 @@
 //! A leader's turn: when to propose (C10), on what (C4), and only once (C6).
 
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, Micros, Millis, Signature, SignerSet, View,
+    BlockHeader, BlockId, Certificate, Micros, Millis, Mutant, Signature, SignerSet, View,
 };
 
 use crate::boundary::Output;
@@ -46,7 +46,8 @@ impl<P: Payload> Core<P> {
     /// C6: once per view; and after a skip nobody would vote.
     pub(crate) fn may_propose(&self, view: View) -> bool {
         let said = |own: &crate::core::Own<P>| {
-            own.proposed || own.voted.is_some() || own.skipped.is_some()
+            let voted = own.voted.is_some() && !self.has(Mutant::ForgetProposals);
+            own.proposed || voted || own.skipped.is_some()
         };
         view > self.floor() && !self.own.get(&view).is_some_and(said)
     }
@@ -100,8 +101,14 @@ impl<P: Payload> Core<P> {
                 id,
                 header: block.header.clone(),
                 signature: Signature::default(),
-                stage: Stage::Valid,
+                // D3: whether the own vote is clean is the application's to say.
+                stage: if self.config.clean_votes {
+                    Stage::Ready
+                } else {
+                    Stage::Valid
+                },
                 missing: SignerSet::default(),
+                clean: false,
             },
         );
         self.insert(block.clone(), None, out);

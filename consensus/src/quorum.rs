@@ -2,8 +2,8 @@
 //! signature checks.
 
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, Commit, Height, MemberId, Micros, SigCheck, Signature,
-    SignerSet, Skip, View, Vote,
+    BlockId, Certificate, CertificateKind, Commit, Height, MemberId, Micros, Mutant, SigCheck,
+    Signature, SignerSet, Skip, View, Vote,
 };
 
 use crate::boundary::{CheckId, Output, PeerFault, To};
@@ -109,7 +109,7 @@ impl<P: Payload> Core<P> {
     }
 
     fn poll_votes(&mut self, now: Micros, view: View, out: &mut Vec<Output<P>>) {
-        let quorum = self.quorum();
+        let quorum = self.quorum(Mutant::ShortVotes);
         let Some(tally) = self.tallies.get_mut(&view) else {
             return;
         };
@@ -172,7 +172,7 @@ impl<P: Payload> Core<P> {
     }
 
     fn poll_commits(&mut self, now: Micros, view: View, out: &mut Vec<Output<P>>) {
-        let quorum = self.quorum();
+        let quorum = self.quorum(Mutant::ShortCommits);
         let Some(tally) = self.tallies.get_mut(&view) else {
             return;
         };
@@ -237,7 +237,7 @@ impl<P: Payload> Core<P> {
     }
 
     fn poll_skips(&mut self, now: Micros, view: View, out: &mut Vec<Output<P>>) {
-        let quorum = self.quorum();
+        let quorum = self.quorum(Mutant::ShortSkips);
         let Some(tally) = self.tallies.get_mut(&view) else {
             return;
         };

@@ -3,14 +3,14 @@
 //! durable; the statement leaves when it is (C7).
 
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CertificateKind, Commit, MemberId, Micros, Signature,
-    SignerSet, Skip, View, Vote,
+    BlockHeader, BlockId, Certificate, CertificateKind, Commit, MemberId, Micros, Mutant, Planted,
+    Signature, SignerSet, Skip, View, Vote,
 };
 
 use crate::boundary::{Output, PeerFault, Timer, To, Verdict};
 use crate::chain::Insert;
 use crate::config::{INLINE_SKIPS_MAX, LOOK_BEHIND_VIEWS};
-use crate::core::{Bug, Core};
+use crate::core::Core;
 use crate::evidence::Offence;
 use crate::jobs::Job;
 use crate::message::{Block, HintedSkip, Justify, Message, Payload, Proposal, Signed, Statement};
@@ -40,6 +40,8 @@ pub(crate) struct Candidate {
     pub(crate) stage: Stage,
     /// Lanes whose data is missing.
     pub(crate) missing: SignerSet,
+    /// D3: this member's vote for it is clean.
+    pub(crate) clean: bool,
 }
 
 impl Candidate {
@@ -63,7 +65,9 @@ impl<P: Payload> Core<P> {
         if Some(from) == self.config.me {
             // Own proposal, durable and sent. Its vote is normally recorded with it.
             self.chain.sign(id, proposal.signature);
-            if self.own.get(&view).is_some_and(|own| own.proposed) {
+            // After a restart nobody was asked about it.
+            let judged = self.candidates.contains_key(&view);
+            if !judged && self.own.get(&view).is_some_and(|own| own.proposed) {
                 self.vote(view, id, out);
             }
             return;
@@ -104,7 +108,7 @@ impl<P: Payload> Core<P> {
             return self.fault(from, PeerFault::Malformed("payload digest"), out);
         }
         let genesis = self.chain.tip_id() == header.parent && self.chain.tip_view() == View(0);
-        if let Err(what) = justified(header, &proposal.justify, genesis) {
+        if let Err(what) = justified(header, &proposal.justify, genesis, self.config.planted) {
             return self.fault(from, PeerFault::Unjustified(what), out);
         }
         let Some(key) = self.config.committee.key(from) else {
@@ -129,6 +133,7 @@ impl<P: Payload> Core<P> {
             signature: proposal.signature,
             stage: Stage::Checking,
             missing: SignerSet::default(),
+            clean: false,
         };
         self.candidates.insert(view, candidate);
         if view == self.view {
@@ -150,7 +155,7 @@ impl<P: Payload> Core<P> {
         let view = proposal.block.header.view;
         let proposer = proposal.block.header.proposer;
         let id = proposal.block.id();
-        if !good {
+        if !good && !self.has(Mutant::UncheckedProposal) {
             self.fault(proposer, PeerFault::BadSignature, out);
             return self.reject(now, view, id, out);
         }
@@ -214,11 +219,12 @@ impl<P: Payload> Core<P> {
                 // C4: the certificates were verified when they came; are they all here?
                 let parent = self.chain.block(header.parent);
                 let covered = self.certs.uncovered(header.parent_view, view).is_none()
-                    || self.has(Bug::IgnoreGaps);
+                    || self.has(Mutant::IgnoreGaps);
                 let (Some(parent), true) = (parent, covered) else {
                     return self.extend(now, out);
                 };
-                if !self.certified(header.parent_view, header.parent) {
+                let certified = self.certified(header.parent_view, header.parent);
+                if !certified && !self.has(Mutant::StaleParent) {
                     return; // below the floor: finality has decided otherwise
                 }
                 let fits = parent.header.view == header.parent_view
@@ -261,8 +267,9 @@ impl<P: Payload> Core<P> {
         };
         let (view, proposer) = (candidate.header.view, candidate.header.proposer);
         match verdict {
-            Verdict::Valid => {
+            Verdict::Valid | Verdict::Clean => {
                 candidate.stage = Stage::Valid;
+                candidate.clean = verdict == Verdict::Clean && self.config.clean_votes;
                 candidate.missing = SignerSet::default();
             }
             Verdict::Invalid => {
@@ -295,7 +302,7 @@ impl<P: Payload> Core<P> {
     /// C1, C5: whether a vote in this view is still open.
     fn may_vote(&self, view: View) -> bool {
         let said = |own: &crate::core::Own<P>| {
-            own.voted.is_some() || (own.skipped.is_some() && !self.has(Bug::VoteAfterSkip))
+            own.voted.is_some() || (own.skipped.is_some() && !self.has(Mutant::VoteAfterSkip))
         };
         view == self.view && view > self.floor() && !self.own.get(&view).is_some_and(said)
     }
@@ -312,11 +319,13 @@ impl<P: Payload> Core<P> {
         if block.header.view != view {
             return;
         }
+        let judged = |c: &Candidate| c.id == id && c.clean;
         let vote = Vote {
             epoch: self.config.epoch,
             view,
             block: id,
-            dirty: true, // D2: no shares before finality, so nothing is vouched for
+            // D2: where nothing is vouched for, no shares leave before finality.
+            dirty: !self.candidates.get(&view).is_some_and(judged),
         };
         self.own.entry(view).or_default().voted = Some(vote.clone());
         self.marks.votes += 1;
@@ -343,7 +352,7 @@ impl<P: Payload> Core<P> {
             .filter(|c| {
                 let own = self.own.get(&c.view);
                 own.is_none_or(|o| {
-                    let skipped = o.skipped.is_some() && !self.has(Bug::CommitAfterSkip);
+                    let skipped = o.skipped.is_some() && !self.has(Mutant::CommitAfterSkip);
                     o.committed.is_none() && !skipped // C2
                 })
                     && !self.certs.skipped(c.view) // C3
@@ -431,15 +440,21 @@ impl<P: Payload> Core<P> {
 
 /// C4: whether the shape of the justification fits the header; signatures come later, and
 /// skip certificates that did not fit in are fetched.
-fn justified(header: &BlockHeader, justify: &Justify, genesis: bool) -> Result<(), &'static str> {
+fn justified(
+    header: &BlockHeader,
+    justify: &Justify,
+    genesis: bool,
+    planted: Planted,
+) -> Result<(), &'static str> {
     match &justify.parent {
         None if header.parent_view == View(0) && genesis => {}
         None if header.parent_view == View(0) => return Err("not on genesis"),
         None => return Err("no certificate of the parent"),
         Some(certificate) => {
+            let stale =
+                certificate.block != header.parent || certificate.view != header.parent_view;
             if certificate.kind == CertificateKind::Skip
-                || certificate.block != header.parent
-                || certificate.view != header.parent_view
+                || (stale && !planted.is(Mutant::StaleParent))
                 || certificate.view == View(0)
                 || certificate.epoch != header.epoch
             {

@@ -3,7 +3,7 @@
 
 use fairlane_types::{
     ChainId, Committee, Envelope, EnvelopeError, Epoch, KeyId, LANE_NONE, LaneParams, MemberId,
-    Millis, SUITE_TDH2,
+    Millis, Planted, SUITE_TDH2,
 };
 
 /// Why a submission is refused.
@@ -100,6 +100,8 @@ pub struct Config {
     pub quota: Quota,
     /// No safety record (C7): hold, check, fetch and serve, but write nothing.
     pub observer: bool,
+    /// The rule that is broken on purpose: none, but in tests.
+    pub planted: Planted,
 }
 
 impl Config {

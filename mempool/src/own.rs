@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Receipt, Seq, Signature};
+use fairlane_types::{
+    BatchDigest, CtId, Envelope, MemberId, Micros, Mutant, Receipt, Seq, Signature,
+};
 
 use crate::lane::Slot;
 use crate::lanes::{Lanes, Write, earliest};
@@ -321,6 +323,9 @@ impl Lanes {
         records.push(Record::Batch { digest, batch });
         let id = WriteId(self.fresh_id());
         self.writes.insert(id, Write::Own { seq });
+        if self.config.planted.is(Mutant::BatchFirst) {
+            self.own_stored(seq, out);
+        }
         out.push(Output::Store {
             id,
             records,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_types::{Envelope, Micros, Seq};
+use fairlane_types::{Envelope, Micros, Mutant, Seq};
 
 use crate::lane::Slot;
 use crate::lanes::Lanes;
@@ -48,6 +48,9 @@ impl Lanes {
         }
         let mut batches: BTreeMap<(usize, Seq), Arc<Batch>> = BTreeMap::new();
         for batch in recovered.batches {
+            if batch.lane == lanes.config.me && lanes.config.planted.is(Mutant::ForgetBatches) {
+                continue;
+            }
             for payload in &batch.payloads {
                 lanes.hold_again(payload.clone());
             }

@@ -14,6 +14,8 @@ pub mod engine;
 pub mod faults;
 pub mod marks;
 pub mod member;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod net;
 mod scenario;
 mod swarm;

@@ -7,7 +7,7 @@ use fairlane_replica::{
     CryptoContext, Effect, Event, Recovered, Replica, ReplicaConfig, Ticket, TimerId, WriteId,
     birth,
 };
-use fairlane_types::{Genesis, MemberId, Micros};
+use fairlane_types::{Genesis, MemberId, Micros, Planted};
 
 use crate::byz::Behaviour;
 use crate::cpu::Cpu;
@@ -50,6 +50,8 @@ pub struct Member {
     pub choices: Stream,
     /// Numbers of tickets and timer settings.
     pub counter: u64,
+    /// The rule that it breaks on purpose.
+    pub planted: Planted,
     genesis: Genesis,
 }
 
@@ -103,6 +105,7 @@ impl Member {
             crash: stream(Purpose::Crash),
             choices: stream(Purpose::Byzantine),
             counter: 0,
+            planted: Planted::NONE,
             genesis: genesis.clone(),
         }
     }
@@ -120,6 +123,7 @@ impl Member {
             me,
             identity: Arc::clone(&self.keys.identity),
             archive: false,
+            planted: self.planted,
         };
         let replica = Replica::new(config, recovered).map_err(|error| error.to_string())?;
         self.life += 1;

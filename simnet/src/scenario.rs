@@ -84,6 +84,8 @@ pub struct Scenario {
     pub liars: Option<Vec<(usize, &'static str)>>,
     /// A planted bug.
     pub planted: Option<Planted>,
+    /// The rule that every honest member breaks.
+    pub mutant: fairlane_types::Planted,
     /// Keeps a line for everything that members do.
     pub log: bool,
 }
@@ -101,6 +103,7 @@ impl Scenario {
             plan: None,
             liars: None,
             planted: None,
+            mutant: fairlane_types::Planted::NONE,
             log: false,
         }
     }

@@ -14,6 +14,7 @@ mod genesis;
 mod identity;
 mod ids;
 mod merkle;
+mod mutant;
 mod order;
 mod receipt;
 mod sequence;
@@ -36,6 +37,7 @@ pub use identity::{
 };
 pub use ids::{ChainId, Epoch, Height, MemberId, Micros, Millis, Position, Seq, View};
 pub use merkle::{MerkleProof, merkle_root};
+pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
 pub use receipt::Receipt;
 pub use sequence::{Item, Outcome, SequencedBlock};

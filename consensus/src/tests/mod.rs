@@ -96,6 +96,8 @@ pub(crate) fn config(n: u8, me: Option<u8>, voting: bool) -> Config {
             delay_min: Micros(10_000),
             delay_max: Micros(2_000_000),
         },
+        clean_votes: false,
+        planted: fairlane_types::Planted::NONE,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::byzantine::Liar;
 use super::net::{Net, Plant};
 use super::swarm::story;
-use crate::core::Bug;
+use fairlane_types::Mutant;
 
 /// Seeds until the oracle sees the bug, and the rule it names.
 fn hunt(plant: Plant, rules: &[&str]) {
@@ -30,7 +30,7 @@ fn mutant_saying_before_recording_is_caught() {
 #[test]
 fn mutant_quorum_off_by_one_is_caught() {
     hunt(
-        Plant::Core(Bug::ShortQuorum),
+        Plant::Core(Mutant::ShortVotes),
         &[
             "C3",
             "C4",
@@ -45,12 +45,12 @@ fn mutant_quorum_off_by_one_is_caught() {
 
 #[test]
 fn mutant_commit_after_skip_is_caught() {
-    hunt(Plant::Core(Bug::CommitAfterSkip), &["C2", "restore"]);
+    hunt(Plant::Core(Mutant::CommitAfterSkip), &["C2", "restore"]);
 }
 
 #[test]
 fn mutant_vote_after_skip_is_caught() {
-    hunt(Plant::Core(Bug::VoteAfterSkip), &["C5"]);
+    hunt(Plant::Core(Mutant::VoteAfterSkip), &["C5"]);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn mutant_voting_over_gaps_is_caught() {
     for seed in 1..=300 {
         let member = (seed % 4) as u8;
         let mut net = Net::new(seed, 4, &[(member, Liar::Forker)], 0);
-        net.plant = Some(Plant::Core(Bug::IgnoreGaps));
+        net.plant = Some(Plant::Core(Mutant::IgnoreGaps));
         net.weather.loss = 10;
         net.start_all();
         net.run(3_000_000);

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fairlane_types::{BlockId, Height, MemberId, Micros, Millis, SigCheck, SignerSet, View};
+use fairlane_types::{
+    BlockId, Height, MemberId, Micros, Millis, Mutant, Planted, SigCheck, SignerSet, View,
+};
 
 use super::byzantine::Liar;
 use super::oracle::Oracle;
 use super::{CHAIN, Cut, Rng, bad_ones, config, ideal, key, origin};
-use crate::core::Bug;
 use crate::{
     Blocks, CheckId, Core, FinalBlock, Input, Message, Output, RecordId, Recovered, SafetyRecord,
     Statement, Timer, To, Verdict,
@@ -46,7 +47,7 @@ pub(crate) enum Plant {
     /// Statements leave before their record is durable (C7).
     SayBeforeRecorded,
     /// A rule broken in the core.
-    Core(Bug),
+    Core(Mutant),
 }
 
 enum Write {
@@ -207,7 +208,11 @@ impl Net {
         let tip = process.chain.last().unwrap().clone();
         process.told = tip.header.height;
         let recovered = Recovered { tip, records };
-        let mut core = match Core::restore(config(self.n, me, true), recovered) {
+        let mut config = config(self.n, me, true);
+        if let Some(Plant::Core(mutant)) = plant {
+            config.planted = Planted::new(mutant);
+        }
+        let core = match Core::restore(config, recovered) {
             Ok(core) => core,
             // A liar's disk may contradict itself; an honest member's must not.
             Err(_) if process.liar.is_some() => return,
@@ -217,9 +222,6 @@ impl Net {
                 return;
             }
         };
-        if let Some(Plant::Core(bug)) = plant {
-            core.bug = Some(bug);
-        }
         process.core = Some(core);
         process.life += 1;
         self.step(index, Input::Start);

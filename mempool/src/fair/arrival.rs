@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{
-    BlockId, CtId, Digest, Domain, Label, Micros, Millis, OrderParams, PublicKey,
+    BlockId, CtId, Digest, Domain, Label, Micros, Millis, Mutant, OrderParams, Planted, PublicKey,
 };
 
 use super::memory::{Memory, SavedMemory};
@@ -51,6 +51,7 @@ pub struct Arrival {
     heads: Vec<u64>,
     table: Table,
     memory: Memory,
+    planted: Planted,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -77,6 +78,7 @@ impl Arrival {
             heads: vec![0; n],
             table: Table::new(n),
             memory: Memory::default(),
+            planted: Planted::NONE,
         }
     }
 
@@ -121,6 +123,8 @@ impl Arrival {
             };
             *head = lane.head.0.max(*head);
             for entry in &lane.entries {
+                let back_dated = self.planted.is(Mutant::BackDated);
+                let floor = if back_dated { self.table.base() } else { floor };
                 let stamp = entry.stamp.0.max(floor);
                 let slot = match (self.table.slot(&entry.ct_id), &entry.order) {
                     // First: the live table is small, and nothing in it is seen.
@@ -171,11 +175,13 @@ impl Arrival {
         let solid = self.table.rows()[slot].solid?;
         scratch.clear();
         scratch.extend_from_slice(self.table.stamps(slot));
-        let key = kth(scratch, self.f);
+        let lowest = self.planted.is(Mutant::LowestStamp);
+        let key = kth(scratch, if lowest { 0 } else { self.f });
         let open = (self.table.stamps(slot).iter().zip(heads))
             .any(|(t, head)| *t == ABSENT && *head < key);
         let patient = self.time.0 < solid.0.saturating_add(self.grace);
-        (!open || !patient).then(|| self.table.absolute(key))
+        let early = self.planted.is(Mutant::EarlyFreeze);
+        (!open || !patient || early).then(|| self.table.absolute(key))
     }
 
     /// Takes an order out of the table; it is seen from now on.
@@ -212,7 +218,8 @@ impl FairOrder for Arrival {
         let (mut expired, mut duplicates) = (Vec::new(), Vec::new());
         for slot in 0..self.table.len() {
             let row = &self.table.rows()[slot];
-            let leaving = if self.time > row.label.expiry {
+            let lives = self.time <= row.label.expiry || self.planted.is(Mutant::NeverExpire);
+            let leaving = if !lives {
                 &mut expired
             } else if self.memory.nonce_used(&row.label) {
                 &mut duplicates
@@ -239,6 +246,10 @@ impl FairOrder for Arrival {
             }
         }
 
+        if self.planted.is(Mutant::EarlyExtract) {
+            watermark = Micros(u64::MAX);
+        }
+
         // 4 extract: by (key, tie), equal keys together, none begun beyond D_max.
         let mut ready: Vec<(Micros, CtId, usize)> = (self.table.rows().iter().enumerate())
             .filter_map(|(slot, row)| Some((row.key.filter(|k| *k < watermark)?, row.ct_id, slot)))
@@ -256,11 +267,15 @@ impl FairOrder for Arrival {
                     break; // the rest of the group is backlog, picked by id, not by tie
                 }
                 let label = &self.table.rows()[*slot].label;
-                if used.insert((label.sender, label.nonce)) {
+                let fresh = used.insert((label.sender, label.nonce));
+                if fresh || self.planted.is(Mutant::ReuseNonce) {
                     ties.push((tie(delta.block, *ct_id), *ct_id));
                 }
             }
             ties.sort_unstable();
+            if self.planted.is(Mutant::TieById) {
+                ties.sort_unstable_by_key(|(_, ct_id)| *ct_id);
+            }
             order.extend(ties.iter().map(|(_, ct_id)| (group[0].0, *ct_id)));
         }
         let ordered: Vec<Ordered> = (order.iter())
@@ -292,6 +307,10 @@ impl FairOrder for Arrival {
             stale: stale.into_values().collect(),
             backlog,
         }
+    }
+
+    fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
     }
 
     fn live(&self) -> usize {

@@ -5,7 +5,7 @@ mod arrival;
 mod memory;
 mod table;
 
-use fairlane_types::{CtId, Digest, Label, Micros, OrderParams, OrderRule, Outcome};
+use fairlane_types::{CtId, Digest, Label, Micros, OrderParams, OrderRule, Outcome, Planted};
 
 use crate::CutDelta;
 
@@ -83,6 +83,9 @@ pub trait FairOrder: std::fmt::Debug {
     /// Takes in what a final block adds and says what it emits. To be called once for
     /// every final block, in height order, empty ones included.
     fn on_cut(&mut self, delta: &CutDelta) -> Emission;
+
+    /// Breaks a rule on purpose, in tests; see [`Planted`].
+    fn plant(&mut self, planted: Planted);
 
     /// Number of orders that are in lanes and have no outcome.
     fn live(&self) -> usize;

@@ -70,6 +70,7 @@ pub fn config(me: usize, n: usize) -> Config {
         ciphertext_lens: vec![CIPHERTEXT, 300],
         quota: Quota::default(),
         observer: false,
+        planted: fairlane_types::Planted::NONE,
     }
 }
 

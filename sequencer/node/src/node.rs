@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fairlane_replica::{
     CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, WriteId,
 };
-use fairlane_types::{Genesis, Height, MemberId};
+use fairlane_types::{Genesis, Height, MemberId, Planted};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -373,6 +373,7 @@ fn recover_step(
                 me,
                 identity,
                 archive,
+                planted: Planted::NONE,
             },
             recovered,
         )?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Output, RecordId, Statement, Verdict};
 use fairlane_mempool as mempool;
-use fairlane_types::{BlockId, Domain, MemberId, Micros, View, encode};
+use fairlane_types::{BlockId, Domain, MemberId, Micros, Mutant, View, encode};
 
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::keys::height_key;
@@ -35,7 +35,7 @@ impl Replica {
                     let cut = self.final_tip().payload.0.clone();
                     self.tell_lanes(mempool::Input::Parent(cut));
                 }
-                if after <= self.recorded {
+                if after <= self.recorded || self.planted.is(Mutant::SendFirst) {
                     self.say(statement, out);
                 } else {
                     self.says.entry(after).or_default().push(statement);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use fairlane_encryption::{Opened, ParsedCiphertext};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, SignerSet,
+    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant,
+    Planted, SignerSet,
 };
 
 use crate::job::{CombineJob, Combined, SharesJob};
@@ -150,12 +151,13 @@ impl Opening {
         Ok(())
     }
 
-    fn next(&mut self, height: Height, t: usize) -> Option<Ask> {
+    fn next(&mut self, height: Height, t: usize, planted: Planted) -> Option<Ask> {
         let list = self.list.as_ref()?;
         if self.outcomes.is_some() {
             return None;
         }
-        if self.own == Own::Missing && self.durable {
+        let durable = self.durable || planted.is(Mutant::SharesFirst);
+        if self.own == Own::Missing && durable {
             self.own = Own::Computing;
             return Some(Ask::Shares(Box::new(SharesJob {
                 height,
@@ -189,6 +191,7 @@ impl Opening {
 pub(crate) struct Openings {
     me: MemberId,
     threshold: usize,
+    planted: Planted,
     /// Next height to hand out.
     next: Height,
     openings: BTreeMap<Height, Opening>,
@@ -200,10 +203,11 @@ pub(crate) struct Openings {
 impl Openings {
     /// Starts after the last emitted height.
     #[must_use]
-    pub const fn new(me: MemberId, threshold: usize, emitted: Height) -> Self {
+    pub const fn new(me: MemberId, threshold: usize, emitted: Height, planted: Planted) -> Self {
         Self {
             me,
             threshold,
+            planted,
             next: emitted.next(),
             openings: BTreeMap::new(),
             early: BTreeMap::new(),
@@ -317,8 +321,8 @@ impl Openings {
 
     /// Work that can start now.
     pub fn asks(&mut self) -> Vec<Ask> {
-        let t = self.threshold;
-        let next = |(height, opening): (&Height, &mut Opening)| opening.next(*height, t);
+        let (t, planted) = (self.threshold, self.planted);
+        let next = |(height, opening): (&Height, &mut Opening)| opening.next(*height, t, planted);
         self.openings.iter_mut().filter_map(next).collect()
     }
 
@@ -364,12 +368,20 @@ impl Openings {
         }
         if result.missing == 0 {
             opening.outcomes = result.outcomes.into_iter().collect();
+        } else if self.planted.is(Mutant::GiveUp) {
+            let given_up = |outcome: Option<Opened>| outcome.unwrap_or(Opened::Malformed);
+            opening.outcomes = Some(result.outcomes.into_iter().map(given_up).collect());
         }
         liars
     }
 
     /// The next height in order, if it is done.
     pub fn take(&mut self) -> Option<(Height, Opening, Vec<Opened>)> {
+        if self.planted.is(Mutant::EmitAnyOrder) {
+            let done = |(_, o): &(&Height, &Opening)| o.durable && o.outcomes.is_some();
+            let last = self.openings.iter().rev().find(done);
+            self.next = last.map_or(self.next, |(height, _)| *height);
+        }
         let opening = self.openings.get(&self.next)?;
         if !opening.durable {
             return None;

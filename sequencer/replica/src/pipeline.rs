@@ -7,7 +7,8 @@ use fairlane_encryption::{Opened, ParsedCiphertext};
 use fairlane_mempool::fair::Emission;
 use fairlane_mempool::{self as mempool, FinalCut};
 use fairlane_types::{
-    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Outcome, SequencedBlock, encode,
+    BlockHeader, Certificate, CtId, Height, Item, MemberId, Micros, Mutant, Outcome,
+    SequencedBlock, encode,
 };
 
 use crate::boundary::{Effect, Peers, TimerId};
@@ -426,7 +427,11 @@ impl Replica {
                 encode(&snapshot),
             ));
         }
-        let then = Written::Emit(Arc::new(sequenced), left_out(&emission).collect());
+        let sequenced = Arc::new(sequenced);
+        if self.planted.is(Mutant::EmitFirst) {
+            out.push(Effect::Emit(Arc::clone(&sequenced)));
+        }
+        let then = Written::Emit(sequenced, left_out(&emission).collect());
         self.store(writes, true, then, out);
     }
 
@@ -450,6 +455,9 @@ impl Replica {
             self.parsed.retain(|id, _| lanes.envelope(id).is_some());
         }
         self.retain_from(&block, out);
+        if self.planted.is(Mutant::EmitAgain) {
+            out.push(Effect::Emit(Arc::clone(&block)));
+        }
         out.push(Effect::Emit(block));
     }
 

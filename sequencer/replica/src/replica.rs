@@ -12,7 +12,7 @@ use fairlane_mempool::fair::FairOrder;
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
-    Position, Root, SecretKey, SequencedBlock, View,
+    Planted, Position, Root, SecretKey, SequencedBlock, View,
 };
 
 use crate::boundary::{
@@ -45,6 +45,8 @@ pub struct ReplicaConfig {
     pub identity: Arc<SecretKey>,
     /// Nothing is ever pruned (M6): for whoever wants the whole history.
     pub archive: bool,
+    /// The rule that is broken on purpose: none, but in tests.
+    pub planted: Planted,
 }
 
 /// Why a replica cannot be made.
@@ -118,6 +120,7 @@ pub struct Replica {
     pub(crate) me: MemberId,
     pub(crate) identity: Arc<SecretKey>,
     pub(crate) voting: bool,
+    pub(crate) planted: Planted,
 
     pub(crate) core: Core<CutPayload>,
     pub(crate) lanes: Lanes,
@@ -232,6 +235,7 @@ impl Replica {
             me,
             identity,
             archive,
+            planted,
         } = config;
         let committee = genesis.validate()?;
         if committee.key(me) != Some(&identity.public()) {
@@ -240,6 +244,9 @@ impl Replica {
         let n = committee.n();
         let voting = recovered.voting;
         let restore = |error: &dyn core::fmt::Display| ReplicaError::Restore(error.to_string());
+        let retention = Retention::new(&genesis.consensus, archive, me, n, &recovered);
+        let mut order = recovered.order;
+        order.plant(planted);
         let epoch = genesis.epoch();
         let genesis_block = consensus::genesis(
             genesis.chain,
@@ -249,7 +256,6 @@ impl Replica {
             genesis.time,
             CutPayload(Cut::genesis(n)),
         );
-        let retention = Retention::new(&genesis.consensus, archive, me, n, &recovered);
         let tip = recovered.blocks.last().unwrap_or(&genesis_block).clone();
         let base = match &recovered.snapshot {
             Some(_) => recovered.blocks.first().unwrap_or(&genesis_block).clone(),
@@ -263,6 +269,8 @@ impl Replica {
                 me: Some(me),
                 voting,
                 params: (&genesis.consensus).into(),
+                clean_votes: false,
+                planted,
             },
             consensus::Recovered {
                 tip,
@@ -286,6 +294,7 @@ impl Replica {
                     .collect(),
                 quota: mempool::Quota::default(),
                 observer: !voting,
+                planted,
             },
             recovered.lanes,
         );
@@ -301,7 +310,7 @@ impl Replica {
                 next: block.next_position(),
             },
         );
-        let openings = Openings::new(me, committee.threshold(), last.height);
+        let openings = Openings::new(me, committee.threshold(), last.height, planted);
         let height = base.header.height;
         let above = recovered
             .blocks
@@ -315,9 +324,10 @@ impl Replica {
             me,
             identity,
             voting,
+            planted,
             core,
             lanes,
-            order: recovered.order,
+            order,
             openings,
             finals,
             parsed: BTreeMap::new(),

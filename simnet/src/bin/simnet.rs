@@ -9,6 +9,7 @@ use fairlane_simnet::{Profile, Scenario, swarm};
 const USAGE: &str = "\
 simnet swarm  [--budget 60s] [--profile swarm] [--first SEED] [--json]
 simnet replay --members N --seed SEED --orders K [--profile swarm] [--plan FILE] [--log]
+simnet mutants [--seeds N] [--only NAME] [--json]   (built with --features mutants)
 profiles: calm, crash, faults, swarm";
 
 fn main() -> ExitCode {
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let done = match verb {
         Some("swarm") => run_swarm(&args),
         Some("replay") => replay(&args),
+        Some("mutants") => mutants(&args),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -82,6 +84,56 @@ fn replay(args: &[String]) -> Result<bool, String> {
         println!("  suspicious: {line}");
     }
     Ok(report.passed())
+}
+
+/// Every rule broken in turn; fails if one is not noticed, or the baseline breaks a rule.
+#[cfg(feature = "mutants")]
+fn mutants(args: &[String]) -> Result<bool, String> {
+    use fairlane_simnet::mutants::{SEEDS_MAX, baseline, hunt};
+    use fairlane_types::Mutant;
+
+    let seeds = number(args, "--seeds")?.unwrap_or(SEEDS_MAX);
+    let json = args.iter().any(|arg| arg == "--json");
+    let only = value(args, "--only");
+    let names = || Mutant::ALL.iter().copied();
+    let chosen: Vec<_> = names()
+        .filter(|m| only.is_none_or(|only| m.name() == only))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = names().map(Mutant::name).collect();
+        return Err(format!("--only: one of {}", names.join(", ")));
+    }
+    let (mut killed, mut most) = (0, 1);
+    for mutant in &chosen {
+        let row = hunt(*mutant, seeds);
+        killed += usize::from(row.is_killed());
+        most = most.max(row.simnet.as_ref().map_or(0, |kill| kill.effort));
+        println!("{}", if json { row.to_json() } else { row.to_string() });
+    }
+    let (broken, states) = baseline(most);
+    for line in &broken {
+        eprintln!("baseline: {line}");
+    }
+    if json {
+        println!(
+            "{{\"baseline\":{{\"states\":{states},\"seeds\":{most},\"broken\":{}}}}}",
+            broken.len()
+        );
+    } else {
+        let found = broken.len();
+        println!(
+            "{:25} {found} broken in {states} states, {found} in {most} seeds",
+            "baseline"
+        );
+    }
+    let total = chosen.len();
+    println!("{{\"mutants\":{{\"total\":{total},\"killed\":{killed}}}}}");
+    Ok(killed == total && broken.is_empty())
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &[String]) -> Result<bool, String> {
+    Err("built without mutants: cargo run --release -p fairlane-simnet --features mutants".into())
 }
 
 fn value<'a>(args: &'a [String], name: &str) -> Option<&'a str> {

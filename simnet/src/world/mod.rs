@@ -102,6 +102,9 @@ impl World {
                 )
             })
             .collect();
+        for member in &mut members {
+            member.planted = scenario.mutant;
+        }
         for (liar, name) in &options.liars {
             members[*liar].behaviour = byz::behaviour(name);
             honest[*liar] = false;
