@@ -4,16 +4,20 @@
 //! JSON: every `u64` is a decimal string (a JavaScript number would lose digits), bytes are
 //! lower-case hex, unknown keys are refused. Binary: borsh.
 
+mod blocks;
 mod error;
-mod json;
+mod info;
+mod number;
+mod orders;
+mod proofs;
 mod stream;
 
+pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
-pub use json::{
-    BlockBody, CertBody, EnvelopeBody, EpochBody, EvidenceBody, EvidenceRecord, Head, InfoBody,
-    ItemBody, LabelBody, Limits, MemberBody, OrderBody, OrderWord, ProofBody, ReceiptBody,
-    StatusBody, SubmitBody, WireError, dec, dec_option,
-};
+pub use info::{EpochBody, Head, InfoBody, Limits, MemberBody, StatusBody};
+pub use number::{dec, dec_option};
+pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};
+pub use proofs::{CertBody, EvidenceBody, EvidenceRecord};
 pub use stream::{FRAME_BYTES_MAX, Frame, FrameReadError, FrameReader};
 
 use fairlane_types::Receipt;

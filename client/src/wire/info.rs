@@ -1,0 +1,158 @@
+//! What members say of the chain and of themselves: `/v1/info`, `/v1/epochs`, `/v1/status`.
+
+use fairlane_types::{Digest, KeyId, PublicKey, Root};
+use serde::{Deserialize, Serialize};
+
+use super::number::{dec, dec_option};
+
+/// `GET /v1/info`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InfoBody {
+    /// Version of the member's program.
+    pub version: String,
+    /// Version of this API.
+    pub api: u32,
+    /// Chain.
+    #[serde(with = "dec")]
+    pub chain: u64,
+    /// Hash of the genesis file.
+    pub genesis: Digest,
+    /// Whether unsafe things are allowed on this chain.
+    pub experiment: bool,
+    /// This member.
+    pub member: u8,
+    /// Members.
+    pub members: u8,
+    /// Quorum.
+    pub quorum: u8,
+    /// Members whose shares open an order.
+    pub threshold: u8,
+    /// Epoch.
+    #[serde(with = "dec")]
+    pub epoch: u64,
+    /// Encryption scheme.
+    pub scheme: String,
+    /// Encryption key.
+    pub key_id: KeyId,
+    /// The last emitted block.
+    pub head: Head,
+    /// The first height that is served.
+    #[serde(with = "dec")]
+    pub first_available: u64,
+    /// This member's clock, ms since the Unix epoch.
+    #[serde(with = "dec")]
+    pub now_ms: u64,
+    /// Limits that this member holds requests to.
+    pub limits: Limits,
+}
+
+/// The last emitted block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Height; 0 before the first block.
+    #[serde(with = "dec")]
+    pub height: u64,
+    /// Root after it.
+    pub root: Root,
+    /// Finalized time, ms.
+    #[serde(with = "dec")]
+    pub time_ms: u64,
+    /// Position of the next item.
+    #[serde(with = "dec")]
+    pub next_position: u64,
+}
+
+/// Limits of a member's API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Largest body of one order, bytes.
+    pub order_bytes: u32,
+    /// Most envelopes in a batch.
+    pub batch: u32,
+    /// Largest payload before encryption, bytes.
+    pub payload_bytes: u32,
+    /// An expiry lies at most this far ahead of finalized time, ms.
+    #[serde(with = "dec")]
+    pub ttl_ms: u64,
+    /// Most blocks in a page.
+    pub blocks: u32,
+    /// Longest wait of a submission, ms.
+    #[serde(with = "dec")]
+    pub wait_ms: u64,
+}
+
+/// `GET /v1/epochs/{n|current}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochBody {
+    /// Epoch.
+    #[serde(with = "dec")]
+    pub epoch: u64,
+    /// Chain.
+    #[serde(with = "dec")]
+    pub chain: u64,
+    /// Hash of the genesis file that all of this follows from.
+    pub genesis: Digest,
+    /// Identity keys in the order of member ids.
+    pub members: Vec<MemberBody>,
+    /// Quorum.
+    pub quorum: u8,
+    /// Members whose shares open an order.
+    pub threshold: u8,
+    /// Scheme.
+    pub scheme: String,
+    /// Suite number for the label.
+    pub suite: u8,
+    /// Key id for the label.
+    pub key_id: KeyId,
+    /// Public key and verification keys in the scheme's encoding.
+    #[serde(with = "hex::serde")]
+    pub public_key: Vec<u8>,
+    /// First height of the epoch.
+    #[serde(with = "dec")]
+    pub first_height: u64,
+    /// Last height of the epoch, none while it runs.
+    #[serde(with = "dec_option")]
+    pub last_height: Option<u64>,
+}
+
+/// A member of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberBody {
+    /// Member id.
+    pub id: u8,
+    /// Identity key.
+    pub key: PublicKey,
+}
+
+/// `GET /v1/status` of the ops port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusBody {
+    /// This member.
+    pub member: u8,
+    /// Whether `/readyz` says yes.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// The last emitted block.
+    pub head: Head,
+    /// The first height that is served.
+    #[serde(with = "dec")]
+    pub first_available: u64,
+    /// Consensus view.
+    #[serde(with = "dec")]
+    pub view: u64,
+    /// Last final height.
+    #[serde(with = "dec")]
+    pub final_height: u64,
+    /// Orders on their way at this member.
+    #[serde(with = "dec")]
+    pub orders_held: u64,
+    /// So many may be on their way before submissions are refused.
+    #[serde(with = "dec")]
+    pub orders_held_max: u64,
+    /// Members linked to this one.
+    pub peers: Vec<u8>,
+    /// Since the start, ms.
+    #[serde(with = "dec")]
+    pub uptime_ms: u64,
+}
