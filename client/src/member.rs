@@ -184,11 +184,8 @@ impl Member {
     /// # Errors
     /// [`ClientError`].
     pub async fn block_at(&self, height: Height) -> Result<SequencedBlock, ClientError> {
-        let path = format!("/v1/blocks/{height}");
-        let call = self
-            .http
-            .call(Method::GET, &path, None, BINARY, Bytes::new(), self.limit);
-        self.block(&call.await?.1)
+        let bytes = self.bytes(&format!("/v1/blocks/{height}")).await?;
+        self.block(&bytes)
     }
 
     /// `GET /v1/certs/{height}`; see [`verify_certificate`](crate::verify_certificate).
@@ -197,6 +194,30 @@ impl Member {
     /// [`ClientError`].
     pub async fn certificate(&self, height: Height) -> Result<CertBody, ClientError> {
         self.get(&format!("/v1/certs/{height}")).await
+    }
+
+    /// `GET /v1/audit/start`: where an audit can begin, borsh.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_start(&self) -> Result<Bytes, ClientError> {
+        self.bytes("/v1/audit/start").await
+    }
+
+    /// `GET /v1/audit?from=`: what an auditor needs of the heights from there on, as far as
+    /// it fits one answer; each step is preceded by its length.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_steps(&self, from: Height) -> Result<Bytes, ClientError> {
+        self.bytes(&format!("/v1/audit?from={from}")).await
+    }
+
+    async fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        let call = self
+            .http
+            .call(Method::GET, path, None, BINARY, Bytes::new(), self.limit);
+        Ok(call.await?.1)
     }
 
     /// `GET /v1/status` of an ops port.

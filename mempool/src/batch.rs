@@ -241,15 +241,21 @@ impl Batch {
         }
     }
 
+    /// What a header commits to as the entries.
+    #[must_use]
+    pub fn entries_digest(entries: &[Entry]) -> Digest {
+        let mut hasher = Domain::BatchEntries.hasher();
+        hasher.update(&[0]);
+        for entry in entries {
+            hasher.update(entry.ct_id.as_bytes());
+            hasher.update(&entry.back_us.to_le_bytes());
+        }
+        Digest(*hasher.finalize().as_bytes())
+    }
+
     /// The header, given the ids of the payloads.
     #[must_use]
     pub fn header_with(&self, payload_ids: &[CtId]) -> BatchHeader {
-        let mut entries = Domain::BatchEntries.hasher();
-        entries.update(&[0]);
-        for entry in &self.entries {
-            entries.update(entry.ct_id.as_bytes());
-            entries.update(&entry.back_us.to_le_bytes());
-        }
         let mut payloads = Domain::BatchEntries.hasher();
         payloads.update(&[1]);
         for (id, envelope) in payload_ids.iter().zip(&self.payloads) {
@@ -262,7 +268,7 @@ impl Batch {
             seq: self.seq,
             parent: self.parent,
             stamp: self.stamp,
-            entries: Digest(*entries.finalize().as_bytes()),
+            entries: Self::entries_digest(&self.entries),
             payloads: Digest(*payloads.finalize().as_bytes()),
             holdings: self.holdings.digest(),
         }

@@ -46,6 +46,8 @@ pub enum Verb {
     Follow(FollowArgs),
     /// What members say of themselves.
     Status(StatusArgs),
+    /// Compute the order again from a member's lanes, and hold the sequence against it.
+    Audit(AuditArgs),
     /// Verify a sequence file offline: roots, links, openings.
     Verify(VerifyArgs),
     /// Measure a committee of child processes under load.
@@ -276,6 +278,32 @@ pub struct VerifyArgs {
     /// The chain's genesis file.
     #[arg(long, value_name = "FILE", env = "FAIRLANE_GENESIS")]
     pub genesis: PathBuf,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// A member's folder, whether the member runs or not; nothing in it is changed.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["to", "case"])]
+    pub home: Option<PathBuf>,
+    /// A member's public address.
+    #[arg(long, value_name = "ADDR", conflicts_with = "case")]
+    pub to: Option<String>,
+    /// What is trusted; with --home the folder's own genesis if not given.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Receipts to hold against the lanes: JSON lines as `fairlane submit --json` prints.
+    #[arg(long, value_name = "FILE", conflicts_with = "case")]
+    pub receipts: Option<PathBuf>,
+    /// End after this height.
+    #[arg(long, value_name = "HEIGHT")]
+    pub until: Option<u64>,
+    /// If a rule is broken, write all that shows it here, for others. Must not exist yet.
+    #[arg(long, value_name = "FILE", conflicts_with = "case")]
+    pub case_out: Option<PathBuf>,
+    /// Show such a case again.
+    #[arg(long, value_name = "FILE")]
+    pub case: Option<PathBuf>,
 }
 
 /// `bench`.

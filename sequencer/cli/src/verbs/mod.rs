@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod audit;
 mod bench;
 mod completions;
 mod config;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         }
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
+        Verb::Audit(args) => blocking(audit::run(args, term)),
         Verb::Testnet(verb) => testnet::run(verb, term),
         Verb::Verify(args) => verify::run(&args, term),
         Verb::Config(verb) => config::run(verb, term),

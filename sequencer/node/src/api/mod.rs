@@ -5,6 +5,7 @@
 //! [`ApiError`](fairlane_client::wire::ApiError) with a stable code. Orders arrive sealed;
 //! a plaintext is refused (A13). The contract's types live in `fairlane_client::wire`.
 
+mod audit;
 mod blocks;
 mod body;
 mod evidence;
@@ -102,6 +103,8 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/blocks/{height}", get(blocks::block))
         .route("/v1/certs/{height}", get(blocks::certificate))
         .route("/v1/evidence", get(evidence::evidence))
+        .route("/v1/audit", get(audit::steps))
+        .route("/v1/audit/start", get(audit::start))
         .route("/v1/stream", get(stream::stream))
         .fallback(fail::no_path)
         .method_not_allowed_fallback(fail::no_method)

@@ -138,6 +138,35 @@ impl RocksStore {
         Ok(store)
     }
 
+    /// Opens a database for reading only, also while a node runs on it: what was written
+    /// up to now is seen, nothing that comes later. Nothing on disk changes.
+    ///
+    /// # Errors
+    /// [`StoreError`]: `Failed` when there is no database, `Corrupt` when it is damaged.
+    pub fn read_only(path: &Path) -> Result<StoreReader, StoreError> {
+        if !path.join("CURRENT").exists() {
+            let what = format!("{}: there is no database", path.display());
+            return Err(StoreError::Failed(what));
+        }
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let families = family_names(path, false)?;
+        let families = families.iter().map(|name| family(name, &cache));
+        let mut options = database_options();
+        options.create_if_missing(false);
+        options.create_missing_column_families(false);
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
+            .map_err(|e| store_error(path, &e))?;
+        let inner = Arc::new(Database {
+            db,
+            path: path.to_owned(),
+            space: SpaceGuard::new(path.to_owned(), 0),
+            open: watch::Sender::new(()),
+        });
+        let reader = StoreReader::new(inner);
+        check_version(path, reader.get(Table::Meta, META_FORMAT_KEY)?.as_deref())?;
+        Ok(reader)
+    }
+
     /// A handle for reading; cheap to clone.
     #[must_use]
     pub fn reader(&self) -> StoreReader {
@@ -163,17 +192,7 @@ impl RocksStore {
                 true,
             );
         };
-        let version = <[u8; 4]>::try_from(&value[..])
-            .map(u32::from_be_bytes)
-            .map_err(|_| undecodable(path, "the format version", &"not 4 bytes"))?;
-        if version > FORMAT_VERSION {
-            return Err(StoreError::Failed(format!(
-                "{}: the data was written in format {version}, this version reads up to \
-                 {FORMAT_VERSION}; start a newer version of fairlane",
-                path.display()
-            )));
-        }
-        Ok(())
+        check_version(path, Some(&value))
     }
 
     fn batch(&self, writes: &[Write]) -> Result<WriteBatch, StoreError> {
@@ -231,6 +250,23 @@ impl Store for RocksStore {
     ) -> Result<Vec<Row>, StoreError> {
         self.reader.scan(table, from, to, rows_max, bytes_max)
     }
+}
+
+/// Whether this version reads what is there.
+fn check_version(path: &Path, value: Option<&[u8]>) -> Result<(), StoreError> {
+    let damaged = |what: &str| undecodable(path, "the format version", &what);
+    let value = value.ok_or_else(|| damaged("it is missing"))?;
+    let version = <[u8; 4]>::try_from(value)
+        .map(u32::from_be_bytes)
+        .map_err(|_| damaged("not 4 bytes"))?;
+    if version > FORMAT_VERSION {
+        return Err(StoreError::Failed(format!(
+            "{}: the data was written in format {version}, this version reads up to \
+             {FORMAT_VERSION}; start a newer version of fairlane",
+            path.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Bytes of a write, as an estimate from above for the log.

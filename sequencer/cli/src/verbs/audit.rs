@@ -1,0 +1,355 @@
+//! `fairlane audit`: the order computed again from the lanes, and held against the
+//! sequence and against receipts. What is found can be handed to anyone as a case.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use fairlane_client::wire::ReceiptBody;
+use fairlane_client::{Member, Pin};
+use fairlane_node::home::Home;
+use fairlane_node::store::{RocksStore, StoreReader};
+use fairlane_replica::StoreError;
+use fairlane_replica::audit::{Auditor, Case, STEP_BYTES_MAX, Start, Step, StepError, Violation};
+use fairlane_types::{Height, Receipt, decode, encode};
+
+use crate::args::AuditArgs;
+use crate::exit::{Exit, Outcome, Problem};
+use crate::term::{Term, short};
+
+/// Largest file of receipts or case that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Heights between two lines of progress.
+const PROGRESS_HEIGHTS: u64 = 256;
+
+/// Audits a member's records, or shows a case again.
+pub async fn run(args: AuditArgs, term: Term) -> Outcome {
+    if let Some(path) = &args.case {
+        return case(path, &args, term);
+    }
+    let mut source = Source::open(&args)?;
+    let pin = source.pin(&args)?;
+    let genesis = pin.genesis();
+    let start = source.start(&pin).await?;
+    if let Start::At(at) = &start {
+        term.note(term.dim(&format!(
+            "lower heights are pruned: the audit begins after height {}, whose root {} is taken on the member's word",
+            at.block.header.height,
+            short(at.sequenced.root)
+        )));
+    }
+    let mut auditor = Auditor::new(genesis, start.clone())
+        .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
+    let receipts = match &args.receipts {
+        Some(path) => read_receipts(path, &mut auditor, &pin)?,
+        None => 0,
+    };
+    let from = auditor.height().next();
+    let until = Height(args.until.unwrap_or(u64::MAX));
+    let mut case = Case {
+        genesis: pin.hash(),
+        start,
+        steps: Vec::new(),
+    };
+    let mut violation = None;
+    while auditor.height() < until {
+        let Some(step) = source.step(&auditor).await? else {
+            break;
+        };
+        let held = auditor.step(&step);
+        case.steps.push(step);
+        if let Err(found) = held {
+            violation = Some(found);
+            break;
+        }
+        if let Some(start) = auditor.checkpoint() {
+            case.start = start;
+            case.steps.clear();
+        }
+        if term.watched() && auditor.height().0.is_multiple_of(PROGRESS_HEIGHTS) {
+            term.note(format!("height {}", auditor.height()));
+        }
+    }
+    if auditor.height() < from && violation.is_none() {
+        return Err(Problem::failed(format!(
+            "there is no height {from} to audit"
+        )));
+    }
+    if let (Some(_), Some(path)) = (&violation, &args.case_out) {
+        write_new(path, &encode(&case))?;
+        term.note(format!(
+            "the case is in {}; show it with: fairlane audit --case {0} --genesis FILE",
+            path.display()
+        ));
+    }
+    report(&auditor, from, receipts, violation.as_ref(), term)
+}
+
+/// Prints what was found; fails if something was.
+fn report(
+    auditor: &Auditor,
+    from: Height,
+    receipts: u64,
+    violation: Option<&Violation>,
+    term: Term,
+) -> Outcome {
+    let (findings, book) = (auditor.findings(), &auditor.receipts);
+    let broken = book.broken().len() as u64 + book.contradicted();
+    let violations = broken + u64::from(violation.is_some());
+    let value = serde_json::json!({ "audit": {
+        "ok": violations == 0, "orders": findings.orders, "violations": violations,
+        "from": from, "height": auditor.height(), "root": auditor.root(),
+        "opened": findings.opened, "openings_unchecked": findings.openings_unchecked,
+        "undecryptable": findings.undecryptable, "expired": findings.expired,
+        "duplicate_nonce": findings.duplicates, "live": auditor.live(),
+        "receipts": { "given": receipts, "kept": book.kept(), "broken": broken, "open": book.open() },
+        "violation": violation.map(ToString::to_string),
+    }});
+    term.result(&value, || {
+        let mark = if violations == 0 { term.green("✔") } else { term.red("✖") };
+        let mut text = format!(
+            "{mark} heights {from} to {}: certificates, lanes, order and openings {} · {} orders, {} opened, {} expired, {} duplicate, {} undecryptable · root {}",
+            auditor.height(),
+            if violation.is_none() { "hold" } else { "held so far" },
+            findings.orders,
+            findings.opened,
+            findings.expired,
+            findings.duplicates,
+            findings.undecryptable,
+            short(auditor.root()),
+        );
+        if receipts > 0 {
+            text.push_str(&format!(
+                "\n{receipts} receipts: {} kept, {broken} broken, {} not final yet",
+                book.kept(),
+                book.open()
+            ));
+        }
+        for proof in book.broken() {
+            text.push_str(&format!(
+                "\n{} member {} is convicted by its own lane: receipt for order {} (batch {}, entry {})",
+                term.red("✖"),
+                proof.receipt.lane,
+                proof.receipt.ct_id,
+                proof.receipt.seq,
+                proof.receipt.entry,
+            ));
+        }
+        text
+    });
+    match (violation, broken) {
+        (None, 0) => Ok(()),
+        (Some(violation), _) => Err(Problem::new(Exit::Verification, violation.to_string())),
+        (None, broken) => {
+            let what = format!("{broken} receipts are contradicted by final lanes");
+            Err(Problem::new(Exit::Verification, what))
+        }
+    }
+}
+
+/// Shows a case again.
+fn case(path: &Path, args: &AuditArgs, term: Term) -> Outcome {
+    let Some(genesis) = &args.trust.genesis else {
+        return Err(Problem::usage(
+            "a case is held against a genesis file: give --genesis FILE",
+        ));
+    };
+    let pin = Pin::read(genesis)?;
+    let bytes = read(path)?;
+    let case: Case = decode(&bytes, bytes.len())
+        .map_err(|error| Problem::usage(format!("{} is no case: {error}", path.display())))?;
+    let violation = case
+        .verify(pin.genesis())
+        .map_err(|error| Problem::new(Exit::Verification, format!("nothing is shown: {error}")))?;
+    let trusted = match &case.start {
+        Start::Genesis => "the genesis".to_owned(),
+        Start::At(at) => format!(
+            "root {} at height {}",
+            at.sequenced.root, at.sequenced.height
+        ),
+    };
+    let value = serde_json::json!({ "case": {
+        "shown": true, "violation": violation.to_string(), "given": trusted,
+        "heights": case.steps.len(),
+    }});
+    term.result(&value, || {
+        format!(
+            "{} the case shows, given {trusted}: {violation}",
+            term.green("✔")
+        )
+    });
+    Ok(())
+}
+
+/// Whose records are audited.
+enum Source {
+    Disk {
+        home: Home,
+        reader: Box<StoreReader>,
+    },
+    Api {
+        member: Member,
+        steps: VecDeque<Step>,
+    },
+}
+
+impl Source {
+    fn open(args: &AuditArgs) -> Outcome<Self> {
+        match (&args.home, &args.to) {
+            (Some(root), _) => {
+                let home = Home::open(root).map_err(Problem::preflight)?;
+                let reader =
+                    RocksStore::read_only(&home.data_path()).map_err(Problem::preflight)?;
+                let reader = Box::new(reader);
+                Ok(Self::Disk { home, reader })
+            }
+            (None, Some(address)) => Ok(Self::Api {
+                member: Member::new(address)?,
+                steps: VecDeque::new(),
+            }),
+            (None, None) => Err(Problem::usage(
+                "give --home FOLDER, --to ADDRESS or --case FILE",
+            )),
+        }
+    }
+
+    fn pin(&self, args: &AuditArgs) -> Outcome<Pin> {
+        match (&args.trust.genesis, self) {
+            (Some(path), _) => Ok(Pin::read(path)?),
+            // The folder's own: what the member itself runs on.
+            (None, Self::Disk { home, .. }) => {
+                let pin = Pin::read(&home.genesis_path())?;
+                match args.trust.genesis_hash {
+                    Some(hash) => Ok(pin.expect(hash)?),
+                    None => Ok(pin),
+                }
+            }
+            (None, Self::Api { .. }) => Err(Problem::usage(
+                "a member's word is not enough for an audit: give --genesis FILE",
+            )),
+        }
+    }
+
+    async fn start(&self, pin: &Pin) -> Outcome<Start> {
+        match self {
+            Self::Disk { reader, .. } => {
+                Start::read(pin.genesis(), |table, key| reader.get(table, key)).map_err(unread)
+            }
+            Self::Api { member, .. } => {
+                let bytes = member.audit_start().await?;
+                decode(&bytes, bytes.len()).map_err(|error| {
+                    Problem::failed(format!(
+                        "{}: the start of the audit: {error}",
+                        member.address()
+                    ))
+                })
+            }
+        }
+    }
+
+    /// The step after the auditor's height; none when the records end there.
+    async fn step(&mut self, auditor: &Auditor) -> Outcome<Option<Step>> {
+        let next = auditor.height().next();
+        match self {
+            Self::Disk { reader, .. } => {
+                if reader.block(next).map_err(Problem::preflight)?.is_none() {
+                    return Ok(None);
+                }
+                let get = |table, key: &[u8]| reader.get(table, key);
+                Step::read(next, auditor.cut(), get)
+                    .map(Some)
+                    .map_err(unread)
+            }
+            Self::Api { member, steps } => {
+                if steps.is_empty() {
+                    let bytes = member.audit_steps(next).await?;
+                    *steps = frames(&bytes).map_err(|error| {
+                        Problem::failed(format!("{}: {error}", member.address()))
+                    })?;
+                }
+                Ok(steps.pop_front())
+            }
+        }
+    }
+}
+
+/// Steps, each behind its length.
+fn frames(mut bytes: &[u8]) -> Result<VecDeque<Step>, String> {
+    let mut steps = VecDeque::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let (body, rest) = rest
+            .split_at_checked(length)
+            .ok_or("the answer ends within a step")?;
+        steps.push_back(decode(body, STEP_BYTES_MAX).map_err(|error| error.to_string())?);
+        bytes = rest;
+    }
+    if bytes.is_empty() {
+        Ok(steps)
+    } else {
+        Err("the answer ends within a length".to_owned())
+    }
+}
+
+fn unread(error: StepError) -> Problem {
+    match error {
+        StepError::Store(StoreError::Corrupt(_)) => {
+            Problem::new(Exit::Verification, error.to_string())
+        }
+        StepError::Absent { .. } => Problem::preflight(error)
+            .next("audit a member that keeps everything: store.archive = true"),
+        _ => Problem::preflight(error),
+    }
+}
+
+/// Receipts as `fairlane submit --json` prints them, or alone, one a line.
+fn read_receipts(path: &Path, auditor: &mut Auditor, pin: &Pin) -> Outcome<u64> {
+    let bytes = read(path)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Problem::usage(format!("{}: not UTF-8", path.display())))?;
+    let committee = auditor.committee().clone();
+    let (chain, epoch) = (pin.genesis().chain, pin.genesis().epoch());
+    let mut count = 0;
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let wrong =
+            |error: String| Problem::usage(format!("{}:{}: {error}", path.display(), index + 1));
+        let mut value: serde_json::Value =
+            serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+        let value = match value.get_mut("receipt") {
+            Some(receipt) => receipt.take(),
+            None => value,
+        };
+        let body: ReceiptBody =
+            serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        auditor
+            .receipts
+            .add(Receipt::from(body), chain, epoch, &committee)
+            .map_err(|error| wrong(format!("not a receipt of this committee: {error}")))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    let unreadable =
+        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > FILE_BYTES_MAX {
+        let what = format!(
+            "{} has {length} bytes, over {FILE_BYTES_MAX}",
+            path.display()
+        );
+        return Err(Problem::usage(what));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Outcome {
+    use std::io::Write;
+    let unwritten =
+        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
+    let mut file = std::fs::File::create_new(path).map_err(unwritten)?;
+    file.write_all(bytes).map_err(unwritten)
+}

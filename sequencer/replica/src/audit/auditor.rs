@@ -1,0 +1,586 @@
+//! The computation itself; see the module's documentation for what is held.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_consensus as consensus;
+use fairlane_encryption::{EncryptionKey, Tdh2, ThresholdScheme};
+use fairlane_mempool::fair::{self, Emission, FairOrder, Ordered};
+use fairlane_mempool::{Batch, BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, Limits};
+use fairlane_types::{
+    BlockId, Certificate, CertificateKind, Committee, CtId, Envelope, Genesis, GenesisError,
+    Height, Item, Micros, Millis, Outcome, Position, Root, Seq, SequencedBlock, decode,
+};
+
+use super::{ReceiptBook, Step, Violation};
+use crate::recovery::state_digest;
+use crate::{CutPayload, FinalBlock};
+
+/// Largest encoding of an encryption key.
+const KEY_BYTES_MAX: usize = 16 << 10;
+
+/// Where an audit begins.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Start {
+    /// Before the first block: nothing is trusted but the genesis.
+    Genesis,
+    /// After a height whose block of the sequence commits to the order state: its root is
+    /// trusted.
+    At(Box<Checkpoint>),
+}
+
+/// The order state after a height that commits to it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Checkpoint {
+    /// The final block.
+    pub block: FinalBlock,
+    /// The block of the sequence; commits to the state.
+    pub sequenced: SequencedBlock,
+    /// State of the order rule.
+    pub order: Vec<u8>,
+    /// Header of each lane's last final batch, for its stamp; none before the first.
+    pub heads: Vec<Option<BatchHeader>>,
+    /// Envelopes of the orders that have no outcome yet.
+    pub envelopes: Vec<Envelope>,
+}
+
+/// Why an audit cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The genesis file.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// The key in the genesis file.
+    #[error("the encryption key of the genesis does not decode")]
+    Key,
+    /// The checkpoint contradicts itself.
+    #[error("the checkpoint does not hold: {0}")]
+    Checkpoint(String),
+}
+
+/// What was counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Heights that hold.
+    pub heights: u64,
+    /// Orders at their places.
+    pub orders: u64,
+    /// Orders whose opening is the one of their ciphertext.
+    pub opened: u64,
+    /// Opened orders whose envelope the records lack.
+    pub openings_unchecked: u64,
+    /// Orders called undecryptable: what proves that is not part of the records.
+    pub undecryptable: u64,
+    /// Orders that expired.
+    pub expired: u64,
+    /// Orders whose nonce was taken.
+    pub duplicates: u64,
+}
+
+/// Follows the lanes and holds the sequence against them.
+#[derive(Debug)]
+pub struct Auditor {
+    genesis: Genesis,
+    committee: Committee,
+    key: EncryptionKey,
+    limits: Limits,
+    order: Box<dyn FairOrder + Send>,
+    /// The last final block that holds.
+    tip: FinalBlock,
+    /// The block of the sequence there; none at genesis.
+    sequenced: Option<SequencedBlock>,
+    heads: Vec<Option<BatchHeader>>,
+    /// Of orders without an outcome.
+    envelopes: BTreeMap<CtId, Arc<Envelope>>,
+    findings: Findings,
+    /// Receipts that are held against the lanes on the way.
+    pub receipts: ReceiptBook,
+}
+
+impl Auditor {
+    /// Begins.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(genesis: &Genesis, start: Start) -> Result<Self, StartError> {
+        let committee = genesis.validate()?;
+        let key =
+            decode(&genesis.encryption.public_key, KEY_BYTES_MAX).map_err(|_| StartError::Key)?;
+        let (n, f) = (committee.n(), committee.f());
+        let root = consensus::genesis(
+            genesis.chain,
+            genesis.epoch(),
+            Height(0),
+            BlockId::default(),
+            genesis.time,
+            CutPayload(Cut::genesis(n)),
+        );
+        let mut auditor = Self {
+            genesis: genesis.clone(),
+            committee,
+            key,
+            limits: Limits::new(&genesis.lanes),
+            order: fair::rule(n, f, &genesis.order),
+            tip: root,
+            sequenced: None,
+            heads: vec![None; n],
+            envelopes: BTreeMap::new(),
+            findings: Findings::default(),
+            receipts: ReceiptBook::default(),
+        };
+        if let Start::At(checkpoint) = start {
+            auditor.enter(*checkpoint).map_err(StartError::Checkpoint)?;
+        }
+        Ok(auditor)
+    }
+
+    fn enter(&mut self, at: Checkpoint) -> Result<(), String> {
+        let (n, f) = (self.committee.n(), self.committee.f());
+        let (cut, sequenced) = (&at.block.payload.0, &at.sequenced);
+        if at.block.header.chain != self.genesis.chain || sequenced.chain != self.genesis.chain {
+            return Err("it is of another chain".to_owned());
+        }
+        if at.block.header.payload != cut.digest() || cut.heads.len() != n {
+            return Err("the block does not commit to its cut".to_owned());
+        }
+        if sequenced.block != at.block.id() || sequenced.height != at.block.header.height {
+            return Err("its blocks are not of one height".to_owned());
+        }
+        if sequenced.root != sequenced.compute_root() {
+            return Err("its root does not fit its content".to_owned());
+        }
+        if sequenced.state != Some(state_digest(&at.order, cut)) {
+            return Err("the order state is not the one that was committed to".to_owned());
+        }
+        let header_digest = |header: &Option<BatchHeader>| header.map(|h| (h.seq, h.digest()));
+        let named =
+            |head: &fairlane_mempool::Head| (head.seq > Seq(0)).then_some((head.seq, head.digest));
+        if at.heads.len() != n
+            || !at
+                .heads
+                .iter()
+                .map(header_digest)
+                .eq(cut.heads.iter().map(named))
+        {
+            return Err("the lanes' heads are not those of the cut".to_owned());
+        }
+        self.order = fair::restore(n, f, &self.genesis.order, &at.order)
+            .map_err(|error| error.to_string())?;
+        let height = at.block.header.height;
+        self.tip = at.block;
+        self.heads = at.heads;
+        self.learn(height, at.envelopes.iter().map(|e| Arc::new(e.clone())))
+            .map_err(|violation| violation.to_string())?;
+        self.sequenced = Some(at.sequenced);
+        Ok(())
+    }
+
+    /// Holds the next height; after an error nothing more can be said.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn step(&mut self, step: &Step) -> Result<(), Violation> {
+        let height = self.height().next();
+        self.chain(height, step)?;
+        let delta = self.lanes(height, step)?;
+        let missing = delta.lanes.iter().flat_map(|lane| &lane.entries);
+        let missing = missing.filter(|entry| entry.order.is_none()).count();
+        let emission = self.order.on_cut(&delta);
+        let state = self.commits(height).then(|| self.order.snapshot());
+        let state = state.map(|order| state_digest(&order, &step.block.payload.0));
+        self.block(height, step, state)?;
+        self.items(height, &emission, &step.sequenced, missing)?;
+        let want = step.sequenced.compute_root();
+        if step.sequenced.root != want {
+            return Err(Violation::Root {
+                height,
+                got: step.sequenced.root,
+                want,
+            });
+        }
+        for order in (emission.ordered.iter())
+            .chain(&emission.expired)
+            .chain(&emission.duplicates)
+            .chain(&emission.stale)
+        {
+            self.envelopes.remove(&order.ct_id);
+        }
+        self.tip = step.block.clone();
+        self.sequenced = Some(step.sequenced.clone());
+        self.findings.heights += 1;
+        Ok(())
+    }
+
+    /// The last height that holds.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.tip.header.height
+    }
+
+    /// Its cut.
+    #[must_use]
+    pub fn cut(&self) -> &Cut {
+        &self.tip.payload.0
+    }
+
+    /// Root of the sequence there.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        self.sequenced.as_ref().map_or(Root::default(), |b| b.root)
+    }
+
+    /// Counts.
+    #[must_use]
+    pub const fn findings(&self) -> Findings {
+        self.findings
+    }
+
+    /// Orders in final lanes without an outcome.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.order.live()
+    }
+
+    /// The committee.
+    #[must_use]
+    pub const fn committee(&self) -> &Committee {
+        &self.committee
+    }
+
+    /// The state here as the beginning of another audit, where the sequence commits to it.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Start> {
+        let sequenced = self.sequenced.as_ref().filter(|b| b.state.is_some())?;
+        Some(Start::At(Box::new(Checkpoint {
+            block: self.tip.clone(),
+            sequenced: sequenced.clone(),
+            order: self.order.snapshot(),
+            heads: self.heads.clone(),
+            envelopes: self.envelopes.values().map(|e| (**e).clone()).collect(),
+        })))
+    }
+
+    /// 1: links and certificate.
+    fn chain(&self, height: Height, step: &Step) -> Result<(), Violation> {
+        let (header, parent) = (&step.block.header, &self.tip.header);
+        let broken = |why: &str| Violation::Chain {
+            height,
+            why: why.to_owned(),
+        };
+        if header.chain != self.genesis.chain || header.epoch != self.genesis.epoch() {
+            return Err(broken("the block is of another chain or epoch"));
+        }
+        if header.height != height || header.parent != parent.id() {
+            return Err(broken("the block does not follow the one below"));
+        }
+        let cut = &step.block.payload.0;
+        if header.payload != cut.digest() || cut.heads.len() != self.committee.n() {
+            return Err(broken("the block does not commit to this cut"));
+        }
+        let id = header.id();
+        let (certificate, headers): (&Certificate, &[_]) =
+            match (&step.block.certificate, &step.proof) {
+                (Some(certificate), _) => (certificate, &[]),
+                (None, Some(proof)) => (&proof.certificate, &proof.headers),
+                (None, None) => return Err(broken("nothing proves the block final")),
+            };
+        let nothing = |why: String| Violation::Certificate { height, why };
+        let mut at = certificate.block;
+        for above in headers {
+            if above.id() != at {
+                return Err(nothing("the headers do not link".to_owned()));
+            }
+            at = above.parent;
+        }
+        if certificate.kind != CertificateKind::Final || at != id {
+            return Err(nothing("it is of another block".to_owned()));
+        }
+        let checks = certificate
+            .checks(self.genesis.chain, &self.committee)
+            .map_err(|error| nothing(error.to_string()))?;
+        for check in &checks {
+            check.verify().map_err(|error| nothing(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// 2, 3 and 4: the batches between the cuts, their envelopes, and the time.
+    fn lanes(&mut self, height: Height, step: &Step) -> Result<CutDelta, Violation> {
+        let cut = step.block.payload.0.clone();
+        let carried = step
+            .batches
+            .iter()
+            .flat_map(|batch| batch.payloads.iter().cloned());
+        let others = step
+            .envelopes
+            .iter()
+            .map(|envelope| Arc::new(envelope.clone()));
+        self.learn(height, carried.chain(others))?;
+        let mut lanes = Vec::new();
+        let mut batches = step.batches.iter();
+        for lane in self.committee.ids().collect::<Vec<_>>() {
+            let broken = |why: &str| Violation::Lane {
+                height,
+                lane,
+                why: why.to_owned(),
+            };
+            let (from, to) = (self.tip.payload.0.head(lane), cut.head(lane));
+            if to.seq < from.seq || (to.seq == from.seq && to.digest != from.digest) {
+                return Err(broken("the cut moves the lane back"));
+            }
+            let mut delta = LaneDelta {
+                lane,
+                head: Micros(0),
+                entries: Vec::new(),
+            };
+            let mut parent = from.digest;
+            for seq in from.seq.next().0..=to.seq.0 {
+                let batch = batches
+                    .next()
+                    .filter(|batch| batch.lane == lane && batch.seq == Seq(seq))
+                    .ok_or_else(|| broken("a batch is missing"))?;
+                let header = self.batch(batch, parent).map_err(|why| broken(&why))?;
+                parent = header.digest();
+                self.heads[lane.index()] = Some(header);
+                self.receipts
+                    .batch(batch, self.genesis.chain, &self.committee);
+                delta.head = batch.stamp;
+                let entries = batch.entries.iter().enumerate();
+                delta
+                    .entries
+                    .extend(entries.map(|(index, entry)| FinalEntry {
+                        ct_id: entry.ct_id,
+                        stamp: batch.stamp_of(index),
+                        order: self.envelopes.get(&entry.ct_id).cloned(),
+                    }));
+            }
+            if parent != to.digest {
+                return Err(broken("the batches are not those that the cut names"));
+            }
+            if to.seq > from.seq {
+                lanes.push(delta);
+            }
+        }
+        if batches.next().is_some() {
+            return Err(Violation::Chain {
+                height,
+                why: "batches beyond the cut".to_owned(),
+            });
+        }
+        let want = self.time();
+        let got = step.block.header.time;
+        if got != want {
+            return Err(Violation::Time { height, got, want });
+        }
+        Ok(CutDelta {
+            block: step.block.header.id(),
+            time: got,
+            lanes,
+        })
+    }
+
+    /// A batch, given the digest of the one before it.
+    fn batch(
+        &self,
+        batch: &Batch,
+        parent: fairlane_types::BatchDigest,
+    ) -> Result<BatchHeader, String> {
+        let (epoch, n) = (self.genesis.epoch(), self.committee.n());
+        batch
+            .check_shape(epoch, n, &self.limits)
+            .map_err(|fault| fault.to_string())?;
+        batch.payload_ids().map_err(|fault| fault.to_string())?;
+        if batch.parent != parent {
+            return Err(format!(
+                "batch {} does not follow the one before",
+                batch.seq
+            ));
+        }
+        let before = self.heads[batch.lane.index()].map_or(Micros(0), |header| header.stamp);
+        let first = if batch.entries.is_empty() {
+            batch.stamp
+        } else {
+            batch.stamp_of(0)
+        };
+        if first < before {
+            return Err(format!("stamps decrease in batch {} (L1)", batch.seq));
+        }
+        Ok(batch.header())
+    }
+
+    /// C13: max(parent's, (f+1)-th largest finalized head).
+    fn time(&self) -> Millis {
+        let mut stamps: Vec<Micros> = self
+            .heads
+            .iter()
+            .map(|header| header.map_or(Micros(0), |header| header.stamp))
+            .collect();
+        stamps.sort_unstable();
+        stamps.reverse();
+        let heads = stamps.get(self.committee.f()).copied().unwrap_or_default();
+        self.tip.header.time.max(heads.as_millis())
+    }
+
+    /// M5: takes in envelopes that are statelessly valid.
+    fn learn(
+        &mut self,
+        height: Height,
+        envelopes: impl Iterator<Item = Arc<Envelope>>,
+    ) -> Result<(), Violation> {
+        let mut new: Vec<(CtId, Arc<Envelope>)> = Vec::new();
+        for envelope in envelopes {
+            let id = envelope.id();
+            if !self.envelopes.contains_key(&id) {
+                new.push((id, envelope));
+            }
+        }
+        let bad = |id: CtId, why: String| Violation::Envelope { height, id, why };
+        for (id, envelope) in new {
+            let signed = envelope.signature_check().verify();
+            signed.map_err(|error| bad(id, format!("its sender's signature: {error}")))?;
+            let label = envelope.label.to_bytes();
+            Tdh2::check(&self.key, &label, &envelope.ciphertext)
+                .map_err(|error| bad(id, error.to_string()))?;
+            self.envelopes.insert(id, envelope);
+        }
+        Ok(())
+    }
+
+    /// 6, but for items and root.
+    fn block(
+        &self,
+        height: Height,
+        step: &Step,
+        state: Option<fairlane_types::Digest>,
+    ) -> Result<(), Violation> {
+        let (block, header) = (&step.sequenced, &step.block.header);
+        let next = self
+            .sequenced
+            .as_ref()
+            .map_or(Position(0), SequencedBlock::next_position);
+        let fields = [
+            ("chain", block.chain == self.genesis.chain),
+            ("epoch", block.epoch == self.genesis.epoch()),
+            ("height", block.height == height),
+            ("block id", block.block == header.id()),
+            ("time", block.time == header.time),
+            ("parent root", block.parent_root == self.root()),
+            ("first position", block.first_position == next),
+        ];
+        if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
+            return Err(Violation::Block { height, field });
+        }
+        if block.state != state {
+            return Err(Violation::State {
+                height,
+                got: block.state,
+                want: state,
+            });
+        }
+        Ok(())
+    }
+
+    /// 5: every item at its place.
+    fn items(
+        &mut self,
+        height: Height,
+        emission: &Emission,
+        block: &SequencedBlock,
+        missing: usize,
+    ) -> Result<(), Violation> {
+        let sealed = emission.without_shares();
+        let mut wanted = sealed
+            .into_iter()
+            .map(|(order, outcome)| (order, Some(outcome)))
+            .chain(emission.ordered.iter().map(|order| (order, None)));
+        let mut items = block.items.iter();
+        for offset in 0.. {
+            let position = block.first_position.plus(offset);
+            let (want, item) = match (wanted.next(), items.next()) {
+                (None, None) => break,
+                (Some((order, outcome)), Some(item))
+                    if fits(order, outcome.as_ref(), item, position) =>
+                {
+                    (order, item)
+                }
+                (want, got) => {
+                    return Err(Violation::Order {
+                        height,
+                        position,
+                        want: want.map_or("no more orders".to_owned(), |(order, outcome)| {
+                            describe(
+                                order.ct_id,
+                                order.key,
+                                outcome.as_ref().map_or("decrypted", Outcome::word),
+                            )
+                        }),
+                        got: got.map_or("no more orders".to_owned(), |item| {
+                            describe(item.ct_id, item.stamp, item.outcome.word())
+                        }),
+                        missing,
+                    });
+                }
+            };
+            self.outcome(height, want, item)?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self, height: Height, order: &Ordered, item: &Item) -> Result<(), Violation> {
+        self.findings.orders += 1;
+        let (payload, opening) = match &item.outcome {
+            Outcome::Opened { payload, opening } => (payload, opening),
+            Outcome::Undecryptable => {
+                self.findings.undecryptable += 1;
+                return Ok(());
+            }
+            Outcome::Expired => {
+                self.findings.expired += 1;
+                return Ok(());
+            }
+            Outcome::DuplicateNonce => {
+                self.findings.duplicates += 1;
+                return Ok(());
+            }
+        };
+        self.findings.opened += 1;
+        let Some(envelope) = self.envelopes.get(&order.ct_id) else {
+            self.findings.openings_unchecked += 1;
+            return Ok(());
+        };
+        let label = envelope.label.to_bytes();
+        Tdh2::verify_opening(&self.key, &label, &envelope.ciphertext, opening, payload).map_err(
+            |error| Violation::Opening {
+                height,
+                position: item.position,
+                id: item.ct_id,
+                why: error.to_string(),
+            },
+        )
+    }
+
+    fn commits(&self, height: Height) -> bool {
+        height
+            .0
+            .is_multiple_of(u64::from(self.genesis.order.snapshot_interval))
+    }
+}
+
+/// Whether an item is the order at this place, with the outcome if the rule knows it, or
+/// with one that only decryption can tell.
+fn fits(order: &Ordered, outcome: Option<&Outcome>, item: &Item, position: Position) -> bool {
+    let decrypted = matches!(
+        item.outcome,
+        Outcome::Opened { .. } | Outcome::Undecryptable
+    );
+    item.position == position
+        && item.ct_id == order.ct_id
+        && item.label == order.label
+        && item.stamp == order.key
+        && outcome.map_or(decrypted, |outcome| *outcome == item.outcome)
+}
+
+fn describe(id: CtId, key: Micros, outcome: &str) -> String {
+    format!("order {id} with key {} µs, {outcome}", key.0)
+}

@@ -1,0 +1,66 @@
+//! A violation with all that is needed to see it again.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_types::{Digest, Genesis};
+
+use super::{Auditor, Start, Step, Violation};
+
+/// The order state at the last height that committed to it, and the steps from there to
+/// the one that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Case {
+    /// Hash of the genesis that it is about.
+    pub genesis: Digest,
+    /// Where it begins.
+    pub start: Start,
+    /// Every height after that; the last one is broken.
+    pub steps: Vec<Step>,
+}
+
+/// Why a case shows nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CaseError {
+    /// It is about another chain.
+    #[error("the case is about genesis {got}, not {want}")]
+    OtherGenesis {
+        /// In the case.
+        got: Digest,
+        /// Trusted.
+        want: Digest,
+    },
+    /// Its beginning is not what it says.
+    #[error("the case cannot be begun: {0}")]
+    Start(String),
+    /// A step before the last breaks a rule already.
+    #[error("an earlier step breaks a rule: {0}")]
+    Early(Violation),
+    /// Everything in it holds.
+    #[error("every step of it holds: nothing is shown")]
+    Nothing,
+}
+
+impl Case {
+    /// Runs it again.
+    ///
+    /// # Errors
+    /// [`CaseError`] when it shows no violation.
+    pub fn verify(&self, genesis: &Genesis) -> Result<Violation, CaseError> {
+        if self.genesis != genesis.hash() {
+            return Err(CaseError::OtherGenesis {
+                got: self.genesis,
+                want: genesis.hash(),
+            });
+        }
+        let mut auditor = Auditor::new(genesis, self.start.clone())
+            .map_err(|error| CaseError::Start(error.to_string()))?;
+        let last = self.steps.len().saturating_sub(1);
+        for (index, step) in self.steps.iter().enumerate() {
+            match auditor.step(step) {
+                Ok(()) => {}
+                Err(violation) if index == last => return Ok(violation),
+                Err(violation) => return Err(CaseError::Early(violation)),
+            }
+        }
+        Err(CaseError::Nothing)
+    }
+}
