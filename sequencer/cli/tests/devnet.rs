@@ -226,3 +226,45 @@ fn a_real_member_refuses_each_wrong_order_with_its_own_code() {
         }
     });
 }
+
+/// F6: an outsider with nothing but the genesis audits a running member over its API.
+#[test]
+fn an_outsider_audits_a_running_member() {
+    with_devnet(async |pin, members| {
+        let folder = tempfile::tempdir().unwrap();
+        let genesis = folder.path().join("genesis.json");
+        std::fs::write(&genesis, serde_json::to_vec(pin.genesis()).unwrap()).unwrap();
+        let receipts = folder.path().join("receipts.jsonl");
+        let mut lines = String::new();
+        for nonce in 1..=5 {
+            let envelope = seal(&pin, nonce, 30_000);
+            let limit = Duration::from_secs(20);
+            let done = members[1].submit_and_wait(&envelope, Wait::Opened, limit);
+            let body = done.await.unwrap();
+            lines.push_str(&serde_json::to_string(&body).unwrap());
+            lines.push('\n');
+        }
+        std::fs::write(&receipts, lines).unwrap();
+        let audit = |extra: &[&str]| {
+            fairlane()
+                .args(["audit", "--json", "--to", members[1].address(), "--genesis"])
+                .arg(&genesis)
+                .args(extra)
+                .output()
+                .unwrap()
+        };
+        let output = audit(&["--receipts", receipts.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        let audit_line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let found = &audit_line["audit"];
+        assert_eq!((&found["ok"], &found["orders"]), (&true.into(), &5.into()));
+        assert_eq!(found["receipts"]["kept"], 5, "{found}");
+        // Without a genesis of the auditor's own a member's word would be all there is.
+        let blind = fairlane()
+            .args(["audit", "--to", members[1].address()])
+            .env_remove("FAIRLANE_GENESIS")
+            .output()
+            .unwrap();
+        assert_eq!(blind.status.code(), Some(2));
+    });
+}

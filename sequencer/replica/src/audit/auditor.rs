@@ -1,6 +1,6 @@
 //! The computation itself; see the module's documentation for what is held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -19,6 +19,9 @@ use crate::{CutPayload, FinalBlock};
 
 /// Largest encoding of an encryption key.
 const KEY_BYTES_MAX: usize = 16 << 10;
+
+/// Envelopes kept beyond those of live orders before the rest is swept.
+const ENVELOPES_SLACK: usize = 4_096;
 
 /// Where an audit begins.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -206,6 +209,11 @@ impl Auditor {
         {
             self.envelopes.remove(&order.ct_id);
         }
+        // Entries of orders that had their outcome long ago bring envelopes back.
+        if self.envelopes.len() > self.order.live() + ENVELOPES_SLACK {
+            let live: BTreeSet<CtId> = self.order.live_orders().into_iter().collect();
+            self.envelopes.retain(|id, _| live.contains(id));
+        }
         self.tip = step.block.clone();
         self.sequenced = Some(step.sequenced.clone());
         self.findings.heights += 1;
@@ -308,15 +316,13 @@ impl Auditor {
     /// 2, 3 and 4: the batches between the cuts, their envelopes, and the time.
     fn lanes(&mut self, height: Height, step: &Step) -> Result<CutDelta, Violation> {
         let cut = step.block.payload.0.clone();
-        let carried = step
-            .batches
-            .iter()
-            .flat_map(|batch| batch.payloads.iter().cloned());
-        let others = step
-            .envelopes
-            .iter()
-            .map(|envelope| Arc::new(envelope.clone()));
-        self.learn(height, carried.chain(others))?;
+        // Only what lanes name is taken in: the rest is none of this height's.
+        let entries = step.batches.iter().flat_map(|batch| &batch.entries);
+        let named: BTreeSet<CtId> = entries.map(|entry| entry.ct_id).collect();
+        let carried = step.batches.iter().flat_map(|batch| &batch.payloads);
+        let others = step.envelopes.iter().cloned().map(Arc::new);
+        let envelopes = carried.cloned().chain(others);
+        self.learn(height, envelopes.filter(|e| named.contains(&e.id())))?;
         let mut lanes = Vec::new();
         let mut batches = step.batches.iter();
         for lane in self.committee.ids().collect::<Vec<_>>() {
