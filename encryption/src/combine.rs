@@ -107,7 +107,7 @@ impl Combiner {
     /// # Errors
     /// [`CombineError`] unless `quorum` is exactly t distinct holders of the key.
     pub fn new(key: &EncryptionKey, quorum: &[MemberId]) -> Result<Self, CombineError> {
-        check_quorum(key, quorum)?;
+        check_quorum(key.n(), key.t(), quorum)?;
         let path = if key.n() <= INTEGER_N_MAX {
             integers
         } else {
@@ -223,16 +223,17 @@ impl Combiner {
     }
 }
 
-fn check_quorum(key: &EncryptionKey, quorum: &[MemberId]) -> Result<(), CombineError> {
+/// Exactly `need` distinct members out of `n`.
+pub(crate) fn check_quorum(n: usize, need: usize, quorum: &[MemberId]) -> Result<(), CombineError> {
     for (at, member) in quorum.iter().enumerate() {
-        if !key.contains(*member) {
+        if member.index() >= n {
             return Err(CombineError::IndexRange(*member));
         }
         if quorum[..at].contains(member) {
             return Err(CombineError::DuplicateIndex(*member));
         }
     }
-    let (have, need) = (quorum.len(), key.t());
+    let have = quorum.len();
     match have.cmp(&need) {
         core::cmp::Ordering::Less => Err(CombineError::NotEnough { have, need }),
         core::cmp::Ordering::Equal => Ok(()),

@@ -122,7 +122,7 @@ pub(crate) fn body_key(key: KeyId, u: &[u8], w: &[u8]) -> Zeroizing<[u8; 32]> {
 }
 
 /// Encrypts in place with the one-time key `ke`, so the nonce is zero (6.4).
-fn seal(ke: &[u8; 32], label: &[u8], buffer: &mut [u8]) -> [u8; TAG_BYTES] {
+pub(crate) fn seal(ke: &[u8; 32], label: &[u8], buffer: &mut [u8]) -> [u8; TAG_BYTES] {
     let cipher = ChaCha20Poly1305::new(ke.into());
     let tag = cipher.encrypt_inout_detached(&Nonce::default(), label, buffer.into());
     tag.expect("invariant: a size class is far below the 256 GiB limit of RFC 8439")

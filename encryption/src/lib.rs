@@ -1,7 +1,8 @@
 //! Threshold encryption of orders: nobody reads an order before its place in the sequence
 //! is final, and then everybody reads the same.
 //!
-//! [`ThresholdScheme`] is the seam; [`Tdh2`] is suite 0x01. A sender encrypts to the
+//! [`ThresholdScheme`] is the seam; [`Tdh2`] is suite 0x01 and [`BaekZheng`] suite 0x02,
+//! with which everything below holds as well. A sender encrypts to the
 //! committee's key Y for a label. Members check ciphertexts when they come in, and release
 //! shares when the block is final ([`Sealed`], rule D1). Any t = 2f+1 shares combine to the
 //! key point W. The sender's randomness comes out with the plaintext, which gives a check
@@ -18,6 +19,8 @@
 //! The crate is pure: no clock, no threads, no randomness of its own; plain data in, plain
 //! data out. Secrets are handled in constant time and erased; `Debug` shows none.
 
+mod baek_zheng;
+mod certificate;
 mod ciphertext;
 mod combine;
 mod dealer;
@@ -29,12 +32,23 @@ mod keys;
 mod open;
 mod order_share;
 mod padding;
+mod pairing;
 mod resolve;
 mod scheme;
 mod sealed;
 mod shares;
 mod wire;
 
+pub use baek_zheng::{
+    BAEK_ZHENG_HEADER_BYTES, BaekZheng, BaekZhengBatch, BaekZhengCiphertext, BaekZhengCombiner,
+    BaekZhengKey, BaekZhengOrderShare, BaekZhengPoints, BaekZhengProven, BaekZhengShare,
+    BaekZhengShares, baek_zheng_bytes,
+};
+pub use certificate::{
+    AcceptedShare, CERTIFICATE_BYTES, CERTIFICATE_DST, CERTIFICATE_KEY_BYTES, CertificateKey,
+    CertificateSecret, CertificateShare, Certification, Subject, ThresholdCertificate,
+    accept_certificate_share, certify, sign_attestation, sign_beacon, verify_certificate_share,
+};
 pub use ciphertext::ParsedCiphertext;
 pub use combine::{Combiner, KeyPoints};
 pub use dealer::deal_insecure;
@@ -45,10 +59,11 @@ pub use keys::{EncryptionKey, KeyShare, SHARE_HOLDERS_MAX, threshold};
 pub use open::{Opened, Plain};
 pub use order_share::OrderShare;
 pub use padding::{PAYLOAD_MAX, SIZE_CLASSES};
+pub use pairing::{Encrypting, PairingKey, PairingShare, Purpose, Signing, deal_pairing_insecure};
 pub use resolve::{Resolution, resolve};
 pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
 pub use wire::{HEADER_BYTES, ciphertext_bytes};
 
-pub use fairlane_types::SUITE_TDH2;
+pub use fairlane_types::{SUITE_BAEK_ZHENG, SUITE_TDH2};

@@ -11,6 +11,9 @@ use crate::{
 pub const LABEL_BYTES: usize = 117;
 /// Suite `TDH2-R255-SHA512-CHACHA20POLY1305`.
 pub const SUITE_TDH2: u8 = 0x01;
+
+/// Suite byte of Baek–Zheng over BLS12-381.
+pub const SUITE_BAEK_ZHENG: u8 = 0x02;
 /// `label.lane` when the sender names no primary.
 pub const LANE_NONE: u8 = 255;
 /// Largest ciphertext: the 163-byte frame, σ, the largest size class, the AEAD tag.

@@ -26,7 +26,8 @@ pub use codec::{DecodeError, decode, encode};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
 pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
 pub use envelope::{
-    CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_TDH2,
+    CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_BAEK_ZHENG,
+    SUITE_TDH2,
 };
 pub use genesis::{
     ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError, KeySource,

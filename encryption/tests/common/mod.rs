@@ -3,6 +3,8 @@
 //! to make.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod rig;
+
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT as G;
