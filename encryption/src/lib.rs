@@ -37,6 +37,7 @@ mod resolve;
 mod scheme;
 mod sealed;
 mod shares;
+mod suite;
 mod wire;
 
 pub use baek_zheng::{
@@ -64,6 +65,10 @@ pub use resolve::{Resolution, resolve};
 pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
+pub use suite::{
+    SUITE_KEY_BYTES_MAX, Suite, SuiteBatch, SuiteCombiner, SuiteKey, SuiteOrderShare, SuiteParsed,
+    SuitePoints, SuiteProven, SuiteSecret, SuiteShares,
+};
 pub use wire::{HEADER_BYTES, ciphertext_bytes};
 
 pub use fairlane_types::{SUITE_BAEK_ZHENG, SUITE_TDH2};

@@ -48,6 +48,14 @@ impl<T> Sealed<T> {
         Self { block, value }
     }
 
+    /// The same seal around the value in another form.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Sealed<U> {
+        Sealed {
+            block: self.block,
+            value: change(self.value),
+        }
+    }
+
     /// The block that must be final.
     #[must_use]
     pub fn block(&self) -> BlockId {

@@ -53,6 +53,8 @@ pub enum KeySource {
 pub enum Scheme {
     /// Shoup–Gennaro TDH2 over ristretto255.
     Tdh2,
+    /// Baek–Zheng over BLS12-381.
+    BaekZheng,
 }
 
 /// The threshold encryption key of epoch 0.

@@ -32,6 +32,7 @@ pub struct BaekZhengCiphertext {
     pub(crate) u: [u8; G1_BYTES],
     /// What W signs besides U.
     pub(crate) binding: [u8; PAD_BYTES],
+    pub(crate) w: [u8; G2_BYTES],
     pub(crate) label: Box<[u8]>,
     pub(crate) body: Box<[u8]>,
     pub(crate) inner: Ciphertext,
@@ -48,6 +49,11 @@ impl BaekZhengCiphertext {
     #[must_use]
     pub fn u(&self) -> &[u8; G1_BYTES] {
         &self.u
+    }
+
+    /// What shares of it are verified against: U ‖ V ‖ W.
+    pub(crate) fn statement(&self) -> Vec<u8> {
+        [&self.u[..], &self.binding, &self.w].concat()
     }
 
     /// The label the ciphertext was checked for.
@@ -235,6 +241,7 @@ pub(crate) fn check(
         key: key.id(),
         u: header.u,
         binding,
+        w: header.w,
         label: label.into(),
         body: body.into(),
         inner,

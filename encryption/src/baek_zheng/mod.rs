@@ -48,6 +48,7 @@ pub use ciphertext::{
 };
 pub use open::{BaekZhengCombiner, BaekZhengPoints};
 pub use scheme::BaekZheng;
+pub(crate) use shares::verify_statements;
 pub use shares::{BaekZhengBatch, BaekZhengOrderShare, BaekZhengProven, BaekZhengShares};
 
 use crate::{Encrypting, PairingKey, PairingShare};

@@ -5,8 +5,9 @@ use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{BlockId, KeyId, MemberId};
-use threshold_crypto::DecryptionShare;
+use threshold_crypto::{Ciphertext, DecryptionShare};
 
+use super::ciphertext::PAD_BYTES;
 use super::{BaekZhengCiphertext, BaekZhengKey, BaekZhengShare};
 use crate::pairing::adapter::{self, G1_BYTES};
 use crate::{SHARES_MAX, Sealed, ShareError};
@@ -253,6 +254,40 @@ fn prove(
         u: ciphertext.u,
         share: share.clone(),
     })
+}
+
+/// Verifies a batch against statements U ‖ V ‖ W, without the ciphertexts.
+pub(crate) fn verify_statements(
+    key: &BaekZhengKey,
+    statements: &[Vec<u8>],
+    shares: &BaekZhengShares,
+) -> Result<(), ShareError> {
+    let BaekZhengShares { batch, points } = shares;
+    if batch.key != key.sharing() {
+        return Err(ShareError::WrongKey);
+    }
+    if statements.len() != points.len() {
+        return Err(ShareError::WrongLength {
+            got: points.len(),
+            want: statements.len(),
+        });
+    }
+    let public = key
+        .member_key(batch.member)
+        .ok_or(ShareError::WrongMember(batch.member))?;
+    for (k, (statement, share)) in statements.iter().zip(points).enumerate() {
+        let ciphertext = parse_statement(statement).ok_or(ShareError::BadEncoding(k))?;
+        if !public.verify_decryption_share(share, &ciphertext) {
+            return Err(ShareError::BadBatchProof);
+        }
+    }
+    Ok(())
+}
+
+fn parse_statement(statement: &[u8]) -> Option<Ciphertext> {
+    let (u, rest) = statement.split_first_chunk::<G1_BYTES>()?;
+    let (v, w) = rest.split_first_chunk::<PAD_BYTES>()?;
+    adapter::ciphertext(u, v, w.try_into().ok()?)
 }
 
 /// Makes the share of one order.
