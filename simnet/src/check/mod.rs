@@ -59,6 +59,8 @@ pub enum Rule {
     Receipt,
     /// M6: nothing leaves a disk that some member still needs.
     Retention,
+    /// S15: run twice, a seed does the same.
+    Determinism,
     /// Progress after healing.
     Liveness,
     /// The replica asked to stop, or met corruption, without a reason in the plan.

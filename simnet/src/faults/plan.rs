@@ -143,6 +143,25 @@ fn parse_line(line: &str) -> Option<(u64, Fault)> {
 }
 
 impl Fault {
+    /// Whether every member that it names exists in a committee of `n`.
+    #[must_use]
+    pub fn fits(&self, n: usize) -> bool {
+        match self {
+            Self::Crash(a)
+            | Self::Restart(a)
+            | Self::Slow(a, _)
+            | Self::SlowDisk(a, _)
+            | Self::Pause(a, _)
+            | Self::ClockStep(a, _)
+            | Self::DiskBudget(a, _)
+            | Self::LoseDisk(a)
+            | Self::Rot(a) => *a < n,
+            Self::Partition(side) => side.iter().all(|a| *a < n),
+            Self::Block(a, b) | Self::Reset(a, b) => *a < n && *b < n && a != b,
+            Self::CrashAll | Self::RestartAll | Self::Heal | Self::Loss(_) => true,
+        }
+    }
+
     /// Whether it stops or starts a member.
     #[must_use]
     pub const fn is_crash(&self) -> bool {

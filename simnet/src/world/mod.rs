@@ -7,7 +7,7 @@ mod links;
 mod members;
 mod traders;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use fairlane_replica::{CryptoContext, Event};
 use fairlane_types::Genesis;
@@ -20,7 +20,7 @@ use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stre
 use crate::faults::Plan;
 use crate::member::Member;
 use crate::net::{Fabric, LinkModel};
-use crate::scenario::{Planted, Report, START, Scenario, Stats, committee, start};
+use crate::scenario::{Line, Planted, Report, START, Scenario, Stats, committee, start};
 use crate::workload::{Trade, Workload, trades};
 use happening::Happening;
 
@@ -67,7 +67,7 @@ pub struct World {
     connecting: BTreeSet<(usize, usize)>,
     stats: Stats,
     suspicious: Vec<String>,
-    log: Vec<String>,
+    log: VecDeque<Line>,
     choices: Stream,
 }
 
@@ -116,6 +116,9 @@ impl World {
         }
         let delay_ns = options.delay_ms * MILLISECOND;
         let fabric = Fabric::new(n, scenario.seed, |_, _| {
+            if options.steady {
+                return LinkModel::new(delay_ns, delay_ns);
+            }
             let mut model = LinkModel::new(delay_ns, delay_ns * 3 / 2);
             model.loss_per_mille = options.loss_per_mille;
             model
@@ -143,7 +146,7 @@ impl World {
             connecting: BTreeSet::new(),
             stats: Stats::default(),
             suspicious: Vec::new(),
-            log: Vec::new(),
+            log: VecDeque::new(),
             choices,
         }
     }
@@ -243,14 +246,19 @@ impl World {
             root,
             stats: self.stats,
             suspicious: self.suspicious,
-            log: self.log,
+            log: self.log.into(),
+            lies: Vec::new(),
         }
     }
 
     /// A line of the log.
     fn note(&mut self, node: usize, what: impl FnOnce() -> String) {
         if self.scenario.log {
-            self.log.push(format!("{} {node} {}", self.now, what()));
+            if self.scenario.log_tail > 0 && self.log.len() >= self.scenario.log_tail {
+                self.log.pop_front();
+            }
+            let (at, what) = (self.now, what());
+            self.log.push_back(Line { at, node, what });
         }
     }
 
