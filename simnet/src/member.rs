@@ -22,6 +22,8 @@ pub struct Member {
     pub keys: CryptoContext,
     /// How it misbehaves, if it does.
     pub behaviour: Option<Box<dyn Behaviour>>,
+    /// How often it lied.
+    pub lies: u64,
     /// Counts starts; what belongs to an earlier life is dropped.
     pub life: u32,
     /// The replica while the process runs.
@@ -91,6 +93,7 @@ impl Member {
             index,
             keys,
             behaviour: None,
+            lies: 0,
             life: 0,
             replica: None,
             store,

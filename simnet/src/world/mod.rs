@@ -9,7 +9,7 @@ mod traders;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use fairlane_replica::{CryptoContext, Event};
+use fairlane_replica::{CryptoContext, Event, Peers};
 use fairlane_types::Genesis;
 
 use crate::byz;
@@ -61,6 +61,7 @@ pub struct World {
     cpu: CpuModel,
     judge: Judge,
     plan: Plan,
+    liars: Vec<(usize, &'static str)>,
     trades: Vec<Trade>,
     standing: Vec<Standing>,
     /// Pairs with a reconnection under way.
@@ -141,6 +142,7 @@ impl World {
             cpu: CpuModel::default(),
             judge,
             plan: options.plan,
+            liars: options.liars,
             trades,
             standing,
             connecting: BTreeSet::new(),
@@ -230,6 +232,16 @@ impl World {
         self.stats.acknowledged = self.standing.iter().filter(|s| s.acknowledged).count() as u64;
         let root = self.judge.root();
         self.trace.bytes(&root);
+        let lies = self.members.iter().zip(&self.honest);
+        let lies = lies.filter(|(_, honest)| !**honest).map(|(member, _)| {
+            let named = self.liars.iter().find(|(liar, _)| *liar == member.index);
+            (
+                member.index,
+                named.map_or("", |(_, name)| *name),
+                member.lies,
+            )
+        });
+        let lies = lies.collect();
         let (violations, marks) = if failed {
             self.judge.stop()
         } else {
@@ -247,7 +259,7 @@ impl World {
             stats: self.stats,
             suspicious: self.suspicious,
             log: self.log.into(),
-            lies: Vec::new(),
+            lies,
         }
     }
 
@@ -327,6 +339,9 @@ impl World {
                     },
                 );
             }
+            Happening::Late {
+                node, to, message, ..
+            } => self.send(node, Peers::One(to), &message),
             Happening::Submit { trade, node } => self.submit(trade, node),
             Happening::Impatient { trade } => self.impatient(trade),
         }
