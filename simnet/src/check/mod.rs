@@ -10,7 +10,7 @@ mod shares;
 mod votes;
 
 use fairlane_replica::Write;
-use fairlane_types::{CtId, Genesis, Receipt, SequencedBlock};
+use fairlane_types::{CtId, Envelope, Genesis, Receipt, SequencedBlock};
 
 use crate::engine::Nanos;
 use crate::marks::{Mark, Marks};
@@ -142,6 +142,12 @@ impl Judge {
             sequence: Sequence::new(n, trades),
             honest,
         }
+    }
+
+    /// An order of a client that is no trader of the run.
+    pub fn stranger(&mut self, envelope: &Envelope, payload: &[u8]) {
+        self.order.learn(envelope);
+        self.sequence.sealed(envelope.id(), payload);
     }
 
     /// The time of what comes next.

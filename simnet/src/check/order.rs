@@ -56,7 +56,8 @@ impl Order {
         order
     }
 
-    fn learn(&mut self, envelope: &fairlane_types::Envelope) {
+    /// The public part of an order.
+    pub fn learn(&mut self, envelope: &fairlane_types::Envelope) {
         let mut point = [0; 32];
         if let Some(bytes) = envelope.ciphertext.get(1..33) {
             point.copy_from_slice(bytes);

@@ -45,6 +45,11 @@ impl Sequence {
         }
     }
 
+    /// What was sealed in an order.
+    pub fn sealed(&mut self, id: CtId, payload: &[u8]) {
+        self.sealed.insert(id, Some(payload.to_vec()));
+    }
+
     pub fn durable(&mut self, node: usize, block: &SequencedBlock) {
         self.durable[node].insert(block.height.0, block.root);
     }

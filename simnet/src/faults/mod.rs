@@ -7,4 +7,4 @@ mod plan;
 
 pub use file::{FileError, from_toml, parse_seed, to_toml};
 pub use generate::{Appetite, generate};
-pub use plan::{Fault, Plan, PlanError, Timed};
+pub use plan::{BURST_MAX, Burst, Fault, Plan, PlanError, Timed};

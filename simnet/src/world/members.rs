@@ -301,7 +301,10 @@ impl World {
             .writer
             .start(self.now, &mut member.store, &mut member.disk)
         {
-            Ok(Some(at)) => self.queue.push(at, 3, Happening::Stored { node, life }),
+            Ok(Some(at)) => {
+                let at = at.max(member.disk_until);
+                self.queue.push(at, 3, Happening::Stored { node, life });
+            }
             Ok(None) => {}
             // A full disk stops the member; the plan gives it room again.
             Err(_) => {
@@ -313,6 +316,12 @@ impl World {
 
     pub(super) fn stored(&mut self, node: usize) {
         let member = &mut self.members[node];
+        if std::mem::take(&mut member.sync_fails) {
+            // What the disk kept of it nobody knows: the process must stop (fsyncgate).
+            self.judge.mark(Mark::SyncFailed);
+            self.crash(node);
+            return;
+        }
         let (ids, durable) = member.writer.finish(&mut member.store);
         self.note_durable(node, &durable);
         let early = self.scenario.planted == Some(Planted::SendBeforeStored);
@@ -334,7 +343,8 @@ impl World {
         let cores = self.cpu.cores;
         let member = &mut self.members[node];
         while let Some((id, job)) = member.cpu.start(cores) {
-            let at = self.now.plus(self.cpu.cost_ns(&job));
+            let cost = self.cpu.cost_ns(&job).saturating_mul(member.cpu_factor);
+            let at = self.now.plus(cost);
             let result = Box::new(compute(member, &job));
             let life = member.life;
             self.queue.push(

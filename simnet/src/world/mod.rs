@@ -5,6 +5,7 @@ mod faults;
 mod happening;
 mod links;
 mod members;
+mod strangers;
 mod traders;
 
 use std::collections::{BTreeSet, VecDeque};
