@@ -111,7 +111,7 @@ impl Scenario {
             n,
             seed,
             orders,
-            patience_ms: 40_000,
+            patience_ms: 120_000,
             profile,
             plan: None,
             liars: None,

@@ -69,26 +69,48 @@ fn the_same_restarts_alone_break_nothing() {
     }
 }
 
-/// More than f liars: agreement is beyond rescue and the checkers say so. Two of four
-/// members vote for everything and say the opposite as well.
+/// More than f liars: what they do together is beyond rescue, and the checkers say so, each
+/// the one that should. Half of the committee lies.
 #[test]
 fn too_many_liars_are_noticed() {
+    for (name, expected) in [
+        ("no-shares", Rule::Liveness),
+        ("silent", Rule::Liveness),
+        ("wrong-shares", Rule::Liveness),
+        ("false-holdings", Rule::Liveness),
+        ("equivocate", Rule::Liveness),
+    ] {
+        let rules = many_liars(name, 2, 2);
+        let seen = rules.contains(&expected) || rules.contains(&Rule::Lost);
+        assert!(seen, "{name}: {rules:?}");
+    }
+}
+
+/// Safety, not only progress: with two forks' worth of voters two blocks become final, or
+/// a quorum is none.
+#[test]
+fn two_forking_coalitions_break_agreement_and_are_noticed() {
+    for name in ["twins", "fork-voter"] {
+        let rules = many_liars(name, 3, 10);
+        let safety = [Rule::Agreement, Rule::Quorum, Rule::Halt, Rule::Grounds];
+        assert!(
+            safety.iter().any(|r| rules.contains(r)),
+            "{name}: {rules:?}"
+        );
+    }
+}
+
+/// The rules that runs of four members break when the first `liars` lie.
+fn many_liars(name: &'static str, liars: usize, seeds: u64) -> BTreeSet<Rule> {
     let mut rules = BTreeSet::new();
-    for seed in 0..12 {
+    for seed in 0..seeds {
         let mut scenario = Scenario::new(4, seed, 20, Profile::Swarm);
-        scenario.liars = Some(vec![(0, "no-shares"), (1, "no-shares")]);
+        scenario.liars = Some((0..liars).map(|liar| (liar, name)).collect());
         scenario.plan = Some(Plan::default());
         scenario.patience_ms = 3_000;
-        rules.extend(
-            scenario
-                .run()
-                .violations
-                .iter()
-                .map(|violation| violation.rule),
-        );
-        if !rules.is_empty() {
-            break;
-        }
+        let report = scenario.run();
+        rules.extend(report.violations.iter().map(|violation| violation.rule));
     }
-    assert!(!rules.is_empty());
+    println!("{name} x {liars}: {rules:?}");
+    rules
 }

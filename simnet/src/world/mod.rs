@@ -185,6 +185,9 @@ impl World {
         }
         let calm = healed.max(last_send);
         let end = calm.plus(self.scenario.patience_ms * MILLISECOND);
+        if self.plan.faults.is_empty() {
+            self.judge.healed();
+        }
         let (mut goal, mut live) = (None, false);
         let mut looked = Nanos(0);
         while let Some((key, happening)) = self.queue.pop() {
@@ -196,6 +199,14 @@ impl World {
             self.happen(key.tie, happening);
             if self.now >= calm && self.now.since(looked) >= 10 * MILLISECOND {
                 looked = self.now;
+                self.judge.healed();
+                for (node, member) in self.members.iter().enumerate() {
+                    if self.honest[node]
+                        && let Some(replica) = &member.replica
+                    {
+                        self.judge.held(node, &replica.status());
+                    }
+                }
                 // Two heights beyond what anyone had when all was healed.
                 let goal = *goal.get_or_insert(self.judge.tip() + 2);
                 if self.well(goal) {
