@@ -55,8 +55,6 @@ pub enum Mark {
     SyncFailed,
     /// A disk answered nothing for a while.
     DiskStalled,
-    /// A client was over its quota, or the member over its capacity.
-    OverQuota,
     /// An order that had expired was refused at once.
     ExpiredRefused,
     /// A question about an order was answered.
@@ -71,7 +69,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 30] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -97,7 +95,6 @@ impl Mark {
         Self::Stale,
         Self::SyncFailed,
         Self::DiskStalled,
-        Self::OverQuota,
         Self::ExpiredRefused,
         Self::QueryAnswered,
         Self::NotarizedAndSkipped,
@@ -134,7 +131,6 @@ impl Mark {
             Self::Stale => "stale",
             Self::SyncFailed => "sync_failed",
             Self::DiskStalled => "disk_stalled",
-            Self::OverQuota => "over_quota",
             Self::ExpiredRefused => "expired_refused",
             Self::QueryAnswered => "query_answered",
             Self::NotarizedAndSkipped => "notarized_and_skipped",

@@ -184,7 +184,10 @@ impl Judge {
                 {
                     self.votes.grounds(node, header, &mut self.notes);
                 }
-                self.progress.view(fact.view());
+                // What liars say far ahead is not a view that anyone is in.
+                if honest {
+                    self.progress.view(fact.view());
+                }
             }
             Fact::Proposal { header, cut } => {
                 self.votes.said(node, honest, fact, &mut self.notes);
@@ -316,7 +319,7 @@ impl Judge {
     pub fn acknowledged(&mut self, node: usize, receipt: &Receipt) {
         if self.honest[node] {
             self.lanes.receipt(node, receipt, &mut self.notes);
-            self.progress.receipt(node, receipt);
+            self.progress.recorded(node, receipt.seq);
             self.sequence.acknowledged(node, receipt);
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use fairlane_mempool::Cut;
-use fairlane_types::{MemberId, Receipt, Seq, View};
+use fairlane_types::{MemberId, Seq, View};
 
 use super::{Notes, Rule};
 
@@ -55,16 +55,16 @@ impl Progress {
     }
 
     pub fn view(&mut self, view: Option<View>) {
-        // What liars say far ahead is not a view that anyone is in.
         if let Some(view) = view {
             self.view = self.view.max(view.0);
         }
     }
 
-    pub fn receipt(&mut self, node: usize, receipt: &Receipt) {
+    /// An honest member recorded an order in this batch of its lane.
+    pub fn recorded(&mut self, node: usize, seq: Seq) {
         if self.undisturbed {
             let lane = MemberId(node as u8);
-            self.waiting.insert((self.blocks, lane, receipt.seq));
+            self.waiting.insert((self.blocks, lane, seq));
         }
     }
 
@@ -106,18 +106,11 @@ mod tests {
         }
     }
 
-    fn receipt(seq: u64) -> Receipt {
-        Receipt {
-            seq: Seq(seq),
-            ..Receipt::default()
-        }
-    }
-
     #[test]
     fn a_lane_left_out_for_too_long_is_noticed_and_views_are_counted() {
         let (mut progress, mut notes) = (Progress::new(4), notes());
         progress.healed();
-        progress.receipt(2, &receipt(1));
+        progress.recorded(2, Seq(1));
         for _ in 0..12 {
             progress.finalized(&Cut::genesis(4), &mut notes);
         }

@@ -261,6 +261,47 @@ mod tests {
             distinct.insert(text);
         }
         assert!(distinct.len() > 200, "{}", distinct.len());
+        // Every kind of event is in some plan.
+        let all: String = distinct.into_iter().collect();
+        for word in [
+            "crash ",
+            "crash-all",
+            "restart ",
+            "restart-all",
+            "partition",
+            "isolate",
+            "split",
+            "deaf",
+            "block",
+            "clog",
+            "unclog",
+            "heal",
+            "reset",
+            "loss",
+            "link-loss",
+            "spike",
+            "restore",
+            "bandwidth",
+            "pause",
+            "slow ",
+            "slow-cpu",
+            "slow-disk",
+            "clock-step",
+            "drift",
+            "disk-stall",
+            "disk-budget",
+            "sync-error",
+            "lose-disk",
+            "rot",
+            "flood",
+            "cancels",
+            "one-nonce",
+            "expired",
+            "duplicates",
+            "queries",
+        ] {
+            assert!(all.contains(&format!("ms {word}")), "{word}");
+        }
         let error = Plan::parse("5ms crash 1 # why\n7ms explode").unwrap_err();
         assert_eq!(error.line, 2);
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{Tdh2, ThresholdScheme};
-use fairlane_replica::{AdmissionError, Event, Reply, Ticket};
+use fairlane_replica::{Event, Reply, Ticket};
 use fairlane_types::{
     Envelope, LANE_NONE, Label, Millis, Order, OrderAction, SUITE_TDH2, SecretKey, Side,
     TimeInForce,
@@ -146,13 +146,8 @@ impl World {
                 }
                 self.judge.acknowledged(node, receipt);
             }
-            (Burst::Flood | Burst::Cancels | Burst::OneNonce, Reply::Refused(error)) => {
-                if matches!(
-                    error,
-                    AdmissionError::OverQuota { .. } | AdmissionError::OverCapacity { .. }
-                ) {
-                    self.judge.mark(Mark::OverQuota);
-                }
+            (Burst::Flood | Burst::Cancels | Burst::OneNonce, Reply::Refused(_)) => {
+                self.judge.mark(Mark::Refused);
             }
             _ if honest => {
                 let what = format!("{} answered with {reply:?}", burst.name());
