@@ -34,13 +34,13 @@ fn for_each_name(check: impl Fn(usize, &'static str) + Sync) {
                     let Some(name) = NAMES.get(index) else { return };
                     let check = std::panic::AssertUnwindSafe(|| check(index, name));
                     if std::panic::catch_unwind(check).is_err() {
-                        failed.lock().unwrap().push(*name);
+                        failed.lock().expect("no other panics").push(*name);
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap();
+    let failed = failed.into_inner().expect("all are done");
     assert!(failed.is_empty(), "{failed:?}");
 }
 

@@ -39,16 +39,14 @@ impl Stale {
 
     fn learn(&mut self, message: &Message) {
         match consensus_of(message) {
-            Some(consensus::Message::Certificate(certificate)) => {
-                if self.certificates.len() < REMEMBERED_MAX {
-                    self.certificates.push(certificate.clone());
-                }
+            Some(consensus::Message::Certificate(certificate))
+                if self.certificates.len() < REMEMBERED_MAX =>
+            {
+                self.certificates.push(certificate.clone());
             }
-            Some(consensus::Message::Proposal(proposal)) => {
-                if self.headers.len() < REMEMBERED_MAX {
-                    let header = proposal.block.header.clone();
-                    self.headers.push((header.id(), header));
-                }
+            Some(consensus::Message::Proposal(proposal)) if self.headers.len() < REMEMBERED_MAX => {
+                let header = proposal.block.header.clone();
+                self.headers.push((header.id(), header));
             }
             _ => {}
         }
