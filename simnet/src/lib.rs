@@ -6,8 +6,10 @@
 //! checkers, the rare events that were met, and a hash over the whole trace that is the
 //! same whenever the scenario is run again.
 
+pub mod bundle;
 pub mod byz;
 pub mod check;
+pub mod cli;
 pub mod cpu;
 pub mod disk;
 pub mod engine;
@@ -18,10 +20,10 @@ pub mod member;
 pub mod mutants;
 pub mod net;
 mod scenario;
-mod swarm;
+pub mod shrink;
+pub mod swarm;
 pub mod workload;
 mod world;
 
-pub use scenario::{Options, Planted, Profile, Report, Scenario, Stats};
-pub use swarm::{Summary, swarm};
+pub use scenario::{Line, Options, Planted, Profile, Report, Scenario, Stats};
 pub use world::World;

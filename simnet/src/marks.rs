@@ -51,11 +51,25 @@ pub enum Mark {
     Pruned,
     /// An order reached the final lanes long after its expiry, and got no item.
     Stale,
+    /// A sync failed, and the member stopped.
+    SyncFailed,
+    /// A disk answered nothing for a while.
+    DiskStalled,
+    /// An order that had expired was refused at once.
+    ExpiredRefused,
+    /// A question about an order was answered.
+    QueryAnswered,
+    /// A view was both notarized and skipped.
+    NotarizedAndSkipped,
+    /// A block became final with a certificate of a block above it.
+    FinalAsAncestor,
+    /// Shares left for a block whose height somebody had emitted already.
+    LateShares,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 30] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -79,6 +93,13 @@ impl Mark {
         Self::DiskLost,
         Self::Pruned,
         Self::Stale,
+        Self::SyncFailed,
+        Self::DiskStalled,
+        Self::ExpiredRefused,
+        Self::QueryAnswered,
+        Self::NotarizedAndSkipped,
+        Self::FinalAsAncestor,
+        Self::LateShares,
     ];
 
     /// Name in reports.
@@ -108,6 +129,13 @@ impl Mark {
             Self::DiskLost => "disk_lost",
             Self::Pruned => "pruned",
             Self::Stale => "stale",
+            Self::SyncFailed => "sync_failed",
+            Self::DiskStalled => "disk_stalled",
+            Self::ExpiredRefused => "expired_refused",
+            Self::QueryAnswered => "query_answered",
+            Self::NotarizedAndSkipped => "notarized_and_skipped",
+            Self::FinalAsAncestor => "final_as_ancestor",
+            Self::LateShares => "late_shares",
         }
     }
 }

@@ -13,6 +13,16 @@ use crate::byz::Behaviour;
 use crate::cpu::Cpu;
 use crate::disk::{DiskModel, SimStore, Writer};
 use crate::engine::{Clock, Nanos, Owner, Purpose, Stream};
+use crate::faults::Burst;
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The trader of this order.
+    Trade(usize),
+    /// A client of a burst.
+    Stranger(Burst),
+}
 
 /// A member.
 pub struct Member {
@@ -22,6 +32,8 @@ pub struct Member {
     pub keys: CryptoContext,
     /// How it misbehaves, if it does.
     pub behaviour: Option<Box<dyn Behaviour>>,
+    /// How often it lied.
+    pub lies: u64,
     /// Counts starts; what belongs to an earlier life is dropped.
     pub life: u32,
     /// The replica while the process runs.
@@ -36,10 +48,16 @@ pub struct Member {
     pub cpu: Cpu,
     /// When each timer is due, and the number of its last setting.
     pub timers: BTreeMap<TimerId, (Micros, u64)>,
-    /// Trades behind open requests.
-    pub tickets: BTreeMap<Ticket, usize>,
+    /// Who waits for the answer to each open request.
+    pub tickets: BTreeMap<Ticket, Asker>,
     /// Nothing is handled before (SIGSTOP).
     pub paused_until: Nanos,
+    /// Factor on what jobs take.
+    pub cpu_factor: u64,
+    /// The disk answers nothing before.
+    pub disk_until: Nanos,
+    /// The next sync fails.
+    pub sync_fails: bool,
     /// Entropy of jobs.
     pub entropy: Stream,
     /// Disk latency.
@@ -91,6 +109,7 @@ impl Member {
             index,
             keys,
             behaviour: None,
+            lies: 0,
             life: 0,
             replica: None,
             store,
@@ -100,6 +119,9 @@ impl Member {
             timers: BTreeMap::new(),
             tickets: BTreeMap::new(),
             paused_until: Nanos(0),
+            cpu_factor: 1,
+            disk_until: Nanos(0),
+            sync_fails: false,
             entropy: stream(Purpose::Entropy),
             disk: stream(Purpose::Disk),
             crash: stream(Purpose::Crash),

@@ -2,14 +2,15 @@
 //! consensus core; seeded runs have the whole replica in them. The same trials with no rule
 //! broken are the baseline: they must find nothing.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
 use fairlane_model::{Scope, explore, wander};
 use fairlane_types::{Mutant, Planted};
 
 use crate::faults::{Fault, Plan};
 use crate::scenario::{Profile, Scenario};
-
-/// Seeds of each kind of run that are tried before a mutant counts as a survivor.
-pub const SEEDS_MAX: u64 = 20;
 
 /// Seeds for a mutant that the model noticed already.
 const SEEDS_AGAIN: u64 = 2;
@@ -147,18 +148,65 @@ fn in_model(mutant: Mutant) -> bool {
     mutant < Mutant::SendFirst
 }
 
+/// How hard to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Seeds of each kind of run before a mutant counts as a survivor.
+    pub seeds: u64,
+    /// One witness is enough: whole runs first, the model where they see nothing.
+    pub quick: bool,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// Tries many mutants on several threads; `watch` sees the rows in the order asked for.
+pub fn hunt_all(mutants: &[Mutant], effort: Effort, mut watch: impl FnMut(&Row)) -> Vec<Row> {
+    let next = AtomicUsize::new(0);
+    let (send, receive) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..effort.jobs.max(1) {
+            let (send, next) = (send.clone(), &next);
+            scope.spawn(move || {
+                while let Some((index, mutant)) = take(mutants, next) {
+                    let _ = send.send((index, hunt(mutant, effort)));
+                }
+            });
+        }
+        drop(send);
+        let (mut waiting, mut rows) = (BTreeMap::new(), Vec::new());
+        for (index, row) in receive {
+            waiting.insert(index, row);
+            while let Some(row) = waiting.remove(&rows.len()) {
+                watch(&row);
+                rows.push(row);
+            }
+        }
+        rows
+    })
+}
+
+fn take(mutants: &[Mutant], next: &AtomicUsize) -> Option<(usize, Mutant)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    mutants.get(index).map(|mutant| (index, *mutant))
+}
+
 /// Tries one mutant with everything, up to `seeds` of each kind of run.
 #[must_use]
-pub fn hunt(mutant: Mutant, seeds: u64) -> Row {
+pub fn hunt(mutant: Mutant, effort: Effort) -> Row {
     let planted = Planted::new(mutant);
-    let model = in_model(mutant).then(|| by_model(planted)).flatten();
+    let model = || in_model(mutant).then(|| by_model(planted)).flatten();
     // A second witness is welcome, a long search for it is not.
-    let seeds = if model.is_some() {
-        seeds.min(SEEDS_AGAIN)
+    let few = effort.seeds.min(SEEDS_AGAIN);
+    let (model, simnet) = if effort.quick && in_model(mutant) {
+        match by_simnet(planted, 1) {
+            None => (model(), None),
+            seen => (None, seen),
+        }
     } else {
-        seeds
+        let model = model();
+        let seeds = if model.is_some() { few } else { effort.seeds };
+        (model, by_simnet(planted, seeds))
     };
-    let simnet = by_simnet(planted, seeds);
     Row {
         mutant,
         model,
@@ -169,7 +217,7 @@ pub fn hunt(mutant: Mutant, seeds: u64) -> Row {
 fn by_model(planted: Planted) -> Option<Kill> {
     let mut states = 0;
     for (trial, scope) in scopes() {
-        let report = explore(Scope { planted, ..scope }, 2);
+        let report = explore(Scope { planted, ..scope }, 1);
         states += report.states as u64;
         if let Some(found) = report.found {
             return Some(Kill {
@@ -209,10 +257,10 @@ fn by_simnet(planted: Planted, seeds: u64) -> Option<Kill> {
 /// What the unmutated code breaks in the same trials, in words: nothing, or the trials
 /// prove nothing. `seeds` is the largest number that any mutant took.
 #[must_use]
-pub fn baseline(seeds: u64) -> (Vec<String>, u64) {
+pub fn baseline(seeds: u64, effort: Effort) -> (Vec<String>, u64) {
     let (mut broken, mut states) = (Vec::new(), 0);
     for (trial, scope) in scopes() {
-        let report = explore(scope, 2);
+        let report = explore(scope, effort.jobs.max(1));
         states += report.states as u64;
         if let Some(found) = report.found {
             broken.push(format!("model, {trial}: {}", found.rule));

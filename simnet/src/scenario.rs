@@ -11,7 +11,7 @@ use fairlane_types::{
 
 use crate::byz;
 use crate::check::Violation;
-use crate::engine::{Owner, Purpose, Stream};
+use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::faults::{Appetite, Plan, generate};
 use crate::marks::Marks;
 use crate::world::World;
@@ -30,11 +30,19 @@ pub enum Profile {
     Faults,
     /// Everything, and up to f members misbehave.
     Swarm,
+    /// Nothing but misbehaving members, exactly f of them.
+    Liars,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Calm, Self::Crash, Self::Faults, Self::Swarm];
+    pub const ALL: [Self; 5] = [
+        Self::Calm,
+        Self::Crash,
+        Self::Faults,
+        Self::Swarm,
+        Self::Liars,
+    ];
 
     /// Name on the command line.
     #[must_use]
@@ -44,6 +52,7 @@ impl Profile {
             Self::Crash => "crash",
             Self::Faults => "faults",
             Self::Swarm => "swarm",
+            Self::Liars => "liars",
         }
     }
 
@@ -86,8 +95,12 @@ pub struct Scenario {
     pub planted: Option<Planted>,
     /// The rule that every honest member breaks.
     pub mutant: fairlane_types::Planted,
+    /// One-way delay of every link, always the same, instead of what the seed draws, ms.
+    pub delay_ms: Option<u64>,
     /// Keeps a line for everything that members do.
     pub log: bool,
+    /// Keeps only so many lines, the last ones; 0 keeps all.
+    pub log_tail: usize,
 }
 
 impl Scenario {
@@ -98,13 +111,15 @@ impl Scenario {
             n,
             seed,
             orders,
-            patience_ms: 40_000,
+            patience_ms: 120_000,
             profile,
             plan: None,
             liars: None,
             planted: None,
             mutant: fairlane_types::Planted::NONE,
+            delay_ms: None,
             log: false,
+            log_tail: 0,
         }
     }
 
@@ -140,22 +155,25 @@ impl Scenario {
         };
         let mut plan = match (&self.plan, self.profile) {
             (Some(plan), _) => plan.clone(),
-            (None, Profile::Calm) => Plan::default(),
+            (None, Profile::Calm | Profile::Liars) => Plan::default(),
             (None, _) => generate(self.seed, &appetite),
         };
         if self.profile == Profile::Crash && self.plan.is_none() {
             plan.faults.retain(|timed| timed.fault.is_crash());
         }
-        let liars = match (&self.liars, self.profile) {
-            (Some(liars), _) => liars.clone(),
-            (None, Profile::Swarm) => self.draw_liars(&mut rng),
-            (None, _) => Vec::new(),
+        // Drawn even where they are given, so that all other draws stay the same.
+        let drawn = match self.profile {
+            Profile::Swarm => self.draw_liars(0, &mut rng),
+            Profile::Liars => self.draw_liars((self.n - 1) / 3, &mut rng),
+            _ => Vec::new(),
         };
+        let liars = self.liars.clone().unwrap_or(drawn);
         // A member without its disk begins at genesis, which must be there then.
         let brisk = rng.chance(300) && !plan.loses_disk();
         Options {
             span_ms,
-            delay_ms,
+            delay_ms: self.delay_ms.unwrap_or(delay_ms),
+            steady: self.delay_ms.is_some(),
             loss_per_mille,
             small_window,
             brisk,
@@ -166,11 +184,12 @@ impl Scenario {
         }
     }
 
-    fn draw_liars(&self, rng: &mut Stream) -> Vec<(usize, &'static str)> {
+    /// At least `least` and at most f liars.
+    fn draw_liars(&self, least: usize, rng: &mut Stream) -> Vec<(usize, &'static str)> {
         let f = (self.n as u64 - 1) / 3;
         let mut members: Vec<_> = (0..self.n).collect();
         rng.shuffle(&mut members);
-        members.truncate(rng.between(0, f) as usize);
+        members.truncate(rng.between(least as u64, f) as usize);
         // Half of the seeds of a small committee have a liar, and most of a larger one's.
         let names = &byz::NAMES;
         members
@@ -179,55 +198,15 @@ impl Scenario {
             .collect()
     }
 
-    /// Reads a kept run: `members N seed S orders K profile P` on a line, then a plan if
-    /// it has one of its own; `#` starts a comment.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let is_content = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
-        let mut lines = text.lines().filter(is_content);
-        let head = lines.next().ok_or("no line says what to run")?;
-        let words: Vec<_> = head.split_whitespace().collect();
-        let word = |name: &str| {
-            let at = words.iter().position(|word| *word == name);
-            let value = at.and_then(|at| words.get(at + 1)).copied();
-            value.ok_or_else(|| format!("`{name}` is missing"))
-        };
-        let number = |name: &str| {
-            let text = word(name)?;
-            let parsed = match text.strip_prefix("0x") {
-                Some(hex) => u64::from_str_radix(hex, 16),
-                None => text.parse(),
-            };
-            parsed.map_err(|_| format!("{name} {text}: not a number"))
-        };
-        let profile = Profile::from_name(word("profile")?).ok_or("unknown profile")?;
-        let orders = number("orders")? as usize;
-        let mut scenario = Self::new(
-            number("members")? as usize,
-            number("seed")?,
-            orders,
-            profile,
-        );
-        let rest: Vec<_> = lines.collect();
-        if !rest.is_empty() {
-            let plan = Plan::parse(&rest.join("\n")).map_err(|error| error.to_string())?;
-            scenario.plan = Some(plan);
-        }
-        Ok(scenario)
-    }
-
-    /// The line that runs this again.
+    /// The command that runs this again: one line if everything follows from the seed,
+    /// else a plan file is needed.
     #[must_use]
     pub fn replay(&self) -> String {
-        let plan = if self.plan.is_some() {
-            " --plan FILE"
-        } else {
-            ""
-        };
+        if self.plan.is_some() || self.liars.is_some() || self.delay_ms.is_some() {
+            return format!("simnet replay plan.toml (seed 0x{:x})", self.seed);
+        }
         format!(
-            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}{plan}",
+            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}",
             self.n,
             self.seed,
             self.orders,
@@ -243,6 +222,8 @@ pub struct Options {
     pub span_ms: u64,
     /// Median one-way delay between members.
     pub delay_ms: u64,
+    /// Whether the delay is the same for every frame.
+    pub steady: bool,
     /// Loss on every link from the start.
     pub loss_per_mille: u64,
     /// Lanes may run only four batches ahead of their final part.
@@ -280,6 +261,23 @@ pub struct Stats {
     pub honest_faults: u64,
 }
 
+/// Something that a member did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When.
+    pub at: Nanos,
+    /// Which member.
+    pub node: usize,
+    /// What.
+    pub what: String,
+}
+
+impl core::fmt::Display for Line {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} {} {}", self.at, self.node, self.what)
+    }
+}
+
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -298,7 +296,9 @@ pub struct Report {
     /// What honest members reported about honest ones, the first few.
     pub suspicious: Vec<String>,
     /// What members did, if it was asked for.
-    pub log: Vec<String>,
+    pub log: Vec<Line>,
+    /// How often each liar lied: member, behaviour, times.
+    pub lies: Vec<(usize, &'static str, u64)>,
 }
 
 impl Report {

@@ -91,7 +91,10 @@ impl EarlyShares {
             path: Vec::new(),
         }));
         match run_job(scene.keys, &job, &scene.rng.bytes32()) {
-            JobResult::Shares(Some(shares)) => Some(broadcast(Message::Shares(shares))),
+            JobResult::Shares(Some(shares)) => {
+                scene.lied();
+                Some(broadcast(Message::Shares(shares)))
+            }
             _ => None,
         }
     }

@@ -50,6 +50,7 @@ impl Behaviour for Equivocate {
             .sign(&scene.keys.identity, scene.keys.chain);
         let other = consensus::Message::Proposal(other);
         let other = Arc::new(Message::Consensus(Box::new(other)));
+        scene.lied();
         let first = Arc::clone(message);
         let mut acts = scene.split(&first, &other);
         // One member gets both: it can convict.

@@ -35,6 +35,7 @@ impl Behaviour for Garbage {
                 frame[at] ^= 1 << scene.rng.below(8);
             }
         }
+        scene.lied();
         vec![Act::Raw { to, class, frame }, Act::Effect(effect)]
     }
 }

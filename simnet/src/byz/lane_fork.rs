@@ -28,6 +28,7 @@ impl Behaviour for LaneFork {
         if batch.lane != scene.keys.me || self.forks >= 3 || !scene.rng.chance(150) {
             return vec![Act::Effect(effect)];
         }
+        scene.lied();
         self.forks += 1;
         let mut other = batch.as_ref().clone();
         if other.entries.len() > 1 && other.payloads.is_empty() {

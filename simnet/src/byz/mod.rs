@@ -1,11 +1,22 @@
 //! Misbehaving members: a real replica whose effects are changed on their way out. One
 //! file per behaviour; a behaviour never touches what honest members do.
 
+mod censor;
 mod early_shares;
 mod equivocate;
+mod false_answers;
+mod false_history;
+mod false_lane;
+mod forge;
+mod fork_voter;
 mod garbage;
 mod lane_fork;
+mod replay;
 mod shares;
+mod silent;
+mod slow;
+mod stale;
+mod twins;
 mod two_faced;
 mod withhold;
 
@@ -13,15 +24,26 @@ use std::sync::Arc;
 
 use fairlane_consensus as consensus;
 use fairlane_replica::{Class, CryptoContext, CutPayload, Effect, Message, Peers};
-use fairlane_types::MemberId;
+use fairlane_types::{Genesis, MemberId, Micros};
 
 use crate::engine::Stream;
 
+pub use censor::Censor;
 pub use early_shares::EarlyShares;
 pub use equivocate::Equivocate;
+pub use false_answers::{FalseAnswers, Flood};
+pub use false_history::{FalseEmitted, FalseHistory};
+pub use false_lane::{FalseLane, LaneLie, TwoFacedAcks};
+pub use forge::Forge;
+pub use fork_voter::ForkVoter;
 pub use garbage::Garbage;
 pub use lane_fork::LaneFork;
+pub use replay::Replay;
 pub use shares::{FalseShares, Lie};
+pub use silent::Silent;
+pub use slow::{Late, Slow};
+pub use stale::Stale;
+pub use twins::Twins;
 pub use two_faced::TwoFaced;
 pub use withhold::Withhold;
 
@@ -39,6 +61,24 @@ pub enum Act {
         /// The frame.
         frame: Vec<u8>,
     },
+    /// A message that leaves later.
+    Later {
+        /// Receiver.
+        to: MemberId,
+        /// The message.
+        message: Arc<Message>,
+        /// How much later, ms.
+        after_ms: u64,
+    },
+}
+
+/// Something that a misbehaving member hears.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// From whom.
+    pub from: MemberId,
+    /// What.
+    pub message: &'a Message,
 }
 
 /// What a behaviour may use.
@@ -49,9 +89,36 @@ pub struct Scene<'a> {
     pub all: &'a [CryptoContext],
     /// Choices.
     pub rng: &'a mut Stream,
+    /// The member's clock.
+    pub now: Micros,
+    /// What the committee agreed on before.
+    pub genesis: &'a Genesis,
+    /// How often it lied, for those who doubt that it does.
+    pub lies: &'a mut u64,
 }
 
 impl Scene<'_> {
+    /// Counts a lie.
+    const fn lied(&mut self) {
+        *self.lies += 1;
+    }
+
+    /// The same message, later.
+    fn later(&mut self, to: Peers, message: &Arc<Message>, after_ms: u64) -> Vec<Act> {
+        let receivers = match to {
+            Peers::One(to) => vec![to],
+            Peers::All => self.others(),
+        };
+        receivers
+            .into_iter()
+            .map(|to| Act::Later {
+                to,
+                message: Arc::clone(message),
+                after_ms,
+            })
+            .collect()
+    }
+
     /// The other members, in random order.
     fn others(&mut self) -> Vec<MemberId> {
         let me = self.keys.me;
@@ -75,21 +142,51 @@ impl Scene<'_> {
 /// A way to misbehave.
 pub trait Behaviour: core::fmt::Debug {
     /// What leaves instead of an effect.
-    fn act(&mut self, scene: &mut Scene<'_>, effect: Effect) -> Vec<Act>;
+    fn act(&mut self, _: &mut Scene<'_>, effect: Effect) -> Vec<Act> {
+        vec![Act::Effect(effect)]
+    }
+
+    /// A message arrives: what leaves at once, and whether the replica hears it as well.
+    fn hear(&mut self, _: &mut Scene<'_>, _: &Heard<'_>, _: &mut Vec<Act>) -> bool {
+        true
+    }
 }
 
 /// Every behaviour by name.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 33] = [
     "wrong-shares",
     "empty-shares",
     "foreign-shares",
     "duplicate-shares",
     "no-shares",
+    "early-shares",
+    "late-shares",
     "lane-fork",
     "withhold",
-    "garbage",
-    "two-faced",
+    "false-holdings",
+    "early-stamps",
+    "late-stamps",
+    "copied-orders",
+    "two-faced-acks",
     "equivocate",
+    "censor",
+    "reorder",
+    "tardy-leader",
+    "silent-leader",
+    "stale-parent",
+    "stale-certificates",
+    "forged-certificates",
+    "two-faced",
+    "fork-voter",
+    "twins",
+    "false-history",
+    "false-emitted",
+    "false-answers",
+    "flood",
+    "replay",
+    "slow",
+    "silent",
+    "garbage",
 ];
 
 /// The behaviour of a name.
@@ -101,12 +198,34 @@ pub fn behaviour(name: &str) -> Option<Box<dyn Behaviour>> {
         "foreign-shares" => Box::new(FalseShares::new(Lie::Foreign)),
         "duplicate-shares" => Box::new(FalseShares::new(Lie::Duplicate)),
         "no-shares" => Box::new(FalseShares::new(Lie::Nothing)),
+        "early-shares" => Box::new(EarlyShares::default()),
+        "late-shares" => Box::new(Slow(Late::Shares)),
         "lane-fork" => Box::new(LaneFork::default()),
         "withhold" => Box::new(Withhold),
-        "garbage" => Box::new(Garbage),
-        "two-faced" => Box::new(TwoFaced),
+        "false-holdings" => Box::new(FalseLane::new(LaneLie::Holdings)),
+        "early-stamps" => Box::new(FalseLane::new(LaneLie::Early)),
+        "late-stamps" => Box::new(FalseLane::new(LaneLie::Late)),
+        "copied-orders" => Box::new(FalseLane::new(LaneLie::Copies)),
+        "two-faced-acks" => Box::new(TwoFacedAcks),
         "equivocate" => Box::new(Equivocate::default()),
-        "early-shares" => Box::new(EarlyShares::default()),
+        "censor" => Box::new(Censor::of_one()),
+        "reorder" => Box::new(Censor::of_some()),
+        "tardy-leader" => Box::new(Slow(Late::Proposals)),
+        "silent-leader" => Box::new(Silent { proposals: true }),
+        "stale-parent" => Box::new(Stale::parents()),
+        "stale-certificates" => Box::new(Stale::certificates()),
+        "forged-certificates" => Box::new(Forge),
+        "two-faced" => Box::new(TwoFaced),
+        "fork-voter" => Box::new(ForkVoter),
+        "twins" => Box::new(Twins::default()),
+        "false-history" => Box::new(FalseHistory),
+        "false-emitted" => Box::new(FalseEmitted),
+        "false-answers" => Box::new(FalseAnswers),
+        "flood" => Box::new(Flood),
+        "replay" => Box::new(Replay::default()),
+        "slow" => Box::new(Slow(Late::All)),
+        "silent" => Box::new(Silent { proposals: false }),
+        "garbage" => Box::new(Garbage),
         _ => return None,
     })
 }

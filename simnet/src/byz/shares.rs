@@ -44,6 +44,7 @@ impl Behaviour for FalseShares {
         let Message::Shares(shares) = message.as_ref() else {
             return vec![Act::Effect(effect)];
         };
+        scene.lied();
         let resend = |batch| {
             let keys = scene.keys;
             let message = ShareMessage::sign(

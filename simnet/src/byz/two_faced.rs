@@ -25,6 +25,7 @@ impl Behaviour for TwoFaced {
         let (key, chain) = (&scene.keys.identity, scene.keys.chain);
         match consensus_of(message) {
             Some(consensus::Message::Commit(signed)) => {
+                scene.lied();
                 let commit = &signed.statement;
                 let skip = Statement::Skip {
                     skip: Skip {
@@ -37,6 +38,7 @@ impl Behaviour for TwoFaced {
                 vec![skip, Act::Effect(effect)]
             }
             Some(consensus::Message::Vote(signed)) => {
+                scene.lied();
                 let vote = &signed.statement;
                 let commit = Statement::Commit(Commit {
                     epoch: vote.epoch,

@@ -19,6 +19,7 @@ impl Behaviour for Withhold {
         };
         match (to, message.as_ref()) {
             (Peers::All, Message::Lane(LaneMessage::Batch(_))) => {
+                scene.lied();
                 let few = scene.keys.committee.f() + 1;
                 let message = Arc::clone(message);
                 let others = scene.others();
@@ -31,6 +32,7 @@ impl Behaviour for Withhold {
             (_, Message::Lane(LaneMessage::Batches(_) | LaneMessage::Payloads(_)))
                 if scene.rng.chance(800) =>
             {
+                scene.lied();
                 Vec::new()
             }
             _ => vec![Act::Effect(effect)],

@@ -52,6 +52,19 @@ pub enum Fact {
     Blocks(usize),
 }
 
+impl Fact {
+    /// The view that a vote of any kind is about.
+    #[must_use]
+    pub const fn view(&self) -> Option<View> {
+        match self {
+            Self::Vote { view, .. } | Self::Commit { view, .. } | Self::Skip { view } => {
+                Some(*view)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a message says.
 #[must_use]
 pub fn facts(message: &Message) -> Option<Fact> {

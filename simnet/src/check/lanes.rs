@@ -23,6 +23,8 @@ pub struct Lanes {
     receipts: BTreeMap<(usize, CtId), Receipt>,
     /// Durable acknowledgements by lane and number.
     acks: Vec<BTreeMap<(MemberId, Seq), BatchDigest>>,
+    /// Per lane and number, who ever held the lane up to there, as a bitmap.
+    held: BTreeMap<(MemberId, Seq), u128>,
     mute: Vec<bool>,
 }
 
@@ -35,6 +37,7 @@ impl Lanes {
             entries: vec![BTreeMap::new(); n],
             receipts: BTreeMap::new(),
             acks: vec![BTreeMap::new(); n],
+            held: BTreeMap::new(),
             mute: vec![false; n],
         }
     }
@@ -54,6 +57,7 @@ impl Lanes {
         if batch.lane.index() != node || !self.durable[node].insert(batch.digest()) {
             return;
         }
+        *self.held.entry((batch.lane, batch.seq)).or_default() |= 1 << node;
         for (index, entry) in batch.entries.iter().enumerate() {
             let place = (batch.seq, index as u32, batch.stamp_of(index));
             self.entries[node].entry(entry.ct_id).or_insert(place);
@@ -63,6 +67,7 @@ impl Lanes {
     /// M2: one digest per (lane, seq), for ever.
     pub fn acknowledged(&mut self, node: usize, ack: Ack, notes: &mut Notes) {
         let place = (ack.lane, ack.seq);
+        *self.held.entry(place).or_default() |= 1 << node;
         let first = *self.acks[node].entry(place).or_insert(ack.digest);
         if first != ack.digest {
             let what = format!(
@@ -118,6 +123,18 @@ impl Lanes {
         if !self.durable[node].contains(&digest) {
             let what = format!("batch {} left before it was durable", batch.seq);
             notes.break_rule(Rule::PersistFirst, node, what);
+        }
+    }
+
+    /// S5: what became final was held by f + 1 honest members, or whoever misses it could
+    /// not be sure to find it.
+    pub fn held(&self, lane: MemberId, seq: Seq, few: usize, notes: &mut Notes) {
+        let later = self.held.range((lane, seq)..=(lane, Seq(u64::MAX)));
+        let holders = later.fold(0, |all, (_, holders)| all | holders);
+        let count = u128::count_ones(holders) as usize;
+        if count < few {
+            let what = format!("batch {seq} of its lane is final and {count} members held it");
+            notes.break_rule(Rule::Availability, lane.index(), what);
         }
     }
 

@@ -5,26 +5,32 @@ mod arrival;
 mod facts;
 mod lanes;
 mod order;
+mod progress;
 mod sequence;
 mod shares;
 mod votes;
 
-use fairlane_replica::Write;
-use fairlane_types::{CtId, Genesis, Receipt, SequencedBlock};
+use fairlane_replica::{ReplicaStatus, Write};
+use fairlane_types::{CtId, Envelope, Genesis, Receipt, SequencedBlock};
 
 use crate::engine::Nanos;
 use crate::marks::{Mark, Marks};
 use crate::workload::Trade;
 
 pub use arrival::{Arrival, Expected, Gain, Step};
+use facts::Final;
 pub use facts::{Durable, Fact, durable, facts};
 use lanes::Lanes;
 use order::Order;
+use progress::Progress;
 use sequence::Sequence;
 use votes::Votes;
 
 /// Most violations that are kept; one is enough to fail a run.
 const VIOLATIONS_MAX: usize = 16;
+
+/// Most heights that may be on their way to plaintext at a member: a run has no more views.
+const OPENING_MAX: usize = 16_384;
 
 /// The rules that are checked, by their names in SIMNET.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +41,9 @@ pub enum Rule {
     Contradiction,
     /// S4, C3: q votes behind every commit, q commits behind every final certificate.
     Quorum,
+    /// S2, S3, C4: who votes for a block, or takes it for final, has a notarized parent
+    /// and skips of every view between.
+    Grounds,
     /// S5: what is final was held by its voters.
     Availability,
     /// S6: the same sequence of blocks everywhere, gapless, with the roots it should have.
@@ -59,6 +68,14 @@ pub enum Rule {
     Receipt,
     /// M6: nothing leaves a disk that some member still needs.
     Retention,
+    /// S14: what a member holds stays within its limits.
+    Bounds,
+    /// L4: views that end without a final block, after healing.
+    Views,
+    /// L5: what an honest lane recorded becomes final within a few blocks.
+    Censored,
+    /// S15: run twice, a seed does the same.
+    Determinism,
     /// Progress after healing.
     Liveness,
     /// The replica asked to stop, or met corruption, without a reason in the plan.
@@ -121,6 +138,7 @@ pub struct Judge {
     lanes: Lanes,
     order: Order,
     sequence: Sequence,
+    progress: Progress,
 }
 
 impl Judge {
@@ -138,8 +156,15 @@ impl Judge {
             lanes: Lanes::new(n),
             order: Order::new(genesis, n, trades),
             sequence: Sequence::new(n, trades),
+            progress: Progress::new(n),
             honest,
         }
+    }
+
+    /// An order of a client that is no trader of the run.
+    pub fn stranger(&mut self, envelope: &Envelope, payload: &[u8]) {
+        self.order.learn(envelope);
+        self.sequence.sealed(envelope.id(), payload);
     }
 
     /// The time of what comes next.
@@ -153,6 +178,16 @@ impl Judge {
         match fact {
             Fact::Vote { .. } | Fact::Commit { .. } | Fact::Skip { .. } => {
                 self.votes.said(node, honest, fact, &mut self.notes);
+                if let Fact::Vote { block, .. } = fact
+                    && honest
+                    && let Some(header) = self.order.header(block)
+                {
+                    self.votes.grounds(node, header, &mut self.notes);
+                }
+                // What liars say far ahead is not a view that anyone is in.
+                if honest {
+                    self.progress.view(fact.view());
+                }
             }
             Fact::Proposal { header, cut } => {
                 self.votes.said(node, honest, fact, &mut self.notes);
@@ -167,6 +202,9 @@ impl Judge {
                 }
             }
             Fact::Shares(shares) if honest => {
+                if shares.height.0 <= self.sequence.tip() {
+                    self.notes.mark(Mark::LateShares);
+                }
                 shares::said(node, shares, &self.order, &mut self.notes);
             }
             Fact::Shares(_) => {}
@@ -190,7 +228,7 @@ impl Judge {
                 if let Some(certificate) = &block.certificate {
                     self.votes.certificate(certificate, &mut self.notes);
                 }
-                self.order.finalized(node, &block, &mut self.notes);
+                self.finalized(node, &block);
             }
             Some(Durable::Batch(batch)) => {
                 self.order.batch(&batch);
@@ -199,9 +237,47 @@ impl Judge {
             Some(Durable::Ack(ack)) if self.honest[node] => {
                 self.lanes.acknowledged(node, ack, &mut self.notes);
             }
-            Some(Durable::Sequenced(block)) => self.sequence.durable(node, &block),
+            Some(Durable::Sequenced(block)) => {
+                self.sequence.durable(node, &block, self.honest[node]);
+            }
             Some(Durable::Pruned(below)) => self.sequence.pruned(node, below, &mut self.notes),
             Some(Durable::Final(_) | Durable::Ack(_)) | None => {}
+        }
+    }
+
+    fn finalized(&mut self, node: usize, block: &Final) {
+        if block.header.height.0 > 0 {
+            self.votes.grounds(node, &block.header, &mut self.notes);
+        }
+        if block.certificate.is_none() && block.header.height.0 > 0 {
+            self.notes.mark(Mark::FinalAsAncestor);
+        }
+        let known = self.order.height();
+        self.order.finalized(node, block, &mut self.notes);
+        if self.order.height() > known {
+            let heads = self.order.new_heads();
+            for (lane, seq) in &heads {
+                let few = self.honest.len() / 3 + 1;
+                self.lanes.held(*lane, *seq, few, &mut self.notes);
+            }
+            self.progress.finalized(&block.cut, &mut self.notes);
+        }
+    }
+
+    /// All is healed: from now on progress is due.
+    pub const fn healed(&mut self) {
+        self.progress.healed();
+    }
+
+    /// What a member holds, against what it may.
+    pub fn held(&mut self, node: usize, status: &ReplicaStatus) {
+        if status.held > status.held_max {
+            let what = format!("holds {} orders of {}", status.held, status.held_max);
+            self.notes.break_rule(Rule::Bounds, node, what);
+        }
+        if status.opening > OPENING_MAX {
+            let what = format!("{} heights on their way to plaintext", status.opening);
+            self.notes.break_rule(Rule::Bounds, node, what);
         }
     }
 
@@ -209,7 +285,11 @@ impl Judge {
     pub fn started(&mut self, node: usize) {
         self.votes.started(node);
         self.lanes.started(node);
-        self.sequence.started(node);
+        let offered = self.sequence.started(node, &mut self.notes);
+        for block in offered.iter().filter(|_| self.honest[node]) {
+            let stale = self.order.emitted(node, block, &mut self.notes);
+            self.sequence.left_out(block.height, stale, &mut self.notes);
+        }
     }
 
     /// A member stopped for good: nothing is owed by it any more.
@@ -239,6 +319,7 @@ impl Judge {
     pub fn acknowledged(&mut self, node: usize, receipt: &Receipt) {
         if self.honest[node] {
             self.lanes.receipt(node, receipt, &mut self.notes);
+            self.progress.recorded(node, receipt.seq);
             self.sequence.acknowledged(node, receipt);
         }
     }
@@ -329,6 +410,7 @@ impl Judge {
                 );
             }
         }
+        self.progress.verdict(&mut self.notes);
         if !live {
             let heights: Vec<_> = (0..self.honest.len()).map(|i| self.height(i)).collect();
             self.notes.break_rule(

@@ -56,7 +56,8 @@ impl Order {
         order
     }
 
-    fn learn(&mut self, envelope: &fairlane_types::Envelope) {
+    /// The public part of an order.
+    pub fn learn(&mut self, envelope: &fairlane_types::Envelope) {
         let mut point = [0; 32];
         if let Some(bytes) = envelope.ciphertext.get(1..33) {
             point.copy_from_slice(bytes);
@@ -70,6 +71,41 @@ impl Order {
         self.cuts
             .entry(header.id())
             .or_insert_with(|| (header.clone(), cut.clone()));
+    }
+
+    /// The header of a block that somebody proposed.
+    pub fn header(&self, block: &BlockId) -> Option<&BlockHeader> {
+        self.cuts.get(block).map(|(header, _)| header)
+    }
+
+    /// Final blocks.
+    pub const fn height(&self) -> usize {
+        self.chain.len()
+    }
+
+    /// Per lane the last batch with entries that the newest final block adds, if any.
+    pub fn new_heads(&self) -> Vec<(MemberId, Seq)> {
+        let mut newest = self.chain.iter().rev().map(|(_, cut, _)| cut);
+        let Some(cut) = newest.next() else {
+            return Vec::new();
+        };
+        let before = newest.next();
+        let mut heads = Vec::new();
+        for (lane, head) in cut.heads.iter().enumerate() {
+            let lane = MemberId(lane as u8);
+            let old = before.map_or(Seq(0), |cut| cut.head(lane).seq);
+            let (mut seq, mut digest) = (head.seq, head.digest);
+            while seq > old
+                && let Some(batch) = self.batches.get(&digest)
+            {
+                if !batch.entries.is_empty() {
+                    heads.push((lane, seq));
+                    break;
+                }
+                (seq, digest) = (seq.prev(), batch.parent);
+            }
+        }
+        heads
     }
 
     pub fn batch(&mut self, batch: &Arc<Batch>) {

@@ -18,6 +18,9 @@ pub struct Sequence {
     /// Per member: next height to be emitted, and the height durable on its disk.
     next: Vec<u64>,
     durable: Vec<BTreeMap<u64, Root>>,
+    /// Per member what is on its disk above the tip: a consumer reads it there even if the
+    /// process died before it offered it.
+    unseen: Vec<BTreeMap<u64, SequencedBlock>>,
     /// Where each order came out, or was left out.
     heights: BTreeMap<CtId, u64>,
     /// Accounts and nonces that were used up, and until when they are (finalized time).
@@ -38,6 +41,7 @@ impl Sequence {
             blocks: Vec::new(),
             next: vec![1; n],
             durable: vec![BTreeMap::new(); n],
+            unseen: vec![BTreeMap::new(); n],
             heights: BTreeMap::new(),
             burned: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
@@ -45,8 +49,17 @@ impl Sequence {
         }
     }
 
-    pub fn durable(&mut self, node: usize, block: &SequencedBlock) {
-        self.durable[node].insert(block.height.0, block.root);
+    /// What was sealed in an order.
+    pub fn sealed(&mut self, id: CtId, payload: &[u8]) {
+        self.sealed.insert(id, Some(payload.to_vec()));
+    }
+
+    pub fn durable(&mut self, node: usize, block: &SequencedBlock, honest: bool) {
+        let height = block.height.0;
+        self.durable[node].insert(height, block.root);
+        if honest && height > self.tip() {
+            self.unseen[node].insert(height, block.clone());
+        }
     }
 
     /// M6: what leaves one disk is on no member's way any more.
@@ -61,6 +74,7 @@ impl Sequence {
 
     pub fn forgot(&mut self, node: usize) {
         self.durable[node].clear();
+        self.unseen[node].clear();
         self.disown(node);
     }
 
@@ -73,10 +87,19 @@ impl Sequence {
     }
 
     /// After a restart emission goes on behind what is on disk.
-    pub fn started(&mut self, node: usize) {
+    ///
+    /// Returns what nobody has offered: it counts as emitted.
+    pub fn started(&mut self, node: usize, notes: &mut Notes) -> Vec<SequencedBlock> {
+        let mut unseen = std::mem::take(&mut self.unseen[node]);
+        let mut offered = Vec::new();
+        while let Some(block) = unseen.remove(&(self.tip() + 1)) {
+            self.first(node, &block, notes);
+            offered.push(block);
+        }
         self.next[node] = self.durable[node]
             .last_key_value()
             .map_or(1, |(h, _)| h + 1);
+        offered
     }
 
     pub fn acknowledged(&mut self, node: usize, receipt: &Receipt) {
@@ -91,6 +114,7 @@ impl Sequence {
             return;
         }
         self.next[node] += 1;
+        self.unseen[node].retain(|unseen, _| *unseen > height);
         if self.durable[node].get(&height) != Some(&block.root) {
             notes.break_rule(
                 Rule::PersistFirst,

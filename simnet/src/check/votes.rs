@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlane_types::{BlockId, Certificate, CertificateKind, View};
+use fairlane_types::{BlockHeader, BlockId, Certificate, CertificateKind, View};
 
 use crate::marks::Mark;
 
@@ -34,6 +34,8 @@ pub struct Votes {
     durable: Vec<BTreeSet<(View, Kind, BlockId)>>,
     /// Who was heard to say it, Byzantine members not counted.
     heard: BTreeMap<(View, Kind, BlockId), u128>,
+    /// Per view, whether it was notarized (1) and skipped (2).
+    quorums: BTreeMap<View, u8>,
 }
 
 impl Votes {
@@ -47,6 +49,7 @@ impl Votes {
             said: vec![Said::new(); n],
             durable: vec![BTreeSet::new(); n],
             heard: BTreeMap::new(),
+            quorums: BTreeMap::new(),
         }
     }
 
@@ -137,8 +140,35 @@ impl Votes {
         }
     }
 
+    /// C4: the parent has q votes, and every view between has q skips.
+    pub fn grounds(&self, node: usize, header: &BlockHeader, notes: &mut Notes) {
+        let (view, parent) = (header.view, header.parent_view);
+        if parent >= view {
+            let what = format!("a block of view {view} stands on view {parent}");
+            notes.break_rule(Rule::Grounds, node, what);
+            return;
+        }
+        if parent > View(0) {
+            let votes = self.count((parent, Kind::Vote, header.parent));
+            if votes < self.quorum {
+                let what = format!("view {view} stands on {votes} votes of view {parent}");
+                notes.break_rule(Rule::Grounds, node, what);
+            }
+        }
+        for between in parent.0 + 1..view.0 {
+            let skips = self.count((View(between), Kind::Skip, BlockId::default()));
+            if skips < self.quorum {
+                let what = format!(
+                    "view {view} stands on view {parent} with {skips} skips of view {between}"
+                );
+                notes.break_rule(Rule::Grounds, node, what);
+                return;
+            }
+        }
+    }
+
     /// S4: every honest signer of a certificate said so.
-    pub fn certificate(&self, certificate: &Certificate, notes: &mut Notes) {
+    pub fn certificate(&mut self, certificate: &Certificate, notes: &mut Notes) {
         let kind = match certificate.kind {
             CertificateKind::Notarization => Kind::Vote,
             CertificateKind::Final => Kind::Commit,
@@ -147,7 +177,21 @@ impl Votes {
         if kind == Kind::Skip {
             notes.mark(Mark::SkipCertificate);
         }
+        let seen = self.quorums.entry(certificate.view).or_default();
+        let bit = if kind == Kind::Skip { 2 } else { 1 };
+        if *seen != 3 && *seen | bit == 3 {
+            notes.mark(Mark::NotarizedAndSkipped);
+        }
+        *seen |= bit;
         let signers = certificate.signers.0;
+        if certificate.signatures.len() != signers.count_ones() as usize {
+            let (lines, names) = (certificate.signatures.len(), signers.count_ones());
+            let what = format!(
+                "{kind:?} certificate of view {} has {lines} signatures for {names} names",
+                certificate.view
+            );
+            notes.break_rule(Rule::Quorum, 0, what);
+        }
         let statement = (certificate.view, kind, certificate.block);
         let heard = self.heard.get(&statement).copied().unwrap_or(0);
         let unheard = (0..self.honest.len())

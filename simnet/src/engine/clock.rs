@@ -5,6 +5,9 @@ use fairlane_types::Micros;
 
 use super::{MICROSECOND, Nanos};
 
+/// No clock drifts more than this, parts per million.
+const DRIFT_PPM_MAX: i64 = 500_000;
+
 /// `local = base + offset + (1 + drift) · t`, held where that would run backwards.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -51,6 +54,15 @@ impl Clock {
         self.offset_us = self.offset_us.saturating_add(by_us);
     }
 
+    /// Runs at another rate from `now` on, without a step.
+    pub fn drift(&mut self, now: Nanos, ppm: i64) {
+        let before = self.raw(now);
+        self.drift_ppm = ppm.clamp(-DRIFT_PPM_MAX, DRIFT_PPM_MAX);
+        let after = self.raw(now);
+        let by = i128::from(before.0) - i128::from(after.0);
+        self.step(i64::try_from(by).unwrap_or(0));
+    }
+
     /// The clock of the machine after a restart of the process: the floor is forgotten.
     pub const fn restart(&mut self) {
         self.floor = Micros(0);
@@ -80,6 +92,15 @@ mod tests {
         clock.restart();
         clock.step(-1_000_000);
         assert_eq!(clock.read(Nanos(2 * SECOND)), Micros(1_500_000));
+    }
+
+    #[test]
+    fn drift_changes_the_rate_and_not_the_reading() {
+        let mut clock = Clock::new(Micros(1_000_000), 0, 50);
+        let before = clock.read(Nanos(10 * SECOND));
+        clock.drift(Nanos(10 * SECOND), -20_000);
+        assert_eq!(clock.read(Nanos(10 * SECOND)), before);
+        assert_eq!(clock.read(Nanos(20 * SECOND)), before.plus(9_800_000));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::engine::{Owner, Purpose, Stream};
 
-use super::{Fault, Plan};
+use super::{Burst, Fault, Plan};
 
 /// How much may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,9 @@ pub fn generate(seed: u64, appetite: &Appetite) -> Plan {
 }
 
 /// Probability of each kind per seed, per mille.
-const KINDS: [u64; 13] = [
-    450, 120, 350, 200, 300, 250, 150, 200, 250, 200, 100, 100, 100,
+const KINDS: [u64; 27] = [
+    450, 120, 350, 200, 300, 250, 150, 200, 250, 200, 100, 100, 100, 120, 120, 100, 150, 120, 150,
+    100, 100, 100, 100, 120, 100, 60, 200,
 ];
 
 fn add(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mut Plan) {
@@ -121,10 +122,113 @@ fn add(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mu
             plan.push(crash, Fault::Crash(who));
             plan.push(crash + 30, Fault::Restart(who));
         }
-        _ => {
+        12 => {
             let by = rng.between(1, 400) as i64;
             let by = if rng.chance(500) { by } else { -by };
             plan.push(when(rng), Fault::ClockStep(node(rng), by));
+        }
+        13..=18 => add_network(kind, rng, appetite, until, plan),
+        _ => add_node(kind, rng, appetite, until, plan),
+    }
+}
+
+/// Members in random order.
+fn shuffled(n: usize, rng: &mut Stream) -> Vec<usize> {
+    let mut members: Vec<_> = (0..n).collect();
+    rng.shuffle(&mut members);
+    members
+}
+
+fn add_network(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mut Plan) {
+    let n = appetite.n;
+    let at = rng.between(20, until * 3 / 4);
+    let members = shuffled(n, rng);
+    let first = members.first().copied().unwrap_or(0);
+    match kind {
+        13 => {
+            plan.push(at, Fault::Isolate(first));
+            plan.push(at + rng.between(20, 2_500), Fault::Heal);
+        }
+        14 => {
+            // At least one member reaches both groups.
+            let (one, rest) = members.split_at(rng.between(1, n as u64 / 2) as usize);
+            let two = &rest[..rest.len() - 1];
+            plan.push(at, Fault::Split(one.to_vec(), two.to_vec()));
+            plan.push(at + rng.between(20, 1_500), Fault::Heal);
+        }
+        15 => {
+            let side = members[..rng.between(1, n as u64 / 2) as usize].to_vec();
+            plan.push(at, Fault::Deaf(side));
+            plan.push(at + rng.between(20, 1_500), Fault::Heal);
+        }
+        16 => {
+            // Swizzle-clog (FoundationDB): one by one, and back in another order.
+            let mut some = members[..rng.between(1, n as u64 - 1) as usize].to_vec();
+            let mut at = at;
+            for member in &some {
+                plan.push(at, Fault::Clog(*member));
+                at += rng.between(1, 120);
+            }
+            rng.shuffle(&mut some);
+            for member in &some {
+                at += rng.between(1, 200);
+                plan.push(at, Fault::Unclog(*member));
+            }
+        }
+        17 => {
+            plan.push(at, Fault::Spike(rng.between(2, 20)));
+            plan.push(at + rng.between(20, 600), Fault::Restore);
+        }
+        _ => {
+            if rng.chance(500) {
+                plan.push(at, Fault::Bandwidth(first, rng.between(20_000, 2_000_000)));
+            }
+            for (from, to) in members.iter().zip(members.iter().skip(1)) {
+                let loss = rng.between(10, 300);
+                plan.push(at, Fault::LinkLoss(*from, *to, loss));
+            }
+        }
+    }
+}
+
+fn add_node(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan: &mut Plan) {
+    let n = appetite.n as u64;
+    let who = rng.below(n) as usize;
+    let at = rng.between(20, until * 3 / 4);
+    match kind {
+        19 => {
+            // A crash loop: each life is shorter than what a member needs to catch up.
+            let mut at = at;
+            for _ in 0..rng.between(3, 10) {
+                plan.push(at, Fault::Crash(who));
+                at += rng.between(1, 40);
+                plan.push(at, Fault::Restart(who));
+                at += rng.between(1, 80);
+            }
+        }
+        20 => plan.push(at, Fault::SlowCpu(who, rng.between(2, 50))),
+        21 => {
+            let ppm = rng.between(200, 20_000) as i64;
+            let ppm = if rng.chance(500) { ppm } else { -ppm };
+            plan.push(at, Fault::Drift(who, ppm));
+        }
+        22 => plan.push(at, Fault::DiskStall(who, rng.between(20, 1_500))),
+        23 => {
+            plan.push(at, Fault::SyncError(who));
+            plan.push(at + rng.between(1, until / 2), Fault::Restart(who));
+        }
+        24 => plan.push(at, Fault::Burst(Burst::Queries, who, rng.between(10, 200))),
+        25 => plan.push(at, Fault::Burst(Burst::Flood, who, rng.between(20, 120))),
+        _ => {
+            let burst = *rng
+                .pick(&[
+                    Burst::OneNonce,
+                    Burst::Cancels,
+                    Burst::Expired,
+                    Burst::Duplicates,
+                ])
+                .unwrap_or(&Burst::Expired);
+            plan.push(at, Fault::Burst(burst, who, rng.between(2, 12)));
         }
     }
 }
@@ -157,6 +261,47 @@ mod tests {
             distinct.insert(text);
         }
         assert!(distinct.len() > 200, "{}", distinct.len());
+        // Every kind of event is in some plan.
+        let all: String = distinct.into_iter().collect();
+        for word in [
+            "crash ",
+            "crash-all",
+            "restart ",
+            "restart-all",
+            "partition",
+            "isolate",
+            "split",
+            "deaf",
+            "block",
+            "clog",
+            "unclog",
+            "heal",
+            "reset",
+            "loss",
+            "link-loss",
+            "spike",
+            "restore",
+            "bandwidth",
+            "pause",
+            "slow ",
+            "slow-cpu",
+            "slow-disk",
+            "clock-step",
+            "drift",
+            "disk-stall",
+            "disk-budget",
+            "sync-error",
+            "lose-disk",
+            "rot",
+            "flood",
+            "cancels",
+            "one-nonce",
+            "expired",
+            "duplicates",
+            "queries",
+        ] {
+            assert!(all.contains(&format!("ms {word}")), "{word}");
+        }
         let error = Plan::parse("5ms crash 1 # why\n7ms explode").unwrap_err();
         assert_eq!(error.line, 2);
     }

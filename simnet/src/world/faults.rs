@@ -23,13 +23,24 @@ impl World {
                 }
             }
             Fault::Partition(side) => {
-                for (from, to) in pairs(n) {
-                    if side.contains(&from) != side.contains(&to) {
-                        self.fabric.block(self.now, from, to);
-                    }
+                self.block_where(|from, to| side.contains(&from) != side.contains(&to));
+            }
+            Fault::Isolate(node) => self.block_where(|from, to| from == *node || to == *node),
+            Fault::Split(one, two) => self.block_where(|from, to| {
+                (one.contains(&from) && two.contains(&to))
+                    || (two.contains(&from) && one.contains(&to))
+            }),
+            Fault::Deaf(side) => {
+                self.block_where(|from, to| side.contains(&to) && !side.contains(&from));
+            }
+            Fault::Clog(node) => self.block_where(|from, to| from == *node || to == *node),
+            Fault::Unclog(node) => {
+                for (from, to) in pairs(n).filter(|(a, b)| a == node || b == node) {
+                    self.unblock(from, to);
                 }
             }
             Fault::Block(from, to) => self.fabric.block(self.now, *from, *to),
+            Fault::Unblock(from, to) => self.unblock(*from, *to),
             Fault::Heal => self.heal(),
             Fault::Reset(a, b) => {
                 if self.fabric.disconnect(*a, *b) {
@@ -41,6 +52,34 @@ impl World {
                     self.fabric.model_mut(from, to).loss_per_mille = *per_mille;
                 }
             }
+            Fault::LinkLoss(from, to, per_mille) => {
+                self.fabric.model_mut(*from, *to).loss_per_mille = *per_mille;
+            }
+            Fault::Spike(factor) => {
+                for (from, to) in pairs(n) {
+                    let model = self.fabric.model_mut(from, to);
+                    model.latency = model.latency.scaled(*factor);
+                }
+            }
+            Fault::Restore => pairs(n).for_each(|(from, to)| self.fabric.restore(from, to)),
+            Fault::Bandwidth(node, rate) => {
+                for (from, to) in pairs(n).filter(|(from, _)| from == node) {
+                    self.fabric.model_mut(from, to).bytes_per_s = *rate;
+                }
+            }
+            Fault::SlowCpu(node, factor) => self.members[*node].cpu_factor = (*factor).max(1),
+            Fault::Drift(node, ppm) => {
+                let now = self.now;
+                self.members[*node].clock.drift(now, *ppm);
+            }
+            Fault::DiskStall(node, ms) => {
+                self.judge.mark(Mark::DiskStalled);
+                let until = self.now.plus(ms.saturating_mul(MILLISECOND));
+                let member = &mut self.members[*node];
+                member.disk_until = member.disk_until.max(until);
+            }
+            Fault::SyncError(node) => self.members[*node].sync_fails = true,
+            Fault::Burst(burst, node, count) => self.burst(*burst, *node, *count),
             Fault::Slow(node, factor) => {
                 for peer in 0..n {
                     for (from, to) in [(*node, peer), (peer, *node)] {
@@ -94,39 +133,52 @@ impl World {
         }
     }
 
+    fn block_where(&mut self, blocked: impl Fn(usize, usize) -> bool) {
+        for (from, to) in pairs(self.members.len()) {
+            if blocked(from, to) {
+                self.fabric.block(self.now, from, to);
+            }
+        }
+    }
+
     pub(super) fn heal(&mut self) {
-        let n = self.members.len();
         for member in &mut self.members {
             member.writer.slow_down(1);
+            member.cpu_factor = 1;
+            member.sync_fails = false;
         }
-        for (from, to) in pairs(n) {
+        for (from, to) in pairs(self.members.len()) {
             self.fabric.restore(from, to);
-            match self.fabric.unblock(self.now, from, to) {
-                Released::Frames(frames) => {
-                    for (_, sent, _, happening) in frames {
-                        if let Happening::Frame {
+            self.unblock(from, to);
+        }
+    }
+
+    fn unblock(&mut self, from: usize, to: usize) {
+        match self.fabric.unblock(self.now, from, to) {
+            Released::Frames(frames) => {
+                for (_, sent, _, happening) in frames {
+                    if let Happening::Frame {
+                        from,
+                        to,
+                        class,
+                        bytes,
+                        ..
+                    } = happening
+                    {
+                        let again = Happening::Frame {
                             from,
                             to,
                             class,
+                            sent,
                             bytes,
-                            ..
-                        } = happening
-                        {
-                            let again = Happening::Frame {
-                                from,
-                                to,
-                                class,
-                                sent,
-                                bytes,
-                            };
-                            self.queue.push(sent.at, 5, again);
-                        }
+                        };
+                        self.queue.push(sent.at, 5, again);
                     }
                 }
-                Released::Gone => {
-                    self.judge.mark(Mark::LongPartition);
-                    self.lost(from, to);
-                }
+            }
+            Released::Gone => {
+                self.judge.mark(Mark::LongPartition);
+                self.lost(from, to);
             }
         }
     }

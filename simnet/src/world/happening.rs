@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fairlane_replica::{Class, JobId, JobResult, LoadId, Row, TimerId, WriteId};
+use fairlane_replica::{Class, JobId, JobResult, LoadId, Message, Row, TimerId, WriteId};
+use fairlane_types::MemberId;
 
 use crate::net::Sent;
 
@@ -46,6 +47,12 @@ pub(super) enum Happening {
         id: JobId,
         result: Box<JobResult>,
     },
+    Late {
+        node: usize,
+        life: u32,
+        to: MemberId,
+        message: Arc<Message>,
+    },
     Submit {
         trade: usize,
         node: usize,
@@ -62,6 +69,7 @@ impl Happening {
             Self::Timer { node, life, .. }
             | Self::Stored { node, life }
             | Self::Early { node, life, .. }
+            | Self::Late { node, life, .. }
             | Self::Loaded { node, life, .. }
             | Self::Computed { node, life, .. } => Some((*node, Some(*life))),
             Self::Frame { to, .. } => Some((*to, None)),
@@ -102,6 +110,7 @@ impl Happening {
             Self::Computed { node, id, .. } => (*node, 9, id.0),
             Self::Submit { trade, node } => (*node, 10, *trade as u64),
             Self::Impatient { trade } => (0, 11, *trade as u64),
+            Self::Late { node, to, .. } => (*node, 12, u64::from(to.0)),
         }
     }
 }

@@ -5,7 +5,7 @@ use fairlane_replica::{
 };
 use fairlane_types::Micros;
 
-use crate::byz::{Act, Scene};
+use crate::byz::{Act, Behaviour, Heard, Scene};
 use crate::check::Rule;
 use crate::engine::{MICROSECOND, MILLISECOND};
 use crate::marks::Mark;
@@ -74,33 +74,83 @@ impl World {
             Event::Computed { id, .. } => format!("computed {}", id.0),
             other => format!("{other:?}").chars().take(200).collect(),
         });
+        if self.members[node].behaviour.is_some()
+            && let Event::Message { from, message } = &event
+        {
+            let heard = Heard {
+                from: *from,
+                message,
+            };
+            let mut acts = Vec::new();
+            let passes = self.misbehave(node, |behaviour, scene| {
+                behaviour.hear(scene, &heard, &mut acts)
+            });
+            self.carry_out(node, acts);
+            if passes == Some(false) {
+                return;
+            }
+        }
         let effects = self.members[node].step(self.now, event);
         for effect in effects {
-            for act in self.acts(node, effect) {
-                match act {
-                    Act::Effect(effect) => self.effect(node, effect),
-                    Act::Raw { to, class, frame } => {
-                        self.transmit(node, to.index(), class, &frame.into());
-                    }
-                }
+            if self.members[node].behaviour.is_none() {
+                self.effect(node, effect);
+                continue;
             }
+            let acts = self.misbehave(node, |behaviour, scene| behaviour.act(scene, effect));
+            self.carry_out(node, acts.unwrap_or_default());
         }
         self.start_writes(node);
         self.start_jobs(node);
     }
 
-    /// What leaves instead of an effect, at a misbehaving member.
-    pub(super) fn acts(&mut self, node: usize, effect: Effect) -> Vec<Act> {
+    /// Asks a member's behaviour; nothing if it is down or has none.
+    fn misbehave<T>(
+        &mut self,
+        node: usize,
+        ask: impl FnOnce(&mut dyn Behaviour, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
         let member = &mut self.members[node];
-        let Some(behaviour) = &mut member.behaviour else {
-            return vec![Act::Effect(effect)];
-        };
+        if !member.up() {
+            return None;
+        }
+        let now = member.clock.read(self.now);
+        let behaviour = member.behaviour.as_mut()?;
         let mut scene = Scene {
             keys: &member.keys,
             all: &self.all_keys,
             rng: &mut member.choices,
+            now,
+            genesis: &self.genesis,
+            lies: &mut member.lies,
         };
-        behaviour.act(&mut scene, effect)
+        Some(ask(behaviour.as_mut(), &mut scene))
+    }
+
+    /// What a misbehaving member does.
+    fn carry_out(&mut self, node: usize, acts: Vec<Act>) {
+        let life = self.members[node].life;
+        for act in acts {
+            match act {
+                Act::Effect(effect) => self.effect(node, effect),
+                Act::Raw { to, class, frame } => {
+                    self.transmit(node, to.index(), class, &frame.into());
+                }
+                Act::Later {
+                    to,
+                    message,
+                    after_ms,
+                } => {
+                    let at = self.now.plus(after_ms * MILLISECOND);
+                    let late = Happening::Late {
+                        node,
+                        life,
+                        to,
+                        message,
+                    };
+                    self.queue.push(at, 5, late);
+                }
+            }
+        }
     }
 
     pub(super) fn effect(&mut self, node: usize, effect: Effect) {
@@ -251,7 +301,10 @@ impl World {
             .writer
             .start(self.now, &mut member.store, &mut member.disk)
         {
-            Ok(Some(at)) => self.queue.push(at, 3, Happening::Stored { node, life }),
+            Ok(Some(at)) => {
+                let at = at.max(member.disk_until);
+                self.queue.push(at, 3, Happening::Stored { node, life });
+            }
             Ok(None) => {}
             // A full disk stops the member; the plan gives it room again.
             Err(_) => {
@@ -263,6 +316,12 @@ impl World {
 
     pub(super) fn stored(&mut self, node: usize) {
         let member = &mut self.members[node];
+        if std::mem::take(&mut member.sync_fails) {
+            // What the disk kept of it nobody knows: the process must stop (fsyncgate).
+            self.judge.mark(Mark::SyncFailed);
+            self.crash(node);
+            return;
+        }
         let (ids, durable) = member.writer.finish(&mut member.store);
         self.note_durable(node, &durable);
         let early = self.scenario.planted == Some(Planted::SendBeforeStored);
@@ -284,7 +343,8 @@ impl World {
         let cores = self.cpu.cores;
         let member = &mut self.members[node];
         while let Some((id, job)) = member.cpu.start(cores) {
-            let at = self.now.plus(self.cpu.cost_ns(&job));
+            let cost = self.cpu.cost_ns(&job).saturating_mul(member.cpu_factor);
+            let at = self.now.plus(cost);
             let result = Box::new(compute(member, &job));
             let life = member.life;
             self.queue.push(

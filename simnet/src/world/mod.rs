@@ -5,11 +5,12 @@ mod faults;
 mod happening;
 mod links;
 mod members;
+mod strangers;
 mod traders;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use fairlane_replica::{CryptoContext, Event};
+use fairlane_replica::{CryptoContext, Event, Peers};
 use fairlane_types::Genesis;
 
 use crate::byz;
@@ -20,7 +21,7 @@ use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stre
 use crate::faults::Plan;
 use crate::member::Member;
 use crate::net::{Fabric, LinkModel};
-use crate::scenario::{Planted, Report, START, Scenario, Stats, committee, start};
+use crate::scenario::{Line, Planted, Report, START, Scenario, Stats, committee, start};
 use crate::workload::{Trade, Workload, trades};
 use happening::Happening;
 
@@ -61,13 +62,14 @@ pub struct World {
     cpu: CpuModel,
     judge: Judge,
     plan: Plan,
+    liars: Vec<(usize, &'static str)>,
     trades: Vec<Trade>,
     standing: Vec<Standing>,
     /// Pairs with a reconnection under way.
     connecting: BTreeSet<(usize, usize)>,
     stats: Stats,
     suspicious: Vec<String>,
-    log: Vec<String>,
+    log: VecDeque<Line>,
     choices: Stream,
 }
 
@@ -116,6 +118,9 @@ impl World {
         }
         let delay_ns = options.delay_ms * MILLISECOND;
         let fabric = Fabric::new(n, scenario.seed, |_, _| {
+            if options.steady {
+                return LinkModel::new(delay_ns, delay_ns);
+            }
             let mut model = LinkModel::new(delay_ns, delay_ns * 3 / 2);
             model.loss_per_mille = options.loss_per_mille;
             model
@@ -138,12 +143,13 @@ impl World {
             cpu: CpuModel::default(),
             judge,
             plan: options.plan,
+            liars: options.liars,
             trades,
             standing,
             connecting: BTreeSet::new(),
             stats: Stats::default(),
             suspicious: Vec::new(),
-            log: Vec::new(),
+            log: VecDeque::new(),
             choices,
         }
     }
@@ -179,6 +185,9 @@ impl World {
         }
         let calm = healed.max(last_send);
         let end = calm.plus(self.scenario.patience_ms * MILLISECOND);
+        if self.plan.faults.is_empty() {
+            self.judge.healed();
+        }
         let (mut goal, mut live) = (None, false);
         let mut looked = Nanos(0);
         while let Some((key, happening)) = self.queue.pop() {
@@ -190,6 +199,14 @@ impl World {
             self.happen(key.tie, happening);
             if self.now >= calm && self.now.since(looked) >= 10 * MILLISECOND {
                 looked = self.now;
+                self.judge.healed();
+                for (node, member) in self.members.iter().enumerate() {
+                    if self.honest[node]
+                        && let Some(replica) = &member.replica
+                    {
+                        self.judge.held(node, &replica.status());
+                    }
+                }
                 // Two heights beyond what anyone had when all was healed.
                 let goal = *goal.get_or_insert(self.judge.tip() + 2);
                 if self.well(goal) {
@@ -227,6 +244,16 @@ impl World {
         self.stats.acknowledged = self.standing.iter().filter(|s| s.acknowledged).count() as u64;
         let root = self.judge.root();
         self.trace.bytes(&root);
+        let lies = self.members.iter().zip(&self.honest);
+        let lies = lies.filter(|(_, honest)| !**honest).map(|(member, _)| {
+            let named = self.liars.iter().find(|(liar, _)| *liar == member.index);
+            (
+                member.index,
+                named.map_or("", |(_, name)| *name),
+                member.lies,
+            )
+        });
+        let lies = lies.collect();
         let (violations, marks) = if failed {
             self.judge.stop()
         } else {
@@ -243,14 +270,19 @@ impl World {
             root,
             stats: self.stats,
             suspicious: self.suspicious,
-            log: self.log,
+            log: self.log.into(),
+            lies,
         }
     }
 
     /// A line of the log.
     fn note(&mut self, node: usize, what: impl FnOnce() -> String) {
         if self.scenario.log {
-            self.log.push(format!("{} {node} {}", self.now, what()));
+            if self.scenario.log_tail > 0 && self.log.len() >= self.scenario.log_tail {
+                self.log.pop_front();
+            }
+            let (at, what) = (self.now, what());
+            self.log.push_back(Line { at, node, what });
         }
     }
 
@@ -319,6 +351,9 @@ impl World {
                     },
                 );
             }
+            Happening::Late {
+                node, to, message, ..
+            } => self.send(node, Peers::One(to), &message),
             Happening::Submit { trade, node } => self.submit(trade, node),
             Happening::Impatient { trade } => self.impatient(trade),
         }

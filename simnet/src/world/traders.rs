@@ -8,6 +8,7 @@ use fairlane_types::Envelope;
 use crate::check::Rule;
 use crate::engine::MILLISECOND;
 use crate::marks::Mark;
+use crate::member::Asker;
 use crate::scenario::START;
 use crate::workload::Kind;
 
@@ -25,18 +26,25 @@ impl World {
         let envelope: Arc<Envelope> = Arc::clone(&self.trades[trade].envelope);
         let member = &mut self.members[node];
         let ticket = Ticket(member.fresh());
-        member.tickets.insert(ticket, trade);
+        member.tickets.insert(ticket, Asker::Trade(trade));
         self.step(node, Event::Submit { ticket, envelope });
     }
 
     pub(super) fn reply(&mut self, node: usize, ticket: Ticket, reply: Reply) {
-        let Some(trade) = self.members[node].tickets.remove(&ticket) else {
+        let Some(asker) = self.members[node].tickets.remove(&ticket) else {
             self.judge.break_rule(
                 Rule::Receipt,
                 node,
                 "an answer to a request that nobody made, or a second one",
             );
             return;
+        };
+        let trade = match asker {
+            Asker::Trade(trade) => trade,
+            Asker::Stranger(burst) => {
+                self.stranger_answered(node, burst, &reply);
+                return;
+            }
         };
         let bad = self.trades[trade].kind == Kind::BadProof;
         match reply {

@@ -1,0 +1,297 @@
+//! The simulator's command line, as a library: the `simnet` binary and `fairlane sim` take
+//! the same verbs and run the same code.
+//!
+//! Results go to stdout, progress and failures to stderr. Exit codes: 0 nothing was found,
+//! 1 a rule is broken, 2 usage.
+
+mod mutants;
+mod replay;
+mod swarm;
+
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+use crate::faults::{FileError, parse_seed};
+use crate::scenario::Profile;
+
+/// What the simulator can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SimVerb {
+    /// Run seed after seed and judge every run.
+    ///
+    /// Each seed is one committee of real replicas on virtual time, with its own delays,
+    /// faults and liars. Every broken rule is printed with the line that runs it again, and
+    /// its plan and trace are written to a folder. The last line is JSON. Ctrl-C ends it
+    /// with what was found.
+    Swarm(SwarmArgs),
+    /// Run one seed, or one plan, and show what happens.
+    ///
+    /// A plan (plan.toml) says everything that the seed would draw: the committee, the
+    /// events, who lies. Every failure leaves one; it can be edited.
+    Replay(ReplayArgs),
+    /// Make a failing plan small.
+    ///
+    /// Leaves out events, liars, members and orders while the same rule still breaks first,
+    /// and writes what is left.
+    Shrink(ShrinkArgs),
+    /// Break every rule of the protocol in turn and see that something notices.
+    ///
+    /// Needs a build with the feature `mutants`, which no shipped binary has.
+    Mutants(MutantsArgs),
+}
+
+/// `swarm`.
+#[derive(Clone, Debug, Args)]
+pub struct SwarmArgs {
+    /// How long, such as 90s, 10m or 4h. Not given and no --seeds: 60s.
+    #[arg(long, value_name = "SPAN", value_parser = span_ms)]
+    pub budget: Option<u64>,
+    /// How many seeds.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<u64>,
+    /// First seed, decimal or 0x….
+    #[arg(long, value_name = "SEED", default_value = "0", value_parser = seed)]
+    pub first: u64,
+    /// Threads.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// What may go wrong.
+    #[arg(long, value_enum, default_value_t = ProfileArg::Swarm)]
+    pub profile: ProfileArg,
+    /// Committee sizes, in turn.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "4,7", value_parser = members)]
+    pub members: Vec<usize>,
+    /// Share of the seeds that run twice, for equal traces.
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = per_mille)]
+    pub recheck: u64,
+    /// Fail if some rare event was met by no seed.
+    #[arg(long)]
+    pub require_marks: bool,
+    /// Folder for what is kept of failures.
+    #[arg(long, value_name = "DIR", default_value = "simnet-failures")]
+    pub out: PathBuf,
+    /// Nothing on stdout but the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// A plan; without one, --seed and what else follows say what to run.
+    #[arg(value_name = "PLAN", conflicts_with_all = ["seed", "members", "orders", "profile"])]
+    pub plan: Option<PathBuf>,
+    /// The seed, decimal or 0x….
+    #[arg(long, value_parser = seed, required_unless_present = "plan")]
+    pub seed: Option<u64>,
+    /// Members.
+    #[arg(long, value_name = "N", default_value = "4", value_parser = members)]
+    pub members: usize,
+    /// Orders.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub orders: usize,
+    /// What may go wrong.
+    #[arg(long, value_enum, default_value_t = ProfileArg::Swarm)]
+    pub profile: ProfileArg,
+    /// Print what every member does.
+    #[arg(long)]
+    pub log: bool,
+    /// Write the run, with everything that its seed decides, to this plan.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Write plan, report, trace tail and Perfetto trace to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+}
+
+/// `shrink`.
+#[derive(Clone, Debug, Args)]
+pub struct ShrinkArgs {
+    /// The plan of a run that fails.
+    pub plan: PathBuf,
+    /// Where to write what is left; not given: next to it, as NAME.min.toml.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Most runs to try.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub runs: u64,
+}
+
+/// `mutants`.
+#[derive(Clone, Debug, Args)]
+pub struct MutantsArgs {
+    /// Seeds of each kind of run before a mutant counts as a survivor.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub seeds: u64,
+    /// One mutant by name.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// One witness a mutant is enough: whole runs first, the model for the rest.
+    #[arg(long)]
+    pub quick: bool,
+    /// Threads.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// The matrix as lines of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Profiles, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    /// Nothing.
+    Calm,
+    /// Crashes and restarts.
+    Crash,
+    /// Every fault, but nobody lies.
+    Faults,
+    /// Every fault, and up to f liars.
+    Swarm,
+    /// No fault, and f liars.
+    Liars,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(profile: ProfileArg) -> Self {
+        match profile {
+            ProfileArg::Calm => Self::Calm,
+            ProfileArg::Crash => Self::Crash,
+            ProfileArg::Faults => Self::Faults,
+            ProfileArg::Swarm => Self::Swarm,
+            ProfileArg::Liars => Self::Liars,
+        }
+    }
+}
+
+/// Why a verb cannot do what it was asked for; exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// A file that cannot be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file that is no plan.
+    #[error("{path}: {error}")]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: FileError,
+    },
+    /// A plan that does not fail cannot shrink.
+    #[error("this plan breaks no rule: nothing to shrink")]
+    Passes,
+    /// A build without mutants.
+    #[error(
+        "built without mutants: cargo run --release -p fairlane-simnet --features mutants -- mutants"
+    )]
+    NoMutants,
+    /// A mutant that does not exist.
+    #[error("--only: one of {0}")]
+    UnknownMutant(String),
+}
+
+/// Runs a verb; `version` names the program in what it keeps. True: nothing was found.
+///
+/// # Errors
+/// [`SimError`]: it could not be run as asked.
+pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
+    match verb {
+        SimVerb::Swarm(args) => swarm::run(args, version),
+        SimVerb::Replay(args) => replay::replay(args, version),
+        SimVerb::Shrink(args) => replay::shrink(args),
+        SimVerb::Mutants(args) => mutants::run(args),
+    }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    parse_seed(text).ok_or_else(|| "a number, decimal or 0x…".to_owned())
+}
+
+fn members(text: &str) -> Result<usize, String> {
+    let max = fairlane_types::MEMBERS_MAX;
+    let parsed = text.parse().ok().filter(|n| (4..=max).contains(n));
+    parsed.ok_or_else(|| format!("4 to {max} members"))
+}
+
+/// A span such as `90s`.
+fn span_ms(text: &str) -> Result<u64, String> {
+    let parse = || {
+        let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+        let scale = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        digits.parse::<u64>().ok()?.checked_mul(scale)
+    };
+    parse().ok_or_else(|| "a span, such as 90s, 10m or 4h".to_owned())
+}
+
+/// A share such as `5%`, per mille.
+fn per_mille(text: &str) -> Result<u64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text);
+    let parsed = percent.parse::<u64>().ok().filter(|p| *p <= 100);
+    parsed
+        .map(|percent| percent * 10)
+        .ok_or_else(|| "a share from 0% to 100%".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        verb: SimVerb,
+    }
+
+    #[test]
+    fn arguments_are_read_and_wrong_ones_refused() {
+        let parse = |line: &str| Cli::try_parse_from(["simnet"].into_iter().chain(line.split(' ')));
+        let Ok(Cli {
+            verb: SimVerb::Swarm(args),
+        }) = parse("swarm --budget 10m --jobs 2 --recheck 7% --first 0x10 --members 4,7,10")
+        else {
+            panic!("a swarm");
+        };
+        assert_eq!(
+            (args.budget, args.recheck, args.first),
+            (Some(600_000), 70, 16)
+        );
+        assert_eq!(args.members, [4, 7, 10]);
+        assert!(parse("replay --seed 0x2a").is_ok());
+        assert!(parse("replay plan.toml").is_ok());
+        for wrong in [
+            "swarm --budget 10",
+            "swarm --recheck 101%",
+            "swarm --members 3",
+            "swarm --jobs 0",
+            "swarm --profile wild",
+            "replay",
+            "replay plan.toml --seed 3",
+            "replay --seed x",
+            "shrink",
+            "nothing",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_profile_has_its_argument() {
+        for profile in Profile::ALL {
+            let arg = ProfileArg::from_str(profile.name(), false).unwrap();
+            assert_eq!(Profile::from(arg), profile);
+        }
+    }
+}
