@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fairlane_encryption::EncryptionKey;
+use fairlane_encryption::SuiteKey;
 use fairlane_types::{
     Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError, Root,
 };
@@ -14,7 +14,7 @@ pub struct Pin {
     genesis: Genesis,
     hash: Digest,
     committee: Committee,
-    key: EncryptionKey,
+    key: SuiteKey,
 }
 
 /// Why a genesis file cannot be trusted.
@@ -60,8 +60,8 @@ impl Pin {
     /// [`PinError`].
     pub fn new(genesis: Genesis) -> Result<Self, PinError> {
         let committee = genesis.validate()?;
-        let key: EncryptionKey =
-            fairlane_types::decode(&genesis.encryption.public_key, GENESIS_BYTES_MAX)?;
+        let (scheme, bytes) = (genesis.encryption.scheme, &genesis.encryption.public_key);
+        let key = SuiteKey::from_bytes(scheme, bytes)?;
         if key.id() != genesis.encryption.key_id || key.n() != committee.n() {
             return Err(PinError::KeyMismatch);
         }
@@ -128,7 +128,7 @@ impl Pin {
     }
     /// The encryption key.
     #[must_use]
-    pub fn key(&self) -> &EncryptionKey {
+    pub fn key(&self) -> &SuiteKey {
         &self.key
     }
     /// The root before the first block.

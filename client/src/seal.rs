@@ -1,8 +1,8 @@
 //! Sealing: order → canonical bytes → threshold ciphertext → signed envelope.
 
-use fairlane_encryption::{EncryptError, EncryptionKey, Tdh2, ThresholdScheme};
+use fairlane_encryption::{EncryptError, Suite, SuiteKey, ThresholdScheme};
 use fairlane_types::{
-    ChainId, Envelope, LANE_NONE, Label, MemberId, Millis, Order, PublicKey, SUITE_TDH2, SecretKey,
+    ChainId, Envelope, LANE_NONE, Label, MemberId, Millis, Order, PublicKey, SecretKey,
 };
 use rand_core::CryptoRng;
 
@@ -12,7 +12,7 @@ use crate::Pin;
 #[derive(Clone, Debug)]
 pub struct Sealer {
     chain: ChainId,
-    key: EncryptionKey,
+    key: SuiteKey,
     secret: SecretKey,
     sender: PublicKey,
 }
@@ -78,7 +78,7 @@ impl Sealer {
         rng: &mut R,
     ) -> Result<Envelope, SealError> {
         let label = Label {
-            suite: SUITE_TDH2,
+            suite: self.key.scheme().suite(),
             chain: self.chain,
             key_id: self.key.id(),
             sender: self.sender,
@@ -88,7 +88,7 @@ impl Sealer {
             lane: options.lane.map_or(LANE_NONE, |member| member.0),
             reserved: [0; 19],
         };
-        let ciphertext = Tdh2::encrypt(
+        let ciphertext = Suite::encrypt(
             &self.key,
             &label.to_bytes(),
             payload,

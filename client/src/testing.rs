@@ -1,6 +1,6 @@
 //! A committee in memory for unit tests.
 
-use fairlane_encryption::{Opened, Tdh2, ThresholdScheme, deal_insecure, resolve};
+use fairlane_encryption::{Opened, Suite, ThresholdScheme, deal_suite_insecure, resolve};
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, ChainId, Commit, ConsensusParams, Digest,
     EncryptionParams, Envelope, Epoch, Finalized, Genesis, Height, Item, KeySource, LaneParams,
@@ -45,7 +45,7 @@ fn finalized(pin: &Pin, block: BlockId, height: Height) -> Finalized {
 
 pub fn pin_of(n: usize) -> (Pin, Vec<SecretKey>) {
     let keys = member_keys(n);
-    let (key, _) = deal_insecure(Epoch(0), n, &mut rng("deal")).unwrap();
+    let (key, _) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), n, &mut rng("deal")).unwrap();
     let genesis = Genesis {
         chain: ChainId(7),
         time: Millis(1_000),
@@ -55,7 +55,7 @@ pub fn pin_of(n: usize) -> (Pin, Vec<SecretKey>) {
             scheme: Scheme::Tdh2,
             source: KeySource::InsecureDealer,
             key_id: key.id(),
-            public_key: fairlane_types::encode(&key),
+            public_key: key.to_bytes(),
         },
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),
@@ -66,7 +66,8 @@ pub fn pin_of(n: usize) -> (Pin, Vec<SecretKey>) {
 
 /// The next block with `orders` opened orders, and their envelopes.
 pub fn opened_block(pin: &Pin, after: &Cursor, orders: u64) -> (SequencedBlock, Vec<Envelope>) {
-    let (_, shares) = deal_insecure(Epoch(0), pin.committee().n(), &mut rng("deal")).unwrap();
+    let (scheme, n) = (pin.key().scheme(), pin.committee().n());
+    let (_, shares) = deal_suite_insecure(scheme, Epoch(0), n, &mut rng("deal")).unwrap();
     let sealer = Sealer::new(pin, dev::trader_key("alice"));
     let mut rng = rng("seal");
     let envelopes: Vec<_> = (0..orders)
@@ -86,18 +87,18 @@ pub fn opened_block(pin: &Pin, after: &Cursor, orders: u64) -> (SequencedBlock, 
     let block = BlockId(Digest([after.next().0 as u8; 32]));
     let parsed: Vec<_> = envelopes
         .iter()
-        .map(|e| Tdh2::check(pin.key(), &e.label.to_bytes(), &e.ciphertext).unwrap())
+        .map(|e| Suite::check(pin.key(), &e.label.to_bytes(), &e.ciphertext).unwrap())
         .collect();
     let token = finalized(pin, block, after.next());
     let sets: Vec<_> = shares
         .iter()
         .map(|share| {
-            let sealed = Tdh2::shares(share, block, &parsed, &mut rng);
+            let sealed = Suite::shares(share, block, &parsed, &mut rng);
             (share.member(), sealed.take(&token).unwrap())
         })
         .collect();
     let sets: Vec<_> = sets.iter().map(|(member, set)| (*member, set)).collect();
-    let resolved = resolve::<Tdh2, _>(pin.key(), &parsed, &sets, &[1; 32]).unwrap();
+    let resolved = resolve::<Suite, _>(pin.key(), &parsed, &sets, &[1; 32]).unwrap();
     let items = envelopes
         .iter()
         .zip(resolved.outcomes)

@@ -1,7 +1,7 @@
 //! What a consumer checks instead of trusting a member: receipts, parent links, roots,
 //! openings, Merkle proofs and certificates.
 
-use fairlane_encryption::{OpeningError, Tdh2, ThresholdScheme};
+use fairlane_encryption::{OpeningError, Suite, ThresholdScheme};
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CertificateError, CertificateKind, CtId, Digest, Domain,
     Envelope, Height, Item, MerkleProof, Outcome, Position, Receipt, Root, SequencedBlock,
@@ -178,7 +178,7 @@ fn check_opening(pin: &Pin, item: &Item, envelope: &Envelope) -> Result<bool, Ve
         return Ok(false);
     };
     let label = item.label.to_bytes();
-    Tdh2::verify_opening(pin.key(), &label, &envelope.ciphertext, opening, payload)
+    Suite::verify_opening(pin.key(), &label, &envelope.ciphertext, opening, payload)
         .map(|()| true)
         .map_err(|error| VerifyError::Opening {
             id: item.ct_id,

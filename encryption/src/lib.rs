@@ -67,7 +67,7 @@ pub use sealed::Sealed;
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
 pub use suite::{
     SUITE_KEY_BYTES_MAX, Suite, SuiteBatch, SuiteCombiner, SuiteKey, SuiteOrderShare, SuiteParsed,
-    SuitePoints, SuiteProven, SuiteSecret, SuiteShares,
+    SuitePoints, SuiteProven, SuiteSecret, SuiteShares, ciphertext_lens, deal_suite_insecure,
 };
 pub use wire::{HEADER_BYTES, ciphertext_bytes};
 

@@ -18,11 +18,21 @@ use crate::{
     CombineError, Combiner, CtError, EncryptError, EncryptionKey, KeyError, KeyPoints, KeyShare,
     OPENING_BYTES, Opened, OpeningError, OrderShare, ParsedCiphertext, Plain, ProvenShare,
     SIZE_CLASSES, Sealed, ShareBatch, ShareError, Shares, Tdh2, ThresholdScheme, baek_zheng_bytes,
-    ciphertext_bytes, verify_shares_of,
+    ciphertext_bytes, deal_insecure, deal_pairing_insecure, verify_shares_of,
 };
 
 /// Largest encoding of a key set, in bytes: 256 members and some.
 pub const SUITE_KEY_BYTES_MAX: usize = 16 << 10;
+
+/// Lengths that a scheme's ciphertexts can have, ascending.
+#[must_use]
+pub fn ciphertext_lens(scheme: Scheme) -> Vec<usize> {
+    let bytes = match scheme {
+        Scheme::Tdh2 => ciphertext_bytes,
+        Scheme::BaekZheng => baek_zheng_bytes,
+    };
+    SIZE_CLASSES.iter().map(|class| bytes(*class)).collect()
+}
 
 /// The scheme that a key is of; see the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +48,7 @@ pub enum SuiteKey {
 }
 
 /// One member's secret.
-#[derive(Debug)]
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
 pub enum SuiteSecret {
     /// Suite 0x01.
     Tdh2(KeyShare),
@@ -145,25 +155,6 @@ impl SuiteKey {
         }
     }
 
-    /// First byte of labels and ciphertexts.
-    #[must_use]
-    pub const fn suite(&self) -> u8 {
-        match self {
-            Self::Tdh2(_) => Tdh2::SUITE,
-            Self::BaekZheng(_) => BaekZheng::SUITE,
-        }
-    }
-
-    /// Lengths that ciphertexts under this key can have, ascending.
-    #[must_use]
-    pub fn ciphertext_lens(&self) -> Vec<usize> {
-        let bytes = match self {
-            Self::Tdh2(_) => ciphertext_bytes,
-            Self::BaekZheng(_) => baek_zheng_bytes,
-        };
-        SIZE_CLASSES.iter().map(|class| bytes(*class)).collect()
-    }
-
     /// Identity of the key.
     #[must_use]
     pub fn id(&self) -> KeyId {
@@ -218,6 +209,31 @@ impl SuiteKey {
                 crate::baek_zheng::verify_statements(key, statements, shares)
             }
             _ => Err(ShareError::WrongKey),
+        }
+    }
+}
+
+/// Deals a key of this scheme to `n` members, in the order of their ids. **Insecure**:
+/// whoever runs this knows every secret; the genesis must say so.
+///
+/// # Errors
+/// [`KeyError::Members`] when `n` is 0 or too large.
+pub fn deal_suite_insecure<R: CryptoRng + ?Sized>(
+    scheme: Scheme,
+    epoch: Epoch,
+    n: usize,
+    rng: &mut R,
+) -> Result<(SuiteKey, Vec<SuiteSecret>), KeyError> {
+    match scheme {
+        Scheme::Tdh2 => {
+            let (key, shares) = deal_insecure(epoch, n, rng)?;
+            let shares = shares.into_iter().map(SuiteSecret::Tdh2).collect();
+            Ok((SuiteKey::Tdh2(key), shares))
+        }
+        Scheme::BaekZheng => {
+            let (key, shares) = deal_pairing_insecure(epoch, n, rng)?;
+            let shares = shares.into_iter().map(SuiteSecret::BaekZheng).collect();
+            Ok((SuiteKey::BaekZheng(key), shares))
         }
     }
 }
@@ -291,6 +307,15 @@ impl SuiteBatch {
         }
     }
 
+    /// Bytes of the shares.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Tdh2(batch) => size_of_val(&batch.shares[..]),
+            Self::BaekZheng(batch) => size_of_val(&batch.shares[..]),
+        }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -322,7 +347,7 @@ fn baek_zheng_list<P: Borrow<SuiteParsed>>(list: &[P]) -> Vec<&BaekZhengCipherte
 }
 
 impl ThresholdScheme for Suite {
-    /// Of the default scheme; [`SuiteKey::suite`] has a key's own.
+    /// Of the default scheme; `Scheme::suite` has a key's own.
     const SUITE: u8 = Tdh2::SUITE;
     type Key = SuiteKey;
     type Secret = SuiteSecret;

@@ -3,7 +3,7 @@
 
 use fairlane_types::{
     ChainId, Committee, Envelope, EnvelopeError, Epoch, KeyId, LANE_NONE, LaneParams, MemberId,
-    Millis, Planted, SUITE_TDH2,
+    Millis, Planted,
 };
 
 /// Why a submission is refused.
@@ -92,6 +92,8 @@ pub struct Config {
     pub ttl_max: Millis,
     /// Finalized time of the genesis block.
     pub genesis_time: Millis,
+    /// First byte of labels and ciphertexts on this chain.
+    pub suite: u8,
     /// Keys that orders may be encrypted to in this epoch.
     pub keys: Vec<KeyId>,
     /// Ciphertext lengths that belong to a size class.
@@ -114,7 +116,7 @@ impl Config {
         if !self.ciphertext_lens.contains(&envelope.ciphertext.len()) {
             return Err(EnvelopeError::Length(envelope.ciphertext.len()));
         }
-        if label.suite != SUITE_TDH2 {
+        if label.suite != self.suite {
             return Err(EnvelopeError::Suite(label.suite));
         }
         if label.chain != self.chain {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::deal_insecure;
+use fairlane_encryption::deal_suite_insecure;
 use fairlane_replica::CryptoContext;
 use fairlane_types::{
     ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros, Millis, OrderParams,
-    Scheme, SecretKey, encode,
+    Scheme, SecretKey,
 };
 
 use crate::byz;
@@ -332,7 +332,7 @@ pub fn committee(scenario: &Scenario, options: &Options) -> (Genesis, Vec<Crypto
     let identities: Vec<_> = (0..n)
         .map(|_| Arc::new(SecretKey::from_seed(rng.bytes32())))
         .collect();
-    let (key, shares) = deal_insecure(Epoch(0), n, &mut rng)
+    let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), n, &mut rng)
         .expect("invariant: a committee is small enough to deal to");
     let mut genesis = Genesis {
         chain: ChainId(0x5151),
@@ -346,7 +346,7 @@ pub fn committee(scenario: &Scenario, options: &Options) -> (Genesis, Vec<Crypto
             scheme: Scheme::Tdh2,
             source: KeySource::InsecureDealer,
             key_id: key.id(),
-            public_key: encode(&key),
+            public_key: key.to_bytes(),
         },
         lanes: Default::default(),
         consensus: Default::default(),

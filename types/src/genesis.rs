@@ -57,6 +57,34 @@ pub enum Scheme {
     BaekZheng,
 }
 
+impl Scheme {
+    /// First byte of its labels and ciphertexts.
+    #[must_use]
+    pub const fn suite(self) -> u8 {
+        match self {
+            Self::Tdh2 => crate::SUITE_TDH2,
+            Self::BaekZheng => crate::SUITE_BAEK_ZHENG,
+        }
+    }
+
+    /// Its name in genesis, API and command lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tdh2 => "tdh2",
+            Self::BaekZheng => "baek-zheng",
+        }
+    }
+
+    /// The scheme of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Tdh2, Self::BaekZheng]
+            .into_iter()
+            .find(|scheme| scheme.name() == name)
+    }
+}
+
 /// The threshold encryption key of epoch 0.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

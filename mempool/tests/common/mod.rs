@@ -66,6 +66,7 @@ pub fn config(me: usize, n: usize) -> Config {
         lanes: LaneParams::default(),
         ttl_max: Millis(120_000),
         genesis_time: Millis(T0 / 1_000),
+        suite: SUITE_TDH2,
         keys: vec![KEY],
         ciphertext_lens: vec![CIPHERTEXT, 300],
         quota: Quota::default(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
-use fairlane_types::Digest;
+use fairlane_types::{Digest, Scheme};
 
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
 /// once their place is final.
@@ -72,6 +72,11 @@ pub enum Verb {
     },
 }
 
+/// A scheme by the name it has in genesis.
+fn scheme(name: &str) -> Result<Scheme, String> {
+    Scheme::from_name(name).ok_or_else(|| "schemes are tdh2 and baek-zheng".to_owned())
+}
+
 /// Generated tables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DocsTable {
@@ -106,6 +111,9 @@ pub struct DevnetArgs {
     /// Time an order lives, in seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub ttl_s: u64,
+    /// Encryption scheme: tdh2 or baek-zheng.
+    #[arg(long, default_value = "tdh2", value_parser = scheme)]
+    pub scheme: Scheme,
 }
 
 /// `testnet`.
@@ -122,6 +130,9 @@ pub enum TestnetVerb {
         /// First port; every member takes three.
         #[arg(long, default_value_t = 7700)]
         base_port: u16,
+        /// Encryption scheme: tdh2 or baek-zheng.
+        #[arg(long, default_value = "tdh2", value_parser = scheme)]
+        scheme: Scheme,
     },
 }
 
@@ -322,9 +333,9 @@ pub struct BenchArgs {
     /// program `fairlane-liar` beside this one).
     #[arg(long, value_name = "MEMBERS", default_value_t = 0)]
     pub liar: u8,
-    /// Encryption scheme.
-    #[arg(long, default_value = "tdh2", value_parser = ["tdh2"])]
-    pub scheme: String,
+    /// Encryption scheme: tdh2 or baek-zheng.
+    #[arg(long, default_value = "tdh2", value_parser = scheme)]
+    pub scheme: Scheme,
     /// Put the members' folders here, and keep them. Must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,

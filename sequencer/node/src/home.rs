@@ -13,7 +13,7 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use fairlane_encryption::{EncryptionKey, KeyShare};
+use fairlane_encryption::{SuiteKey, SuiteSecret};
 use fairlane_replica::{Store, StoreError, Table, birth, meta};
 use fairlane_types::{Digest, GENESIS_BYTES_MAX, Genesis, MemberId, PublicKey, SecretKey};
 use zeroize::Zeroizing;
@@ -26,8 +26,6 @@ const MODE_OTHERS: u32 = 0o077;
 const MODE_KEY: u32 = 0o600;
 /// Largest key file.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
-/// Largest encryption key in a genesis file: 256 members and some.
-const ENCRYPTION_KEY_BYTES_MAX: usize = 16 << 10;
 /// First word of an identity key file.
 const IDENTITY_TAG: &str = "fairlane-identity-v1";
 /// First word of a share key file.
@@ -197,10 +195,10 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError`].
-    pub fn share(&self, me: MemberId, key: &EncryptionKey) -> Result<KeyShare, HomeError> {
+    pub fn share(&self, me: MemberId, key: &SuiteKey) -> Result<SuiteSecret, HomeError> {
         let path = self.share_path();
         let bytes = read_key(&path, SHARE_TAG)?;
-        let share: KeyShare = fairlane_types::decode(&bytes, bytes.len())
+        let share: SuiteSecret = fairlane_types::decode(&bytes, bytes.len())
             .map_err(|e| HomeError::content(&path, e))?;
         share
             .belongs_to(key)
@@ -219,7 +217,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError`].
-    pub fn write_share(&self, share: &KeyShare) -> Result<(), HomeError> {
+    pub fn write_share(&self, share: &SuiteSecret) -> Result<(), HomeError> {
         write_key(
             &self.share_path(),
             SHARE_TAG,
@@ -289,9 +287,9 @@ pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn encryption_key(genesis: &Genesis) -> Result<EncryptionKey, String> {
+pub fn encryption_key(genesis: &Genesis) -> Result<SuiteKey, String> {
     let params = &genesis.encryption;
-    let key: EncryptionKey = fairlane_types::decode(&params.public_key, ENCRYPTION_KEY_BYTES_MAX)
+    let key = SuiteKey::from_bytes(params.scheme, &params.public_key)
         .map_err(|e| format!("encryption.public_key: {e}"))?;
     if key.id() != params.key_id {
         return Err(format!(

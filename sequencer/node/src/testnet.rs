@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fairlane_encryption::deal_insecure;
+use fairlane_encryption::deal_suite_insecure;
 use fairlane_types::{
     ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX, MEMBERS_MIN, MemberId,
     Millis, Scheme, SecretKey,
@@ -39,6 +39,8 @@ pub struct InitOptions {
     pub time: Option<Millis>,
     /// Space on the disk that is never used, MiB.
     pub reserve_mb: u64,
+    /// Encryption scheme.
+    pub scheme: Scheme,
 }
 
 impl InitOptions {
@@ -53,6 +55,7 @@ impl InitOptions {
             chain: None,
             time: None,
             reserve_mb: DISK_RESERVE_BYTES >> 20,
+            scheme: Scheme::Tdh2,
         }
     }
 
@@ -113,8 +116,8 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         .map(|_| secret_key(out))
         .collect::<Result<Vec<_>, _>>()?;
     // UnwrapErr: without randomness there are no keys, and the call above has just worked.
-    let (key, shares) =
-        deal_insecure(Epoch(0), n, &mut UnwrapErr(SysRng)).map_err(|e| refuse(e.to_string()))?;
+    let (key, shares) = deal_suite_insecure(options.scheme, Epoch(0), n, &mut UnwrapErr(SysRng))
+        .map_err(|e| refuse(e.to_string()))?;
     let mut genesis = Genesis {
         chain: match options.chain {
             Some(chain) => chain,
@@ -124,10 +127,10 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         experiment: true,
         members: identities.iter().map(SecretKey::public).collect(),
         encryption: EncryptionParams {
-            scheme: Scheme::Tdh2,
+            scheme: options.scheme,
             source: KeySource::InsecureDealer,
             key_id: key.id(),
-            public_key: fairlane_types::encode(&key),
+            public_key: key.to_bytes(),
         },
         lanes: Default::default(),
         consensus: Default::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fairlane_encryption::{Tdh2, ThresholdScheme};
+use fairlane_encryption::{Suite, ThresholdScheme};
 use fairlane_node::failure::Failure;
 use fairlane_node::handle::{NodeHandle, Reply, RequestError, Stage};
 use fairlane_node::home::encryption_key;
@@ -163,7 +163,7 @@ fn order_for(life_ms: u64, genesis: &Genesis, trader: u8, nonce: u64, payload: &
     };
     let mut rng = UnwrapErr(SysRng);
     let ciphertext =
-        Tdh2::encrypt(&key, &label.to_bytes(), payload, sender.seed(), &mut rng).unwrap();
+        Suite::encrypt(&key, &label.to_bytes(), payload, sender.seed(), &mut rng).unwrap();
     Envelope::sign(label, ciphertext, &sender)
 }
 

@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
-use fairlane_encryption::{EncryptionKey, ShareError, Tdh2, ThresholdScheme};
+use fairlane_encryption::{ShareError, Suite, SuiteKey, ThresholdScheme};
 use fairlane_mempool::{LaneFault, LaneFork};
 use fairlane_types::{ChainId, Committee, Epoch, MemberId};
 
@@ -46,7 +46,7 @@ pub struct FalseShares {
     /// What was signed.
     pub message: ShareMessage,
     /// The list U_k that the message commits to.
-    pub points: Vec<[u8; 32]>,
+    pub points: Vec<Vec<u8>>,
 }
 
 /// A self-contained proof of misbehaviour that anyone can check who knows the committee
@@ -82,7 +82,7 @@ impl Evidence {
         chain: ChainId,
         epoch: Epoch,
         committee: &Committee,
-        key: &EncryptionKey,
+        key: &SuiteKey,
     ) -> Result<MemberId, EvidenceFault> {
         let unproven = |reason: String| EvidenceFault::Unproven(reason);
         match self {
@@ -139,7 +139,7 @@ impl FalseShares {
         chain: ChainId,
         epoch: Epoch,
         committee: &Committee,
-        key: &EncryptionKey,
+        key: &SuiteKey,
     ) -> Result<MemberId, EvidenceFault> {
         let unproven = |reason: &str| EvidenceFault::Unproven(reason.to_owned());
         let public = committee
@@ -149,13 +149,13 @@ impl FalseShares {
             .signature_check(public, chain, epoch)
             .verify()
             .map_err(|_| unproven("the shares are not signed by the accused"))?;
-        if self.message.list != list_digest_of(self.points.iter().copied()) {
+        if self.message.list != list_digest_of(self.points.iter().cloned()) {
             return Err(unproven("the shares are for another list"));
         }
         let batch = self.message.batch.clone();
-        let (block, orders) = (batch.block, self.points.len());
-        let verdict = Tdh2::accept(key, block, orders, self.member, batch)
-            .and_then(|shares| fairlane_encryption::verify_shares_of(key, &self.points, &shares));
+        let (block, orders) = (batch.block(), self.points.len());
+        let verdict = Suite::accept(key, block, orders, self.member, batch)
+            .and_then(|shares| key.verify_shares_of(&self.points, &shares));
         match verdict {
             // Shares for another key prove nothing against this one.
             Err(ShareError::WrongKey) => Err(unproven("the shares are for another key")),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CtError, EncryptionKey, KeyShare, Opened, ParsedCiphertext, Tdh2, ThresholdScheme, resolve,
+    CtError, Opened, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme, resolve,
 };
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
@@ -27,9 +27,9 @@ pub struct CryptoContext {
     /// Its identity key.
     pub identity: Arc<SecretKey>,
     /// The epoch's encryption key.
-    pub key: Arc<EncryptionKey>,
+    pub key: Arc<SuiteKey>,
     /// This member's share of it.
-    pub share: Arc<KeyShare>,
+    pub share: Arc<SuiteSecret>,
 }
 
 /// A piece of work.
@@ -132,7 +132,7 @@ pub struct SharesJob {
     /// The block.
     pub block: BlockId,
     /// D(c) in order.
-    pub list: Vec<Arc<ParsedCiphertext>>,
+    pub list: Vec<Arc<SuiteParsed>>,
     /// A final certificate of the block or of a descendant.
     pub certificate: Certificate,
     /// Headers from the certified block down to the child of `block`.
@@ -147,7 +147,7 @@ pub struct CombineJob {
     /// The block.
     pub block: BlockId,
     /// D(c) in order.
-    pub list: Vec<Arc<ParsedCiphertext>>,
+    pub list: Vec<Arc<SuiteParsed>>,
     /// What members sent, at most one each, in the order of arrival.
     pub sets: Vec<(MemberId, Arc<ShareMessage>)>,
 }
@@ -161,7 +161,7 @@ pub enum JobResult {
         bad: Vec<usize>,
     },
     /// One result for each envelope, in order.
-    Envelopes(Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>>),
+    Envelopes(Vec<Result<Arc<SuiteParsed>, EnvelopeFault>>),
     /// This member's shares, taken out of their seal with the proof of finality; `None`
     /// when the certificate or the path proves nothing.
     Shares(Option<Arc<ShareMessage>>),
@@ -209,14 +209,14 @@ fn verify_envelopes(
     context: &CryptoContext,
     list: &[(CtId, Arc<Envelope>)],
     entropy: &[u8; 32],
-) -> Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>> {
+) -> Vec<Result<Arc<SuiteParsed>, EnvelopeFault>> {
     let signatures: Vec<_> = list.iter().map(|(_, e)| e.signature_check()).collect();
     let forged = verify_each(&signatures, entropy);
     let pairs: Vec<_> = list
         .iter()
         .map(|(_, e)| (e.label.to_bytes().to_vec(), e.ciphertext.as_slice()))
         .collect();
-    let mut results: Vec<_> = Tdh2::check_batch(&context.key, &pairs, entropy)
+    let mut results: Vec<_> = Suite::check_batch(&context.key, &pairs, entropy)
         .into_iter()
         .map(|result| result.map(Arc::new).map_err(EnvelopeFault::from))
         .collect();
@@ -240,10 +240,10 @@ fn make_shares(
         token = token.parent(header)?;
     }
     let mut rng = SeededRng::new(entropy, b"shares");
-    let sealed = Tdh2::shares(&context.share, job.block, &job.list, &mut rng);
+    let sealed = Suite::shares(&context.share, job.block, &job.list, &mut rng);
     let shares = sealed.take(&token).ok()?;
     let list = list_digest(job.list.iter().map(AsRef::as_ref));
-    let batch = shares.batch().clone();
+    let batch = shares.batch();
     let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
     Some(ShareMessage::sign(
         job.height, list, batch, key, chain, epoch,
@@ -276,7 +276,7 @@ fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Com
             Err(ShareFault::List)
         } else {
             let batch = set.batch.clone();
-            Tdh2::accept(&context.key, job.block, job.list.len(), *member, batch)
+            Suite::accept(&context.key, job.block, job.list.len(), *member, batch)
                 .map_err(ShareFault::False)
         };
         match shares {
@@ -288,7 +288,7 @@ fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Com
         .iter()
         .map(|(member, shares)| (*member, shares))
         .collect();
-    match resolve::<Tdh2, _>(&context.key, &job.list, &sets, entropy) {
+    match resolve::<Suite, _>(&context.key, &job.list, &sets, entropy) {
         Ok(resolution) => {
             let false_sets = resolution.liars.into_iter();
             liars.extend(false_sets.map(|(member, error)| (member, ShareFault::False(error))));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::ParsedCiphertext;
+use fairlane_encryption::SuiteParsed;
 use fairlane_mempool::{self as mempool, Batch, Flaw, Input, Output, Record, Wanted};
 use fairlane_types::{CIPHERTEXT_BYTES_MAX, CtId, Envelope, decode, encode};
 
@@ -163,7 +163,7 @@ impl Replica {
         &mut self,
         check: mempool::CheckId,
         ids: &[CtId],
-        results: Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>>,
+        results: Vec<Result<Arc<SuiteParsed>, EnvelopeFault>>,
     ) {
         let mut bad = Vec::new();
         for (index, (id, result)) in ids.iter().zip(results).enumerate() {

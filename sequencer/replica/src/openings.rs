@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fairlane_encryption::{Opened, ParsedCiphertext};
+use fairlane_encryption::{Opened, SuiteParsed};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant,
@@ -50,7 +50,7 @@ pub(crate) struct Opening {
     /// The final block is synced to disk here (D2, "final before revealed").
     durable: bool,
     /// D(c) parsed, once every payload is here.
-    list: Option<Vec<Arc<ParsedCiphertext>>>,
+    list: Option<Vec<Arc<SuiteParsed>>>,
     own: Own,
     /// At most one per member, in order of arrival.
     sets: Vec<(MemberId, Arc<ShareMessage>)>,
@@ -89,7 +89,7 @@ pub(crate) struct Liar {
     /// The set.
     pub message: Arc<ShareMessage>,
     /// The list U_k.
-    pub points: Vec<[u8; 32]>,
+    pub points: Vec<Vec<u8>>,
 }
 
 impl Opening {
@@ -136,12 +136,16 @@ impl Opening {
         &self.emission.ordered
     }
 
-    fn points(&self) -> Vec<[u8; 32]> {
-        self.list.iter().flatten().map(|ct| *ct.u()).collect()
+    fn points(&self) -> Vec<Vec<u8>> {
+        self.list
+            .iter()
+            .flatten()
+            .map(|ct| ct.statement())
+            .collect()
     }
 
     fn add(&mut self, from: MemberId, message: Arc<ShareMessage>) -> Result<(), ShareFault> {
-        if message.batch.block != self.block {
+        if message.batch.block() != self.block {
             return Err(ShareFault::Block);
         }
         let known = self.sets.iter().any(|(member, _)| *member == from);
@@ -277,7 +281,7 @@ impl Openings {
     }
 
     /// Every payload of `height` is here.
-    pub fn parsed(&mut self, height: Height, list: Vec<Arc<ParsedCiphertext>>) {
+    pub fn parsed(&mut self, height: Height, list: Vec<Arc<SuiteParsed>>) {
         if let Some(opening) = self.openings.get_mut(&height) {
             opening.list = Some(list);
         }
@@ -301,7 +305,7 @@ impl Openings {
         }
         let bytes = self.early_bytes.entry(from).or_default();
         let sets = self.early.entry(height).or_default();
-        let size = message.batch.shares.len() * 32;
+        let size = message.batch.bytes();
         if !sets.contains_key(&from) && *bytes + size <= EARLY_BYTES_PER_MEMBER {
             *bytes += size;
             sets.insert(from, message);
@@ -313,7 +317,7 @@ impl Openings {
         let sets = self.early.remove(&height).unwrap_or_default();
         for (from, message) in &sets {
             if let Some(bytes) = self.early_bytes.get_mut(from) {
-                *bytes = bytes.saturating_sub(message.batch.shares.len() * 32);
+                *bytes = bytes.saturating_sub(message.batch.bytes());
             }
         }
         sets

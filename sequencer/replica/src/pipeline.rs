@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fairlane_encryption::{Opened, ParsedCiphertext};
+use fairlane_encryption::{Opened, SuiteParsed};
 use fairlane_mempool::fair::Emission;
 use fairlane_mempool::{self as mempool, FinalCut};
 use fairlane_types::{
@@ -227,7 +227,7 @@ impl Replica {
     pub(crate) fn reparsed(
         &mut self,
         ids: &[CtId],
-        results: Vec<Result<Arc<ParsedCiphertext>, EnvelopeFault>>,
+        results: Vec<Result<Arc<SuiteParsed>, EnvelopeFault>>,
     ) {
         self.reparsing = false;
         for (id, result) in ids.iter().zip(results) {

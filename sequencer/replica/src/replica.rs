@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
-use fairlane_encryption::ParsedCiphertext;
+use fairlane_encryption::SuiteParsed;
 use fairlane_mempool::fair::FairOrder;
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
@@ -129,7 +129,7 @@ pub struct Replica {
     pub(crate) finals: FinalQueue,
 
     /// Valid ciphertexts with U parsed, so that validity is paid once.
-    pub(crate) parsed: BTreeMap<CtId, Arc<ParsedCiphertext>>,
+    pub(crate) parsed: BTreeMap<CtId, Arc<SuiteParsed>>,
     pub(crate) reparsing: bool,
     pub(crate) checks: BTreeMap<BlockId, PendingCheck>,
     /// Cuts that the lanes say can be decided now.
@@ -288,10 +288,8 @@ impl Replica {
                 ttl_max: fairlane_types::Millis(genesis.order.ttl_max_ms),
                 genesis_time: genesis.time,
                 keys: vec![genesis.encryption.key_id],
-                ciphertext_lens: fairlane_encryption::SIZE_CLASSES
-                    .iter()
-                    .map(|class| fairlane_encryption::ciphertext_bytes(*class))
-                    .collect(),
+                suite: genesis.encryption.scheme.suite(),
+                ciphertext_lens: fairlane_encryption::ciphertext_lens(genesis.encryption.scheme),
                 quota: mempool::Quota::default(),
                 observer: !voting,
                 planted,

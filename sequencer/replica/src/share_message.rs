@@ -2,7 +2,7 @@
 //! one convicts its maker and nobody can be framed with another list.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::{ParsedCiphertext, ShareBatch, ShareError};
+use fairlane_encryption::{ShareError, SuiteBatch, SuiteParsed};
 use fairlane_types::{
     ChainId, Digest, Domain, Epoch, Height, PublicKey, SecretKey, SigCheck, Signature,
 };
@@ -29,10 +29,10 @@ pub enum ShareFault {
 pub struct ShareMessage {
     /// Height of the block.
     pub height: Height,
-    /// Digest of (U_k), the list the shares are for, in the order of D(c).
+    /// Digest of the list the shares are for, in the order of D(c).
     pub list: Digest,
     /// Shares and their proof.
-    pub batch: ShareBatch,
+    pub batch: SuiteBatch,
     /// By the member's identity key over all of the above.
     pub signature: Signature,
 }
@@ -43,7 +43,7 @@ impl ShareMessage {
     pub fn sign(
         height: Height,
         list: Digest,
-        batch: ShareBatch,
+        batch: SuiteBatch,
         key: &SecretKey,
         chain: ChainId,
         epoch: Epoch,
@@ -71,20 +71,21 @@ impl ShareMessage {
 }
 
 /// Digest of a list of ciphertexts as signed in [`ShareMessage::list`].
-pub fn list_digest<'a>(list: impl Iterator<Item = &'a ParsedCiphertext>) -> Digest {
-    list_digest_of(list.map(|ct| *ct.u()))
+pub fn list_digest<'a>(list: impl Iterator<Item = &'a SuiteParsed>) -> Digest {
+    list_digest_of(list.map(SuiteParsed::statement))
 }
 
-/// The same over encoded points U_k.
-pub fn list_digest_of(points: impl Iterator<Item = [u8; 32]>) -> Digest {
+/// The same over what shares are verified against: U_k, for suite 0x02 also V_k and W_k.
+/// Within a suite all have one length, and the signed set names its suite.
+pub fn list_digest_of(statements: impl Iterator<Item = Vec<u8>>) -> Digest {
     let mut hasher = Domain::ShareBatch.hasher();
     hasher.update(b"list");
-    for point in points {
-        hasher.update(&point);
+    for statement in statements {
+        hasher.update(&statement);
     }
     Digest(*hasher.finalize().as_bytes())
 }
 
-fn body(height: Height, list: Digest, batch: &ShareBatch) -> Vec<u8> {
+fn body(height: Height, list: Digest, batch: &SuiteBatch) -> Vec<u8> {
     fairlane_types::encode(&(height, list, batch))
 }

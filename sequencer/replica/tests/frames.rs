@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
-use fairlane_encryption::ShareBatch;
+use fairlane_encryption::SuiteBatch;
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
 use fairlane_replica::{Class, Message, MessageError, ShareMessage};
 use fairlane_types::{
@@ -41,10 +41,10 @@ fn samples() -> Vec<Message> {
         holdings: Holdings::of(&[(Seq(3), Default::default()); 4]),
         signature,
     };
-    let shares: ShareBatch = {
-        // key ‖ block ‖ member ‖ two shares ‖ proof, all zero: it decodes or it does not,
-        // and either way without a panic.
-        let mut bytes = vec![0; 32 + 32 + 1];
+    let shares: SuiteBatch = {
+        // suite ‖ key ‖ block ‖ member ‖ two shares ‖ proof, all zero: it decodes or it does
+        // not, and either way without a panic.
+        let mut bytes = vec![0; 1 + 32 + 32 + 1];
         bytes.extend(2u32.to_le_bytes());
         bytes.extend([0; 64 + 64]);
         borsh::from_slice(&bytes).expect("zero scalars and any share bytes are canonical")

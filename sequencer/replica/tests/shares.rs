@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    EncryptionKey, Opened, ParsedCiphertext, Tdh2, ThresholdScheme, deal_insecure,
+    Opened, Suite, SuiteBatch, SuiteKey, SuiteParsed, ThresholdScheme, deal_suite_insecure,
 };
 use fairlane_replica::{
     CombineJob, Combined, CryptoContext, Evidence, EvidenceFault, FalseShares, Job, JobResult,
@@ -13,7 +13,7 @@ use fairlane_replica::{
 };
 use fairlane_types::{
     BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
-    Epoch, Height, LANE_NONE, Label, MemberId, Millis, SUITE_TDH2, SecretKey, SeededRng, SignerSet,
+    Epoch, Height, LANE_NONE, Label, MemberId, Millis, Scheme, SecretKey, SeededRng, SignerSet,
     View,
 };
 
@@ -22,11 +22,27 @@ const EPOCH: Epoch = Epoch(0);
 
 struct World {
     members: Vec<CryptoContext>,
-    key: EncryptionKey,
+    key: SuiteKey,
     header: BlockHeader,
     envelopes: Vec<(CtId, Arc<Envelope>)>,
-    list: Vec<Arc<ParsedCiphertext>>,
+    list: Vec<Arc<SuiteParsed>>,
     payloads: Vec<Vec<u8>>,
+}
+
+/// Shares for the wrong orders.
+fn swap(message: &mut ShareMessage) {
+    match &mut message.batch {
+        SuiteBatch::Tdh2(batch) => batch.shares.swap(0, 1),
+        SuiteBatch::BaekZheng(batch) => batch.shares.swap(0, 1),
+    }
+}
+
+/// No shares.
+fn clear(message: &mut ShareMessage) {
+    match &mut message.batch {
+        SuiteBatch::Tdh2(batch) => batch.shares.clear(),
+        SuiteBatch::BaekZheng(batch) => batch.shares.clear(),
+    }
 }
 
 fn identity(i: u8) -> SecretKey {
@@ -35,8 +51,12 @@ fn identity(i: u8) -> SecretKey {
 
 impl World {
     fn new(orders: usize) -> Self {
+        Self::of(Scheme::Tdh2, orders)
+    }
+
+    fn of(scheme: Scheme, orders: usize) -> Self {
         let mut rng = SeededRng::new(&[1; 32], b"world");
-        let (key, shares) = deal_insecure(EPOCH, 4, &mut rng).unwrap();
+        let (key, shares) = deal_suite_insecure(scheme, EPOCH, 4, &mut rng).unwrap();
         let committee = Committee::new((0..4).map(|i| identity(i).public()).collect()).unwrap();
         let members: Vec<_> = shares
             .into_iter()
@@ -56,7 +76,7 @@ impl World {
         let mut payloads = Vec::new();
         for nonce in 0..orders as u64 {
             let label = Label {
-                suite: SUITE_TDH2,
+                suite: scheme.suite(),
                 chain: CHAIN,
                 key_id: key.id(),
                 sender: sender.public(),
@@ -69,7 +89,7 @@ impl World {
             let payload = format!("order {nonce}").into_bytes();
             let bytes = label.to_bytes();
             let ciphertext =
-                Tdh2::encrypt(&key, &bytes, &payload, sender.seed(), &mut rng).unwrap();
+                Suite::encrypt(&key, &bytes, &payload, sender.seed(), &mut rng).unwrap();
             let envelope = Envelope::sign(label, ciphertext, &sender);
             envelopes.push((envelope.id(), Arc::new(envelope)));
             payloads.push(payload);
@@ -145,7 +165,10 @@ impl World {
     }
 
     fn resign(&self, member: usize, mut message: ShareMessage) -> Arc<ShareMessage> {
-        message.batch.member = MemberId(member as u8);
+        match &mut message.batch {
+            SuiteBatch::Tdh2(batch) => batch.member = MemberId(member as u8),
+            SuiteBatch::BaekZheng(batch) => batch.member = MemberId(member as u8),
+        }
         let ShareMessage {
             height,
             list,
@@ -183,7 +206,7 @@ impl World {
         Evidence::FalseShares(Box::new(FalseShares {
             member: MemberId(member as u8),
             message: message.clone(),
-            points: self.list.iter().map(|ct| *ct.u()).collect(),
+            points: self.list.iter().map(|ct| ct.statement()).collect(),
         }))
     }
 
@@ -269,14 +292,19 @@ fn any_threshold_of_sets_opens_and_fewer_wait() {
 
 #[test]
 fn a6_wrong_empty_foreign_and_unsigned_sets_are_named_and_do_not_stop_the_others() {
-    let world = World::new(4);
+    for scheme in [Scheme::Tdh2, Scheme::BaekZheng] {
+        liars_are_named(&World::of(scheme, 4));
+    }
+}
+
+fn liars_are_named(world: &World) {
     let honest: Vec<_> = [0, 2, 3].into_iter().map(|m| (m, world.share(m))).collect();
 
     let mut wrong = ShareMessage::clone(&world.share(1));
-    wrong.batch.shares.swap(0, 1);
+    swap(&mut wrong);
     let wrong = world.resign(1, wrong);
     let mut empty = ShareMessage::clone(&world.share(1));
-    empty.batch.shares.clear();
+    clear(&mut empty);
     let empty = world.resign(1, empty);
     // Another member's shares under its own name and signature.
     let foreign = world.resign(1, ShareMessage::clone(&world.share(2)));
@@ -298,7 +326,7 @@ fn a6_wrong_empty_foreign_and_unsigned_sets_are_named_and_do_not_stop_the_others
     }
 
     let mut unsigned = ShareMessage::clone(&world.share(1));
-    unsigned.batch.shares.swap(0, 1);
+    swap(&mut unsigned);
     let mut list = ShareMessage::clone(&world.share(1));
     list.list = Digest([9; 32]);
     let list = world.resign(1, list);

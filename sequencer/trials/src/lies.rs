@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fairlane_encryption::ShareBatch;
+use fairlane_encryption::{BaekZhengBatch, ShareBatch, SuiteBatch, SuiteKey};
 use fairlane_node::tamper::Tamper;
 use fairlane_replica::{
     Effect, Event, Job, Message, Peers, ShareMessage, SharesJob, Table, Write, list_digest_of,
@@ -13,6 +13,13 @@ use fairlane_types::{ChainId, Epoch, Genesis, Height, MemberId, SecretKey};
 const GENERATOR: [u8; 32] = [
     0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f,
     0x58, 0xe3, 0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
+];
+
+/// Encoding of the generator of G1 of BLS12-381.
+const GENERATOR_G1: [u8; 48] = [
+    0x97, 0xf1, 0xd3, 0xa7, 0x31, 0x97, 0xd7, 0x94, 0x26, 0x95, 0x63, 0x8c, 0x4f, 0xa9, 0xac, 0x0f,
+    0xc3, 0x68, 0x8c, 0x4f, 0x97, 0x74, 0xb9, 0x05, 0xa1, 0x4e, 0x3a, 0x3f, 0x17, 0x1b, 0xac, 0x58,
+    0x6c, 0x55, 0xe8, 0x3f, 0xf9, 0x7a, 0x1a, 0xef, 0xfb, 0x3a, 0xf0, 0x0a, 0xdb, 0x22, 0xc6, 0xbb,
 ];
 
 /// Which lie a height gets.
@@ -45,29 +52,32 @@ pub struct Liar {
     epoch: Epoch,
     me: MemberId,
     identity: SecretKey,
+    key: SuiteKey,
     /// What others sent, to be passed off as its own.
     heard: Mutex<Vec<Arc<ShareMessage>>>,
 }
 
 impl Liar {
     /// A liar with a member's keys.
-    pub fn new(genesis: &Genesis, me: MemberId, identity: SecretKey) -> Self {
+    pub fn new(genesis: &Genesis, key: SuiteKey, me: MemberId, identity: SecretKey) -> Self {
         let (chain, epoch) = (genesis.chain, genesis.epoch());
         Self {
             chain,
             epoch,
             me,
             identity,
+            key,
             heard: Mutex::new(Vec::new()),
         }
     }
 
-    fn sign(&self, like: &ShareMessage, shares: Vec<[u8; 32]>) -> Arc<ShareMessage> {
-        let batch = ShareBatch {
-            member: self.me,
-            shares,
-            ..like.batch.clone()
-        };
+    /// Another member's set under the liar's name and signature.
+    fn pass_off(&self, like: &ShareMessage) -> Arc<ShareMessage> {
+        let mut batch = like.batch.clone();
+        match &mut batch {
+            SuiteBatch::Tdh2(batch) => batch.member = self.me,
+            SuiteBatch::BaekZheng(batch) => batch.member = self.me,
+        }
         let (height, list) = (like.height, like.list);
         let (chain, epoch) = (self.chain, self.epoch);
         Arc::new(ShareMessage::sign(
@@ -80,13 +90,23 @@ impl Liar {
         ))
     }
 
-    /// A set for a block made up from nothing but the list.
-    fn made_up(&self, job: &SharesJob, shares: Vec<[u8; 32]>) -> Option<Arc<ShareMessage>> {
-        let key = job.list.first()?.key_id();
-        let mut bytes = borsh::to_vec(&(key, job.block, self.me, &shares)).ok()?;
-        bytes.extend([0; 64]); // a proof of nothing
-        let batch: ShareBatch = borsh::from_slice(&bytes).ok()?;
-        let list = list_digest_of(job.list.iter().map(|ct| *ct.u()));
+    /// A set of so many points for a block, made up from nothing but the list.
+    fn made_up(&self, job: &SharesJob, count: usize) -> Option<Arc<ShareMessage>> {
+        let batch = match &self.key {
+            SuiteKey::Tdh2(key) => {
+                let shares = vec![GENERATOR; count];
+                let mut bytes = borsh::to_vec(&(key.id(), job.block, self.me, &shares)).ok()?;
+                bytes.extend([0; 64]); // a proof of nothing
+                SuiteBatch::Tdh2(borsh::from_slice::<ShareBatch>(&bytes).ok()?)
+            }
+            SuiteKey::BaekZheng(key) => SuiteBatch::BaekZheng(BaekZhengBatch {
+                key: key.sharing(),
+                block: job.block,
+                member: self.me,
+                shares: vec![GENERATOR_G1; count],
+            }),
+        };
+        let list = list_digest_of(job.list.iter().map(|ct| ct.statement()));
         let (chain, epoch) = (self.chain, self.epoch);
         let (height, key) = (job.height, &self.identity);
         Some(Arc::new(ShareMessage::sign(
@@ -96,18 +116,18 @@ impl Liar {
 
     fn lie(&self, job: &SharesJob) -> Vec<Arc<ShareMessage>> {
         let n = job.list.len();
-        let wrong = || self.made_up(job, vec![GENERATOR; n]);
+        let wrong = || self.made_up(job, n);
         let sets = match Lie::at(job.height) {
             Lie::Wrong => vec![wrong()],
-            Lie::Empty => vec![self.made_up(job, Vec::new())],
+            Lie::Empty => vec![self.made_up(job, 0)],
             Lie::Duplicate => {
-                let longer = self.made_up(job, vec![GENERATOR; n + 1]);
+                let longer = self.made_up(job, n + 1);
                 vec![wrong(), wrong(), longer]
             }
             Lie::Foreign => {
                 let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
                 let other = heard.iter().find(|set| set.height == job.height);
-                let foreign = other.map(|set| self.sign(set, set.batch.shares.clone()));
+                let foreign = other.map(|set| self.pass_off(set));
                 vec![foreign.or_else(wrong)]
             }
         };

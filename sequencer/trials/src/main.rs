@@ -42,8 +42,9 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let genesis = home.genesis()?;
     let identity = home.identity()?;
     let me = home::member_of(&home, &genesis, &identity.public())?;
+    let key = home::encryption_key(&genesis)?;
     let mut options = NodeOptions::new(folder);
-    options.tamper = Some(Arc::new(Liar::new(&genesis, me, identity)));
+    options.tamper = Some(Arc::new(Liar::new(&genesis, key, me, identity)));
     let node = Node::start(options).await?;
     let parent_gone = async {
         if with_stdin {

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Cluster, Load, complete, program};
-use fairlane_encryption::EncryptionKey;
+use fairlane_encryption::SuiteKey;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_replica::{Evidence, Store, Table};
 use fairlane_types::{MemberId, decode};
@@ -71,7 +71,8 @@ async fn a_liar_changes_nothing_and_is_named_by_all() {
     // And from the database of each honest member.
     let genesis = cluster.testnet.genesis.clone();
     let committee = genesis.validate().unwrap();
-    let key: EncryptionKey = decode(&genesis.encryption.public_key, 1 << 20).unwrap();
+    let scheme = genesis.encryption.scheme;
+    let key = SuiteKey::from_bytes(scheme, &genesis.encryption.public_key).unwrap();
     for member in (0..4).filter(|m| *m != LIAR) {
         cluster.kill(member);
         let path = cluster.testnet.members[member].home.data_path();

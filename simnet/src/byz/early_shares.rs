@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_consensus as consensus;
-use fairlane_encryption::{ParsedCiphertext, Tdh2, ThresholdScheme};
+use fairlane_encryption::{Suite, SuiteParsed, ThresholdScheme};
 use fairlane_mempool::LaneMessage;
 use fairlane_replica::{Effect, Job, JobResult, Message, Peers, SharesJob, run_job};
 use fairlane_types::{
@@ -46,9 +46,9 @@ impl Behaviour for EarlyShares {
 
 impl EarlyShares {
     fn release(&mut self, scene: &mut Scene<'_>, vote: &Vote) -> Option<Act> {
-        let list: Vec<Arc<ParsedCiphertext>> = std::mem::take(&mut self.seen)
+        let list: Vec<Arc<SuiteParsed>> = std::mem::take(&mut self.seen)
             .into_values()
-            .filter_map(|e| Tdh2::check(&scene.keys.key, &e.label.to_bytes(), &e.ciphertext).ok())
+            .filter_map(|e| Suite::check(&scene.keys.key, &e.label.to_bytes(), &e.ciphertext).ok())
             .map(Arc::new)
             .collect();
         if list.is_empty() {

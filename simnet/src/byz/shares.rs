@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fairlane_encryption::{SuiteBatch, SuiteKey};
 use fairlane_replica::{Effect, Message, Peers, ShareMessage};
 use fairlane_types::MemberId;
 
@@ -60,33 +61,35 @@ impl Behaviour for FalseShares {
                 message: Arc::new(Message::Shares(Arc::new(message))),
             })
         };
-        let mut batch = shares.batch.clone();
+        // Simulated committees run on the default suite.
+        let SuiteBatch::Tdh2(mut batch) = shares.batch.clone() else {
+            return vec![Act::Effect(effect)];
+        };
         match self.lie {
             Lie::Nothing => Vec::new(),
             Lie::Wrong => {
                 // A valid point, but not this order's: the list turned by one, or the proof's
                 // own nonce spoilt when there is only one.
-                match batch.shares.len() {
-                    0 => {}
-                    1 => batch.shares[0] = *scene.keys.key.y(),
-                    _ => batch.shares.rotate_left(1),
+                match (&mut batch.shares[..], scene.keys.key.as_ref()) {
+                    ([only], SuiteKey::Tdh2(key)) => *only = *key.y(),
+                    (shares, _) => shares.rotate_left(shares.len().min(1)),
                 }
-                vec![resend(batch)]
+                vec![resend(SuiteBatch::Tdh2(batch))]
             }
             Lie::Empty => {
                 batch.shares.clear();
-                vec![resend(batch)]
+                vec![resend(SuiteBatch::Tdh2(batch))]
             }
             Lie::Foreign => {
                 let n = scene.keys.committee.n() as u8;
                 batch.member = MemberId((batch.member.0 + 1) % n);
-                vec![resend(batch)]
+                vec![resend(SuiteBatch::Tdh2(batch))]
             }
             Lie::Duplicate => {
                 if let Some(first) = batch.shares.first_mut() {
                     first[0] ^= 1;
                 }
-                let lie = resend(batch);
+                let lie = resend(SuiteBatch::Tdh2(batch));
                 let again = Message::Shares(Arc::clone(shares));
                 let mut acts = vec![broadcast(again), lie];
                 if matches!(to, Peers::All) {

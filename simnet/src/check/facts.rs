@@ -94,9 +94,9 @@ pub fn facts(message: &Message) -> Option<Fact> {
         Message::Lane(LaneMessage::Batch(batch)) => Fact::Batch(Arc::clone(batch)),
         Message::Shares(shares) => Fact::Shares(ShareSet {
             height: shares.height,
-            block: shares.batch.block,
+            block: shares.batch.block(),
             list: shares.list,
-            count: shares.batch.shares.len(),
+            count: shares.batch.len(),
         }),
         _ => return None,
     })

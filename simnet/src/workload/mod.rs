@@ -5,7 +5,7 @@ mod malformed;
 
 use std::sync::Arc;
 
-use fairlane_encryption::{EncryptionKey, SIZE_CLASSES, Tdh2, ThresholdScheme};
+use fairlane_encryption::{SIZE_CLASSES, Suite, SuiteKey, ThresholdScheme};
 use fairlane_types::{
     ChainId, CtId, Envelope, KeyId, LANE_NONE, Label, Millis, Order, OrderAction, PublicKey,
     SUITE_TDH2, SecretKey, Side, TimeInForce,
@@ -71,7 +71,7 @@ pub struct Workload {
 
 /// The orders of a seed.
 #[must_use]
-pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &EncryptionKey) -> Vec<Trade> {
+pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &SuiteKey) -> Vec<Trade> {
     let traders = workload.orders.div_ceil(8).clamp(2, 16);
     let keys: Vec<_> = (0..traders)
         .map(|trader| {
@@ -178,7 +178,7 @@ fn payload(index: usize, rng: &mut Stream) -> Vec<u8> {
 
 fn seal(
     kind: Kind,
-    key: &EncryptionKey,
+    key: &SuiteKey,
     label: &Label,
     payload: &[u8],
     secret: &SecretKey,
@@ -187,7 +187,7 @@ fn seal(
     if kind == Kind::Unopenable {
         return unopenable(key.id(), label, 32 + SIZE_CLASSES[0] + 16, rng);
     }
-    let mut bytes = Tdh2::encrypt(key, &label.to_bytes(), payload, secret.seed(), rng)
+    let mut bytes = Suite::encrypt(key, &label.to_bytes(), payload, secret.seed(), rng)
         .expect("invariant: an order fits the smallest size class");
     if kind == Kind::BadProof
         && let Some(last) = bytes.last_mut()

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::{Tdh2, ThresholdScheme};
+use fairlane_encryption::{Suite, ThresholdScheme};
 use fairlane_replica::{Event, Reply, Ticket};
 use fairlane_types::{
     Envelope, LANE_NONE, Label, Millis, Order, OrderAction, SUITE_TDH2, SecretKey, Side,
@@ -90,7 +90,7 @@ impl World {
         };
         let payload = Order::new(action).to_bytes();
         let encryption = Arc::clone(&self.all_keys[0].key);
-        let ciphertext = Tdh2::encrypt(
+        let ciphertext = Suite::encrypt(
             &encryption,
             &label.to_bytes(),
             &payload,

@@ -12,9 +12,11 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         members,
         out,
         base_port,
+        scheme,
     } = verb;
     let mut options = InitOptions::new(&out, members.into());
     options.port = base_port;
+    options.scheme = scheme;
     let net = init(&options, |_| {})?;
     let value = serde_json::json!({ "testnet": {
         "genesis": net.genesis.hash(), "chain": net.genesis.chain.to_string(),

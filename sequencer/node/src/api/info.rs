@@ -11,7 +11,7 @@ use fairlane_client::wire::{
     BATCH_MAX, BLOCKS_PAGE_MAX, EpochBody, ErrorCode, Head, InfoBody, JSON, Limits, MemberBody,
     ORDER_BODY_BYTES_MAX, WAIT_MS_MAX,
 };
-use fairlane_types::{Height, PAYLOAD_BYTES_MAX, Root, SUITE_TDH2, Scheme};
+use fairlane_types::{Height, PAYLOAD_BYTES_MAX, Root};
 
 use super::Api;
 use super::body::segment;
@@ -35,7 +35,7 @@ pub(crate) async fn info(State(api): State<Arc<Api>>) -> Result<Json<InfoBody>, 
         quorum: (n - f) as u8,
         threshold: (2 * f + 1) as u8,
         epoch: genesis.epoch().0,
-        scheme: scheme_name(genesis.encryption.scheme).into(),
+        scheme: genesis.encryption.scheme.name().into(),
         key_id: genesis.encryption.key_id,
         head,
         first_available: first.0,
@@ -90,19 +90,13 @@ pub(crate) async fn epoch(
             .collect(),
         quorum: (n - f) as u8,
         threshold: (2 * f + 1) as u8,
-        scheme: scheme_name(genesis.encryption.scheme).into(),
-        suite: SUITE_TDH2,
+        scheme: genesis.encryption.scheme.name().into(),
+        suite: genesis.encryption.scheme.suite(),
         key_id: genesis.encryption.key_id,
         public_key: genesis.encryption.public_key.clone(),
         first_height: 1,
         last_height: None,
     }))
-}
-
-const fn scheme_name(scheme: Scheme) -> &'static str {
-    match scheme {
-        Scheme::Tdh2 => "tdh2",
-    }
 }
 
 /// The last emitted block, and the first height that is kept (the next one if none is).

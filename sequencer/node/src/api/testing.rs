@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fairlane_encryption::deal_insecure;
+use fairlane_encryption::deal_suite_insecure;
 use fairlane_replica::{
     AdmissionError, Emitted, Reply, Stage, Store, Table, Write, height_key, index_key, payload_key,
 };
@@ -57,7 +57,7 @@ pub fn member_key(i: u8) -> SecretKey {
 
 pub fn genesis() -> Genesis {
     let mut rng = SeededRng::new(&[3; 32], b"deal");
-    let (key, _) = deal_insecure(Epoch(0), 4, &mut rng).unwrap();
+    let (key, _) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), 4, &mut rng).unwrap();
     Genesis {
         chain: ChainId(7),
         time: Millis(1_000),
@@ -67,7 +67,7 @@ pub fn genesis() -> Genesis {
             scheme: Scheme::Tdh2,
             source: KeySource::InsecureDealer,
             key_id: key.id(),
-            public_key: encode(&key),
+            public_key: key.to_bytes(),
         },
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),

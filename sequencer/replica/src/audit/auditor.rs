@@ -5,20 +5,17 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
-use fairlane_encryption::{EncryptionKey, Tdh2, ThresholdScheme};
+use fairlane_encryption::{Suite, SuiteKey, ThresholdScheme};
 use fairlane_mempool::fair::{self, Emission, FairOrder, Ordered};
 use fairlane_mempool::{Batch, BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, Limits};
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, Committee, CtId, Envelope, Genesis, GenesisError,
-    Height, Item, Micros, Millis, Outcome, Position, Root, Seq, SequencedBlock, decode,
+    Height, Item, Micros, Millis, Outcome, Position, Root, Seq, SequencedBlock,
 };
 
 use super::{ReceiptBook, Step, Violation};
 use crate::recovery::state_digest;
 use crate::{CutPayload, FinalBlock};
-
-/// Largest encoding of an encryption key.
-const KEY_BYTES_MAX: usize = 16 << 10;
 
 /// Envelopes kept beyond those of live orders before the rest is swept.
 const ENVELOPES_SLACK: usize = 4_096;
@@ -86,7 +83,7 @@ pub struct Findings {
 pub struct Auditor {
     genesis: Genesis,
     committee: Committee,
-    key: EncryptionKey,
+    key: SuiteKey,
     limits: Limits,
     order: Box<dyn FairOrder + Send>,
     /// The last final block that holds.
@@ -108,8 +105,8 @@ impl Auditor {
     /// [`StartError`].
     pub fn new(genesis: &Genesis, start: Start) -> Result<Self, StartError> {
         let committee = genesis.validate()?;
-        let key =
-            decode(&genesis.encryption.public_key, KEY_BYTES_MAX).map_err(|_| StartError::Key)?;
+        let (scheme, bytes) = (genesis.encryption.scheme, &genesis.encryption.public_key);
+        let key = SuiteKey::from_bytes(scheme, bytes).map_err(|_| StartError::Key)?;
         let (n, f) = (committee.n(), committee.f());
         let root = consensus::genesis(
             genesis.chain,
@@ -446,7 +443,7 @@ impl Auditor {
             let signed = envelope.signature_check().verify();
             signed.map_err(|error| bad(id, format!("its sender's signature: {error}")))?;
             let label = envelope.label.to_bytes();
-            Tdh2::check(&self.key, &label, &envelope.ciphertext)
+            Suite::check(&self.key, &label, &envelope.ciphertext)
                 .map_err(|error| bad(id, error.to_string()))?;
             self.envelopes.insert(id, envelope);
         }
@@ -556,7 +553,7 @@ impl Auditor {
             return Ok(());
         };
         let label = envelope.label.to_bytes();
-        Tdh2::verify_opening(&self.key, &label, &envelope.ciphertext, opening, payload).map_err(
+        Suite::verify_opening(&self.key, &label, &envelope.ciphertext, opening, payload).map_err(
             |error| Violation::Opening {
                 height,
                 position: item.position,
