@@ -123,7 +123,7 @@ impl Combiner {
     ) -> Self {
         let (common, coefficients) = coefficients(key.n(), quorum);
         Self {
-            key: key.id(),
+            key: key.sharing(),
             members: quorum.to_vec(),
             coefficients: path(&coefficients),
             common: naf(&common),

@@ -28,6 +28,7 @@ mod dleq;
 mod encrypt;
 mod error;
 mod group;
+mod keygen;
 mod keys;
 mod open;
 mod order_share;
@@ -56,6 +57,9 @@ pub use dealer::deal_insecure;
 pub use dleq::DleqProof;
 pub use encrypt::OPENING_BYTES;
 pub use error::{CombineError, CtError, EncryptError, KeyError, OpeningError, ShareError};
+pub use keygen::{
+    Ceremony, Deal, DealError, KEPT, ReceiverKey, ReceiverSecret, SLOTS, VerifiedDeal,
+};
 pub use keys::{EncryptionKey, KeyShare, SHARE_HOLDERS_MAX, threshold};
 pub use open::{Opened, Plain};
 pub use order_share::OrderShare;

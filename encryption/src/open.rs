@@ -187,8 +187,9 @@ pub(crate) fn conclude<P: Borrow<ProvenShare>>(
 ) -> Result<Opened, CombineError> {
     let shares: Vec<&ProvenShare> = shares.iter().map(Borrow::borrow).collect();
     for share in &shares {
-        let same =
-            share.key == key.id() && ciphertext.key == key.id() && share.u == ciphertext.u_bytes;
+        let same = share.key == key.sharing()
+            && ciphertext.key == key.id()
+            && share.u == ciphertext.u_bytes;
         if !same {
             return Err(CombineError::Mixed(share.member));
         }
