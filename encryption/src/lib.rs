@@ -37,6 +37,7 @@ mod pairing;
 mod resolve;
 mod scheme;
 mod sealed;
+mod sharded;
 mod shares;
 mod suite;
 mod wire;
@@ -68,6 +69,7 @@ pub use pairing::{Encrypting, PairingKey, PairingShare, Purpose, Signing, deal_p
 pub use resolve::{Resolution, resolve};
 pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
+pub use sharded::{CombinerSchedule, KeyBatch, KeyPoint};
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
 pub use suite::{
     SUITE_KEY_BYTES_MAX, Suite, SuiteBatch, SuiteCombiner, SuiteKey, SuiteOrderShare, SuiteParsed,
