@@ -28,6 +28,7 @@ mod dleq;
 mod encrypt;
 mod error;
 mod group;
+mod key_file;
 mod keygen;
 mod keys;
 mod open;
@@ -58,6 +59,10 @@ pub use dealer::deal_insecure;
 pub use dleq::DleqProof;
 pub use encrypt::OPENING_BYTES;
 pub use error::{CombineError, CtError, EncryptError, KeyError, OpeningError, ShareError};
+pub use key_file::{
+    KEY_FILE_MAGIC, KEY_FILE_SECRET_MAX, KeyFileError, KeyFileKind, is_key_file, open_key_file,
+    seal_key_file,
+};
 pub use keygen::{
     Ceremony, Deal, DealError, KEPT, ReceiverKey, ReceiverSecret, SLOTS, VerifiedDeal,
 };
