@@ -12,7 +12,7 @@ use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use fairlane_types::{KeyId, MemberId};
 
-use crate::group::ENCODED;
+use crate::group::{self, ENCODED};
 use crate::{CombineError, EncryptionKey, ProvenShare, Shares};
 
 /// Largest committee whose coefficients are used digit by digit, without tables: there
@@ -59,8 +59,10 @@ struct Digits {
 /// Key points of a list of orders under one quorum: right if every share was.
 #[derive(Clone)]
 pub struct KeyPoints {
-    /// W_k/2, for the opening check.
-    pub(crate) halves: Vec<RistrettoPoint>,
+    /// W_k/2 or W_k, for the opening check.
+    pub(crate) points: Vec<RistrettoPoint>,
+    /// Whether the points are halves.
+    pub(crate) halved: bool,
     /// enc(W_k), for the key derivation.
     pub(crate) encoded: Vec<[u8; ENCODED]>,
 }
@@ -89,7 +91,26 @@ impl KeyPoints {
             .iter()
             .map(|encoded| encoded.to_bytes())
             .collect();
-        Self { halves, encoded }
+        Self {
+            points: halves,
+            halved: true,
+            encoded,
+        }
+    }
+
+    /// From what another combined; `Err` is the place of the first that is no point, or the
+    /// identity.
+    pub(crate) fn received(encoded: Vec<[u8; ENCODED]>) -> Result<Self, usize> {
+        let points = encoded
+            .iter()
+            .enumerate()
+            .map(|(k, bytes)| group::decode_point_nonzero(bytes).ok_or(k))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            points,
+            halved: false,
+            encoded,
+        })
     }
 }
 
@@ -123,7 +144,7 @@ impl Combiner {
     ) -> Self {
         let (common, coefficients) = coefficients(key.n(), quorum);
         Self {
-            key: key.id(),
+            key: key.sharing(),
             members: quorum.to_vec(),
             coefficients: path(&coefficients),
             common: naf(&common),
@@ -354,7 +375,7 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
-    use crate::{deal_insecure, group};
+    use crate::deal_insecure;
 
     fn ids(range: impl IntoIterator<Item = usize>) -> Vec<MemberId> {
         range.into_iter().map(|id| MemberId(id as u8)).collect()

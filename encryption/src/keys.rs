@@ -32,6 +32,7 @@ pub struct EncryptionKey {
     y: KeyPoint,
     members: Vec<KeyPoint>,
     id: KeyId,
+    sharing: KeyId,
 }
 
 /// A point with its encoding.
@@ -61,6 +62,29 @@ impl EncryptionKey {
         y: [u8; ENCODED],
         members: Vec<[u8; ENCODED]>,
     ) -> Result<Self, KeyError> {
+        Self::build(epoch, y, members, None)
+    }
+
+    /// As [`new`](Self::new), for a new sharing of the key that was first made as `id`:
+    /// ciphertexts name that.
+    ///
+    /// # Errors
+    /// [`KeyError`] names what is wrong.
+    pub fn reshared(
+        id: KeyId,
+        epoch: Epoch,
+        y: [u8; ENCODED],
+        members: Vec<[u8; ENCODED]>,
+    ) -> Result<Self, KeyError> {
+        Self::build(epoch, y, members, Some(id))
+    }
+
+    fn build(
+        epoch: Epoch,
+        y: [u8; ENCODED],
+        members: Vec<[u8; ENCODED]>,
+        id: Option<KeyId>,
+    ) -> Result<Self, KeyError> {
         if members.is_empty() || members.len() > SHARE_HOLDERS_MAX {
             return Err(KeyError::Members { got: members.len() });
         }
@@ -69,14 +93,15 @@ impl EncryptionKey {
             .into_iter()
             .map(KeyPoint::decode)
             .collect::<Result<Vec<_>, _>>()?;
-        let id = key_id(epoch, &y, &members);
+        let sharing = key_id(epoch, &y, &members);
         let key = Self {
             epoch,
             y,
             members,
-            id,
+            id: id.unwrap_or(sharing),
+            sharing,
         };
-        if key.is_consistent() {
+        if id != Some(sharing) && key.is_consistent() {
             Ok(key)
         } else {
             Err(KeyError::Inconsistent)
@@ -93,7 +118,7 @@ impl EncryptionKey {
             .map(|k| {
                 let k = (k as u16).to_le_bytes();
                 Hs::new("FAIRLANE-V1-KEYCHECK")
-                    .part(self.id.as_bytes())
+                    .part(self.sharing.as_bytes())
                     .part(k)
                     .scalar()
             })
@@ -124,16 +149,23 @@ impl EncryptionKey {
         threshold(self.n())
     }
 
-    /// The epoch the key was made for.
+    /// The epoch this sharing was made for.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Hash of everything in the key; labels and proofs are bound to it.
+    /// Identity of the key, the hash of its first sharing; ciphertexts are bound to it.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// Identity of this sharing, a hash of everything in it; shares and their proofs are
+    /// bound to it. The same as [`id`](Self::id) until the key is reshared.
+    #[must_use]
+    pub fn sharing(&self) -> KeyId {
+        self.sharing
     }
 
     /// enc(Y), the point that senders encrypt to.
@@ -180,8 +212,8 @@ fn key_id(epoch: Epoch, y: &KeyPoint, members: &[KeyPoint]) -> KeyId {
 
 impl PartialEq for EncryptionKey {
     fn eq(&self, other: &Self) -> bool {
-        // The id hashes every other field.
-        self.id == other.id
+        // The hash covers every other field.
+        self.sharing == other.sharing && self.id == other.id
     }
 }
 
@@ -198,12 +230,21 @@ impl core::fmt::Debug for EncryptionKey {
     }
 }
 
-/// epoch u64 ‖ n u16 ‖ t u16 ‖ Y ‖ P'₁ … P'ₙ.
+/// Marks, in the encoded threshold, a key that was reshared: the id follows.
+const RESHARED: u16 = 0x8000;
+
+/// epoch u64 ‖ n u16 ‖ t u16 ‖ Y ‖ P'₁ … P'ₙ; with the top bit of t set the id of the first
+/// sharing stands before Y.
 impl BorshSerialize for EncryptionKey {
     fn serialize<W: Write>(&self, writer: &mut W) -> IoResult<()> {
         self.epoch.serialize(writer)?;
         (self.n() as u16).serialize(writer)?;
-        (self.t() as u16).serialize(writer)?;
+        if self.id == self.sharing {
+            (self.t() as u16).serialize(writer)?;
+        } else {
+            (self.t() as u16 | RESHARED).serialize(writer)?;
+            self.id.serialize(writer)?;
+        }
         writer.write_all(&self.y.bytes)?;
         self.members
             .iter()
@@ -215,7 +256,8 @@ impl BorshDeserialize for EncryptionKey {
     fn deserialize_reader<R: Read>(reader: &mut R) -> IoResult<Self> {
         let epoch = Epoch::deserialize_reader(reader)?;
         let n = usize::from(u16::deserialize_reader(reader)?);
-        let got = usize::from(u16::deserialize_reader(reader)?);
+        let flagged = u16::deserialize_reader(reader)?;
+        let got = usize::from(flagged & !RESHARED);
         if n == 0 || n > SHARE_HOLDERS_MAX {
             return Err(invalid(KeyError::Members { got: n }));
         }
@@ -226,11 +268,14 @@ impl BorshDeserialize for EncryptionKey {
                 want: threshold(n),
             }));
         }
+        let id = (flagged & RESHARED != 0)
+            .then(|| KeyId::deserialize_reader(reader))
+            .transpose()?;
         let y = <[u8; ENCODED]>::deserialize_reader(reader)?;
         let members = (0..n)
             .map(|_| <[u8; ENCODED]>::deserialize_reader(reader))
             .collect::<IoResult<Vec<_>>>()?;
-        Self::new(epoch, y, members).map_err(invalid)
+        Self::build(epoch, y, members, id).map_err(invalid)
     }
 }
 
@@ -261,7 +306,7 @@ impl KeyShare {
         member: MemberId,
         secret: &[u8; ENCODED],
     ) -> Result<Self, KeyError> {
-        let share = Self::unchecked(member, key.id(), secret)?;
+        let share = Self::unchecked(member, key.sharing(), secret)?;
         share.belongs_to(key)?;
         Ok(share)
     }
@@ -290,7 +335,8 @@ impl KeyShare {
     /// # Errors
     /// [`KeyError::ShareMismatch`] when it is not.
     pub fn belongs_to(&self, key: &EncryptionKey) -> Result<(), KeyError> {
-        let same = self.key == key.id() && key.verification_key(self.member) == Some(&self.public);
+        let same =
+            self.key == key.sharing() && key.verification_key(self.member) == Some(&self.public);
         if same {
             Ok(())
         } else {
@@ -306,7 +352,7 @@ impl KeyShare {
         self.member
     }
 
-    /// The key it is a share of.
+    /// The sharing it is a share of.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.key

@@ -28,6 +28,8 @@ mod dleq;
 mod encrypt;
 mod error;
 mod group;
+mod key_file;
+mod keygen;
 mod keys;
 mod open;
 mod order_share;
@@ -36,6 +38,7 @@ mod pairing;
 mod resolve;
 mod scheme;
 mod sealed;
+mod sharded;
 mod shares;
 mod suite;
 mod wire;
@@ -56,6 +59,13 @@ pub use dealer::deal_insecure;
 pub use dleq::DleqProof;
 pub use encrypt::OPENING_BYTES;
 pub use error::{CombineError, CtError, EncryptError, KeyError, OpeningError, ShareError};
+pub use key_file::{
+    KEY_FILE_MAGIC, KEY_FILE_SECRET_MAX, KeyFileError, KeyFileKind, is_key_file, open_key_file,
+    seal_key_file,
+};
+pub use keygen::{
+    Ceremony, Deal, DealError, KEPT, ReceiverKey, ReceiverSecret, SLOTS, VerifiedDeal,
+};
 pub use keys::{EncryptionKey, KeyShare, SHARE_HOLDERS_MAX, threshold};
 pub use open::{Opened, Plain};
 pub use order_share::OrderShare;
@@ -64,6 +74,7 @@ pub use pairing::{Encrypting, PairingKey, PairingShare, Purpose, Signing, deal_p
 pub use resolve::{Resolution, resolve};
 pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
+pub use sharded::{CombinerSchedule, KeyBatch, KeyPoint};
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
 pub use suite::{
     SUITE_KEY_BYTES_MAX, Suite, SuiteBatch, SuiteCombiner, SuiteKey, SuiteOrderShare, SuiteParsed,

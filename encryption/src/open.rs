@@ -54,7 +54,9 @@ pub enum Opened {
 struct Trial<'a> {
     index: usize,
     u: &'a RistrettoPoint,
-    half_w: &'a RistrettoPoint,
+    /// W, or W/2 if `halved`.
+    w: &'a RistrettoPoint,
+    halved: bool,
     r: Scalar,
     plain: Plain,
 }
@@ -63,7 +65,12 @@ impl Trial<'_> {
     /// U = rG and W = rY.
     fn holds(&self, key: &EncryptionKey) -> bool {
         RistrettoPoint::mul_base(&self.r) == *self.u
-            && key.y_point() * self.r == self.half_w + self.half_w
+            && key.y_point() * self.r
+                == if self.halved {
+                    self.w + self.w
+                } else {
+                    *self.w
+                }
     }
 }
 
@@ -84,9 +91,9 @@ pub(crate) fn open_batch<C: Borrow<ParsedCiphertext>>(
     let trials: Vec<Trial<'_>> = list
         .iter()
         .map(Borrow::borrow)
-        .zip(points.halves.iter().zip(&points.encoded))
+        .zip(points.points.iter().zip(&points.encoded))
         .enumerate()
-        .filter_map(|(index, (ct, (half_w, w)))| decrypt(index, ct, half_w, w))
+        .filter_map(|(index, (ct, (w, encoded)))| decrypt(index, ct, w, points.halved, encoded))
         .collect();
     let weights = batch_weights(&trials, points, entropy);
     let mut verdicts = Vec::with_capacity(trials.len());
@@ -102,10 +109,11 @@ pub(crate) fn open_batch<C: Borrow<ParsedCiphertext>>(
 fn decrypt<'a>(
     index: usize,
     ct: &'a ParsedCiphertext,
-    half_w: &'a RistrettoPoint,
-    w: &[u8; ENCODED],
+    w: &'a RistrettoPoint,
+    halved: bool,
+    encoded: &[u8; ENCODED],
 ) -> Option<Trial<'a>> {
-    let ke = body_key(ct.key, &ct.u_bytes, w);
+    let ke = body_key(ct.key, &ct.u_bytes, encoded);
     let buffer = unseal(&ke, &ct.label, &ct.body)?;
     let (opening, padded) = buffer.split_first_chunk::<OPENING_BYTES>()?;
     let payload = padding::unpad(padded)?.to_vec();
@@ -113,7 +121,8 @@ fn decrypt<'a>(
     Some(Trial {
         index,
         u: &ct.u,
-        half_w,
+        w,
+        halved,
         r,
         plain: Plain {
             payload,
@@ -157,20 +166,20 @@ fn judge(
     }
 }
 
-/// ΣρU + Σ2ρ'(W/2) − (Σρr)G − (Σρ'r)Y = 0.
+/// ΣρU + Σρ'W (or Σ2ρ'(W/2)) − (Σρr)G − (Σρ'r)Y = 0.
 fn batch_holds(key: &EncryptionKey, trials: &[Trial<'_>], weights: &[[Scalar; 2]]) -> bool {
     let (mut on_g, mut on_y) = (Scalar::ZERO, Scalar::ZERO);
     let mut scalars = Vec::with_capacity(2 * trials.len() + 2);
     for (trial, [rho, rho_w]) in trials.iter().zip(weights) {
         on_g -= rho * trial.r;
         on_y -= rho_w * trial.r;
-        scalars.extend([*rho, rho_w + rho_w]);
+        scalars.extend([*rho, if trial.halved { rho_w + rho_w } else { *rho_w }]);
     }
     scalars.extend([on_g, on_y]);
     let bases = [RISTRETTO_BASEPOINT_POINT, *key.y_point()];
     let points = trials
         .iter()
-        .flat_map(|trial| [trial.u, trial.half_w])
+        .flat_map(|trial| [trial.u, trial.w])
         .chain(&bases);
     RistrettoPoint::vartime_multiscalar_mul(scalars, points).is_identity()
 }
@@ -187,8 +196,9 @@ pub(crate) fn conclude<P: Borrow<ProvenShare>>(
 ) -> Result<Opened, CombineError> {
     let shares: Vec<&ProvenShare> = shares.iter().map(Borrow::borrow).collect();
     for share in &shares {
-        let same =
-            share.key == key.id() && ciphertext.key == key.id() && share.u == ciphertext.u_bytes;
+        let same = share.key == key.sharing()
+            && ciphertext.key == key.id()
+            && share.u == ciphertext.u_bytes;
         if !same {
             return Err(CombineError::Mixed(share.member));
         }

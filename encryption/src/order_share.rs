@@ -12,7 +12,7 @@ use crate::{EncryptionKey, KeyShare, ParsedCiphertext, ProvenShare, Sealed, Shar
 /// One share and its proof: 193 bytes encoded.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct OrderShare {
-    /// The key the share is of.
+    /// The sharing the share is of.
     pub key: KeyId,
     /// The final block.
     pub block: BlockId,
@@ -65,7 +65,7 @@ pub(crate) fn verify_one(
     from: MemberId,
     share: &OrderShare,
 ) -> Result<ProvenShare, ShareError> {
-    if share.key != key.id() || ciphertext.key != key.id() {
+    if share.key != key.sharing() || ciphertext.key != key.id() {
         return Err(ShareError::WrongKey);
     }
     if share.block != block {

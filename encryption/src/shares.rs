@@ -24,7 +24,7 @@ const SHARES_RESERVED: usize = 1_024;
 /// and one proof. 162 + 32·B bytes encoded.
 #[derive(Clone, PartialEq, Eq, BorshSerialize)]
 pub struct ShareBatch {
-    /// The key the shares are of.
+    /// The sharing the shares are of.
     pub key: KeyId,
     /// The final block.
     pub block: BlockId,
@@ -121,7 +121,7 @@ impl Shares {
         if batch.member != from || !key.contains(from) {
             return Err(ShareError::WrongMember(batch.member));
         }
-        if batch.key != key.id() {
+        if batch.key != key.sharing() {
             return Err(ShareError::WrongKey);
         }
         if batch.block != block {
@@ -260,7 +260,7 @@ fn verify_points<'a>(
     shares: &Shares,
 ) -> Result<(), ShareError> {
     let Shares { batch, points } = shares;
-    if batch.key != key.id() {
+    if batch.key != key.sharing() {
         return Err(ShareError::WrongKey);
     }
     if list.len() != points.len() {

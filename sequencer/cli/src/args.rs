@@ -317,9 +317,20 @@ pub struct AuditArgs {
     pub case: Option<PathBuf>,
 }
 
+/// What `bench` measures besides a committee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum BenchWhat {
+    /// Cost of the encryption schemes per order and member, against `threshold_crypto`.
+    Crypto,
+}
+
 /// `bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    /// Something else than a committee.
+    #[command(subcommand)]
+    pub what: Option<BenchWhat>,
     /// Members.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=100))]
     pub members: u8,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod bench_crypto;
 mod completions;
 mod config;
 mod devnet;
@@ -18,7 +19,7 @@ mod version;
 
 use std::future::Future;
 
-use crate::args::{Cli, Verb};
+use crate::args::{BenchWhat, Cli, Verb};
 use crate::exit::{Outcome, Problem};
 use crate::term::Term;
 
@@ -31,6 +32,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
             quiet_log(log)?;
             blocking(devnet::run(args, term))
         }
+        Verb::Bench(args) if args.what == Some(BenchWhat::Crypto) => bench_crypto::run(term),
         Verb::Bench(args) => {
             quiet_log(log)?;
             blocking(bench::run(args, term))

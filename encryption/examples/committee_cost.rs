@@ -1,0 +1,110 @@
+//! Cost of certificates and of key ceremonies in ms of CPU time, for committees of 4, 16
+//! and 100.
+//!
+//! `cargo run --release -p fairlane-encryption --example committee_cost`
+//!
+//! CPU time is the kernel's account of this thread where there is one (Linux), the wall
+//! clock otherwise. The last column of each table is the ratio to n = 4 of the same run.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use fairlane_encryption::{
+    Ceremony, CertificateKey, ReceiverSecret, Subject, accept_certificate_share, certify,
+    deal_pairing_insecure, sign_attestation,
+};
+use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, encode};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+const MEMBERS: [usize; 3] = [4, 16, 100];
+const RUNS: usize = 3;
+const RUN_MIN: Duration = Duration::from_millis(200);
+
+fn cpu_now(epoch: Instant) -> Duration {
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .map_or_else(|| epoch.elapsed(), Duration::from_nanos)
+}
+
+/// Median CPU time of `work` in ms.
+fn measure<T>(mut work: impl FnMut() -> T) -> f64 {
+    let epoch = Instant::now();
+    let mut samples: Vec<f64> = (0..RUNS)
+        .map(|_| {
+            // The kernel's account moves in ticks: many runs to a sample.
+            let (wall, start) = (Instant::now(), cpu_now(epoch));
+            let mut count = 0_u32;
+            while wall.elapsed() < RUN_MIN {
+                black_box(work());
+                count += 1;
+            }
+            (cpu_now(epoch) - start).as_secs_f64() * 1e3 / f64::from(count)
+        })
+        .collect();
+    samples.sort_by(f64::total_cmp);
+    samples[RUNS / 2]
+}
+
+fn certificates(n: usize) -> [f64; 4] {
+    let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
+    let dealt = deal_pairing_insecure(Epoch(0), n, &mut rng);
+    let (key, secrets): (CertificateKey, _) = dealt.expect("n is in range");
+    let (chain, epoch, height, root) = (ChainId(1), Epoch(0), Height(1), Root(Digest([1; 32])));
+    let subject = Subject::Attest {
+        chain,
+        epoch,
+        height,
+        root,
+    };
+    let shares: Vec<_> = secrets[..key.t()]
+        .iter()
+        .map(|secret| sign_attestation(secret, chain, epoch, height, root))
+        .collect();
+    let accept = |share| accept_certificate_share(&key, MemberId(0), share).expect("own share");
+    let accepted: Vec<_> = shares
+        .iter()
+        .map(|share| accept_certificate_share(&key, share.member, share).expect("own share"))
+        .collect();
+    let done = certify(&key, &subject, &accepted).expect("one sharing");
+    let certificate = done.certificate.expect("t shares");
+    [
+        measure(|| sign_attestation(&secrets[0], chain, epoch, height, root)),
+        measure(|| accept(&shares[0])),
+        measure(|| certify(&key, &subject, &accepted)),
+        measure(|| certificate.verify(key.public_key(), &subject)),
+    ]
+}
+
+fn ceremony(n: usize) -> ([f64; 2], usize) {
+    let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
+    let secrets: Vec<_> = (0..n).map(|_| ReceiverSecret::generate(&mut rng)).collect();
+    let keys = secrets.iter().map(ReceiverSecret::key).collect();
+    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), keys).expect("n is in range");
+    let deal = ceremony.deal(MemberId(0), &mut rng).expect("a member");
+    let costs = [
+        measure(|| ceremony.deal(MemberId(0), &mut rng)),
+        measure(|| ceremony.verify(MemberId(0), deal.clone())),
+    ];
+    (costs, encode(&deal).len())
+}
+
+fn main() {
+    println!("certificates, ms of CPU: share, accept one, combine and verify, verify alone");
+    let mut base = f64::NAN;
+    for n in MEMBERS {
+        let [sign, accept, combine, verify] = certificates(n);
+        base = if base.is_nan() { combine } else { base };
+        let ratio = combine / base;
+        println!("{n:>4} | {sign:>7.2} {accept:>7.2} {combine:>7.2} {verify:>7.2} | {ratio:>5.1}x");
+    }
+    println!("key ceremony, ms of CPU for one dealing: deal, verify; bytes");
+    let mut base = f64::NAN;
+    for n in MEMBERS {
+        let ([deal, verify], bytes) = ceremony(n);
+        base = if base.is_nan() { verify } else { base };
+        let ratio = verify / base;
+        println!("{n:>4} | {deal:>7.1} {verify:>7.1} {bytes:>7} | {ratio:>5.1}x");
+    }
+}

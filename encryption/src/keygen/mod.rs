@@ -1,0 +1,47 @@
+//! Key generation without a dealer, and resharing (PROTOCOL §6; THREATS A18, A19, A21).
+//!
+//! Every dealer publishes one [`Deal`]: commitments to a polynomial p_d (Feldman, FOCS
+//! 1987), a proof that it knows p_d(0), and each receiver's share encrypted in a way that
+//! *everyone* can verify. There is no complaint phase: a dealing is valid or not, by its
+//! bytes alone, for all members alike, also for one that was down and reads it later.
+//!
+//! **Verifiable encryption** is cut and choose (Camenisch, Damgård, ASIACRYPT 2000, in the
+//! form of Shoup, "A simple verifiable encryption of secret shares", ePrint 2025/1175). For
+//! k = 1…[`SLOTS`] the dealer masks p_d with a random polynomial g_k and encrypts every
+//! g_k(αⱼ) to receiver j, all from a seed. A hash of all of it picks [`KEPT`] slots. Of the
+//! others the seed is shown, and everyone makes the slot again. Of the kept ones h_k =
+//! p_d + g_k is shown; the commitments to g_k follow as h_kG − C and are in the hash. A
+//! receiver decrypts g_k(αⱼ) from any kept slot, subtracts, and compares with C.
+//!
+//! - *Sound*: a receiver is left without a share only if its entry is wrong in every kept
+//!   slot and right in every opened one, so only for one choice of slots out of
+//!   C(132, 60) > 2¹²⁷, each try costing a hash of everything.
+//! - *Hiding*: a kept slot shows h_k, which is p_d under a uniform mask, and hashed ElGamal
+//!   encryptions of the mask (CDH, random oracle); an opened slot says nothing of p_d. The
+//!   pad's hash names ceremony, dealer, commitments, slot, receiver and its key, so entries
+//!   copied from another dealing decrypt to noise, and one ephemeral key for all receivers
+//!   is safe without proofs of possession for theirs.
+//! - *Extractable*: honest receivers hold t shares of every valid dealing, so the argument
+//!   of TDH2 can read an adversary's polynomial with their keys and needs no rewinding.
+//!
+//! **Fresh keys.** QUAL is the first n − f valid dealings in the finalized order, each by
+//! another member; the key is the sum of their polynomials. Who deals last sees the others'
+//! commitments and can choose among keys; that biases some bits of Y (Gennaro, Jarecki,
+//! Krawczyk, Rabin, J. Cryptology 2007) and reveals nothing about p(0). For a scheme of
+//! ElGamal's kind that is enough: Y is the honest part plus a part whose logarithm can be
+//! extracted, and W is corrected by that (Gurkan et al., EUROCRYPT 2021, "key-expressable").
+//!
+//! **Resharing.** Old members deal polynomials with p_d(0) = their share, which is checked
+//! against the old verification keys. The new polynomial is the Lagrange sum of the first
+//! t_old valid ones: p(0), and so Y and the key's id, stay. Committees may overlap or not;
+//! the same committee again is a refresh, after which old shares are of no use together
+//! with new ones. Old members must erase theirs (A21): t_old that do not keep the power
+//! they had.
+
+mod ceremony;
+mod deal;
+mod slots;
+
+pub use ceremony::{Ceremony, VerifiedDeal};
+pub use deal::{Deal, DealError};
+pub use slots::{KEPT, ReceiverKey, ReceiverSecret, SLOTS};
