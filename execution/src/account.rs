@@ -1,0 +1,233 @@
+//! Accounts: collateral, positions, and their open orders' sums.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_types::PublicKey;
+
+use crate::params::MarketParams;
+use crate::units::{PPM, notional};
+
+/// What an account holds in one market.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Market.
+    pub market: u32,
+    /// Lots, negative when short.
+    pub lots: i64,
+    /// What the open lots cost, with the sign of `lots`: profit = lots × mark − cost.
+    pub cost: i128,
+    /// Lots of open buys that could enlarge the position.
+    pub open_buy: u64,
+    /// Lots of open sells that could enlarge the position.
+    pub open_sell: u64,
+    /// Notional of those buys at their own prices.
+    pub buy_notional: i128,
+    /// Notional of those sells at their own prices.
+    pub sell_notional: i128,
+    /// The open orders: own number, slot in the book.
+    pub orders: Vec<(u64, u32)>,
+}
+
+impl Position {
+    /// A flat one.
+    #[must_use]
+    pub const fn flat(market: u32) -> Self {
+        Self {
+            market,
+            lots: 0,
+            cost: 0,
+            open_buy: 0,
+            open_sell: 0,
+            buy_notional: 0,
+            sell_notional: 0,
+            orders: Vec::new(),
+        }
+    }
+
+    /// Whether there is anything in it.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.lots == 0 && self.orders.is_empty()
+    }
+
+    /// Lots after the worse of all buys or all sells filling.
+    #[must_use]
+    pub fn worst_lots(&self) -> u64 {
+        let buys = self.lots.saturating_add_unsigned(self.open_buy);
+        let sells = self.lots.saturating_sub_unsigned(self.open_sell);
+        buys.unsigned_abs().max(sells.unsigned_abs())
+    }
+
+    /// Changes the open sums by an order's lots.
+    pub fn open(&mut self, buy: bool, ticks: u64, lots: i64) {
+        let value = notional(ticks, lots);
+        let (sum, worth) = if buy {
+            (&mut self.open_buy, &mut self.buy_notional)
+        } else {
+            (&mut self.open_sell, &mut self.sell_notional)
+        };
+        *sum = sum.wrapping_add_signed(lots);
+        *worth += value;
+    }
+
+    /// Moves `lots` (signed) at a price; gives the profit that became real. A partial close
+    /// leaves the exact rest of the cost, so that nothing is lost to rounding.
+    pub fn trade(&mut self, lots: i64, ticks: u64) -> i128 {
+        let opposite = (self.lots < 0) != (lots < 0) && self.lots != 0;
+        let closing = if opposite {
+            lots.unsigned_abs().min(self.lots.unsigned_abs())
+        } else {
+            0
+        };
+        let mut real = 0;
+        if closing > 0 {
+            let closed = if lots < 0 {
+                closing as i64
+            } else {
+                -(closing as i64)
+            };
+            let part = if closing == self.lots.unsigned_abs() {
+                self.cost
+            } else {
+                self.cost * i128::from(closing) / i128::from(self.lots.unsigned_abs())
+            };
+            real = notional(ticks, closed) - part;
+            self.cost -= part;
+            self.lots -= closed;
+        }
+        let rest = if lots < 0 {
+            lots + closing as i64
+        } else {
+            lots - closing as i64
+        };
+        self.lots += rest;
+        self.cost += notional(ticks, rest);
+        real
+    }
+}
+
+/// An account. Its number is its place among all accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Whose it is.
+    pub key: PublicKey,
+    /// Realised money, in quote quanta.
+    pub collateral: i128,
+    /// By market, ascending.
+    pub positions: Vec<Position>,
+}
+
+/// A position as hashed, proven and snapshotted.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PositionLeaf {
+    /// Market.
+    pub market: u32,
+    /// Lots, negative when short.
+    pub lots: i64,
+    /// What they cost.
+    pub cost: i128,
+    /// The open orders, by priority. The books are these orders and nothing else.
+    pub orders: Vec<crate::book::Resting>,
+}
+
+/// An account as hashed, proven and snapshotted.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AccountLeaf {
+    /// Whose it is.
+    pub key: PublicKey,
+    /// Realised money, in quote quanta.
+    pub collateral: i128,
+    /// By market, ascending; flat ones without orders left out.
+    pub positions: Vec<PositionLeaf>,
+}
+
+/// An account's standing at the marks. Margins are in quote quanta × ppm: comparing needs
+/// no division, so no position is small enough to have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Collateral and unrealised profit.
+    pub equity: i128,
+    /// The losing part of the unrealised profit, at most 0.
+    pub losses: i128,
+    /// Initial margin × ppm, every open order filled at its worst.
+    pub initial_micro: i128,
+    /// Maintenance margin × ppm of the positions alone.
+    pub maintenance_micro: i128,
+}
+
+impl Health {
+    /// Whether equity covers the initial margin.
+    #[must_use]
+    pub const fn covers_initial(&self) -> bool {
+        self.equity * PPM >= self.initial_micro
+    }
+
+    /// Whether the maintenance margin is not covered.
+    #[must_use]
+    pub const fn liquidatable(&self) -> bool {
+        self.maintenance_micro > 0 && self.maintenance_micro > self.equity * PPM
+    }
+
+    /// The rule for an account below its initial margin after a change (dYdX v4,
+    /// `IsValidStateTransitionForUndercollateralizedSubaccount`): maintenance must not
+    /// rise and equity / maintenance not fall; with no maintenance left equity must rise.
+    #[must_use]
+    pub fn may_follow(&self, before: &Self) -> bool {
+        if self.covers_initial() {
+            return true;
+        }
+        if self.maintenance_micro > before.maintenance_micro {
+            return false;
+        }
+        if self.maintenance_micro == 0 {
+            return self.equity > before.equity;
+        }
+        // Both maintenances are positive. A product that does not fit is refused.
+        let scale = |micro: i128| micro / PPM + 1;
+        let now = self.equity.checked_mul(scale(before.maintenance_micro));
+        let then = before.equity.checked_mul(scale(self.maintenance_micro));
+        matches!((now, then), (Some(now), Some(then)) if now >= then)
+    }
+
+    /// Adds one position at its mark.
+    pub fn add(&mut self, position: &Position, mark: u64, params: &MarketParams) {
+        let profit = notional(mark, position.lots) - position.cost;
+        self.equity += profit;
+        self.losses += profit.min(0);
+        let size = |lots: u64| i128::from(mark) * i128::from(lots);
+        self.maintenance_micro +=
+            size(position.lots.unsigned_abs()) * i128::from(params.maintenance_ppm);
+        self.initial_micro += size(position.worst_lots()) * i128::from(params.initial_ppm);
+        // What open orders would lose against the mark at once, and their fees.
+        let buys = (position.buy_notional - size(position.open_buy)).max(0);
+        let sells = (size(position.open_sell) - position.sell_notional).max(0);
+        let fees = (position.buy_notional + position.sell_notional)
+            * i128::from(params.taker_fee_ppm.max(params.maker_fee_ppm));
+        self.initial_micro += (buys + sells) * PPM + fees;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn money_only_moves_between_cost_and_profit(
+            trades in proptest::collection::vec((-1_000i64..1_000, 1u64..5_000), 1..60),
+        ) {
+            let mut position = Position::flat(0);
+            let (mut real, mut paid, mut lots) = (0, 0, 0);
+            for (size, ticks) in trades {
+                real += position.trade(size, ticks);
+                paid += notional(ticks, size);
+                lots += size;
+                prop_assert_eq!(position.lots, lots);
+                prop_assert_eq!(position.cost - real, paid);
+                prop_assert!(lots != 0 || position.cost == 0);
+                prop_assert!(position.cost.signum() * i128::from(lots).signum() >= 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The reference execution: blocks in, receipts and roots out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fairlane_types::{
+    Digest, Height, Item, OrderAction, Outcome, PublicKey, Root, SequencedBlock, TimeInForce,
+    decode, encode,
+};
+
+use crate::account::{AccountLeaf, PositionLeaf};
+use crate::house::{Core, House};
+use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
+use crate::mark::next_mark;
+use crate::merkle::{DenseTree, leaf};
+use crate::params::{
+    ACCOUNTS_MAX, ExecutionGenesis, MARKETS_MAX, MatchingRule, ORACLES_MAX, ORDERS_PER_ACCOUNT_MAX,
+};
+use crate::tx::Tx;
+use crate::units::{LOTS_MAX, QUOTE_MAX, TICKS_MAX, notional};
+use crate::{Fill, Reject};
+
+/// Results that are kept for heights asked for again.
+const RESULTS_KEPT: usize = 128;
+/// Largest snapshot that is read.
+pub const SNAPSHOT_BYTES_MAX: usize = 1 << 32;
+
+/// The clearing house as an [`Execution`].
+#[derive(Clone)]
+pub struct Clearing {
+    house: House,
+    tree: DenseTree,
+    height: Height,
+    sequence: Root,
+    root: Digest,
+    finalized: Height,
+    results: VecDeque<Arc<Executed>>,
+}
+
+impl Clearing {
+    /// A clearing house at height 0, before the first block of the sequence that starts
+    /// from `sequence`.
+    ///
+    /// # Errors
+    /// [`ExecutionError::Params`].
+    pub fn new(genesis: &ExecutionGenesis, sequence: Root) -> Result<Self, ExecutionError> {
+        genesis.validate()?;
+        Ok(Self::at(House::new(genesis), Height(0), sequence))
+    }
+
+    fn at(house: House, height: Height, sequence: Root) -> Self {
+        let mut clearing = Self {
+            house,
+            tree: DenseTree::default(),
+            height,
+            sequence,
+            root: Digest::default(),
+            finalized: height,
+            results: VecDeque::new(),
+        };
+        clearing.commit();
+        clearing
+    }
+
+    /// The state.
+    #[must_use]
+    pub const fn house(&self) -> &House {
+        &self.house
+    }
+
+    fn leaf(&self, account: usize) -> AccountLeaf {
+        let account = &self.house.accounts[account];
+        let position = |p: &crate::account::Position| {
+            let book = &self.house.books[p.market as usize];
+            let mut orders: Vec<_> = p.orders.iter().map(|(_, s)| *book.order(*s)).collect();
+            orders.sort_unstable_by_key(|order| order.seq);
+            PositionLeaf {
+                market: p.market,
+                lots: p.lots,
+                cost: p.cost,
+                orders,
+            }
+        };
+        let held = account.positions.iter().filter(|p| !p.is_flat());
+        AccountLeaf {
+            key: account.key,
+            collateral: account.collateral,
+            positions: held.map(position).collect(),
+        }
+    }
+
+    fn header(&self) -> (Height, Root, u64, Digest) {
+        let accounts = self.house.accounts.len() as u64;
+        (
+            self.height,
+            self.sequence,
+            accounts,
+            leaf(&encode(&self.house.core)),
+        )
+    }
+
+    fn commit(&mut self) {
+        let mut dirty = std::mem::take(&mut self.house.dirty);
+        dirty.sort_unstable();
+        let mut changes = Vec::with_capacity(dirty.len());
+        for account in &dirty {
+            let at = *account as usize;
+            changes.push((at, leaf(&encode(&self.leaf(at)))));
+            self.house.is_dirty[at] = false;
+            self.house.accounts[at].positions.retain(|p| !p.is_flat());
+        }
+        self.tree.update(&changes);
+        dirty.clear();
+        self.house.dirty = dirty;
+        self.root = state_root(self.header(), self.tree.root());
+    }
+
+    /// The class in which a transaction meets the markets: those of `CancelFirst` take
+    /// cancels before and post-only orders after all else. A cancel of all markets keeps
+    /// its place.
+    fn class(&self, tx: &Result<(PublicKey, Tx), Reject>) -> u8 {
+        let Ok((_, Tx::Order(action))) = tx else {
+            return 1;
+        };
+        let (market, class) = match action {
+            OrderAction::Cancel { market, .. } => (*market, 0),
+            OrderAction::CancelAll {
+                market: Some(market),
+            } => (*market, 0),
+            OrderAction::Place { market, tif, .. } => {
+                (*market, if *tif == TimeInForce::PostOnly { 2 } else { 1 })
+            }
+            OrderAction::CancelAll { market: None } => return 1,
+        };
+        match self.house.core.markets.get(market as usize) {
+            Some(found) if found.params.rule == MatchingRule::CancelFirst => class,
+            _ => 1,
+        }
+    }
+}
+
+fn parse(item: &Item) -> Result<(PublicKey, Tx), Reject> {
+    match &item.outcome {
+        Outcome::Opened { payload, .. } => {
+            Tx::from_bytes(payload).map(|tx| (item.label.sender, tx))
+        }
+        _ => Err(Reject::NotOpened),
+    }
+}
+
+impl Execution for Clearing {
+    fn head(&self) -> (Height, Digest) {
+        (self.height, self.root)
+    }
+
+    fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
+        let (head, got) = (self.height, block.height);
+        if got <= head {
+            let kept = self.results.iter().find(|result| result.height == got);
+            return kept.cloned().ok_or(ExecutionError::TooOld(got));
+        }
+        if got != head.next() || block.parent_root != self.sequence {
+            return Err(ExecutionError::Fork { head, got });
+        }
+        if block.root != block.compute_root() {
+            return Err(ExecutionError::Root(got));
+        }
+        for market in &mut self.house.core.markets {
+            market.mark = next_mark(market, got.0);
+        }
+        let txs: Vec<_> = block.items.iter().map(parse).collect();
+        let mut order: Vec<(u8, usize)> =
+            (0..txs.len()).map(|i| (self.class(&txs[i]), i)).collect();
+        order.sort_unstable();
+        let receipt = |item: &Item| Receipt {
+            position: item.position,
+            code: 0,
+            fills: Vec::new(),
+        };
+        let mut receipts: Vec<Receipt> = block.items.iter().map(receipt).collect();
+        for (_, at) in order {
+            let mut fills: Vec<Fill> = Vec::new();
+            let result = match &txs[at] {
+                Ok((sender, tx)) => self.house.execute(sender, tx, got.0, &mut fills),
+                Err(reject) => Err(*reject),
+            };
+            receipts[at].code = result.err().map_or(0, Reject::code);
+            receipts[at].fills = fills;
+        }
+        (self.height, self.sequence) = (got, block.root);
+        self.commit();
+        let executed = Arc::new(Executed {
+            height: got,
+            state_root: self.root,
+            receipts_root: Executed::receipts_root(&receipts),
+            receipts,
+        });
+        if self.results.len() == RESULTS_KEPT {
+            self.results.pop_front();
+        }
+        self.results.push_back(executed.clone());
+        Ok(executed)
+    }
+
+    fn finalize(&mut self, height: Height) {
+        self.finalized = self.finalized.max(height.min(self.height));
+    }
+
+    fn finalized(&self) -> Height {
+        self.finalized
+    }
+
+    fn prove(&self, key: &PublicKey, height: Height) -> Result<AccountProof, ExecutionError> {
+        let none = || ExecutionError::NoProof(*key);
+        let at = *self.house.keys.get(key).ok_or_else(none)? as usize;
+        if height != self.height {
+            return Err(none());
+        }
+        Ok(AccountProof {
+            account: self.leaf(at),
+            index: at as u64,
+            path: self.tree.path(at).ok_or_else(none)?,
+            head: self.header(),
+        })
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let accounts: Vec<_> = (0..self.house.accounts.len())
+            .map(|at| self.leaf(at))
+            .collect();
+        encode(&(
+            (self.height, self.sequence, self.root),
+            &self.house.core,
+            accounts,
+        ))
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<Digest, ExecutionError> {
+        type Body = ((Height, Root, Digest), Core, Vec<AccountLeaf>);
+        let bad = |why: &str| ExecutionError::Snapshot(why.into());
+        let (head, core, leaves): Body =
+            decode(bytes, SNAPSHOT_BYTES_MAX).map_err(|error| bad(&error.to_string()))?;
+        // The root over exactly what was read comes first: what follows may then rely on
+        // the state having been one.
+        let digests = leaves
+            .iter()
+            .map(|account| leaf(&encode(account)))
+            .collect();
+        let header = (head.0, head.1, leaves.len() as u64, leaf(&encode(&core)));
+        if state_root(header, DenseTree::new(digests).root()) != head.2 {
+            return Err(bad("its root does not fit its content"));
+        }
+        // The root is the snapshot's own word until the caller has compared it, so that
+        // every bound the arithmetic rests on is checked as well.
+        let sane = |m: &crate::Market| {
+            m.params.validate().is_ok()
+                && (1..=TICKS_MAX).contains(&m.mark)
+                && m.observed.len() == core.oracles.len()
+        };
+        let money = [core.deposited, core.withdrawn, core.fees];
+        if core.markets.len() > MARKETS_MAX
+            || core.oracles.len() > ORACLES_MAX
+            || !core.markets.iter().all(sane)
+            || money.iter().any(|sum| !(0..=QUOTE_MAX).contains(sum))
+            || leaves.len() > ACCOUNTS_MAX
+        {
+            return Err(bad("a value is out of its bounds"));
+        }
+        let next_seq = core.next_seq;
+        let mut house = House::with(core);
+        let mut resting = Vec::new();
+        for account in leaves {
+            if house.keys.contains_key(&account.key) {
+                return Err(bad("a key comes twice"));
+            }
+            if account.collateral.unsigned_abs() > QUOTE_MAX.unsigned_abs() {
+                return Err(bad("a collateral is out of its bounds"));
+            }
+            let id = house.open_account(account.key);
+            let mut least = 0;
+            house.accounts[id as usize].collateral = account.collateral;
+            for held in account.positions {
+                if held.market < least || held.market as usize >= house.books.len() {
+                    return Err(bad("a position in no market, or out of order"));
+                }
+                least = held.market + 1;
+                let value = notional(TICKS_MAX, LOTS_MAX as i64);
+                if held.lots.unsigned_abs() > LOTS_MAX
+                    || held.cost.unsigned_abs() > value.unsigned_abs()
+                    || held.orders.len() > ORDERS_PER_ACCOUNT_MAX
+                {
+                    return Err(bad("a position is out of its bounds"));
+                }
+                let mut position = crate::account::Position::flat(held.market);
+                (position.lots, position.cost) = (held.lots, held.cost);
+                house.accounts[id as usize].positions.push(position);
+                for order in held.orders {
+                    let fits = order.account == id
+                        && (1..=LOTS_MAX).contains(&order.lots)
+                        && (1..=TICKS_MAX).contains(&order.ticks)
+                        && order.seq < next_seq;
+                    if !fits {
+                        return Err(bad("an order is out of its bounds"));
+                    }
+                    resting.push((held.market, order));
+                }
+            }
+        }
+        resting.sort_unstable_by_key(|(_, order)| order.seq);
+        for (market, order) in resting {
+            house.rest(market, order);
+        }
+        let finalized = self.finalized.min(head.0);
+        *self = Self::at(house, head.0, head.1);
+        self.finalized = finalized;
+        Ok(self.root)
+    }
+}

@@ -1,0 +1,30 @@
+//! The clearing house that consumes the sequence: a deterministic state machine from
+//! [`SequencedBlock`](fairlane_types::SequencedBlock)s to receipts and a state root, and
+//! the interface by which a rollup plugs in its own.
+//!
+//! - One thread, integers only; no clock, no randomness, no hash map.
+//! - Any payload gives a receipt. A refused one leaves the state root unchanged.
+//! - Fills move ticks × lots exactly; what rounds, rounds against the user.
+//! - Margins are checked in the same transition that matches.
+//!
+//! Not in here yet: liquidation, funding, breakers. Until then an account can fall below
+//! zero, and this clearing house is for experiments only.
+
+pub mod account;
+pub mod book;
+mod clearing;
+mod house;
+mod interface;
+mod mark;
+pub mod merkle;
+pub mod params;
+mod reject;
+mod tx;
+pub mod units;
+
+pub use clearing::{Clearing, SNAPSHOT_BYTES_MAX};
+pub use house::{Core, Fill, House, Market};
+pub use interface::{AccountProof, Executed, Execution, ExecutionError, Receipt};
+pub use mark::{OBSERVATION_HEIGHTS, next_mark};
+pub use reject::Reject;
+pub use tx::{REQUEST_VERSION, Request, Tx};

@@ -1,0 +1,63 @@
+//! Why a transaction is refused. A refusal is a receipt, never a failure of the block.
+
+/// A refusal with a stable code; the numbers are part of the receipts root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[repr(u16)]
+pub enum Reject {
+    /// The sequence holds no plaintext for it.
+    #[error("the sequence opened no payload")]
+    NotOpened = 1,
+    /// The payload is no transaction.
+    #[error("the payload is no transaction")]
+    Malformed = 2,
+    /// The sender has no account.
+    #[error("the sender has no account")]
+    UnknownAccount = 3,
+    /// No such market.
+    #[error("no such market")]
+    UnknownMarket = 4,
+    /// Price above the bound or outside the market's band around its mark.
+    #[error("the price is outside the band")]
+    PriceBand = 5,
+    /// Size over the bound.
+    #[error("the size is over its bound")]
+    Size = 6,
+    /// The sender has an open order of this number in the market.
+    #[error("the number is in use by an open order")]
+    CloidInUse = 7,
+    /// Too many open orders of the sender, or in the market.
+    #[error("too many open orders")]
+    OpenOrders = 8,
+    /// A post-only order would fill at once.
+    #[error("a post-only order would fill")]
+    PostOnlyWouldFill = 9,
+    /// A fill-or-kill order cannot be filled.
+    #[error("the order cannot be filled whole")]
+    FokUnfilled = 10,
+    /// A reduce-only order has nothing to reduce.
+    #[error("there is nothing to reduce")]
+    ReduceOnly = 11,
+    /// Equity would not cover the initial margin.
+    #[error("equity does not cover the initial margin")]
+    Margin = 12,
+    /// No such open order.
+    #[error("no such open order")]
+    NotFound = 13,
+    /// Amount of zero, or more than there is to give.
+    #[error("the amount cannot be given")]
+    Amount = 14,
+    /// No account can be added, or the deposits are at their bound.
+    #[error("the clearing house is full")]
+    Full = 15,
+    /// Not the sender's to do.
+    #[error("the sender may not do this")]
+    Forbidden = 16,
+}
+
+impl Reject {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+}
