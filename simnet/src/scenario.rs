@@ -311,6 +311,9 @@ pub struct Report {
     pub root: [u8; 32],
     /// Every order in the sequence, in order.
     pub settled: Vec<Settled>,
+    /// Of each of these, when t members had released their shares: it could be opened from
+    /// then on. Only an oracle knows that; empty in tier L2.
+    pub openable: Vec<Option<Nanos>>,
     /// Counts.
     pub stats: Stats,
     /// What honest members reported about honest ones, the first few.

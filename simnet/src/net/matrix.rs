@@ -183,8 +183,11 @@ impl Matrix {
     }
 }
 
+/// Two regions, and the quantiles of the round trip between them in µs.
+type Row<'a> = ((&'a str, &'a str), (u64, u64));
+
 /// A row of the table.
-fn row(line: &str) -> Result<((&str, &str), (u64, u64)), &'static str> {
+fn row(line: &str) -> Result<Row<'_>, &'static str> {
     let mut cells = line.split(',').map(str::trim);
     let mut cell = || cells.next().ok_or("a row has four cells");
     let pair = (cell()?, cell()?);

@@ -273,6 +273,14 @@ impl World {
             )
         });
         let lies = lies.collect();
+        let need = 2 * ((self.members.len() - 1) / 3) + 1;
+        let openable = self.crypto.oracle().map_or_else(Vec::new, |oracle| {
+            let when = |settled: &Settled| {
+                let envelope = &self.trades[settled.trade].envelope;
+                oracle.exposure(envelope)?.reached(need, u128::MAX)
+            };
+            self.settled.iter().map(when).collect()
+        });
         let (violations, marks) = if failed {
             self.judge.stop()
         } else {
@@ -288,6 +296,7 @@ impl World {
             trace_hash: self.trace.hash(),
             root,
             settled: self.settled,
+            openable,
             stats: self.stats,
             suspicious: self.suspicious,
             log: self.log.into(),
