@@ -15,6 +15,7 @@ use crate::crypto::{Crypto, Sealing, Tier};
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::faults::{Appetite, Plan, generate};
 use crate::marks::Marks;
+use crate::net::Placement;
 use crate::world::World;
 
 /// Reading of a true clock at the start of every run.
@@ -106,6 +107,8 @@ pub struct Scenario {
     pub tier: Tier,
     /// What ciphertexts are where cryptography is ideal.
     pub sealing: Sealing,
+    /// Where members are; where it is `None` all links are alike, as the seed says.
+    pub placement: Option<Arc<Placement>>,
 }
 
 impl Scenario {
@@ -127,6 +130,7 @@ impl Scenario {
             log_tail: 0,
             tier: Tier::Real,
             sealing: Sealing::Ideal,
+            placement: None,
         }
     }
 

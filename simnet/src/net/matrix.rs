@@ -183,6 +183,50 @@ impl Matrix {
     }
 }
 
+/// Where the members of a run are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    matrix: Matrix,
+    /// Region of each member.
+    regions: Vec<usize>,
+}
+
+impl Placement {
+    /// `n` members, each in one of the named regions, in turn.
+    ///
+    /// # Errors
+    /// [`MatrixError::Region`]; no name at all is one too.
+    pub fn in_turn(matrix: Matrix, names: &[&str], n: usize) -> Result<Self, MatrixError> {
+        let known = names.iter().map(|name| matrix.region(name));
+        let known = known.collect::<Result<Vec<_>, _>>()?;
+        if known.is_empty() {
+            return Err(MatrixError::Region(String::new()));
+        }
+        let regions = known.iter().copied().cycle().take(n).collect();
+        Ok(Self { matrix, regions })
+    }
+
+    /// The matrix.
+    #[must_use]
+    pub const fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// Name of a member's region.
+    #[must_use]
+    pub fn region_of(&self, member: usize) -> Option<&str> {
+        let region = *self.regions.get(member)?;
+        self.matrix.regions.get(region).map(String::as_str)
+    }
+
+    /// The link between two members; `None` if one of them has no place.
+    #[must_use]
+    pub fn link(&self, from: usize, to: usize) -> Option<LinkModel> {
+        let (from, to) = (*self.regions.get(from)?, *self.regions.get(to)?);
+        self.matrix.link(from, to)
+    }
+}
+
 /// Two regions, and the quantiles of the round trip between them in µs.
 type Row<'a> = ((&'a str, &'a str), (u64, u64));
 
@@ -231,6 +275,21 @@ mod tests {
             Matrix::shipped("moon"),
             Err(MatrixError::Unknown(..))
         ));
+    }
+
+    #[test]
+    fn members_are_placed_in_turn() {
+        let aws = Matrix::shipped("aws-2026").unwrap();
+        let names = ["us-east-1", "eu-west-1"];
+        let placement = Placement::in_turn(aws.clone(), &names, 5).unwrap();
+        assert_eq!(placement.region_of(4), Some("us-east-1"));
+        assert_eq!(placement.region_of(5), None);
+        let there = placement.link(0, 1).unwrap();
+        assert_eq!(there.latency.median(), 34_811_000);
+        assert_eq!(placement.link(2, 3), Some(there));
+        assert_eq!(placement.link(0, 5), None);
+        assert!(Placement::in_turn(aws.clone(), &[], 4).is_err());
+        assert!(Placement::in_turn(aws, &["mars"], 4).is_err());
     }
 
     #[test]

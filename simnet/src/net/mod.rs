@@ -6,5 +6,5 @@ mod matrix;
 mod model;
 
 pub use fabric::{Arrival, Fabric, Released, Sent};
-pub use matrix::{MATRIX_BYTES_MAX, Matrix, MatrixError, REGIONS_MAX};
+pub use matrix::{MATRIX_BYTES_MAX, Matrix, MatrixError, Placement, REGIONS_MAX};
 pub use model::{LinkModel, LogNormal};

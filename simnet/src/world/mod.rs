@@ -131,11 +131,12 @@ impl World {
             }
         }
         let delay_ns = options.delay_ms * MILLISECOND;
-        let fabric = Fabric::new(n, scenario.seed, |_, _| {
+        let fabric = Fabric::new(n, scenario.seed, |from, to| {
             if options.steady {
                 return LinkModel::new(delay_ns, delay_ns);
             }
-            let mut model = LinkModel::new(delay_ns, delay_ns * 3 / 2);
+            let placed = scenario.placement.as_ref().and_then(|p| p.link(from, to));
+            let mut model = placed.unwrap_or_else(|| LinkModel::new(delay_ns, delay_ns * 3 / 2));
             model.loss_per_mille = options.loss_per_mille;
             model
         });
