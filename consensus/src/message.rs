@@ -5,8 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt::Debug;
 use core::hash::Hash;
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, ChainId, Commit, Digest, Domain, Height, SecretKey,
-    Signature, SignerSet, Skip, View, Vote,
+    BlockHeader, BlockId, Certificate, ChainId, Commit, Digest, Domain, Height, Signature, Signer,
+    SignerSet, Skip, View, Vote,
 };
 
 use crate::config::BLOCKS_MAX;
@@ -238,7 +238,7 @@ impl<P: Payload> Statement<P> {
     /// Signs with the member's identity key; deterministic, so that saying it again after
     /// a restart says the same.
     #[must_use]
-    pub fn sign(self, key: &SecretKey, chain: ChainId) -> Message<P> {
+    pub fn sign(self, key: &dyn Signer, chain: ChainId) -> Message<P> {
         let signature = match &self {
             Self::Proposal { block, .. } => block.header.sign(key, chain),
             Self::Vote(vote) => vote.sign(key, chain),

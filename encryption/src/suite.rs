@@ -273,14 +273,18 @@ impl SuiteParsed {
         }
     }
 
-    const fn tdh2(&self) -> Option<&ParsedCiphertext> {
+    /// The ciphertext, if it is of suite 0x01.
+    #[must_use]
+    pub const fn tdh2(&self) -> Option<&ParsedCiphertext> {
         match self {
             Self::Tdh2(ct) => Some(ct),
             Self::BaekZheng(_) => None,
         }
     }
 
-    fn baek_zheng(&self) -> Option<&BaekZhengCiphertext> {
+    /// The ciphertext, if it is of suite 0x02.
+    #[must_use]
+    pub fn baek_zheng(&self) -> Option<&BaekZhengCiphertext> {
         match self {
             Self::Tdh2(_) => None,
             Self::BaekZheng(ct) => Some(ct),
@@ -289,6 +293,15 @@ impl SuiteParsed {
 }
 
 impl SuiteBatch {
+    /// The batch, if it is of suite 0x01.
+    #[must_use]
+    pub const fn tdh2(&self) -> Option<&ShareBatch> {
+        match self {
+            Self::Tdh2(batch) => Some(batch),
+            Self::BaekZheng(_) => None,
+        }
+    }
+
     /// The final block that the shares are for.
     #[must_use]
     pub const fn block(&self) -> BlockId {

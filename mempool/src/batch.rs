@@ -6,7 +6,7 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{
     BatchDigest, ChainId, Committee, CtId, Digest, Domain, Envelope, Epoch, LaneParams, MemberId,
-    Micros, PublicKey, SecretKey, Seq, SigCheck, Signature, SignatureError,
+    Micros, PublicKey, Seq, SigCheck, Signature, SignatureError, Signer,
 };
 
 use crate::Holdings;
@@ -297,7 +297,7 @@ impl BatchHeader {
 
     /// Signs as the owner of the lane.
     #[must_use]
-    pub fn sign(&self, key: &SecretKey, chain: ChainId) -> Signature {
+    pub fn sign(&self, key: &dyn Signer, chain: ChainId) -> Signature {
         key.sign(Domain::Batch, chain, self.epoch, self.digest().as_bytes())
     }
 

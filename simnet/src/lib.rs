@@ -11,6 +11,7 @@ pub mod byz;
 pub mod check;
 pub mod cli;
 pub mod cpu;
+pub mod crypto;
 pub mod disk;
 pub mod engine;
 pub mod faults;
@@ -25,5 +26,5 @@ pub mod swarm;
 pub mod workload;
 mod world;
 
-pub use scenario::{Line, Options, Planted, Profile, Report, Scenario, Stats};
+pub use scenario::{Line, Options, Planted, Profile, Report, Scenario, Settled, Stats};
 pub use world::World;

@@ -6,14 +6,16 @@ use fairlane_encryption::deal_suite_insecure;
 use fairlane_replica::CryptoContext;
 use fairlane_types::{
     ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros, Millis, OrderParams,
-    Scheme, SecretKey,
+    Scheme,
 };
 
 use crate::byz;
 use crate::check::Violation;
+use crate::crypto::{Crypto, Sealing, Tier};
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::faults::{Appetite, Plan, generate};
 use crate::marks::Marks;
+use crate::net::Placement;
 use crate::world::World;
 
 /// Reading of a true clock at the start of every run.
@@ -101,6 +103,12 @@ pub struct Scenario {
     pub log: bool,
     /// Keeps only so many lines, the last ones; 0 keeps all.
     pub log_tail: usize,
+    /// Real or ideal cryptography.
+    pub tier: Tier,
+    /// What ciphertexts are where cryptography is ideal.
+    pub sealing: Sealing,
+    /// Where members are; where it is `None` all links are alike, as the seed says.
+    pub placement: Option<Arc<Placement>>,
 }
 
 impl Scenario {
@@ -120,6 +128,9 @@ impl Scenario {
             delay_ms: None,
             log: false,
             log_tail: 0,
+            tier: Tier::Real,
+            sealing: Sealing::Ideal,
+            placement: None,
         }
     }
 
@@ -278,6 +289,17 @@ impl core::fmt::Display for Line {
     }
 }
 
+/// An order in the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Height of its block.
+    pub height: u64,
+    /// Number of the order in the run.
+    pub trade: usize,
+    /// How it came out.
+    pub outcome: &'static str,
+}
+
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -291,6 +313,11 @@ pub struct Report {
     pub trace_hash: u128,
     /// Root of the sequence at the end.
     pub root: [u8; 32],
+    /// Every order in the sequence, in order.
+    pub settled: Vec<Settled>,
+    /// Of each of these, when t members had released their shares: it could be opened from
+    /// then on. Only an oracle knows that; empty in tier L2.
+    pub openable: Vec<Option<Nanos>>,
     /// Counts.
     pub stats: Stats,
     /// What honest members reported about honest ones, the first few.
@@ -326,12 +353,14 @@ impl core::fmt::Display for Report {
 
 /// Genesis and keys of a run.
 #[must_use]
-pub fn committee(scenario: &Scenario, options: &Options) -> (Genesis, Vec<CryptoContext>) {
+pub fn committee(
+    scenario: &Scenario,
+    options: &Options,
+    crypto: &Crypto,
+) -> (Genesis, Vec<CryptoContext>) {
     let n = scenario.n;
     let mut rng = Stream::new(scenario.seed, Owner::World, Purpose::Keys);
-    let identities: Vec<_> = (0..n)
-        .map(|_| Arc::new(SecretKey::from_seed(rng.bytes32())))
-        .collect();
+    let identities: Vec<_> = (0..n).map(|_| crypto.signer(rng.bytes32())).collect();
     let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), n, &mut rng)
         .expect("invariant: a committee is small enough to deal to");
     let mut genesis = Genesis {

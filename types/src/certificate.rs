@@ -84,7 +84,7 @@ macro_rules! statement {
             }
             /// Signs this statement.
             #[must_use]
-            pub fn sign(&self, key: &crate::SecretKey, chain: ChainId) -> Signature {
+            pub fn sign(&self, key: &dyn crate::Signer, chain: ChainId) -> Signature {
                 key.sign($domain, chain, self.epoch, &self.body())
             }
             /// The check that `signature` by `key` must pass.

@@ -3,8 +3,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    ChainId, CtId, Digest, Domain, Epoch, KeyId, MemberId, Millis, PublicKey, SecretKey, SigCheck,
-    Signature,
+    ChainId, CtId, Digest, Domain, Epoch, KeyId, MemberId, Millis, PublicKey, SigCheck, Signature,
+    Signer,
 };
 
 /// Bytes of an encoded label (ENCRYPTION 6.3).
@@ -98,7 +98,7 @@ pub enum EnvelopeError {
 impl Envelope {
     /// Assembles and signs.
     #[must_use]
-    pub fn sign(label: Label, ciphertext: Vec<u8>, key: &SecretKey) -> Self {
+    pub fn sign(label: Label, ciphertext: Vec<u8>, key: &dyn Signer) -> Self {
         let body = Self::body(&label, &ciphertext);
         // The label binds chain and key, so the epoch of the signature is fixed to 0:
         // an order may outlive an epoch switch inside the grace period.

@@ -58,6 +58,40 @@ pub(crate) fn signing_bytes(domain: Domain, chain: ChainId, epoch: Epoch, body: 
     *hasher.finalize().as_bytes()
 }
 
+/// Whatever signs as one identity. The seam through which a shell gives the replica its
+/// key: a node has nothing but a [`SecretKey`]. What is signed is verified elsewhere, by
+/// [`SigCheck`], so another signer can never make anyone accept what it signs.
+pub trait Signer: core::fmt::Debug + Send + Sync {
+    /// The public key of the identity.
+    fn public(&self) -> PublicKey;
+
+    /// Signs bytes that already carry their domain; deterministic.
+    fn sign_raw(&self, message: &[u8]) -> Signature;
+
+    /// Signs `body` for `domain`, `chain` and `epoch`.
+    fn sign(&self, domain: Domain, chain: ChainId, epoch: Epoch, body: &[u8]) -> Signature {
+        self.sign_raw(&signing_bytes(domain, chain, epoch, body))
+    }
+}
+
+impl Signer for SecretKey {
+    fn public(&self) -> PublicKey {
+        Self::public(self)
+    }
+    fn sign_raw(&self, message: &[u8]) -> Signature {
+        Self::sign_raw(self, message)
+    }
+}
+
+impl<T: Signer + ?Sized> Signer for std::sync::Arc<T> {
+    fn public(&self) -> PublicKey {
+        (**self).public()
+    }
+    fn sign_raw(&self, message: &[u8]) -> Signature {
+        (**self).sign_raw(message)
+    }
+}
+
 impl SecretKey {
     /// From a 32-byte seed drawn by the shell.
     #[must_use]

@@ -34,7 +34,8 @@ pub use genesis::{
     LaneParams, OrderParams, OrderRule, Scheme, TieSource,
 };
 pub use identity::{
-    PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, verify_batch, verify_each,
+    PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, Signer, verify_batch,
+    verify_each,
 };
 pub use ids::{ChainId, Epoch, Height, MemberId, Micros, Millis, Position, Seq, View};
 pub use merkle::{MerkleProof, merkle_root};

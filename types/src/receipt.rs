@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    ChainId, CtId, Domain, Epoch, MemberId, Micros, PublicKey, SecretKey, Seq, SigCheck, Signature,
+    ChainId, CtId, Domain, Epoch, MemberId, Micros, PublicKey, Seq, SigCheck, Signature, Signer,
 };
 
 /// "Acknowledged" to a client means this. The same order submitted again gives the same
@@ -31,7 +31,7 @@ pub struct Receipt {
 impl Receipt {
     /// Fills in the signature.
     #[must_use]
-    pub fn signed(mut self, key: &SecretKey) -> Self {
+    pub fn signed(mut self, key: &dyn Signer) -> Self {
         self.signature = key.sign(Domain::Receipt, self.chain, self.epoch, &self.body());
         self
     }

@@ -176,7 +176,7 @@ impl Node {
             epoch: genesis.epoch(),
             committee: committee.clone(),
             me,
-            identity: Arc::clone(&identity),
+            identity: Arc::<fairlane_types::SecretKey>::clone(&identity),
             key: Arc::new(key),
             share: Arc::new(share),
         };

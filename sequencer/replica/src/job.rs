@@ -8,7 +8,7 @@ use fairlane_encryption::{
 };
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    SecretKey, SeededRng, SigCheck, verify_each,
+    SeededRng, SigCheck, Signer, verify_each,
 };
 
 use crate::share_message::{ShareFault, ShareMessage, list_digest};
@@ -25,7 +25,7 @@ pub struct CryptoContext {
     /// This member.
     pub me: MemberId,
     /// Its identity key.
-    pub identity: Arc<SecretKey>,
+    pub identity: Arc<dyn Signer>,
     /// The epoch's encryption key.
     pub key: Arc<SuiteKey>,
     /// This member's share of it.

@@ -12,7 +12,7 @@ use fairlane_mempool::fair::FairOrder;
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
-    Planted, Position, Root, SecretKey, SequencedBlock, View,
+    Planted, Position, Root, SequencedBlock, Signer, View,
 };
 
 use crate::boundary::{
@@ -42,7 +42,7 @@ pub struct ReplicaConfig {
     /// This member.
     pub me: MemberId,
     /// Its identity key; signatures are deterministic, so the replica stays pure.
-    pub identity: Arc<SecretKey>,
+    pub identity: Arc<dyn Signer>,
     /// Nothing is ever pruned (M6): for whoever wants the whole history.
     pub archive: bool,
     /// The rule that is broken on purpose: none, but in tests.
@@ -118,7 +118,7 @@ pub struct Replica {
     pub(crate) genesis: Genesis,
     pub(crate) committee: Committee,
     pub(crate) me: MemberId,
-    pub(crate) identity: Arc<SecretKey>,
+    pub(crate) identity: Arc<dyn Signer>,
     pub(crate) voting: bool,
     pub(crate) planted: Planted,
 

@@ -4,7 +4,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{ShareError, SuiteBatch, SuiteParsed};
 use fairlane_types::{
-    ChainId, Digest, Domain, Epoch, Height, PublicKey, SecretKey, SigCheck, Signature,
+    ChainId, Digest, Domain, Epoch, Height, PublicKey, SigCheck, Signature, Signer,
 };
 
 /// What is wrong with a set of shares that a member sent.
@@ -44,7 +44,7 @@ impl ShareMessage {
         height: Height,
         list: Digest,
         batch: SuiteBatch,
-        key: &SecretKey,
+        key: &dyn Signer,
         chain: ChainId,
         epoch: Epoch,
     ) -> Self {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_consensus as consensus;
-use fairlane_encryption::{Suite, SuiteParsed, ThresholdScheme};
+use fairlane_encryption::SuiteParsed;
 use fairlane_mempool::LaneMessage;
-use fairlane_replica::{Effect, Job, JobResult, Message, Peers, SharesJob, run_job};
+use fairlane_replica::{Effect, Job, JobResult, Message, Peers, SharesJob};
 use fairlane_types::{
     Certificate, CertificateKind, Commit, CtId, Envelope, Height, SignerSet, Vote,
 };
@@ -48,8 +48,7 @@ impl EarlyShares {
     fn release(&mut self, scene: &mut Scene<'_>, vote: &Vote) -> Option<Act> {
         let list: Vec<Arc<SuiteParsed>> = std::mem::take(&mut self.seen)
             .into_values()
-            .filter_map(|e| Suite::check(&scene.keys.key, &e.label.to_bytes(), &e.ciphertext).ok())
-            .map(Arc::new)
+            .filter_map(|e| scene.crypto.parse(&scene.keys.key, &e))
             .collect();
         if list.is_empty() {
             return None;
@@ -90,7 +89,7 @@ impl EarlyShares {
             certificate,
             path: Vec::new(),
         }));
-        match run_job(scene.keys, &job, &scene.rng.bytes32()) {
+        match scene.crypto.run(scene.keys, &job, &scene.rng.bytes32()) {
             JobResult::Shares(Some(shares)) => {
                 scene.lied();
                 Some(broadcast(Message::Shares(shares)))

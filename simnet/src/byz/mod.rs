@@ -26,6 +26,7 @@ use fairlane_consensus as consensus;
 use fairlane_replica::{Class, CryptoContext, CutPayload, Effect, Message, Peers};
 use fairlane_types::{Genesis, MemberId, Micros};
 
+use crate::crypto::Crypto;
 use crate::engine::Stream;
 
 pub use censor::Censor;
@@ -87,6 +88,8 @@ pub struct Scene<'a> {
     pub keys: &'a CryptoContext,
     /// Keys of the whole committee, for behaviours that stand for a coalition.
     pub all: &'a [CryptoContext],
+    /// Cryptography of the run.
+    pub crypto: &'a mut Crypto,
     /// Choices.
     pub rng: &'a mut Stream,
     /// The member's clock.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fairlane_replica::{
     CryptoContext, Effect, Event, Peers, Recovered, Replica, ReplicaConfig, Store as _, TimerId,
-    birth, run_job,
+    birth,
 };
 use fairlane_types::{MemberId, Micros, Planted};
 
@@ -157,7 +157,7 @@ impl Twin {
                 }
             }
             Effect::Compute { id, job } => {
-                let result = run_job(scene.keys, &job, &scene.rng.bytes32());
+                let result = scene.crypto.run(scene.keys, &job, &scene.rng.bytes32());
                 events.push_back(Event::Computed { id, result });
             }
             // The twin has no clients, and its operator looks away.

@@ -43,6 +43,8 @@ pub enum Purpose {
     Byzantine,
     /// Options of a scenario.
     Options,
+    /// What ideal tags hang on.
+    Tags,
     /// Tests of the engine itself.
     Test,
 }

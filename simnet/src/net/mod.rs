@@ -2,7 +2,9 @@
 //! message class, as the node's QUIC transport gives them.
 
 mod fabric;
+mod matrix;
 mod model;
 
 pub use fabric::{Arrival, Fabric, Released, Sent};
+pub use matrix::{MATRIX_BYTES_MAX, Matrix, MatrixError, Placement, REGIONS_MAX};
 pub use model::{LinkModel, LogNormal};

@@ -5,12 +5,13 @@ mod malformed;
 
 use std::sync::Arc;
 
-use fairlane_encryption::{SIZE_CLASSES, Suite, SuiteKey, ThresholdScheme};
+use fairlane_encryption::SuiteKey;
 use fairlane_types::{
     ChainId, CtId, Envelope, KeyId, LANE_NONE, Label, Millis, Order, OrderAction, PublicKey,
-    SUITE_TDH2, SecretKey, Side, TimeInForce,
+    SUITE_TDH2, Side, Signer, TimeInForce,
 };
 
+use crate::crypto::Crypto;
 use crate::engine::{MILLISECOND, Nanos, Owner, Purpose, Stream};
 use crate::net::LogNormal;
 
@@ -71,12 +72,22 @@ pub struct Workload {
 
 /// The orders of a seed.
 #[must_use]
-pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &SuiteKey) -> Vec<Trade> {
+pub fn trades(
+    seed: u64,
+    workload: &Workload,
+    chain: ChainId,
+    key: &SuiteKey,
+    crypto: &mut Crypto,
+) -> Vec<Trade> {
     let traders = workload.orders.div_ceil(8).clamp(2, 16);
     let keys: Vec<_> = (0..traders)
         .map(|trader| {
             let mut stream = Stream::new(seed, Owner::Trader(trader), Purpose::Keys);
-            SecretKey::from_seed(stream.bytes32())
+            let secret = stream.bytes32();
+            Trader {
+                signer: crypto.signer(secret),
+                secret,
+            }
         })
         .collect();
     let mut trades: Vec<Trade> = Vec::with_capacity(workload.orders);
@@ -101,7 +112,7 @@ pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &SuiteKey) ->
             sent,
             chain,
             key.id(),
-            &keys[trader],
+            keys[trader].signer.public(),
         );
         let label = Label {
             nonce: match (&last[trader], kind) {
@@ -111,9 +122,18 @@ pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &SuiteKey) ->
             ..label
         };
         let payload = payload(index, &mut rng);
-        let ciphertext = seal(kind, key, &label, &payload, &keys[trader], &mut rng);
+        let secret = &keys[trader].secret;
+        let ciphertext = match kind {
+            Kind::Unopenable => crypto.seal_nothing(key, &label, &mut rng),
+            _ => crypto.seal(key, &label, &payload, secret, &mut rng),
+        };
         last[trader] = Some(label.clone());
-        let envelope = Arc::new(Envelope::sign(label, ciphertext, &keys[trader]));
+        let mut envelope = Envelope::sign(label, ciphertext, &keys[trader].signer);
+        crypto.signed(&envelope);
+        if kind == Kind::BadProof {
+            envelope = spoilt(envelope, &keys[trader].signer);
+        }
+        let envelope = Arc::new(envelope);
         let sends = fan_out(seed, index, kind, workload, sent, &mut rng);
         trades.push(Trade {
             index,
@@ -128,6 +148,12 @@ pub fn trades(seed: u64, workload: &Workload, chain: ChainId, key: &SuiteKey) ->
     trades
 }
 
+/// Whoever sends orders.
+struct Trader {
+    signer: Arc<dyn Signer>,
+    secret: [u8; 32],
+}
+
 fn label(
     kind: Kind,
     rng: &mut Stream,
@@ -135,13 +161,12 @@ fn label(
     sent: Nanos,
     chain: ChainId,
     key_id: KeyId,
-    key: &SecretKey,
+    sender: PublicKey,
 ) -> Label {
     let life_ms = match kind {
         Kind::ShortLived => rng.between(5, 300),
         _ => workload.life_ms,
     };
-    let sender: PublicKey = key.public();
     Label {
         suite: SUITE_TDH2,
         chain,
@@ -176,25 +201,17 @@ fn payload(index: usize, rng: &mut Stream) -> Vec<u8> {
     .to_bytes()
 }
 
-fn seal(
-    kind: Kind,
-    key: &SuiteKey,
-    label: &Label,
-    payload: &[u8],
-    secret: &SecretKey,
-    rng: &mut Stream,
-) -> Vec<u8> {
-    if kind == Kind::Unopenable {
-        return unopenable(key.id(), label, 32 + SIZE_CLASSES[0] + 16, rng);
-    }
-    let mut bytes = Suite::encrypt(key, &label.to_bytes(), payload, secret.seed(), rng)
-        .expect("invariant: an order fits the smallest size class");
-    if kind == Kind::BadProof
-        && let Some(last) = bytes.last_mut()
-    {
+/// The same order with a proof that fails, well signed.
+fn spoilt(envelope: Envelope, signer: &dyn Signer) -> Envelope {
+    let Envelope {
+        label,
+        mut ciphertext,
+        ..
+    } = envelope;
+    if let Some(last) = ciphertext.last_mut() {
         *last ^= 1;
     }
-    bytes
+    Envelope::sign(label, ciphertext, signer)
 }
 
 /// Members that get the order, each after a delay of its own, so that lanes disagree.

@@ -17,6 +17,9 @@ impl World {
         if let Some(fact) = facts(message) {
             self.judge.said(node, &fact);
         }
+        if let Message::Shares(shares) = message {
+            self.crypto.released(self.now, shares);
+        }
         let frame: Arc<[u8]> = message.to_frame().into();
         let class = message.class();
         match to {

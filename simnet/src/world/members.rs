@@ -1,15 +1,13 @@
 //! Members of a run: their processes, effects, disks and cores.
 
-use fairlane_replica::{
-    Effect, Event, Evidence, Job, JobResult, Store as _, Table, TimerId, Write, run_job,
-};
+use fairlane_replica::{Effect, Event, Evidence, Store as _, Table, TimerId, Write};
 use fairlane_types::Micros;
 
 use crate::byz::{Act, Behaviour, Heard, Scene};
 use crate::check::Rule;
+use crate::crypto::Tier;
 use crate::engine::{MICROSECOND, MILLISECOND};
 use crate::marks::Mark;
-use crate::member::Member;
 use crate::scenario::Planted;
 
 use super::happening::Happening;
@@ -118,6 +116,7 @@ impl World {
         let mut scene = Scene {
             keys: &member.keys,
             all: &self.all_keys,
+            crypto: &mut self.crypto,
             rng: &mut member.choices,
             now,
             genesis: &self.genesis,
@@ -198,6 +197,7 @@ impl World {
             Effect::Emit(block) => {
                 self.trace.bytes(&block.root.0.0);
                 self.judge.emitted(node, &block);
+                self.settle(&block);
             }
             Effect::Reply { ticket, reply } => self.reply(node, ticket, reply),
             Effect::Evidence(evidence) => self.evidence(node, &evidence),
@@ -219,7 +219,12 @@ impl World {
 
     pub(super) fn evidence(&mut self, node: usize, evidence: &Evidence) {
         let keys = &self.members[node].keys;
-        match evidence.verify(keys.chain, keys.epoch, &keys.committee, &keys.key) {
+        let verdict = match self.scenario.tier {
+            Tier::Real => evidence.verify(keys.chain, keys.epoch, &keys.committee, &keys.key),
+            // Only real signatures convict anyone; whom it accuses is judged all the same.
+            Tier::Ideal => Ok(evidence.accused()),
+        };
+        match verdict {
             Ok(offender) if self.honest[offender.index()] => {
                 let what = format!("evidence convicts the honest member {offender}: {evidence:?}");
                 self.judge.break_rule(Rule::Contradiction, node, what);
@@ -345,7 +350,8 @@ impl World {
         while let Some((id, job)) = member.cpu.start(cores) {
             let cost = self.cpu.cost_ns(&job).saturating_mul(member.cpu_factor);
             let at = self.now.plus(cost);
-            let result = Box::new(compute(member, &job));
+            let entropy = member.entropy.bytes32();
+            let result = Box::new(self.crypto.run(&member.keys, &job, &entropy));
             let life = member.life;
             self.queue.push(
                 at,
@@ -389,10 +395,4 @@ fn describe(effect: &Effect) -> String {
         Effect::Emit(block) => format!("emit {} with {}", block.height, block.items.len()),
         other => format!("{other:?}").chars().take(200).collect(),
     }
-}
-
-/// Runs a job with the member's keys and seeded entropy.
-fn compute(member: &mut Member, job: &Job) -> JobResult {
-    let entropy = member.entropy.bytes32();
-    run_job(&member.keys, job, &entropy)
 }

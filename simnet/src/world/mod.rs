@@ -8,20 +8,21 @@ mod members;
 mod strangers;
 mod traders;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fairlane_replica::{CryptoContext, Event, Peers};
-use fairlane_types::Genesis;
+use fairlane_types::{CtId, Genesis};
 
 use crate::byz;
 use crate::check::Judge;
 use crate::cpu::CpuModel;
+use crate::crypto::Crypto;
 use crate::disk::DiskModel;
 use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stream, Trace};
 use crate::faults::Plan;
 use crate::member::Member;
 use crate::net::{Fabric, LinkModel};
-use crate::scenario::{Line, Planted, Report, START, Scenario, Stats, committee, start};
+use crate::scenario::{Line, Planted, Report, START, Scenario, Settled, Stats, committee, start};
 use crate::workload::{Trade, Workload, trades};
 use happening::Happening;
 
@@ -60,11 +61,16 @@ pub struct World {
     /// Its disk was lost: it follows and says nothing (C7).
     observer: Vec<bool>,
     cpu: CpuModel,
+    crypto: Crypto,
     judge: Judge,
     plan: Plan,
     liars: Vec<(usize, &'static str)>,
     trades: Vec<Trade>,
     standing: Vec<Standing>,
+    settled: Vec<Settled>,
+    /// Height up to which `settled` goes.
+    settled_to: u64,
+    by_id: BTreeMap<CtId, usize>,
     /// Pairs with a reconnection under way.
     connecting: BTreeSet<(usize, usize)>,
     stats: Stats,
@@ -78,7 +84,9 @@ impl World {
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
         let options = scenario.options();
-        let (genesis, keys) = committee(scenario, &options);
+        let secret = Stream::new(scenario.seed, Owner::World, Purpose::Tags).bits();
+        let mut crypto = Crypto::new(scenario.tier, scenario.sealing, secret);
+        let (genesis, keys) = committee(scenario, &options, &crypto);
         let n = scenario.n;
         let workload = Workload {
             n,
@@ -88,7 +96,13 @@ impl World {
             access_ms: 6,
             life_ms: genesis.order.ttl_max_ms * 3 / 4,
         };
-        let trades = trades(scenario.seed, &workload, genesis.chain, &keys[0].key);
+        let trades = trades(
+            scenario.seed,
+            &workload,
+            genesis.chain,
+            &keys[0].key,
+            &mut crypto,
+        );
         let mut honest = vec![true; n];
         let mut members: Vec<_> = keys
             .iter()
@@ -117,15 +131,17 @@ impl World {
             }
         }
         let delay_ns = options.delay_ms * MILLISECOND;
-        let fabric = Fabric::new(n, scenario.seed, |_, _| {
+        let fabric = Fabric::new(n, scenario.seed, |from, to| {
             if options.steady {
                 return LinkModel::new(delay_ns, delay_ns);
             }
-            let mut model = LinkModel::new(delay_ns, delay_ns * 3 / 2);
+            let placed = scenario.placement.as_ref().and_then(|p| p.link(from, to));
+            let mut model = placed.unwrap_or_else(|| LinkModel::new(delay_ns, delay_ns * 3 / 2));
             model.loss_per_mille = options.loss_per_mille;
             model
         });
         let judge = Judge::new(&genesis, honest.clone(), &trades);
+        let by_id = trades.iter().map(|trade| (trade.id, trade.index)).collect();
         let standing = vec![Standing::default(); trades.len()];
         let choices = Stream::new(scenario.seed, Owner::World, Purpose::Access);
         Self {
@@ -141,11 +157,15 @@ impl World {
             retired: vec![false; n],
             observer: vec![false; n],
             cpu: CpuModel::default(),
+            crypto,
             judge,
             plan: options.plan,
             liars: options.liars,
             trades,
             standing,
+            settled: Vec::new(),
+            settled_to: 0,
+            by_id,
             connecting: BTreeSet::new(),
             stats: Stats::default(),
             suspicious: Vec::new(),
@@ -254,6 +274,14 @@ impl World {
             )
         });
         let lies = lies.collect();
+        let need = 2 * ((self.members.len() - 1) / 3) + 1;
+        let openable = self.crypto.oracle().map_or_else(Vec::new, |oracle| {
+            let when = |settled: &Settled| {
+                let envelope = &self.trades[settled.trade].envelope;
+                oracle.exposure(envelope)?.reached(need, u128::MAX)
+            };
+            self.settled.iter().map(when).collect()
+        });
         let (violations, marks) = if failed {
             self.judge.stop()
         } else {
@@ -268,6 +296,8 @@ impl World {
             marks,
             trace_hash: self.trace.hash(),
             root,
+            settled: self.settled,
+            openable,
             stats: self.stats,
             suspicious: self.suspicious,
             log: self.log.into(),

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::{Suite, ThresholdScheme};
 use fairlane_replica::{Event, Reply, Ticket};
 use fairlane_types::{
     Envelope, LANE_NONE, Label, Millis, Order, OrderAction, SUITE_TDH2, SecretKey, Side,
@@ -90,15 +89,12 @@ impl World {
         };
         let payload = Order::new(action).to_bytes();
         let encryption = Arc::clone(&self.all_keys[0].key);
-        let ciphertext = Suite::encrypt(
-            &encryption,
-            &label.to_bytes(),
-            &payload,
-            key.seed(),
-            &mut self.choices,
-        )
-        .expect("invariant: an order fits the smallest size class");
-        let envelope = Arc::new(Envelope::sign(label, ciphertext, key));
+        let ciphertext =
+            self.crypto
+                .seal(&encryption, &label, &payload, key.seed(), &mut self.choices);
+        let signer = self.crypto.signer(*key.seed());
+        let envelope = Arc::new(Envelope::sign(label, ciphertext, &signer));
+        self.crypto.signed(&envelope);
         self.judge.stranger(&envelope, &payload);
         envelope
     }
@@ -140,7 +136,7 @@ impl World {
             (Burst::Expired, Reply::Refused(_)) => self.judge.mark(Mark::ExpiredRefused),
             (Burst::Flood | Burst::Cancels | Burst::OneNonce, Reply::Receipt(receipt)) => {
                 let key = self.genesis.members[node];
-                if honest && receipt.signature_check(&key).verify().is_err() {
+                if honest && !self.crypto.verifies(&receipt.signature_check(&key)) {
                     let what = "a receipt that proves nothing";
                     self.judge.break_rule(Rule::Receipt, node, what);
                 }

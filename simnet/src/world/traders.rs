@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use fairlane_replica::{AdmissionError, Event, Reply, Ticket};
-use fairlane_types::Envelope;
+use fairlane_types::{Envelope, SequencedBlock};
 
 use crate::check::Rule;
 use crate::engine::MILLISECOND;
 use crate::marks::Mark;
 use crate::member::Asker;
-use crate::scenario::START;
+use crate::scenario::{START, Settled};
 use crate::workload::Kind;
 
 use super::happening::Happening;
@@ -52,7 +52,7 @@ impl World {
                 if self.honest[node] {
                     let key = self.genesis.members[node];
                     let for_it = receipt.ct_id == self.trades[trade].id;
-                    if bad || !for_it || receipt.signature_check(&key).verify().is_err() {
+                    if bad || !for_it || !self.crypto.verifies(&receipt.signature_check(&key)) {
                         self.judge
                             .break_rule(Rule::Receipt, node, "a receipt that proves nothing");
                     }
@@ -103,6 +103,23 @@ impl World {
             let theirs = &other.envelope.label;
             other.index != trade && (theirs.sender, theirs.nonce) == (label.sender, label.nonce)
         })
+    }
+
+    /// Notes what became of the orders of a block, the first time it is emitted.
+    pub(super) fn settle(&mut self, block: &SequencedBlock) {
+        if block.height.0 != self.settled_to + 1 {
+            return;
+        }
+        self.settled_to = block.height.0;
+        for item in &block.items {
+            if let Some(trade) = self.by_id.get(&item.ct_id) {
+                self.settled.push(Settled {
+                    height: block.height.0,
+                    trade: *trade,
+                    outcome: item.outcome.word(),
+                });
+            }
+        }
     }
 
     /// Not in the sequence in time, or a trader who wants to be sure.
