@@ -8,7 +8,7 @@ use fairlane_consensus::LeaderSchedule;
 use fairlane_types::View;
 use stateright::{Model, Property};
 
-use crate::adversary::{committers, heard, mail, offers, skippers, voters};
+use crate::adversary::{committers, enough, heard, mail, offers, skippers, voters};
 use crate::guise::{Guise, Move, Origin};
 use crate::member::{Input, Member, shown};
 use crate::rules;
@@ -243,7 +243,11 @@ impl System {
         }
         for view in (tip.0 + 1..=views).map(View) {
             let known = known(view);
+            // Skips short of a quorum make a member of that view join (C9). Heard before it
+            // is there they would lie in wait, where states do not show them; it may hear
+            // them on entering as well.
             let skip = heard(skippers(state, view), at);
+            let skip = skip.filter(|from| enough(*from) || view == member.view());
             if let Some(from) = skip.filter(|_| known.is_none_or(|v| !v.skip)) {
                 inputs.push(Input::Skips { view, from });
             }
