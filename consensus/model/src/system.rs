@@ -244,10 +244,11 @@ impl System {
         for view in (tip.0 + 1..=views).map(View) {
             let known = known(view);
             // Skips short of a quorum make a member of that view join (C9). Heard before it
-            // is there they would lie in wait, where states do not show them; it may hear
-            // them on entering as well.
+            // is there, or before its own can be durable, they would lie in wait, where
+            // states do not show them. What it then says it can say by its timer as well.
+            let joins = view == member.view() && member.crashes == 0;
             let skip = heard(skippers(state, view), at);
-            let skip = skip.filter(|from| enough(*from) || view == member.view());
+            let skip = skip.filter(|from| enough(*from) || joins);
             if let Some(from) = skip.filter(|_| known.is_none_or(|v| !v.skip)) {
                 inputs.push(Input::Skips { view, from });
             }
