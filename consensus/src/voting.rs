@@ -381,9 +381,7 @@ impl<P: Payload> Core<P> {
     /// C2: whether a skip of this view is still open.
     pub(crate) fn may_skip(&self, view: View) -> bool {
         let said = |own: &crate::core::Own<P>| own.skipped.is_some() || own.committed.is_some();
-        self.speaker().is_some()
-            && view > self.floor()
-            && !self.own.get(&view).is_some_and(said)
+        self.speaker().is_some() && view > self.floor() && !self.own.get(&view).is_some_and(said)
     }
 
     /// C2, C9: leaves the current view.

@@ -109,7 +109,12 @@ fn swarm_agrees_and_recovers() {
     }
     recoveries.sort_unstable();
     let at = |percent: usize| recoveries[(recoveries.len() - 1) * percent / 100];
-    println!("recovery, ms: median {}, p90 {}, most {}", at(50), at(90), at(100));
+    println!(
+        "recovery, ms: median {}, p90 {}, most {}",
+        at(50),
+        at(90),
+        at(100)
+    );
     // Every path that matters was taken by some seed, or the swarm proves little.
     for (name, count) in &hit {
         println!("{name}: {count}");
