@@ -340,6 +340,7 @@ impl<P: Payload> Core<P> {
         self.try_target(now, out);
         self.try_commits(out);
         self.try_candidate(now, out);
+        self.try_join(now, out);
         self.try_propose(now, out);
         self.update_fetches(now, out);
     }

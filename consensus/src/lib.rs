@@ -45,6 +45,8 @@
 //!   new final block. Every certificate of v leads into v + 1, whatever was seen before.
 //! - **C9** Timers: see `pacemaker`. A view is counted as failed, doubling the timers, when
 //!   a skip certificate ends it *or this member skipped it*; finality resets the count.
+//!   Who has heard f + 1 skips of its view skips it at once, also after its vote: one of
+//!   them is honest, and timers that differ no longer keep members apart.
 //! - **C10** A leader proposes when it can advance (after `min_interval`), at the latest
 //!   after `max_interval`.
 //! - **C11** Everything from outside is bounded by the constants in [`config`]; what no
@@ -97,6 +99,8 @@
 //! - *C9, doubling.* The text doubles per skipped view. If Δ̂ is a little short, each view
 //!   can be notarized just after most members skipped it: no skip certificate, no growth of
 //!   the timers, and nothing final ever again. Own skips count too.
+//! - *C9, joining.* In the text only the own timer makes a member skip. A view then ends
+//!   with the q-th fastest timer; with f + 1 skips as a reason it is the (f + 1)-th.
 //! - *C9, inactive leaders.* "q others active" cannot be seen by anyone while f members are
 //!   down; it reads q members including oneself, within the last 16 views.
 //! - *C8, recording.* Skip certificates and notarizations are recorded before anything is

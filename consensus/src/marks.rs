@@ -31,6 +31,8 @@ marks! {
     skips,
     /// Skip votes said at once, the leader being inactive (C9).
     inactive_skips,
+    /// Skip votes said because f + 1 others had given up on the view (C9).
+    joined_skips,
     /// Notarizations formed from votes or first received.
     notarizations,
     /// Skip certificates formed from votes or first received.

@@ -259,6 +259,30 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// C9: f + 1 members have given up on the current view, an honest one among them, so this
+    /// member gives up on it too and all leave it together. C2, C5: it is an ordinary skip.
+    pub(crate) fn try_join(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
+        let view = self.view;
+        if !self.may_skip(view) {
+            return;
+        }
+        let some_honest = self.config.committee.f() + 1;
+        let Some(tally) = self.tallies.get_mut(&view) else {
+            return;
+        };
+        match tally.skips.poll(some_honest) {
+            Poll::Wait => {}
+            Poll::Check(batch) => {
+                let sigs = self.sig_checks(&batch, |s, k, c, g| s.check(k, c, g));
+                self.verify(Job::Skips(view, batch), sigs, out);
+            }
+            Poll::Quorum(..) => {
+                self.marks.joined_skips += 1;
+                self.say_skip(now, out);
+            }
+        }
+    }
+
     /// C9: a peer is stuck in a view that this member has left: show it the way.
     fn help(&mut self, now: Micros, peer: MemberId, view: View, out: &mut Vec<Output<P>>) {
         let pause = self.config.params.delay_min.0;

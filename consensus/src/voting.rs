@@ -378,19 +378,21 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// C2: whether a skip of this view is still open.
+    pub(crate) fn may_skip(&self, view: View) -> bool {
+        let said = |own: &crate::core::Own<P>| own.skipped.is_some() || own.committed.is_some();
+        self.speaker().is_some() && view > self.floor() && !self.own.get(&view).is_some_and(said)
+    }
+
     /// C2, C9: leaves the current view.
     pub(crate) fn say_skip(&mut self, now: Micros, out: &mut Vec<Output<P>>) {
         let view = self.view;
-        if self.speaker().is_none() || view <= self.floor() {
-            return;
-        }
-        let own = self.own.entry(view).or_default();
-        if own.skipped.is_some() || own.committed.is_some() {
+        if !self.may_skip(view) {
             return;
         }
         let candidate = self.candidates.get(&view);
         let missing = candidate.map_or(SignerSet::default(), |c| c.missing);
-        own.skipped = Some(missing);
+        self.own.entry(view).or_default().skipped = Some(missing);
         self.marks.skips += 1;
         self.pace.failed(view);
         let skip = Skip {

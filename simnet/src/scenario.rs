@@ -258,6 +258,8 @@ pub struct Stats {
     pub events: u64,
     /// Virtual time, ms.
     pub virtual_ms: u64,
+    /// From the last fault or order sent until all was well again, ms; 0 if it never was.
+    pub recovery_ms: u64,
     /// Frames delivered.
     pub frames: u64,
     /// Bytes delivered.

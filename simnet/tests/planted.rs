@@ -78,7 +78,6 @@ fn too_many_liars_are_noticed() {
         ("silent", Rule::Liveness),
         ("wrong-shares", Rule::Liveness),
         ("false-holdings", Rule::Liveness),
-        ("equivocate", Rule::Liveness),
     ] {
         let rules = many_liars([name; 2], 2, &Plan::default());
         let seen = rules.contains(&expected) || rules.contains(&Rule::Lost);

@@ -66,6 +66,12 @@ pub(crate) fn mail(
             let height = height(registry, block);
             Subject::commit(view, block, height).mail(scope, to, from)
         }
+        // The certificate alone, where there is one: C9 answers f + 1 skips with one's own,
+        // and a member may learn of the end of a view without having heard them.
+        Input::Skips { view, from } if enough(from) => {
+            let certificate = Subject::skip(view).certificate(scope, from);
+            vec![(liar, Message::Certificate(certificate))]
+        }
         Input::Skips { view, from } => Subject::skip(view).mail(scope, to, from),
         Input::Fetch(id) => {
             let block = registry.get(id).map(|known| Message::Block {

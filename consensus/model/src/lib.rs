@@ -19,7 +19,10 @@
 //! - *Signatures are ideal*: a hash that only the model computes. Verification is answered
 //!   at once, and so are questions about payloads: a late answer is a late proposal.
 //! - *Statements arrive a quorum at a time*: an input delivers all statements on one subject
-//!   that exist. Those short of a quorum change nothing that a rule looks at.
+//!   that exist. Those short of a quorum change nothing that a rule looks at, but for skips
+//!   (C9: f + 1 make a member join). These arrive in the view that the member is in, while
+//!   its writes are durable at once, and what they make it say its timer can as well. A skip
+//!   certificate arrives alone, so that a view also ends for who has not skipped it.
 //! - *Essence*: states are told apart by [`Core::essence`](fairlane_consensus::Core::essence),
 //!   which leaves out signers, tallies, timers and counters. The test `essence_decides`
 //!   compares the futures of states that it takes for one.

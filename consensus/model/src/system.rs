@@ -8,7 +8,7 @@ use fairlane_consensus::LeaderSchedule;
 use fairlane_types::View;
 use stateright::{Model, Property};
 
-use crate::adversary::{committers, heard, mail, offers, skippers, voters};
+use crate::adversary::{committers, enough, heard, mail, offers, skippers, voters};
 use crate::guise::{Guise, Move, Origin};
 use crate::member::{Input, Member, shown};
 use crate::rules;
@@ -243,7 +243,12 @@ impl System {
         }
         for view in (tip.0 + 1..=views).map(View) {
             let known = known(view);
+            // Skips short of a quorum make a member of that view join (C9). Heard before it
+            // is there, or before its own can be durable, they would lie in wait, where
+            // states do not show them. What it then says it can say by its timer as well.
+            let joins = view == member.view() && member.crashes == 0;
             let skip = heard(skippers(state, view), at);
+            let skip = skip.filter(|from| enough(*from) || joins);
             if let Some(from) = skip.filter(|_| known.is_none_or(|v| !v.skip)) {
                 inputs.push(Input::Skips { view, from });
             }

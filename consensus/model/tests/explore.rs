@@ -79,6 +79,7 @@ fn planted_bugs_are_found() {
     };
     broken(planted(Mutant::IgnoreGaps, two), "grounds");
     broken(planted(Mutant::ShortCommits, two), "conduct");
+    broken(planted(Mutant::ShortSkips, two), "grounds");
     broken(planted(Mutant::CommitAfterSkip, two), "conduct");
     broken(planted(Mutant::ForgetCommits, crash), "conduct");
 }

@@ -587,7 +587,9 @@ impl Net {
         );
     }
     /// Everybody honest finalizes `more` blocks within `span` µs.
-    pub(crate) fn expect_progress(&mut self, more: u64, span: u64, what: &str) {
+    /// Returns how long it took, µs.
+    pub(crate) fn expect_progress(&mut self, more: u64, span: u64, what: &str) -> u64 {
+        let start = self.now;
         let goal = self.oracle.highest().0 + more;
         let end = self.now.plus(span);
         let done = self.run_until(end, |net| net.lowest() >= goal);
@@ -601,5 +603,6 @@ impl Net {
             })
             .collect();
         assert!(done, "{what}: no progress to {goal}: {state:?}");
+        self.now.minus(start.0).0
     }
 }

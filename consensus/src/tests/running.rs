@@ -82,6 +82,66 @@ fn c9_own_skips_make_timers_longer_even_when_every_view_is_notarized() {
     assert_eq!(span(&solo, 2) - 5_000, 2 * (first - 5_000));
 }
 
+/// Hears the skip of a member for a view.
+fn gives_up(solo: &mut Solo, member: MemberId, view: u64) {
+    solo.hear(member, skip(member, view, &[]));
+}
+
+#[test]
+fn c9_f_plus_one_skips_pull_a_member_along_even_after_its_vote() {
+    let mut solo = Solo::new(follower(1..3));
+    let others: Vec<_> = (0..4).map(MemberId).filter(|m| *m != solo.me()).collect();
+    let a = block(1, &genesis(), 1);
+    solo.hear_proposal(&a, on_genesis());
+    assert_eq!(solo.voted(1), Some(a.id()));
+    gives_up(&mut solo, others[0], 1);
+    gives_up(&mut solo, others[0], 1); // one member is one, however often it says it
+    assert!(!solo.skipped(1), "f of them may be liars");
+    gives_up(&mut solo, others[1], 1);
+    assert!(solo.skipped(1));
+    assert_eq!(solo.core.marks().joined_skips, 1);
+    // With the own skip that makes a certificate.
+    assert_eq!(solo.core.view(), View(2));
+    solo.hear_certificate(notarization(&a));
+    assert_eq!(solo.committed(1), None, "C2");
+}
+
+#[test]
+fn c9_forged_skips_pull_nobody_along() {
+    let mut solo = Solo::new(follower(1..3));
+    let others: Vec<_> = (0..4).map(MemberId).filter(|m| *m != solo.me()).collect();
+    gives_up(&mut solo, others[0], 1);
+    let mut forged = skip(others[1], 1, &[]);
+    if let Message::Skip(skip) = &mut forged {
+        skip.skip.signature = Signature([7; 64]);
+    }
+    solo.hear(others[1], forged);
+    assert!(!solo.skipped(1));
+    assert_eq!(solo.faults, [(others[1], PeerFault::BadSignature)]);
+    gives_up(&mut solo, others[2], 1);
+    assert!(solo.skipped(1));
+}
+
+#[test]
+fn c9_skips_heard_ahead_pull_along_on_entering_and_never_after_a_commit() {
+    let mut solo = Solo::new(follower(1..4));
+    let others: Vec<_> = (0..4).map(MemberId).filter(|m| *m != solo.me()).collect();
+    for other in &others[..2] {
+        gives_up(&mut solo, *other, 2);
+    }
+    assert!(solo.said.is_empty());
+    let a = block(1, &genesis(), 1);
+    solo.hear_proposal(&a, on_genesis());
+    solo.hear_certificate(notarization(&a));
+    assert!(solo.skipped(2));
+    assert_eq!(solo.committed(1), Some(a.id()));
+    // The view that it commit-voted is behind it: their giving up changes nothing.
+    for other in &others {
+        gives_up(&mut solo, *other, 1);
+    }
+    assert!(!solo.skipped(1));
+}
+
 #[test]
 fn c9_a_stuck_member_says_it_again_with_the_certificate_that_led_here() {
     let mut solo = Solo::new(follower(1..4));

@@ -7,6 +7,11 @@ use fairlane_types::MemberId;
 
 /// One seeded story: faults for a while, then fair weather; safety always, progress after.
 pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
+    tell(seed, plant).0
+}
+
+/// The story, and how long it took to come to five more heights after it, µs.
+fn tell(seed: u64, plant: Option<Plant>) -> (Net, u64) {
     let n = if seed.is_multiple_of(3) { 7 } else { 4 };
     let mut dice = super::Rng::new(seed ^ 0x5eed);
     let f = (n - 1) / 3;
@@ -60,10 +65,10 @@ pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
     net.heal();
     if plant.is_some() {
         net.run(10_000_000);
-        return net;
+        return (net, 0);
     }
     net.expect_sound(&format!("seed {seed}, {liars:?}"));
-    net.expect_progress(5, 120_000_000, &format!("seed {seed}, {liars:?}"));
+    let recovery = net.expect_progress(5, 120_000_000, &format!("seed {seed}, {liars:?}"));
     // Honest members blame liars only, whatever the network does.
     let lies = |member: &MemberId| liars.iter().any(|(m, _)| m == &member.0);
     for process in net.processes.iter().filter(|p| p.liar.is_none()) {
@@ -77,7 +82,7 @@ pub(crate) fn story(seed: u64, plant: Option<Plant>) -> Net {
     for evidence in &net.all_evidence {
         assert!(lies(&evidence.signer), "seed {seed}: {evidence:?}");
     }
-    net
+    (net, recovery)
 }
 
 #[test]
@@ -91,8 +96,10 @@ fn swarm_agrees_and_recovers() {
         .and_then(|s| s.parse().ok())
         .unwrap_or(1);
     let mut hit: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    let mut recoveries = Vec::new();
     for seed in first..first + seeds {
-        let net = story(seed, None);
+        let (net, recovery) = tell(seed, None);
+        recoveries.push(recovery / 1_000);
         for process in net.processes.iter().filter(|p| p.liar.is_none()) {
             let Some(core) = &process.core else { continue };
             for (name, count) in Marks::iter(core.marks()) {
@@ -100,6 +107,14 @@ fn swarm_agrees_and_recovers() {
             }
         }
     }
+    recoveries.sort_unstable();
+    let at = |percent: usize| recoveries[(recoveries.len() - 1) * percent / 100];
+    println!(
+        "recovery, ms: median {}, p90 {}, most {}",
+        at(50),
+        at(90),
+        at(100)
+    );
     // Every path that matters was taken by some seed, or the swarm proves little.
     for (name, count) in &hit {
         println!("{name}: {count}");
@@ -114,12 +129,12 @@ fn swarm_agrees_and_recovers() {
 #[test]
 fn the_same_seed_tells_the_same_story() {
     for seed in [2, 3, 11] {
-        let tell = |net: &Net| {
+        let gist = |net: &Net| {
             let told = (0..net.processes.len()).map(|i| (net.height(i), net.core(i).view()));
             (net.now, told.collect::<Vec<_>>())
         };
         let (a, b) = (story(seed, None), story(seed, None));
-        assert_eq!(tell(&a), tell(&b));
+        assert_eq!(gist(&a), gist(&b));
         for (x, y) in a.processes.iter().zip(&b.processes) {
             assert_eq!(x.core, y.core);
         }

@@ -230,6 +230,7 @@ impl World {
                 // Two heights beyond what anyone had when all was healed.
                 let goal = *goal.get_or_insert(self.judge.tip() + 2);
                 if self.well(goal) {
+                    self.stats.recovery_ms = self.now.since(calm) / MILLISECOND;
                     live = true;
                     break;
                 }
