@@ -14,6 +14,7 @@ use crate::check::Violation;
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::faults::{Appetite, Plan, generate};
 use crate::marks::Marks;
+use crate::research::{Lab, Recorder};
 use crate::world::World;
 
 /// Reading of a true clock at the start of every run.
@@ -101,6 +102,8 @@ pub struct Scenario {
     pub log: bool,
     /// Keeps only so many lines, the last ones; 0 keeps all.
     pub log_tail: usize,
+    /// Everything that a scenario file says, instead of what the seed would decide.
+    pub lab: Option<Arc<Lab>>,
 }
 
 impl Scenario {
@@ -120,6 +123,7 @@ impl Scenario {
             delay_ms: None,
             log: false,
             log_tail: 0,
+            lab: None,
         }
     }
 
@@ -129,9 +133,18 @@ impl Scenario {
         World::new(self).run()
     }
 
+    /// Runs it and hands out what was measured on the way, if it has a lab.
+    #[must_use]
+    pub fn observe(&self) -> (Report, Option<Recorder>) {
+        World::new(self).observe()
+    }
+
     /// The options of the seed.
     #[must_use]
     pub fn options(&self) -> Options {
+        if let Some(lab) = &self.lab {
+            return lab.options.clone();
+        }
         let mut rng = Stream::new(self.seed, Owner::World, Purpose::Options);
         let span_ms = rng.between(150, 1_500);
         // Faults outlast the orders a little.
@@ -358,6 +371,9 @@ pub fn committee(scenario: &Scenario, options: &Options) -> (Genesis, Vec<Crypto
     };
     if options.small_window {
         genesis.lanes.window_batches = 4;
+    }
+    if let Some(lab) = &scenario.lab {
+        lab.protocol.apply(&mut genesis);
     }
     if options.brisk {
         genesis.order.ttl_max_ms = 1_000;

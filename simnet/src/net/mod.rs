@@ -6,3 +6,4 @@ mod model;
 
 pub use fabric::{Arrival, Fabric, Released, Sent};
 pub use model::{LinkModel, LogNormal};
+pub(crate) use model::{exp, ln};
