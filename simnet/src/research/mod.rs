@@ -12,6 +12,7 @@
 pub mod arrivals;
 pub mod expect;
 pub mod file;
+pub mod folder;
 pub mod keys;
 mod lab;
 pub mod metrics;
@@ -20,8 +21,10 @@ mod record;
 pub mod row;
 pub mod runner;
 pub mod settings;
+pub mod shipped;
 mod traffic;
 mod value;
+pub mod verbs;
 
 pub use lab::{Lab, Matrices};
 pub use metrics::{METRICS, Metrics};
