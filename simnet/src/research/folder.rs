@@ -229,16 +229,17 @@ pub struct Maker {
 /// `summary.json`.
 #[must_use]
 pub fn summary(plan: &Plan, rows: &[Row], maker: &Maker) -> serde_json::Value {
-    let mut points: Vec<(Vec<(String, String)>, Vec<&Row>)> = Vec::new();
+    let mut points: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
     for row in rows {
-        match points.iter_mut().find(|(point, _)| *point == row.point) {
-            Some((_, of)) => of.push(row),
-            None => points.push((row.point.clone(), vec![row])),
-        }
+        // Seeds of a point are neighbours.
+        points
+            .entry(row.index / plan.seeds.max(1))
+            .or_default()
+            .push(row);
     }
     let points: Vec<_> = points
-        .iter()
-        .map(|(point, rows)| {
+        .values()
+        .map(|rows| {
             let mut metrics = serde_json::Map::new();
             for (name, _) in METRICS {
                 let figures: Vec<f64> = rows.iter().filter_map(|row| row.metric(name)).collect();
@@ -250,7 +251,10 @@ pub fn summary(plan: &Plan, rows: &[Row], maker: &Maker) -> serde_json::Value {
                     metrics.insert((*name).to_owned(), of);
                 }
             }
-            let point: serde_json::Map<_, _> = point
+            let point: serde_json::Map<_, _> = rows
+                .first()
+                .map(|row| row.point.as_slice())
+                .unwrap_or_default()
                 .iter()
                 .map(|(path, value)| (path.clone(), value.clone().into()))
                 .collect();

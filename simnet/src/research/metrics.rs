@@ -26,12 +26,12 @@ pub const METRICS: &[(&str, &str)] = &[
     ),
     (
         "final_p50_ms",
-        "From sending an order to the final block at the member nearest to the sender, median.",
+        "From sending an order to the final block at the member nearest to the sender, or the earliest of the f+1 nearest with its longer way, median.",
     ),
     ("final_p99_ms", "The same, 99th percentile."),
     (
         "p50_ms",
-        "From sending an order to its plaintext at the member nearest to the sender, median.",
+        "From sending an order to its plaintext at the member nearest to the sender, or the earliest of the f+1 nearest with its longer way, median.",
     ),
     ("p90_ms", "The same, 90th percentile."),
     ("p99_ms", "The same, 99th percentile."),
@@ -50,7 +50,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ),
     ("heights", "Final blocks."),
     ("views", "Views with a proposal."),
-    ("skips", "Views that a member gave up."),
+    ("skips", "Views that an honest member gave up."),
     (
         "block_interval_ms",
         "Between two final blocks, mean while orders were under way.",
@@ -164,7 +164,7 @@ impl Metrics {
         };
         let stage = |of: fn(&OrderRecord) -> Option<Nanos>| latencies(&orders, of);
         let (acknowledged, laned) = (stage(|o| o.acknowledged), stage(|o| o.laned));
-        let (finals, opened) = (stage(|o| o.final_home), stage(|o| o.opened_home));
+        let (finals, opened) = (stage(|o| o.final_near), stage(|o| o.opened_near));
         let (attacks, first, gain) = attacks(&record.orders);
         let inversions = inversions(&orders);
         let virtual_s = report.stats.virtual_ms as f64 / 1e3;

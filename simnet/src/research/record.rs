@@ -26,8 +26,9 @@ pub struct OrderRecord {
     pub sender: usize,
     /// Region of the sender.
     pub region: usize,
-    /// The member nearest to the sender.
-    pub home: usize,
+    /// The f+1 members nearest to the sender, the nearest first, and how much longer the
+    /// way to each is, nanoseconds.
+    pub near: Vec<(usize, u64)>,
     /// The order that it runs in front of.
     pub victim: Option<usize>,
     /// Whether it trades in the direction of its victim.
@@ -40,10 +41,11 @@ pub struct OrderRecord {
     pub acknowledged: Option<Nanos>,
     /// A quorum of lanes had it.
     pub laned: Option<Nanos>,
-    /// Its block was final on the disk of the home member.
-    pub final_home: Option<Nanos>,
-    /// It was opened at the home member.
-    pub opened_home: Option<Nanos>,
+    /// Its block was final at the nearest member, or at another near one if that was
+    /// earlier with its longer way.
+    pub final_near: Option<Nanos>,
+    /// It was opened there.
+    pub opened_near: Option<Nanos>,
     /// Its block was final on the first disk.
     pub final_first: Option<Nanos>,
     /// It was opened at the first member.
@@ -126,6 +128,7 @@ pub struct Span {
 #[derive(Clone, Debug)]
 pub struct Recorder {
     quorum: u32,
+    honest: Vec<bool>,
     ids: BTreeMap<CtId, usize>,
     /// Attackers' orders per victim that opening sets off.
     reactions: BTreeMap<usize, Vec<usize>>,
@@ -164,6 +167,7 @@ impl Recorder {
     #[must_use]
     pub fn new(lab: &Lab, n: usize, trades: &[Trade]) -> Self {
         let mut reactions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let is_liar = |member: usize| lab.options.liars.iter().any(|(liar, _)| *liar == member);
         let orders = lab
             .intents
             .iter()
@@ -177,15 +181,15 @@ impl Recorder {
                     role: intent.role,
                     sender: intent.sender,
                     region: intent.region,
-                    home: intent.home,
+                    near: intent.near.clone(),
                     victim: intent.victim,
                     right_side: victim.is_some_and(|victim| victim.side == intent.side),
                     sent: intent.reaction.is_none().then_some(intent.sent),
                     received: None,
                     acknowledged: None,
                     laned: None,
-                    final_home: None,
-                    opened_home: None,
+                    final_near: None,
+                    opened_near: None,
                     final_first: None,
                     opened_first: None,
                     position: None,
@@ -197,6 +201,7 @@ impl Recorder {
             .collect();
         Self {
             quorum: (n - (n - 1) / 3) as u32,
+            honest: (0..n).map(|member| !is_liar(member)).collect(),
             ids: trades.iter().map(|trade| (trade.id, trade.index)).collect(),
             reactions,
             waiting: lab
@@ -271,7 +276,8 @@ impl Recorder {
                     format!("propose view {number}")
                 });
             }
-            Some(Fact::Skip { view: number }) => {
+            // What a liar gives up says nothing about the view.
+            Some(Fact::Skip { view: number }) if self.honest[node] => {
                 let view = self.views.entry(number.0).or_default();
                 view.skipped.get_or_insert(now);
                 view.skips += 1;
@@ -337,9 +343,10 @@ impl Recorder {
                 order.opened_first = Some(now);
                 order.final_first = final_here;
             }
-            if order.home == node {
-                order.opened_home.get_or_insert(now);
-                order.final_home = order.final_home.or(final_here);
+            let near = order.near.iter().find(|(member, _)| *member == node);
+            if let Some((_, extra)) = near {
+                earliest(&mut order.opened_near, Some(now.plus(*extra)));
+                earliest(&mut order.final_near, final_here.map(|at| at.plus(*extra)));
             }
             for attack in self.reactions.get(&index).cloned().unwrap_or_default() {
                 let told = |reaction: &super::traffic::Reaction| reaction.member == node;
@@ -429,6 +436,13 @@ impl Recorder {
             length_ns,
         });
     }
+}
+
+fn earliest(known: &mut Option<Nanos>, at: Option<Nanos>) {
+    *known = match (*known, at) {
+        (Some(known), Some(at)) => Some(known.min(at)),
+        (known, at) => known.or(at),
+    };
 }
 
 const fn outcome(outcome: &Outcome) -> &'static str {

@@ -27,8 +27,8 @@ type Stage = (&'static str, fn(&OrderRecord) -> Option<Nanos>);
 const STAGES: [Stage; 4] = [
     ("acknowledged", |order| order.acknowledged),
     ("laned", |order| order.laned),
-    ("final", |order| order.final_home),
-    ("opened", |order| order.opened_home),
+    ("final", |order| order.final_near),
+    ("opened", |order| order.opened_near),
 ];
 
 /// A distribution of latencies.
@@ -248,7 +248,7 @@ fn cdfs(lab: &Lab, record: &Recorder) -> Vec<Cdf> {
                 .copied()
                 .filter(|order| order.region == region)
                 .collect();
-            let values = latencies(&there, |order| order.opened_home);
+            let values = latencies(&there, |order| order.opened_near);
             cdfs.push(cdf("opened", lab.region_name(region), &values));
         }
     }
@@ -302,7 +302,7 @@ fn views(record: &Recorder) -> Vec<ViewRow> {
 }
 
 /// Titles of `orders.csv`.
-pub const ORDER_TITLES: &str = "run,order,role,sender,region,home,outcome,position,sent_ms,\
+pub const ORDER_TITLES: &str = "run,order,role,sender,region,nearest,outcome,position,sent_ms,\
     received_ms,acknowledged_ms,laned_ms,final_ms,opened_ms,final_first_ms,opened_first_ms,victim";
 
 /// The lines of `orders.csv` of a run.
@@ -322,15 +322,18 @@ pub fn order_lines(run: &str, lab: &Lab, record: &Recorder) -> String {
             order.role.name().to_owned(),
             sender,
             lab.region_name(order.region).to_owned(),
-            order.home.to_string(),
+            order
+                .near
+                .first()
+                .map_or(String::new(), |(member, _)| member.to_string()),
             order.outcome.to_owned(),
             number(order.position),
             at(order.sent),
             at(order.received),
             at(order.acknowledged),
             at(order.laned),
-            at(order.final_home),
-            at(order.opened_home),
+            at(order.final_near),
+            at(order.opened_near),
             at(order.final_first),
             at(order.opened_first),
             number(order.victim.map(|victim| victim as u64)),

@@ -69,8 +69,9 @@ pub struct Intent {
     pub payload: Vec<u8>,
     /// Receivers, and when each gets it; nearest first.
     pub sends: Vec<(usize, Nanos)>,
-    /// The member nearest to the sender.
-    pub home: usize,
+    /// The f+1 members nearest to the sender, the nearest first, and how much longer than
+    /// to that one the way to each is, nanoseconds.
+    pub near: Vec<(usize, u64)>,
     /// The order that it runs in front of.
     pub victim: Option<usize>,
     /// What sets it off, if not the clock.
@@ -97,6 +98,7 @@ pub struct Traffic<'a> {
     jitter: f64,
     access_ns: u64,
     fan_out: usize,
+    near: usize,
 }
 
 impl<'a> Traffic<'a> {
@@ -124,6 +126,7 @@ impl<'a> Traffic<'a> {
             jitter: settings.float("net.jitter"),
             access_ns: settings.span_ns("workload.access"),
             fan_out: fan_out.clamp(1, n),
+            near: f + 1,
         }
     }
 
@@ -231,8 +234,8 @@ impl<'a> Traffic<'a> {
         let cancel = rng.chance((self.settings.float("workload.cancel_share") * 1e3) as u64);
         // A victim is worth something: it trades.
         let side = (!cancel || role == Role::Victim).then(|| draw_side(rng));
-        let sends = self.ways(region, index, rng);
-        let home = sends.first().map_or(0, |(member, _)| *member);
+        let order = self.by_distance(region, rng);
+        let sends = self.ways(region, index, &order);
         Intent {
             role,
             sender,
@@ -244,7 +247,7 @@ impl<'a> Traffic<'a> {
                 .into_iter()
                 .map(|(member, way)| (member, sent.plus(way)))
                 .collect(),
-            home,
+            near: self.near(region, &order),
             victim: None,
             reaction: None,
         }
@@ -278,14 +281,14 @@ impl<'a> Traffic<'a> {
         };
         let reads = self.settings.text("attack.reads") == "plaintext" || when == When::Opening;
         let side = if reads { of.side } else { Some(draw_side(rng)) };
-        let mut ways = self.ways(region, index, rng);
+        let order = self.by_distance(region, rng);
+        let mut ways = self.ways(region, index, &order);
         if when != When::Gap {
             // It sits at its member: no way of its own to the network.
             for (_, way) in &mut ways {
                 *way = way.saturating_sub(self.access_ns);
             }
         }
-        let home = ways.first().map_or(0, |(member, _)| *member);
         let reaction = trigger.map(|member| Reaction {
             member,
             sends: ways.iter().map(|(to, way)| (*to, way + reaction)).collect(),
@@ -305,27 +308,43 @@ impl<'a> Traffic<'a> {
             side,
             payload: self.payload(index, 0, side, rng),
             sends,
-            home,
+            near: self.near(region, &order),
             victim: Some(victim),
             reaction,
         })
     }
 
-    /// The members that get an order from a region, nearest first, and the way to each.
-    fn ways(&self, region: usize, index: usize, rng: &mut Stream) -> Vec<(usize, u64)> {
+    /// All members, nearest to a region first; those at the same distance take turns.
+    fn by_distance(&self, region: usize, rng: &mut Stream) -> Vec<usize> {
         let n = self.members.len();
-        // Members at the same distance take turns at being the nearest.
         let turn = rng.below(n as u64) as usize;
         let mut order: Vec<_> = (0..n).map(|i| (i + turn) % n).collect();
-        order.sort_by_key(|member| self.matrix.way_ns(region, self.members[*member], 0.0).0);
-        order.truncate(self.fan_out);
+        order.sort_by_key(|member| self.median_ns(region, *member));
+        order
+    }
+
+    fn median_ns(&self, region: usize, member: usize) -> u64 {
+        self.matrix.way_ns(region, self.members[member], 0.0).0
+    }
+
+    fn near(&self, region: usize, order: &[usize]) -> Vec<(usize, u64)> {
+        let nearest = order
+            .first()
+            .map_or(0, |member| self.median_ns(region, *member));
+        let extra = |member: &usize| (*member, self.median_ns(region, *member) - nearest);
+        order.iter().take(self.near).map(extra).collect()
+    }
+
+    /// The members that get an order from a region, and the way to each.
+    fn ways(&self, region: usize, index: usize, order: &[usize]) -> Vec<(usize, u64)> {
         let last_mile = LogNormal::from_quantiles(self.access_ns, self.access_ns * 3 / 2);
         let mut access = Stream::new(self.seed, Owner::Trader(index), Purpose::Access);
         // One draw for the trader's own line, one per way through the network.
         let line = last_mile.sample(&mut access);
         order
-            .into_iter()
-            .map(|member| {
+            .iter()
+            .take(self.fan_out)
+            .map(|&member| {
                 let (p50, p90) = self
                     .matrix
                     .way_ns(region, self.members[member], self.jitter);
@@ -391,6 +410,7 @@ pub fn seal(
     for (index, intent) in intents.iter().enumerate() {
         let secret = &keys[intent.sender.min(senders + 1)];
         let mut rng = Stream::new(seed, Owner::Trader(index), Purpose::Entropy);
+        let nearest = intent.near.first();
         let label = Label {
             suite: SUITE_TDH2,
             chain,
@@ -399,7 +419,9 @@ pub fn seal(
             nonce: index as u64 + 1,
             expiry: Millis(START.0 + intent.sent.as_millis() + life_ms),
             fee: 0,
-            lane: u8::try_from(intent.home).unwrap_or(LANE_NONE),
+            lane: nearest
+                .and_then(|(member, _)| u8::try_from(*member).ok())
+                .unwrap_or(LANE_NONE),
             reserved: [0; 19],
         };
         let ciphertext = Tdh2::encrypt(
