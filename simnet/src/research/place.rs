@@ -1,10 +1,10 @@
 //! Where members and traders are, and how far from each other: latency matrices as CSV,
-//! round trips of a packet in milliseconds, median and 90th percentile per directed pair
+//! round trips of a packet in milliseconds or microseconds, median and 90th percentile per directed pair
 //! of regions. One way is half of a round trip.
 
 use sha2::{Digest as _, Sha256};
 
-use crate::engine::MILLISECOND;
+use crate::engine::{MILLISECOND, SECOND};
 use crate::net::LinkModel;
 
 /// Most regions of a matrix.
@@ -41,8 +41,8 @@ impl Matrix {
         }
     }
 
-    /// Reads a CSV with the columns `from`, `to`, `p50_ms` and `p90_ms`, in any order and
-    /// among others; `#` starts a comment. Every pair must be there, same regions too.
+    /// Reads a CSV with the columns `from`, `to`, and `p50_ms` and `p90_ms` or `p50_us` and
+    /// `p90_us`, in any order and among others; `#` starts a comment. Every pair must be there, same regions too.
     ///
     /// # Errors
     /// What is wrong, with its line.
@@ -57,6 +57,11 @@ impl Matrix {
             .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let (_, head) = lines.next().ok_or("no line")?;
         let titles: Vec<_> = head.split(',').map(str::trim).collect();
+        let (median, tail, unit_ns) = if titles.contains(&"p50_us") {
+            ("p50_us", "p90_us", 1_000.0)
+        } else {
+            ("p50_ms", "p90_ms", MILLISECOND as f64)
+        };
         let column = |title: &str| {
             let at = titles.iter().position(|t| *t == title);
             at.ok_or_else(|| format!("no column `{title}` in `{head}`"))
@@ -64,8 +69,8 @@ impl Matrix {
         let columns = [
             column("from")?,
             column("to")?,
-            column("p50_ms")?,
-            column("p90_ms")?,
+            column(median)?,
+            column(tail)?,
         ];
         let mut regions: Vec<String> = Vec::new();
         let mut rows = Vec::new();
@@ -76,8 +81,12 @@ impl Matrix {
             let (Some(from), Some(to)) = (cell(0), cell(1)) else {
                 return Err(wrong());
             };
-            let p50 = cell(2).and_then(half_ms).ok_or_else(wrong)?;
-            let p90 = cell(3).and_then(half_ms).ok_or_else(wrong)?;
+            let p50 = cell(2)
+                .and_then(|text| half(text, unit_ns))
+                .ok_or_else(wrong)?;
+            let p90 = cell(3)
+                .and_then(|text| half(text, unit_ns))
+                .ok_or_else(wrong)?;
             let mut index = |name: &str| match regions.iter().position(|r| r == name) {
                 Some(at) => at,
                 None => {
@@ -140,11 +149,11 @@ impl Matrix {
     }
 }
 
-/// Half of so many milliseconds, in nanoseconds, at least 1.
-fn half_ms(text: &str) -> Option<u64> {
-    let ms = text.parse::<f64>().ok()?;
-    let sane = ms.is_finite() && (0.0..=60_000.0).contains(&ms);
-    sane.then(|| ((ms * MILLISECOND as f64 / 2.0) as u64).max(1))
+/// Half of so many units, in nanoseconds, at least 1; a minute at most.
+fn half(text: &str, unit_ns: f64) -> Option<u64> {
+    let ns = text.parse::<f64>().ok()? * unit_ns;
+    let sane = (0.0..=60.0 * SECOND as f64).contains(&ns);
+    sane.then(|| ((ns / 2.0) as u64).max(1))
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use super::place::{MATRIX_BYTES_MAX, Matrix};
 
 /// Scenarios by name.
-pub const SCENARIOS: [(&str, &str); 10] = [
+pub const SCENARIOS: [(&str, &str); 14] = [
     ("first", include_str!("../../scenarios/first.toml")),
     ("healthy", include_str!("../../scenarios/healthy.toml")),
     (
@@ -26,13 +26,20 @@ pub const SCENARIOS: [(&str, &str); 10] = [
         "front-running",
         include_str!("../../scenarios/front-running.toml"),
     ),
+    ("wan-eu", include_str!("../../scenarios/wan-eu.toml")),
+    ("wan-us", include_str!("../../scenarios/wan-us.toml")),
+    ("wan-us-eu", include_str!("../../scenarios/wan-us-eu.toml")),
+    ("wan-world", include_str!("../../scenarios/wan-world.toml")),
 ];
 
 /// Latency matrices by name.
-pub const MATRICES: [(&str, &str); 1] = [(
-    "three-regions",
-    include_str!("../../data/latency/three-regions.csv"),
-)];
+pub const MATRICES: [(&str, &str); 2] = [
+    ("aws-2026", include_str!("../../data/latency/aws-2026.csv")),
+    (
+        "three-regions",
+        include_str!("../../data/latency/three-regions.csv"),
+    ),
+];
 
 /// The text of a shipped scenario.
 #[must_use]
