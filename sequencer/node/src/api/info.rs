@@ -102,6 +102,7 @@ pub(crate) async fn epoch(
 const fn scheme_name(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Tdh2 => "tdh2",
+        Scheme::BaekZheng => "baek-zheng",
     }
 }
 
