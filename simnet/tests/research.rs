@@ -1,6 +1,8 @@
 //! Scenario files from reading to report: the shipped ones in small, sweeps, shards,
 //! resuming, and that nothing written is beyond what the code says.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::Path;
 use std::sync::Mutex;
 
