@@ -328,13 +328,18 @@ impl Lanes {
             return None;
         }
         if !self.holds_cut(&block.parent, &block.cut) {
-            self.final_wanted = Some(WantedCut {
-                block: block.block,
-                parent: block.parent.clone(),
-                cut: block.cut.clone(),
-            });
-            let source = self.config.me;
-            self.fetch_cut(now, source, &block.cut);
+            // Once per block: the driver asks at every occasion, and each new start of the
+            // requests would forget how often and when they were sent.
+            let known = self.final_wanted.as_ref().map(|wanted| wanted.block);
+            if known != Some(block.block) {
+                self.final_wanted = Some(WantedCut {
+                    block: block.block,
+                    parent: block.parent.clone(),
+                    cut: block.cut.clone(),
+                });
+                let source = self.config.me;
+                self.fetch_cut(now, source, &block.cut);
+            }
             self.settle(now, out);
             return None;
         }

@@ -892,6 +892,44 @@ fn a_final_digest_replaces_a_forked_view() {
 }
 
 #[test]
+fn a_driver_that_asks_for_a_final_block_often_does_not_make_a_storm() {
+    let mut solo = solo();
+    let mut lane = Puppet::new(1);
+    let missing = lane.push(T0, &[(&plain(1), true)]);
+    let head = (1, missing.seq, missing.digest());
+    solo.step(Input::Finalized {
+        cut: cut(&[head]),
+        time: genesis_time(),
+    });
+    let block = FinalCut {
+        block: BlockId(Digest([3; 32])),
+        time: genesis_time(),
+        parent: Cut::genesis(N),
+        cut: cut(&[head]),
+    };
+    // Every message, timer and write is an occasion: a thousand within a second.
+    for _ in 0..1_000 {
+        let mut out = Vec::new();
+        let delta = solo.lanes.take_final(Micros(solo.now), &block, &mut out);
+        assert_eq!(delta, None);
+        solo.handle(out);
+        solo.run(1_000);
+    }
+    let asked = solo
+        .sent
+        .iter()
+        .filter(|(_, message)| matches!(message, LaneMessage::GetBatches { .. }));
+    // At once, then after 50 ms, 100 ms, 200 ms, 400 ms.
+    assert!((2..=6).contains(&asked.count()), "{:?}", solo.sent);
+    solo.receive(2, LaneMessage::Batches(vec![missing]));
+    solo.run(1_000);
+    assert_eq!(solo.ready, [block.block]);
+    let mut out = Vec::new();
+    let delta = solo.lanes.take_final(Micros(solo.now), &block, &mut out);
+    assert!(delta.is_some());
+}
+
+#[test]
 fn a_certified_digest_replaces_a_forked_view() {
     let mut solo = solo();
     let (mut lane, mut twin) = (Puppet::new(1), Puppet::new(1));

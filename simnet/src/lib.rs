@@ -20,6 +20,8 @@ pub mod member;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod net;
+pub mod report;
+pub mod research;
 mod scenario;
 pub mod shrink;
 pub mod swarm;

@@ -16,6 +16,7 @@ use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::faults::{Appetite, Plan, generate};
 use crate::marks::Marks;
 use crate::net::Placement;
+use crate::research::{Lab, Recorder};
 use crate::world::World;
 
 /// Reading of a true clock at the start of every run.
@@ -109,6 +110,8 @@ pub struct Scenario {
     pub sealing: Sealing,
     /// Where members are; where it is `None` all links are alike, as the seed says.
     pub placement: Option<Arc<Placement>>,
+    /// Everything that a scenario file says, instead of what the seed would decide.
+    pub lab: Option<Arc<Lab>>,
 }
 
 impl Scenario {
@@ -131,6 +134,7 @@ impl Scenario {
             tier: Tier::Real,
             sealing: Sealing::Ideal,
             placement: None,
+            lab: None,
         }
     }
 
@@ -140,9 +144,18 @@ impl Scenario {
         World::new(self).run()
     }
 
+    /// Runs it and hands out what was measured on the way, if it has a lab.
+    #[must_use]
+    pub fn observe(&self) -> (Report, Option<Recorder>) {
+        World::new(self).observe()
+    }
+
     /// The options of the seed.
     #[must_use]
     pub fn options(&self) -> Options {
+        if let Some(lab) = &self.lab {
+            return lab.options.clone();
+        }
         let mut rng = Stream::new(self.seed, Owner::World, Purpose::Options);
         let span_ms = rng.between(150, 1_500);
         // Faults outlast the orders a little.
@@ -389,6 +402,9 @@ pub fn committee(
     };
     if options.small_window {
         genesis.lanes.window_batches = 4;
+    }
+    if let Some(lab) = &scenario.lab {
+        lab.protocol.apply(&mut genesis);
     }
     if options.brisk {
         genesis.order.ttl_max_ms = 1_000;

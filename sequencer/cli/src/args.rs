@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
+use fairlane_simnet::cli::SimVerb;
 use fairlane_types::{Digest, Scheme};
 
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
@@ -57,6 +58,9 @@ pub enum Verb {
     Config(ConfigVerb),
     /// Check this machine and, with --home, a member's folder.
     Doctor(DoctorArgs),
+    /// Simulate committees: scenario files, swarms of seeds, replays. The `simnet` binary.
+    #[command(subcommand)]
+    Sim(SimVerb),
     /// Version and formats.
     Version,
     /// Completions for a shell.

@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use crate::faults::{FileError, parse_seed};
+use crate::research::verbs::{self, ResearchVerb};
 use crate::scenario::Profile;
 
 /// What the simulator can do.
@@ -38,6 +39,9 @@ pub enum SimVerb {
     ///
     /// Needs a build with the feature `mutants`, which no shipped binary has.
     Mutants(MutantsArgs),
+    /// Scenario files.
+    #[command(flatten)]
+    Research(ResearchVerb),
 }
 
 /// `swarm`.
@@ -194,6 +198,9 @@ pub enum SimError {
     /// A mutant that does not exist.
     #[error("--only: one of {0}")]
     UnknownMutant(String),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Input(String),
 }
 
 /// Runs a verb; `version` names the program in what it keeps. True: nothing was found.
@@ -206,6 +213,7 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
         SimVerb::Replay(args) => replay::replay(args, version),
         SimVerb::Shrink(args) => replay::shrink(args),
         SimVerb::Mutants(args) => mutants::run(args),
+        SimVerb::Research(verb) => verbs::run(verb).map_err(SimError::Input),
     }
 }
 

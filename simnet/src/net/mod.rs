@@ -8,3 +8,4 @@ mod model;
 pub use fabric::{Arrival, Fabric, Released, Sent};
 pub use matrix::{MATRIX_BYTES_MAX, Matrix, MatrixError, Placement, REGIONS_MAX};
 pub use model::{LinkModel, LogNormal};
+pub(crate) use model::{exp, ln};

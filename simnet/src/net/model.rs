@@ -102,7 +102,7 @@ impl LinkModel {
 
 /// e^x by argument reduction and a Taylor series: only exact IEEE operations, so that a
 /// seed gives the same run on every machine.
-fn exp(x: f64) -> f64 {
+pub(crate) fn exp(x: f64) -> f64 {
     let x = x.clamp(-40.0, 40.0);
     let halvings = 10;
     let y = x / f64::from(1 << halvings);
@@ -119,7 +119,7 @@ fn exp(x: f64) -> f64 {
 }
 
 /// ln x for x ≥ 1, by Newton's method on [`exp`].
-fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     let mut y = 0.0;
     for _ in 0..60 {
         y += 2.0 * (x - exp(y)) / (x + exp(y));

@@ -14,13 +14,22 @@ use super::{RECONNECT_NS, World};
 
 impl World {
     pub(super) fn send(&mut self, node: usize, to: Peers, message: &Message) {
-        if let Some(fact) = facts(message) {
-            self.judge.said(node, &fact);
+        let fact = facts(message);
+        if let Some(fact) = &fact {
+            self.judge.said(node, fact);
         }
         if let Message::Shares(shares) = message {
             self.crypto.released(self.now, shares);
         }
         let frame: Arc<[u8]> = message.to_frame().into();
+        if let Some(recorder) = &mut self.recorder {
+            let copies = match to {
+                Peers::One(_) => 1,
+                Peers::All => self.members.len() as u64 - 1,
+            };
+            let bytes = frame.len() as u64 * copies;
+            recorder.said(self.now, node, message.name(), copies, bytes, fact.as_ref());
+        }
         let class = message.class();
         match to {
             Peers::One(to) => self.transmit(node, to.index(), class, &frame),

@@ -198,6 +198,12 @@ impl World {
                 self.trace.bytes(&block.root.0.0);
                 self.judge.emitted(node, &block);
                 self.settle(&block);
+                if let Some(recorder) = &mut self.recorder {
+                    for (trade, to, at) in recorder.emitted(self.now, node, &block) {
+                        let submit = Happening::Submit { trade, node: to };
+                        self.queue.push(at, 2, submit);
+                    }
+                }
             }
             Effect::Reply { ticket, reply } => self.reply(node, ticket, reply),
             Effect::Evidence(evidence) => self.evidence(node, &evidence),
@@ -308,6 +314,9 @@ impl World {
         {
             Ok(Some(at)) => {
                 let at = at.max(member.disk_until);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.write(self.now, node, at);
+                }
                 self.queue.push(at, 3, Happening::Stored { node, life });
             }
             Ok(None) => {}
@@ -342,6 +351,9 @@ impl World {
         for write in writes {
             self.judge.synced(node, write);
         }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.durable(self.now, node, writes);
+        }
     }
 
     pub(super) fn start_jobs(&mut self, node: usize) {
@@ -350,6 +362,9 @@ impl World {
         while let Some((id, job)) = member.cpu.start(cores) {
             let cost = self.cpu.cost_ns(&job).saturating_mul(member.cpu_factor);
             let at = self.now.plus(cost);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.job(self.now, node, job.name(), job.items(), at);
+            }
             let entropy = member.entropy.bytes32();
             let result = Box::new(self.crypto.run(&member.keys, &job, &entropy));
             let life = member.life;

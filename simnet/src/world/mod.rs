@@ -18,10 +18,13 @@ use crate::check::Judge;
 use crate::cpu::CpuModel;
 use crate::crypto::Crypto;
 use crate::disk::DiskModel;
-use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stream, Trace};
+use crate::engine::{
+    MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
+};
 use crate::faults::Plan;
 use crate::member::Member;
 use crate::net::{Fabric, LinkModel};
+use crate::research::Recorder;
 use crate::scenario::{Line, Planted, Report, START, Scenario, Settled, Stats, committee, start};
 use crate::workload::{Trade, Workload, trades};
 use happening::Happening;
@@ -30,6 +33,9 @@ use happening::Happening;
 const RECONNECT_NS: u64 = 120 * MILLISECOND;
 /// A read from disk takes this long.
 const LOAD_NS: u64 = 100 * MICROSECOND;
+/// A trader that does not ask again gives up on an order that nobody acknowledged so long
+/// after the last one was sent.
+const ANSWER_NS: u64 = 5 * SECOND;
 /// Times that a trader sends an order again.
 const ATTEMPTS_MAX: u32 = 200;
 /// Suspicious reports that are kept.
@@ -77,6 +83,8 @@ pub struct World {
     suspicious: Vec<String>,
     log: VecDeque<Line>,
     choices: Stream,
+    /// Measures a run that has a lab.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl World {
@@ -96,13 +104,18 @@ impl World {
             access_ms: 6,
             life_ms: genesis.order.ttl_max_ms * 3 / 4,
         };
-        let trades = trades(
-            scenario.seed,
-            &workload,
-            genesis.chain,
-            &keys[0].key,
-            &mut crypto,
-        );
+        let lab = scenario.lab.as_deref();
+        let trades = match lab {
+            Some(lab) => lab.trades(genesis.chain, &keys[0].key, &mut crypto),
+            None => trades(
+                scenario.seed,
+                &workload,
+                genesis.chain,
+                &keys[0].key,
+                &mut crypto,
+            ),
+        };
+        let recorder = lab.map(|lab| Box::new(Recorder::new(lab, n, &trades)));
         let mut honest = vec![true; n];
         let mut members: Vec<_> = keys
             .iter()
@@ -132,6 +145,9 @@ impl World {
         }
         let delay_ns = options.delay_ms * MILLISECOND;
         let fabric = Fabric::new(n, scenario.seed, |from, to| {
+            if let Some(lab) = lab {
+                return lab.link(from, to);
+            }
             if options.steady {
                 return LinkModel::new(delay_ns, delay_ns);
             }
@@ -156,7 +172,7 @@ impl World {
             honest,
             retired: vec![false; n],
             observer: vec![false; n],
-            cpu: CpuModel::default(),
+            cpu: lab.map_or_else(CpuModel::default, |lab| lab.cpu.clone()),
             crypto,
             judge,
             plan: options.plan,
@@ -171,12 +187,19 @@ impl World {
             suspicious: Vec::new(),
             log: VecDeque::new(),
             choices,
+            recorder,
         }
     }
 
     /// Runs until all is well after the last fault, a rule is broken, or patience ends.
     #[must_use]
-    pub fn run(mut self) -> Report {
+    pub fn run(self) -> Report {
+        self.observe().0
+    }
+
+    /// [`run`](Self::run), with what the recorder of a lab measured.
+    #[must_use]
+    pub fn observe(mut self) -> (Report, Option<Recorder>) {
         let healed = self.plan.faults.last().map_or(Nanos(0), |timed| timed.at);
         for (index, timed) in self.plan.faults.iter().enumerate() {
             self.queue.push(timed.at, 0, Happening::Fault(index));
@@ -200,6 +223,9 @@ impl World {
                 .map(|(_, at)| *at)
                 .max()
                 .unwrap_or_default();
+            if trade.patience_ns == 0 {
+                continue;
+            }
             let impatient = Happening::Impatient { trade: trade.index };
             self.queue.push(first.plus(trade.patience_ns), 2, impatient);
         }
@@ -229,23 +255,27 @@ impl World {
                 }
                 // Two heights beyond what anyone had when all was healed.
                 let goal = *goal.get_or_insert(self.judge.tip() + 2);
-                if self.well(goal) {
+                if self.well(goal, self.now.since(calm) > ANSWER_NS) {
                     self.stats.recovery_ms = self.now.since(calm) / MILLISECOND;
                     live = true;
                     break;
                 }
             }
         }
-        self.report(live)
+        let recorder = self.recorder.take().map(|recorder| *recorder);
+        (self.report(live), recorder)
     }
 
     /// Every order has its answer, and every honest member has emitted what it owes.
-    fn well(&self, goal: u64) -> bool {
+    fn well(&self, goal: u64, answers_are_in: bool) -> bool {
         let answered = self
             .trades
             .iter()
             .zip(&self.standing)
-            .all(|(trade, standing)| standing.refused || self.judge.settled(&trade.id));
+            .all(|(trade, standing)| {
+                let given_up = trade.patience_ns == 0 && !standing.acknowledged && answers_are_in;
+                given_up || standing.refused || self.judge.settled(&trade.id)
+            });
         answered
             && (0..self.members.len())
                 .filter(|node| self.honest[*node] && !self.retired[*node])
@@ -327,6 +357,9 @@ impl World {
         }
         for (trade, standing) in self.trades.iter().zip(&self.standing) {
             if !standing.refused && !self.judge.settled(&trade.id) {
+                if self.suspicious.len() > SUSPICIOUS_MAX {
+                    break;
+                }
                 let (kind, id) = (trade.kind, trade.id);
                 self.suspicious
                     .push(format!("{kind:?} order {id} is nowhere"));
@@ -350,6 +383,9 @@ impl World {
         match happening {
             Happening::Fault(index) => {
                 let fault = self.plan.faults[index].fault.clone();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.fault(self.now, &fault);
+                }
                 self.fault(&fault);
             }
             Happening::Boot(node) => self.boot(node),

@@ -24,6 +24,9 @@ impl World {
             return;
         }
         let envelope: Arc<Envelope> = Arc::clone(&self.trades[trade].envelope);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.arrived(self.now, trade, node);
+        }
         let member = &mut self.members[node];
         let ticket = Ticket(member.fresh());
         member.tickets.insert(ticket, Asker::Trade(trade));
@@ -58,10 +61,16 @@ impl World {
                     }
                     self.judge.acknowledged(node, &receipt);
                     self.standing[trade].acknowledged = true;
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.acknowledged(self.now, trade, node);
+                    }
                 }
             }
             Reply::Refused(error) => {
                 self.judge.mark(Mark::Refused);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.refused(trade, &error);
+                }
                 if self.honest[node] {
                     self.refused(node, trade, &error);
                 }
@@ -128,7 +137,10 @@ impl World {
         standing.attempts += 1;
         let sure = standing.refused || self.judge.settled(&self.trades[trade].id);
         let done = sure && standing.attempts > 1;
-        if done || standing.attempts > ATTEMPTS_MAX || (sure && !self.choices.chance(300)) {
+        if done
+            || standing.attempts > ATTEMPTS_MAX
+            || (sure && (self.recorder.is_some() || !self.choices.chance(300)))
+        {
             return;
         }
         self.judge.mark(Mark::Resubmitted);

@@ -10,6 +10,7 @@ mod docs;
 mod doctor;
 mod follow;
 mod node;
+mod sim;
 mod status;
 mod submit;
 mod testnet;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Testnet(verb) => testnet::run(verb, term),
         Verb::Verify(args) => verify::run(&args, term),
         Verb::Config(verb) => config::run(verb, term),
+        Verb::Sim(verb) => sim::run(&verb),
         Verb::Version => version::run(term),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Docs { table } => docs::run(table, term),

@@ -1,0 +1,73 @@
+//! The scenarios and matrices that come with the program.
+
+use super::place::{MATRIX_BYTES_MAX, Matrix};
+
+/// Scenarios by name.
+pub const SCENARIOS: [(&str, &str); 14] = [
+    ("first", include_str!("../../scenarios/first.toml")),
+    ("healthy", include_str!("../../scenarios/healthy.toml")),
+    (
+        "leader-crash",
+        include_str!("../../scenarios/leader-crash.toml"),
+    ),
+    ("partition", include_str!("../../scenarios/partition.toml")),
+    ("byzantine", include_str!("../../scenarios/byzantine.toml")),
+    (
+        "slow-member",
+        include_str!("../../scenarios/slow-member.toml"),
+    ),
+    ("overload", include_str!("../../scenarios/overload.toml")),
+    (
+        "region-outage",
+        include_str!("../../scenarios/region-outage.toml"),
+    ),
+    ("fairness", include_str!("../../scenarios/fairness.toml")),
+    (
+        "front-running",
+        include_str!("../../scenarios/front-running.toml"),
+    ),
+    ("wan-eu", include_str!("../../scenarios/wan-eu.toml")),
+    ("wan-us", include_str!("../../scenarios/wan-us.toml")),
+    ("wan-us-eu", include_str!("../../scenarios/wan-us-eu.toml")),
+    ("wan-world", include_str!("../../scenarios/wan-world.toml")),
+];
+
+/// Latency matrices by name.
+pub const MATRICES: [(&str, &str); 2] = [
+    ("aws-2026", include_str!("../../data/latency/aws-2026.csv")),
+    (
+        "three-regions",
+        include_str!("../../data/latency/three-regions.csv"),
+    ),
+];
+
+/// The text of a shipped scenario.
+#[must_use]
+pub fn scenario(name: &str) -> Option<&'static str> {
+    let found = SCENARIOS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text)
+}
+
+/// A shipped matrix, or the one in a file.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn matrix(name: &str) -> Result<Matrix, String> {
+    if let Some((name, text)) = MATRICES.iter().find(|(known, _)| *known == name) {
+        return Matrix::parse(name, text).map_err(|what| format!("matrix {name}: {what}"));
+    }
+    let known: Vec<_> = MATRICES.iter().map(|(name, _)| *name).collect();
+    let read = std::fs::metadata(name).and_then(|meta| {
+        if meta.len() > MATRIX_BYTES_MAX as u64 {
+            return Err(std::io::Error::other("too large"));
+        }
+        std::fs::read_to_string(name)
+    });
+    let text = read.map_err(|error| {
+        let known = known.join(", ");
+        format!(
+            "net.matrix = {name:?}: no shipped matrix (uniform, {known}), and as a file: {error}"
+        )
+    })?;
+    Matrix::parse(name, &text).map_err(|what| format!("{name}: {what}"))
+}
