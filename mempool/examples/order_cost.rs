@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{Rng, label};
-use fairlane_mempool::fair::{Arrival, FairOrder};
+use fairlane_mempool::fair::{FairOrder, LaneOrder};
 use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
 use fairlane_types::{
     BlockId, Digest, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams, PublicKey,
@@ -21,7 +21,7 @@ fn run(n: usize) -> (f64, f64) {
     let (rate, spread_us, cut_us, cuts) = (5_000, 30_000, 50_000, 400);
     let f = (n - 1) / 3;
     let mut rng = Rng(n as u64);
-    let mut rule = Arrival::new(n, f, &OrderParams::default());
+    let mut rule = LaneOrder::new(n, f, &OrderParams::default());
     let start = 1_700_000_000_000_000;
     let mut lanes: Vec<Vec<(u64, usize)>> = vec![Vec::new(); n];
     let mut orders = Vec::new();

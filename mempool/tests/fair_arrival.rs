@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::{Rng, label};
-use fairlane_mempool::fair::{Arrival, Emission, FairOrder, Ordered};
+use fairlane_mempool::fair::{Emission, FairOrder, LaneOrder, Ordered};
 use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
 use fairlane_types::{
     BlockId, CtId, Digest, Domain, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams,
@@ -50,9 +50,10 @@ impl Reference {
         })
     }
 
-    /// Effective heads after each cut, and the floor of each cut (L2).
-    fn heads(&self) -> Vec<(Vec<u64>, u64)> {
-        let mut all: Vec<(Vec<u64>, u64)> = Vec::new();
+    /// Effective heads after each cut, and per lane what its stamps of the cut count as at
+    /// the least (L2, and later than what was there).
+    fn heads(&self) -> Vec<(Vec<u64>, Vec<u64>)> {
+        let mut all: Vec<(Vec<u64>, Vec<u64>)> = Vec::new();
         for (at, cut) in self.cuts.iter().enumerate() {
             let mut heads = all
                 .last()
@@ -61,12 +62,14 @@ impl Reference {
             sorted.sort_by_key(|h| std::cmp::Reverse(*h));
             let back = self.params.back_dating_max_ms * 1_000;
             let floor = sorted[self.f].saturating_sub(back).max(self.base(at));
+            let least: Vec<u64> = heads.iter().map(|h| floor.max(h + 1)).collect();
             for lane in &cut.lanes {
-                let head = &mut heads[lane.lane.index()];
-                *head = (*head).max(lane.head.0);
+                let at = lane.lane.index();
+                let stamps = lane.entries.iter().map(|e| e.stamp.0.max(least[at]));
+                heads[at] = stamps.fold(heads[at].max(lane.head.0), u64::max);
             }
             heads.iter_mut().for_each(|h| *h = (*h).max(floor));
-            all.push((heads, floor));
+            all.push((heads, least));
         }
         all
     }
@@ -85,7 +88,8 @@ impl Reference {
                         continue;
                     }
                     let (stamps, solid) = live.entry(id).or_default();
-                    let stamp = entry.stamp.0.max(floors[at].1).max(self.base(now));
+                    let least = floors[at].1[lane.lane.index()];
+                    let stamp = entry.stamp.0.max(least).max(self.base(now));
                     stamps.entry(lane.lane.index()).or_insert(stamp);
                     if stamps.len() == self.n - self.f && solid.is_none() {
                         *solid = Some(at);
@@ -139,8 +143,8 @@ impl Reference {
                 let id = entry.ct_id;
                 let forgotten = self.expiry(&id) + self.params.ttl_max_ms < before;
                 if forgotten && !live.contains_key(&id) && entry.order.is_some() {
-                    let floor = self.heads()[now].1;
-                    let key = entry.stamp.0.max(floor);
+                    let least = self.heads()[now].1[lane.lane.index()];
+                    let key = entry.stamp.0.max(least);
                     stale
                         .entry(id)
                         .or_insert_with(|| ordered(key, &id, &self.labels));
@@ -242,6 +246,7 @@ impl Reference {
             ordered: list(&won),
             stale: stale.into_values().collect(),
             backlog,
+            cycle_max: 0,
         };
         for (_, id) in expired.iter().chain(&duplicates) {
             self.left.insert(*id, (now, false));
@@ -447,7 +452,7 @@ impl Story {
 fn run(seed: u64, cuts: usize) -> (usize, usize) {
     let mut story = Story::new(seed, false);
     let (n, f) = (story.n, story.f);
-    let mut rule = Arrival::new(n, f, &story.params);
+    let mut rule = LaneOrder::new(n, f, &story.params);
     let mut reference = Reference {
         n,
         f,
@@ -465,7 +470,7 @@ fn run(seed: u64, cuts: usize) -> (usize, usize) {
             // Snapshot and restore at any cut.
             let bytes = rule.snapshot();
             let digest = rule.digest();
-            rule = Arrival::restore(n, f, &story.params, &bytes).unwrap();
+            rule = LaneOrder::restore(n, f, &story.params, &bytes).unwrap();
             assert_eq!((rule.snapshot(), rule.digest()), (bytes, digest));
         }
         let got = rule.on_cut(&delta);
@@ -522,7 +527,7 @@ fn f2_linearizability() {
         story.params.ttl_max_ms = 120_000;
         story.params.back_dating_max_ms = 250;
         story.params.grace_ms = 100;
-        let mut rule = Arrival::new(story.n, story.f, &story.params);
+        let mut rule = LaneOrder::new(story.n, story.f, &story.params);
         let mut place = BTreeMap::new();
         for _ in 0..60 {
             let delta = story.cut(&|_| false);
@@ -559,7 +564,7 @@ fn f5_bounded_delay_with_f_lanes_silent() {
         let mut story = Story::new(seed, true);
         story.params.decrypt_max = 2_000;
         story.hostile = (0..story.f).collect();
-        let mut rule = Arrival::new(story.n, story.f, &story.params);
+        let mut rule = LaneOrder::new(story.n, story.f, &story.params);
         for _ in 0..20 {
             let _ = rule.on_cut(&story.cut(&|_| false));
         }
@@ -599,7 +604,7 @@ fn f5_bounded_delay_with_f_lanes_silent() {
 #[test]
 fn heartbeats_emit_only_what_time_allows() {
     let mut story = Story::new(5, true);
-    let mut rule = Arrival::new(story.n, story.f, &story.params);
+    let mut rule = LaneOrder::new(story.n, story.f, &story.params);
     for _ in 0..10 {
         let _ = rule.on_cut(&story.cut(&|_| false));
     }
@@ -617,12 +622,12 @@ fn heartbeats_emit_only_what_time_allows() {
 #[test]
 fn snapshots_of_other_shapes_are_refused() {
     let params = OrderParams::default();
-    let bytes = Arrival::new(4, 1, &params).snapshot();
-    assert!(Arrival::restore(7, 2, &params, &bytes).is_err());
-    assert!(Arrival::restore(4, 1, &params, &bytes[1..]).is_err());
+    let bytes = LaneOrder::new(4, 1, &params).snapshot();
+    assert!(LaneOrder::restore(7, 2, &params, &bytes).is_err());
+    assert!(LaneOrder::restore(4, 1, &params, &bytes[1..]).is_err());
     let mut rng = Rng(1);
     let mut story = Story::new(77, false);
-    let mut rule = Arrival::new(story.n, story.f, &story.params);
+    let mut rule = LaneOrder::new(story.n, story.f, &story.params);
     for _ in 0..20 {
         let _ = rule.on_cut(&story.cut(&|_| false));
     }
@@ -632,7 +637,7 @@ fn snapshots_of_other_shapes_are_refused() {
         let at = rng.below(bad.len() as u64) as usize;
         bad[at] ^= 1 << rng.below(8);
         // Refused, or another state; never a panic.
-        if let Ok(mut other) = Arrival::restore(story.n, story.f, &story.params, &bad) {
+        if let Ok(mut other) = LaneOrder::restore(story.n, story.f, &story.params, &bad) {
             assert_eq!(other.snapshot(), bad);
             let _ = other.on_cut(&story.cut(&|_| false));
         }
@@ -671,7 +676,7 @@ fn a_group_of_equal_keys_is_cut_where_one_share_set_ends() {
             })
             .collect(),
     };
-    let mut rule = Arrival::new(n.into(), 1, &OrderParams::default());
+    let mut rule = LaneOrder::new(n.into(), 1, &OrderParams::default());
     let first = rule.on_cut(&delta(1, true));
     assert_eq!(first.ordered.len(), ORDERS_PER_BLOCK_MAX);
     assert!(first.backlog);

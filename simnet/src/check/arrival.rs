@@ -3,7 +3,7 @@
 //! code it judges.
 //!
 //! Settled where ORDERING.md leaves room: every effective head is raised to the floor at
-//! every cut; an order expires by its label alone; what is first recorded more than
+//! every cut, and what a lane adds later counts as later than that; an order expires by its label alone; what is first recorded more than
 //! TTL_max after its expiry gets no outcome; of two orders with one nonce and equal keys
 //! the lower id wins. Stamps span at most 2³² µs: when a head goes beyond that, what is
 //! older than 2³¹ µs counts as that old (ORDERING.md, data layout).
@@ -124,6 +124,10 @@ impl Arrival {
             .saturating_sub(self.params.back_dating_max_ms * 1_000)
             .max(self.base);
         for (lane, head, entries) in &step.lanes {
+            // What a lane adds is later than all that it had.
+            let least = floor.max(self.heads[*lane] + 1);
+            let stamps = entries.iter().map(|(_, stamp)| (*stamp).max(least));
+            self.heads[*lane] = stamps.fold(self.heads[*lane].max(*head), u64::max);
             for (id, stamp) in entries {
                 if self.seen.contains(id) {
                     continue;
@@ -141,12 +145,11 @@ impl Arrival {
                     key: None,
                 });
                 // L1: the first occurrence in a lane counts.
-                live.stamps[*lane].get_or_insert((*stamp).max(floor));
+                live.stamps[*lane].get_or_insert((*stamp).max(least));
                 if live.stamps.iter().flatten().count() >= n - self.f {
                     live.solid_ms.get_or_insert(step.time_ms);
                 }
             }
-            self.heads[*lane] = self.heads[*lane].max(*head);
         }
         for head in &mut self.heads {
             *head = (*head).max(floor);
