@@ -11,7 +11,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlane_types::{BlockId, CtId, Domain, Label, OrderParams, PublicKey};
+use fairlane_types::{BlockId, CtId, Label, OrderParams, OrderRule, PublicKey};
+
+use super::strong::{self, Seen, tie};
 
 /// What one final block adds, as raw stamps.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Expected {
     pub duplicates: BTreeMap<CtId, u64>,
     /// D(c) in order, with keys.
     pub ordered: Vec<(CtId, u64)>,
+    /// Orders in the largest strong cycle.
+    pub cycle_max: usize,
     /// Recorded long after their expiry: no item, and they count as expired.
     pub stale: Vec<CtId>,
 }
@@ -229,6 +233,10 @@ impl Arrival {
             .chain([heads[self.f]])
             .min()
             .unwrap_or(0);
+        if self.params.rule == OrderRule::Strong {
+            self.extract_strong(step, watermark, expected);
+            return;
+        }
         let mut ready: BTreeMap<u64, Vec<CtId>> = BTreeMap::new();
         for (id, live) in &self.live {
             if let Some(key) = live.key.filter(|key| *key < watermark) {
@@ -264,16 +272,37 @@ impl Arrival {
     }
 }
 
-const fn account(label: &Label) -> (PublicKey, u64) {
-    (label.sender, label.nonce)
+impl Arrival {
+    fn extract_strong(&mut self, step: &Step, watermark: u64, expected: &mut Expected) {
+        let seen = |(id, live): (&CtId, &Live)| Seen {
+            id: *id,
+            key: live.key,
+            // What is older than the base counts as the base.
+            stamps: live
+                .stamps
+                .iter()
+                .map(|t| t.map(|t| t.max(self.base)))
+                .collect(),
+            nonce: account(&live.label),
+        };
+        let live = self.live.iter().map(seen).collect();
+        let most = self.params.decrypt_max as usize;
+        let (ordered, cycle) =
+            strong::extract(live, self.f, watermark, most, |id| tie(&step.block, id));
+        for (id, _) in &ordered {
+            if let Some(live) = self.live.remove(id) {
+                self.seen.insert(*id);
+                self.nonces
+                    .insert(account(&live.label), live.label.expiry.0);
+            }
+        }
+        expected.ordered = ordered;
+        expected.cycle_max = cycle;
+    }
 }
 
-/// H(block_id ‖ ct_id).
-fn tie(block: &BlockId, id: &CtId) -> [u8; 32] {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(block.as_bytes());
-    bytes[32..].copy_from_slice(id.as_bytes());
-    Domain::Tie.hash(&bytes).0
+const fn account(label: &Label) -> (PublicKey, u64) {
+    (label.sender, label.nonce)
 }
 
 #[cfg(test)]
