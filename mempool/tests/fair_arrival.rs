@@ -14,7 +14,7 @@ use fairlane_mempool::fair::{Emission, FairOrder, LaneOrder, Ordered};
 use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
 use fairlane_types::{
     BlockId, CtId, Digest, Domain, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams,
-    PublicKey, Signature,
+    OrderRule, PublicKey, Signature,
 };
 
 /// The rule from the full history, recomputed from nothing at every cut. Stamps are
@@ -334,6 +334,7 @@ fn f2_linearizability() {
     let mut pairs = 0;
     for seed in 0..400 {
         let mut story = Story::new(seed, true);
+        story.params.rule = [OrderRule::Arrival, OrderRule::Strong][seed as usize % 2];
         story.params.decrypt_max = 2_000;
         story.params.ttl_max_ms = 120_000;
         story.params.back_dating_max_ms = 250;
@@ -373,6 +374,7 @@ fn f2_linearizability() {
 fn f5_bounded_delay_with_f_lanes_silent() {
     for seed in 0..200 {
         let mut story = Story::new(seed, true);
+        story.params.rule = [OrderRule::Arrival, OrderRule::Strong][seed as usize % 2];
         story.params.decrypt_max = 2_000;
         story.hostile = (0..story.f).collect();
         let mut rule = LaneOrder::new(story.n, story.f, &story.params);

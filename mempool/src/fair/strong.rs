@@ -12,6 +12,9 @@
 //!   The same with the lanes in which x is up to AOI(x): some lane has y by then.
 //! - Root cut: y waits for root r only if r strongly precedes y whatever is still to come.
 //!   What was in no lane when r became solid does, so it never blocks r (F5, F3).
+//!   Not cut is y before x if q lanes can have had y before the AOI of x: x must not come
+//!   out before what was everywhere before it (F2). Nothing that this adds reaches beyond
+//!   the AOI of x, so it does not prolong a chain.
 //!
 //! Roots with equal keys are taken together, in the order of their ids, so that D(c) does
 //! not depend on ties. The set of a group is fixed first, then brought into order.
@@ -62,6 +65,8 @@ struct Window<'a> {
     low: Vec<u32>,
     /// Least stamp or head.
     first: Vec<u32>,
+    /// The q-th smallest stamp or head.
+    spread: Vec<u32>,
     /// Slot in the table.
     slot: Vec<usize>,
     /// Emitted in this cut, or leaves with one that is.
@@ -74,14 +79,15 @@ impl<'a> Window<'a> {
     fn new(state: &'a State, precedence: Precedence) -> Self {
         let (n, heads) = (state.heads.len(), state.head_offsets());
         let mut scratch = Vec::with_capacity(n);
-        let mut rows: Vec<(u32, CtId, u32, usize)> = (0..state.table.len())
+        let mut rows: Vec<(u32, CtId, u32, u32, usize)> = (0..state.table.len())
             .map(|slot| {
                 scratch.clear();
                 let row = state.table.stamps(slot).iter().zip(&heads);
                 scratch.extend(row.map(|(t, head)| if *t == ABSENT { *head } else { *t }));
                 let first = scratch.iter().copied().min().unwrap_or(0);
                 let low = kth(&mut scratch, state.f);
-                (low, state.table.rows()[slot].ct_id, first, slot)
+                let spread = kth(&mut scratch, state.quorum - 1);
+                (low, state.table.rows()[slot].ct_id, first, spread, slot)
             })
             .collect();
         rows.sort_unstable();
@@ -89,7 +95,7 @@ impl<'a> Window<'a> {
         let late = newest.saturating_sub(Micros::from_millis(state.grace).0);
         let mut stamps = Vec::with_capacity(rows.len() * n);
         for row in &rows {
-            stamps.extend_from_slice(state.table.stamps(row.3));
+            stamps.extend_from_slice(state.table.stamps(row.4));
         }
         Self {
             state,
@@ -98,7 +104,8 @@ impl<'a> Window<'a> {
             stamps,
             low: rows.iter().map(|row| row.0).collect(),
             first: rows.iter().map(|row| row.2).collect(),
-            slot: rows.iter().map(|row| row.3).collect(),
+            spread: rows.iter().map(|row| row.3).collect(),
+            slot: rows.iter().map(|row| row.4).collect(),
             gone: vec![false; rows.len()],
             lagging: state.heads.iter().map(|head| *head < late).collect(),
         }
@@ -197,8 +204,9 @@ impl<'a> Window<'a> {
                 if self.first[y] > first || y == x || self.gone[y] || self.never(x, y) {
                     continue;
                 }
-                if y != root && x != root && self.surely_precedes(root, y) {
-                    continue; // root cut: y may wait
+                let may_wait = y != root && x != root && self.spread[y] >= first;
+                if may_wait && self.surely_precedes(root, y) {
+                    continue; // root cut
                 }
                 if self.key(y).is_none() {
                     return Err(Blocked);

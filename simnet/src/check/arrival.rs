@@ -286,9 +286,15 @@ impl Arrival {
             nonce: account(&live.label),
         };
         let live = self.live.iter().map(seen).collect();
+        let heads: Vec<u64> = self
+            .heads
+            .iter()
+            .map(|head| (*head).max(self.base))
+            .collect();
         let most = self.params.decrypt_max as usize;
-        let (ordered, cycle) =
-            strong::extract(live, self.f, watermark, most, |id| tie(&step.block, id));
+        let (ordered, cycle) = strong::extract(live, &heads, self.f, watermark, most, |id| {
+            tie(&step.block, id)
+        });
         for (id, _) in &ordered {
             if let Some(live) = self.live.remove(id) {
                 self.seen.insert(*id);

@@ -57,6 +57,7 @@ fn surely_precedes<N>(x: &Seen<N>, y: &Seen<N>, f: usize) -> bool {
 /// What a cut emits, given all orders without outcome, in no particular order.
 pub fn extract<N: Ord + Copy>(
     mut live: Vec<Seen<N>>,
+    heads: &[u64],
     f: usize,
     watermark: u64,
     decrypt_max: usize,
@@ -75,7 +76,7 @@ pub fn extract<N: Ord + Copy>(
         let roots: Vec<usize> = (0..live.len())
             .filter(|at| live[*at].key == Some(key))
             .collect();
-        let Some((set, edges)) = close(&live, &roots, f) else {
+        let Some((set, edges)) = close(&live, heads, &roots, f) else {
             return (out, cycle);
         };
         let mut winners: Vec<usize> = Vec::new();
@@ -97,10 +98,22 @@ pub fn extract<N: Ord + Copy>(
     }
 }
 
+/// Whether n − f lanes can have had y before x was in f + 1 of them.
+fn everywhere<N>(y: &Seen<N>, x: &Seen<N>, heads: &[u64], f: usize) -> bool {
+    let mut known: Vec<u64> = x.stamps.iter().flatten().copied().collect();
+    known.sort_unstable();
+    let least = y
+        .stamps
+        .iter()
+        .zip(heads)
+        .map(|(t, head)| t.unwrap_or(*head));
+    least.filter(|t| *t < known[f]).count() >= heads.len() - f
+}
+
 type Closure = (BTreeSet<usize>, BTreeSet<(usize, usize)>);
 
 /// The roots and all that must come before them; none if that is not settled.
-fn close<N>(live: &[Seen<N>], roots: &[usize], f: usize) -> Option<Closure> {
+fn close<N>(live: &[Seen<N>], heads: &[u64], roots: &[usize], f: usize) -> Option<Closure> {
     let (mut set, mut edges) = (BTreeSet::new(), BTreeSet::new());
     for &root in roots {
         let mut todo: Vec<usize> = set.insert(root).then_some(root).into_iter().collect();
@@ -109,7 +122,7 @@ fn close<N>(live: &[Seen<N>], roots: &[usize], f: usize) -> Option<Closure> {
                 if y == x || !may_precede(&live[y], &live[x], f) {
                     continue;
                 }
-                let waits = y != root && x != root;
+                let waits = y != root && x != root && !everywhere(&live[y], &live[x], heads, f);
                 if waits && surely_precedes(&live[root], &live[y], f) {
                     continue;
                 }
