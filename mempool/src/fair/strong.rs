@@ -19,7 +19,7 @@
 //! Roots with equal keys are taken together, in the order of their ids, so that D(c) does
 //! not depend on ties. The set of a group is fixed first, then brought into order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fairlane_types::{BlockId, CtId, Micros, Mutant, PublicKey};
 
@@ -73,6 +73,8 @@ struct Window<'a> {
     gone: Vec<bool>,
     /// Lanes that lag behind the others.
     lagging: Vec<bool>,
+    /// Rows that share a nonce with another one.
+    twins: BTreeMap<(PublicKey, u64), Vec<usize>>,
 }
 
 impl<'a> Window<'a> {
@@ -97,9 +99,17 @@ impl<'a> Window<'a> {
         for row in &rows {
             stamps.extend_from_slice(state.table.stamps(row.4));
         }
+        let mut twins: BTreeMap<(PublicKey, u64), Vec<usize>> = BTreeMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            let label = &state.table.rows()[row.4].label;
+            let nonce = (label.sender, label.nonce);
+            twins.entry(nonce).or_default().push(at);
+        }
+        twins.retain(|_, rows| rows.len() > 1);
         Self {
             state,
             precedence,
+            twins,
             n,
             stamps,
             low: rows.iter().map(|row| row.0).collect(),
@@ -357,11 +367,8 @@ fn take(window: &mut Window<'_>, block: BlockId, set: &mut Closure, out: &mut Ex
         out.order.push((key, window.ct_id(at)));
         out.used.insert(window.nonce(at));
         window.gone[at] = true;
-    }
-    for at in 0..window.gone.len() {
-        let nonce = window.nonce(at);
-        if out.used.contains(&nonce) {
-            window.gone[at] = true;
+        if let Some(twins) = window.twins.get(&window.nonce(at)) {
+            twins.iter().for_each(|twin| window.gone[*twin] = true);
         }
     }
     all
