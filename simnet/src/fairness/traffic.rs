@@ -17,6 +17,9 @@ pub const GAPS_MS: [u64; 4] = [1, 2, 5, 10];
 /// A victim and its attacker come so often, µs.
 const PAIR_US: u64 = 30_000;
 
+/// Between two links of a chain, µs.
+const LINK_US: u64 = 2_000;
+
 /// To how many members an order goes, the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FanOut {
@@ -115,7 +118,7 @@ impl Traffic {
             .map(|(i, (at_us, role, place))| {
                 let envelope = envelope(i as u64, at_us);
                 let arrivals = match role {
-                    Role::Chain => chain(experiment, i, at_us),
+                    Role::Chain => chain(experiment, at_us),
                     _ => arrivals(experiment, place, at_us, &mut rng),
                 };
                 Sent {
@@ -205,10 +208,10 @@ fn arrivals(experiment: &Experiment, place: usize, at_us: u64, rng: &mut Stream)
         .collect()
 }
 
-/// The k-th link of a chain of cycles: every member gets it first, in turn.
-fn chain(experiment: &Experiment, k: usize, at_us: u64) -> Vec<u64> {
-    let n = experiment.members;
-    (0..n)
-        .map(|i| at_us + 2_000 * ((i + k * (n / 3).max(1)) % n) as u64)
-        .collect()
+/// A link of a chain of cycles. Four links, each a quarter of the members further, are a
+/// cycle: every one is before the next in three quarters of the lanes.
+fn chain(experiment: &Experiment, at_us: u64) -> Vec<u64> {
+    let n = experiment.members as u64;
+    let turn = (at_us - START) / LINK_US * (n / 4);
+    (0..n).map(|i| at_us + LINK_US * ((i + turn) % n)).collect()
 }
