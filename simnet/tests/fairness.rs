@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use fairlane_simnet::fairness::{Attack, Experiment, FanOut, Matrix, Outcome, Rule};
+use fairlane_simnet::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
 
 fn experiment(rule: &str) -> Experiment {
     Experiment {
@@ -14,7 +14,7 @@ fn experiment(rule: &str) -> Experiment {
         attack: Attack::Predate,
         skew_us: 500,
         rate: 200,
-        seconds: 5,
+        seconds: 10,
     }
 }
 
@@ -49,20 +49,6 @@ fn f5_every_order_has_its_place_in_time_under_every_attack() {
             assert!(cuts <= 20, "{name}: {cuts}");
         }
     }
-}
-
-#[test]
-fn clients_alone_can_make_cycles_and_stop_nothing() {
-    let mut experiment = experiment("strong");
-    experiment.attack = Attack::Condorcet;
-    experiment.matrix = Matrix::EuUs;
-    let Outcome {
-        cycle_max,
-        unplaced,
-        ..
-    } = experiment.run(9);
-    assert!(cycle_max > 3, "{cycle_max}");
-    assert_eq!(unplaced, 0);
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub struct Emission {
     pub stale: Vec<Ordered>,
     /// Orders that could be emitted already wait for the next block (D_max, C10).
     pub backlog: bool,
-    /// Orders in the largest strong cycle of the block; 1 or 0 if there is none. Inside a
-    /// cycle F1 is not promised.
+    /// Orders in the largest strong cycle inside the block; 1 or 0 if there is none. Inside
+    /// a cycle F1 is not promised. A cycle that the root cut opens is not counted.
     pub cycle_max: usize,
 }
 
