@@ -43,7 +43,7 @@
 //!   held back like one stamped in the future (L2), and the order is not echoed until
 //!   then. So nothing final ever expires further ahead than that by the clock of f+1
 //!   honest members, and the order rule need not measure age by a finalized time that
-//!   rests when the lanes do (see [`fair::Arrival`]).
+//!   rests when the lanes do (see [`fair::LaneOrder`]).
 //! - **Batch size.** No batch is larger than what one cut may add to its lane, also when
 //!   it grows (M4), or the lane could never advance again.
 //! - **Empty batches** use at most half of a lane's window, so that a stall of consensus

@@ -8,12 +8,13 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use common::story::{Known, Story};
 use common::{Rng, label};
-use fairlane_mempool::fair::{Arrival, Emission, FairOrder, Ordered};
+use fairlane_mempool::fair::{Emission, FairOrder, LaneOrder, Ordered};
 use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
 use fairlane_types::{
     BlockId, CtId, Digest, Domain, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams,
-    OrderRule, PublicKey, Signature, TieSource,
+    OrderRule, PublicKey, Signature,
 };
 
 /// The rule from the full history, recomputed from nothing at every cut. Stamps are
@@ -50,9 +51,10 @@ impl Reference {
         })
     }
 
-    /// Effective heads after each cut, and the floor of each cut (L2).
-    fn heads(&self) -> Vec<(Vec<u64>, u64)> {
-        let mut all: Vec<(Vec<u64>, u64)> = Vec::new();
+    /// Effective heads after each cut, and per lane what its stamps of the cut count as at
+    /// the least (L2, and later than what was there).
+    fn heads(&self) -> Vec<(Vec<u64>, Vec<u64>)> {
+        let mut all: Vec<(Vec<u64>, Vec<u64>)> = Vec::new();
         for (at, cut) in self.cuts.iter().enumerate() {
             let mut heads = all
                 .last()
@@ -61,12 +63,14 @@ impl Reference {
             sorted.sort_by_key(|h| std::cmp::Reverse(*h));
             let back = self.params.back_dating_max_ms * 1_000;
             let floor = sorted[self.f].saturating_sub(back).max(self.base(at));
+            let least: Vec<u64> = heads.iter().map(|h| floor.max(h + 1)).collect();
             for lane in &cut.lanes {
-                let head = &mut heads[lane.lane.index()];
-                *head = (*head).max(lane.head.0);
+                let at = lane.lane.index();
+                let stamps = lane.entries.iter().map(|e| e.stamp.0.max(least[at]));
+                heads[at] = stamps.fold(heads[at].max(lane.head.0), u64::max);
             }
             heads.iter_mut().for_each(|h| *h = (*h).max(floor));
-            all.push((heads, floor));
+            all.push((heads, least));
         }
         all
     }
@@ -85,7 +89,8 @@ impl Reference {
                         continue;
                     }
                     let (stamps, solid) = live.entry(id).or_default();
-                    let stamp = entry.stamp.0.max(floors[at].1).max(self.base(now));
+                    let least = floors[at].1[lane.lane.index()];
+                    let stamp = entry.stamp.0.max(least).max(self.base(now));
                     stamps.entry(lane.lane.index()).or_insert(stamp);
                     if stamps.len() == self.n - self.f && solid.is_none() {
                         *solid = Some(at);
@@ -139,8 +144,8 @@ impl Reference {
                 let id = entry.ct_id;
                 let forgotten = self.expiry(&id) + self.params.ttl_max_ms < before;
                 if forgotten && !live.contains_key(&id) && entry.order.is_some() {
-                    let floor = self.heads()[now].1;
-                    let key = entry.stamp.0.max(floor);
+                    let least = self.heads()[now].1[lane.lane.index()];
+                    let key = entry.stamp.0.max(least);
                     stale
                         .entry(id)
                         .or_insert_with(|| ordered(key, &id, &self.labels));
@@ -242,6 +247,7 @@ impl Reference {
             ordered: list(&won),
             stale: stale.into_values().collect(),
             backlog,
+            cycle_max: 0,
         };
         for (_, id) in expired.iter().chain(&duplicates) {
             self.left.insert(*id, (now, false));
@@ -254,200 +260,10 @@ impl Reference {
     }
 }
 
-/// One order as the scenario knows it.
-struct Known {
-    id: CtId,
-    envelope: Arc<Envelope>,
-    /// Lanes that will record it, and when they saw it.
-    to: Vec<(usize, u64)>,
-}
-
-/// A random history: honest and hostile lanes, clients that send to some.
-struct Story {
-    rng: Rng,
-    n: usize,
-    f: usize,
-    params: OrderParams,
-    now: u64,
-    heads: Vec<u64>,
-    queues: Vec<BTreeMap<(u64, u64), usize>>,
-    orders: Vec<Known>,
-    time: u64,
-    counter: u64,
-    /// Stalled until, per lane.
-    stalled: Vec<u64>,
-    hostile: BTreeSet<usize>,
-    tame: bool,
-}
-
-impl Story {
-    fn new(seed: u64, tame: bool) -> Self {
-        let mut rng = Rng(seed);
-        let n = [4, 4, 5, 7, 10][rng.below(5) as usize];
-        let f = (n - 1) / 3;
-        let hostile = (0..rng.below(f as u64 + 1))
-            .map(|_| rng.below(n as u64) as usize)
-            .collect();
-        let params = OrderParams {
-            rule: OrderRule::Arrival,
-            tie: TieSource::BlockId,
-            ttl_max_ms: [50, 400, 120_000][rng.below(3) as usize],
-            back_dating_max_ms: [1, 30, 250][rng.below(3) as usize],
-            grace_ms: [1, 40, 100][rng.below(3) as usize],
-            decrypt_max: [1, 3, 2_000][rng.below(3) as usize],
-            snapshot_interval: 8,
-        };
-        let start = 1_700_000_000_000_000;
-        Self {
-            rng,
-            n,
-            f,
-            params,
-            now: start,
-            heads: vec![0; n],
-            queues: vec![BTreeMap::new(); n],
-            orders: Vec::new(),
-            time: start / 1_000,
-            counter: 0,
-            stalled: vec![0; n],
-            hostile,
-            tame,
-        }
-    }
-
-    fn arrivals(&mut self) {
-        for _ in 0..self.rng.below(4) {
-            self.counter += 1;
-            let sender = self.rng.below(3) as u8;
-            let nonce = if self.tame {
-                self.counter
-            } else {
-                self.rng.below(6)
-            };
-            let ahead = match self.rng.below(5) {
-                _ if self.tame => 100_000,
-                0 => self.rng.below(40),
-                1 => 0,
-                _ => self.rng.below(2_000),
-            };
-            let late = if self.rng.chance(50) && !self.tame {
-                self.rng.below(3_000)
-            } else {
-                0
-            };
-            let expiry = (self.now / 1_000 + ahead).saturating_sub(late);
-            let envelope = Arc::new(Envelope {
-                label: label(PublicKey([sender; 32]), nonce, expiry, LANE_NONE),
-                ciphertext: self.counter.to_le_bytes().to_vec(),
-                signature: Signature::default(),
-            });
-            // A client sends to a subset; echo brings it to most others.
-            let mut to = Vec::new();
-            for lane in 0..self.n {
-                let honest = !self.hostile.contains(&lane);
-                if self
-                    .rng
-                    .chance(if self.tame && honest { 1_000 } else { 850 })
-                {
-                    // Coarse stamps, so that keys tie.
-                    let at = self.now + self.rng.below(30) * 500;
-                    to.push((lane, at));
-                }
-            }
-            let index = self.orders.len();
-            for (lane, at) in &to {
-                self.counter += 1;
-                self.queues[*lane].insert((*at, self.counter), index);
-            }
-            let id = envelope.id();
-            self.orders.push(Known { id, envelope, to });
-        }
-    }
-
-    fn cut(&mut self, left: &dyn Fn(&CtId) -> bool) -> CutDelta {
-        self.now += match self.rng.below(40) {
-            0 if !self.tame => self.rng.below(600_000),
-            1 if !self.tame && self.rng.chance(60) => self.rng.below(8_000_000_000),
-            _ => self.rng.below(20) * 1_000,
-        };
-        self.arrivals();
-        let mut lanes = Vec::new();
-        for lane in 0..self.n {
-            if self.rng.chance(20) && (!self.tame || self.hostile.contains(&lane)) {
-                self.stalled[lane] = self.now + self.rng.below(400_000);
-            }
-            if self.now < self.stalled[lane] || self.rng.chance(200) {
-                continue;
-            }
-            let hostile = self.hostile.contains(&lane);
-            let mut head = self.now.saturating_sub(self.rng.below(5) * 500);
-            if hostile && self.rng.chance(300) {
-                head = self.heads[lane] + self.rng.below(1_000);
-            }
-            head = head.max(self.heads[lane]);
-            let mut last = self.heads[lane];
-            let mut entries = Vec::new();
-            while let Some(entry) = self.queues[lane].first_entry() {
-                let (at, _) = *entry.key();
-                if at > head && !hostile {
-                    break;
-                }
-                let index = entry.remove();
-                // Hostile lanes stamp as they like and leave out what they like.
-                let stamp = if hostile {
-                    last + self.rng.below(1 + (head - last) / 2)
-                } else {
-                    at.max(last)
-                };
-                last = stamp;
-                if !(hostile && self.rng.chance(150)) {
-                    entries.push(self.entry(index, stamp, left));
-                    if self.rng.chance(30) {
-                        entries.push(self.entry(index, stamp, left));
-                    }
-                }
-            }
-            if hostile && self.rng.chance(200) && !self.orders.is_empty() {
-                // A replay of anything.
-                let index = self.rng.below(self.orders.len() as u64) as usize;
-                entries.push(self.entry(index, last, left));
-            }
-            self.heads[lane] = head;
-            let lane = MemberId(lane as u8);
-            let head = Micros(head);
-            lanes.push(LaneDelta {
-                lane,
-                head,
-                entries,
-            });
-        }
-        let mut heads = self.heads.clone();
-        heads.sort_unstable();
-        self.time = self.time.max(heads[self.n - 1 - self.f] / 1_000);
-        self.counter += 1;
-        CutDelta {
-            block: BlockId(Domain::BlockHeader.hash(&self.counter.to_le_bytes())),
-            time: Millis(self.time),
-            lanes,
-        }
-    }
-
-    fn entry(&mut self, index: usize, stamp: u64, left: &dyn Fn(&CtId) -> bool) -> FinalEntry {
-        let known = &self.orders[index];
-        // The pool may drop the bytes of what has its outcome.
-        let keep = !left(&known.id) || self.rng.chance(500);
-        FinalEntry {
-            ct_id: known.id,
-            stamp: Micros(stamp),
-            order: keep.then(|| known.envelope.clone()),
-        }
-    }
-}
-
 fn run(seed: u64, cuts: usize) -> (usize, usize) {
     let mut story = Story::new(seed, false);
     let (n, f) = (story.n, story.f);
-    let mut rule = Arrival::new(n, f, &story.params);
+    let mut rule = LaneOrder::new(n, f, &story.params);
     let mut reference = Reference {
         n,
         f,
@@ -465,7 +281,7 @@ fn run(seed: u64, cuts: usize) -> (usize, usize) {
             // Snapshot and restore at any cut.
             let bytes = rule.snapshot();
             let digest = rule.digest();
-            rule = Arrival::restore(n, f, &story.params, &bytes).unwrap();
+            rule = LaneOrder::restore(n, f, &story.params, &bytes).unwrap();
             assert_eq!((rule.snapshot(), rule.digest()), (bytes, digest));
         }
         let got = rule.on_cut(&delta);
@@ -518,11 +334,12 @@ fn f2_linearizability() {
     let mut pairs = 0;
     for seed in 0..400 {
         let mut story = Story::new(seed, true);
+        story.params.rule = [OrderRule::Arrival, OrderRule::Strong][seed as usize % 2];
         story.params.decrypt_max = 2_000;
         story.params.ttl_max_ms = 120_000;
         story.params.back_dating_max_ms = 250;
         story.params.grace_ms = 100;
-        let mut rule = Arrival::new(story.n, story.f, &story.params);
+        let mut rule = LaneOrder::new(story.n, story.f, &story.params);
         let mut place = BTreeMap::new();
         for _ in 0..60 {
             let delta = story.cut(&|_| false);
@@ -557,9 +374,10 @@ fn f2_linearizability() {
 fn f5_bounded_delay_with_f_lanes_silent() {
     for seed in 0..200 {
         let mut story = Story::new(seed, true);
+        story.params.rule = [OrderRule::Arrival, OrderRule::Strong][seed as usize % 2];
         story.params.decrypt_max = 2_000;
         story.hostile = (0..story.f).collect();
-        let mut rule = Arrival::new(story.n, story.f, &story.params);
+        let mut rule = LaneOrder::new(story.n, story.f, &story.params);
         for _ in 0..20 {
             let _ = rule.on_cut(&story.cut(&|_| false));
         }
@@ -599,7 +417,7 @@ fn f5_bounded_delay_with_f_lanes_silent() {
 #[test]
 fn heartbeats_emit_only_what_time_allows() {
     let mut story = Story::new(5, true);
-    let mut rule = Arrival::new(story.n, story.f, &story.params);
+    let mut rule = LaneOrder::new(story.n, story.f, &story.params);
     for _ in 0..10 {
         let _ = rule.on_cut(&story.cut(&|_| false));
     }
@@ -617,12 +435,12 @@ fn heartbeats_emit_only_what_time_allows() {
 #[test]
 fn snapshots_of_other_shapes_are_refused() {
     let params = OrderParams::default();
-    let bytes = Arrival::new(4, 1, &params).snapshot();
-    assert!(Arrival::restore(7, 2, &params, &bytes).is_err());
-    assert!(Arrival::restore(4, 1, &params, &bytes[1..]).is_err());
+    let bytes = LaneOrder::new(4, 1, &params).snapshot();
+    assert!(LaneOrder::restore(7, 2, &params, &bytes).is_err());
+    assert!(LaneOrder::restore(4, 1, &params, &bytes[1..]).is_err());
     let mut rng = Rng(1);
     let mut story = Story::new(77, false);
-    let mut rule = Arrival::new(story.n, story.f, &story.params);
+    let mut rule = LaneOrder::new(story.n, story.f, &story.params);
     for _ in 0..20 {
         let _ = rule.on_cut(&story.cut(&|_| false));
     }
@@ -632,7 +450,7 @@ fn snapshots_of_other_shapes_are_refused() {
         let at = rng.below(bad.len() as u64) as usize;
         bad[at] ^= 1 << rng.below(8);
         // Refused, or another state; never a panic.
-        if let Ok(mut other) = Arrival::restore(story.n, story.f, &story.params, &bad) {
+        if let Ok(mut other) = LaneOrder::restore(story.n, story.f, &story.params, &bad) {
             assert_eq!(other.snapshot(), bad);
             let _ = other.on_cut(&story.cut(&|_| false));
         }
@@ -671,7 +489,7 @@ fn a_group_of_equal_keys_is_cut_where_one_share_set_ends() {
             })
             .collect(),
     };
-    let mut rule = Arrival::new(n.into(), 1, &OrderParams::default());
+    let mut rule = LaneOrder::new(n.into(), 1, &OrderParams::default());
     let first = rule.on_cut(&delta(1, true));
     assert_eq!(first.ordered.len(), ORDERS_PER_BLOCK_MAX);
     assert!(first.backlog);

@@ -108,6 +108,16 @@ pub struct EncryptionParams {
 pub enum OrderRule {
     /// By assigned order indicator alone.
     Arrival,
+    /// By strong precedence: what nearly all lanes have first is first.
+    Strong,
+    /// By median and majority of lanes; for comparison.
+    Majority,
+    /// By coarse time and tie; only with slots per account.
+    Shuffle,
+    /// In the order of lane 0; experiments only.
+    Leader,
+    /// One order of each lane in turn; experiments only.
+    RoundRobin,
 }
 
 /// What breaks ties among equal keys.
@@ -259,6 +269,12 @@ impl Genesis {
         if self.encryption.source == KeySource::InsecureDealer && !self.experiment {
             return Err(GenesisError::NeedsExperiment(
                 "encryption.source = insecure_dealer",
+            ));
+        }
+        if matches!(self.order.rule, OrderRule::Leader | OrderRule::RoundRobin) && !self.experiment
+        {
+            return Err(GenesisError::NeedsExperiment(
+                "order.rule = leader or round-robin",
             ));
         }
         let (l, c, o) = (&self.lanes, &self.consensus, &self.order);

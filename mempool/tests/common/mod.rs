@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod net;
+pub mod story;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

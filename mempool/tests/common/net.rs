@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_mempool::fair::{Arrival, Emission, FairOrder};
+use fairlane_mempool::fair::{Emission, FairOrder, LaneOrder};
 use fairlane_mempool::{
     Ack, Batch, Cut, FinalCut, Flaw, Input, LaneFault, LaneFork, LaneMessage, Lanes, Output,
     Record, Recovered, Ticket, Timer, To, Verdict, Wanted, WriteId,
@@ -58,7 +58,7 @@ pub struct Disk {
 
 pub struct Node {
     pub lanes: Option<Lanes>,
-    pub fair: Arrival,
+    pub fair: LaneOrder,
     pub disk: Disk,
     /// Blocks consumed by the order rule.
     pub height: usize,
@@ -121,7 +121,7 @@ impl Net {
         let nodes = (0..n)
             .map(|_| Node {
                 lanes: None,
-                fair: Arrival::new(n, f, &params),
+                fair: LaneOrder::new(n, f, &params),
                 disk: Disk::default(),
                 height: 0,
                 finals: 0,
@@ -191,7 +191,7 @@ impl Net {
         let mut config = config(node, self.n);
         (self.adjust)(&mut config);
         let (height, bytes) = self.nodes[node].disk.snapshot.clone();
-        let fair = Arrival::restore(self.n, f, &self.params, &bytes).unwrap();
+        let fair = LaneOrder::restore(self.n, f, &self.params, &bytes).unwrap();
         assert_eq!(fair.snapshot(), bytes, "restored state has the same bytes");
         let (cut, time) = self.parent_cut(height);
         let disk = &self.nodes[node].disk;

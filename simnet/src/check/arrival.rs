@@ -3,7 +3,7 @@
 //! code it judges.
 //!
 //! Settled where ORDERING.md leaves room: every effective head is raised to the floor at
-//! every cut; an order expires by its label alone; what is first recorded more than
+//! every cut, and what a lane adds later counts as later than that; an order expires by its label alone; what is first recorded more than
 //! TTL_max after its expiry gets no outcome; of two orders with one nonce and equal keys
 //! the lower id wins. Stamps span at most 2³² µs: when a head goes beyond that, what is
 //! older than 2³¹ µs counts as that old (ORDERING.md, data layout).
@@ -11,7 +11,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlane_types::{BlockId, CtId, Domain, Label, OrderParams, PublicKey};
+use fairlane_types::{BlockId, CtId, Label, OrderParams, OrderRule, PublicKey};
+
+use super::strong::{self, Seen, tie};
 
 /// What one final block adds, as raw stamps.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Expected {
     pub duplicates: BTreeMap<CtId, u64>,
     /// D(c) in order, with keys.
     pub ordered: Vec<(CtId, u64)>,
+    /// Orders in the largest strong cycle.
+    pub cycle_max: usize,
     /// Recorded long after their expiry: no item, and they count as expired.
     pub stale: Vec<CtId>,
 }
@@ -124,6 +128,10 @@ impl Arrival {
             .saturating_sub(self.params.back_dating_max_ms * 1_000)
             .max(self.base);
         for (lane, head, entries) in &step.lanes {
+            // What a lane adds is later than all that it had.
+            let least = floor.max(self.heads[*lane] + 1);
+            let stamps = entries.iter().map(|(_, stamp)| (*stamp).max(least));
+            self.heads[*lane] = stamps.fold(self.heads[*lane].max(*head), u64::max);
             for (id, stamp) in entries {
                 if self.seen.contains(id) {
                     continue;
@@ -141,12 +149,11 @@ impl Arrival {
                     key: None,
                 });
                 // L1: the first occurrence in a lane counts.
-                live.stamps[*lane].get_or_insert((*stamp).max(floor));
+                live.stamps[*lane].get_or_insert((*stamp).max(least));
                 if live.stamps.iter().flatten().count() >= n - self.f {
                     live.solid_ms.get_or_insert(step.time_ms);
                 }
             }
-            self.heads[*lane] = self.heads[*lane].max(*head);
         }
         for head in &mut self.heads {
             *head = (*head).max(floor);
@@ -226,6 +233,10 @@ impl Arrival {
             .chain([heads[self.f]])
             .min()
             .unwrap_or(0);
+        if self.params.rule == OrderRule::Strong {
+            self.extract_strong(step, watermark, expected);
+            return;
+        }
         let mut ready: BTreeMap<u64, Vec<CtId>> = BTreeMap::new();
         for (id, live) in &self.live {
             if let Some(key) = live.key.filter(|key| *key < watermark) {
@@ -261,16 +272,43 @@ impl Arrival {
     }
 }
 
-const fn account(label: &Label) -> (PublicKey, u64) {
-    (label.sender, label.nonce)
+impl Arrival {
+    fn extract_strong(&mut self, step: &Step, watermark: u64, expected: &mut Expected) {
+        let seen = |(id, live): (&CtId, &Live)| Seen {
+            id: *id,
+            key: live.key,
+            // What is older than the base counts as the base.
+            stamps: live
+                .stamps
+                .iter()
+                .map(|t| t.map(|t| t.max(self.base)))
+                .collect(),
+            nonce: account(&live.label),
+        };
+        let live = self.live.iter().map(seen).collect();
+        let heads: Vec<u64> = self
+            .heads
+            .iter()
+            .map(|head| (*head).max(self.base))
+            .collect();
+        let most = self.params.decrypt_max as usize;
+        let (ordered, cycle) = strong::extract(live, &heads, self.f, watermark, most, |id| {
+            tie(&step.block, id)
+        });
+        for (id, _) in &ordered {
+            if let Some(live) = self.live.remove(id) {
+                self.seen.insert(*id);
+                self.nonces
+                    .insert(account(&live.label), live.label.expiry.0);
+            }
+        }
+        expected.ordered = ordered;
+        expected.cycle_max = cycle;
+    }
 }
 
-/// H(block_id ‖ ct_id).
-fn tie(block: &BlockId, id: &CtId) -> [u8; 32] {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(block.as_bytes());
-    bytes[32..].copy_from_slice(id.as_bytes());
-    Domain::Tie.hash(&bytes).0
+const fn account(label: &Label) -> (PublicKey, u64) {
+    (label.sender, label.nonce)
 }
 
 #[cfg(test)]

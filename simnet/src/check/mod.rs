@@ -8,6 +8,7 @@ mod order;
 mod progress;
 mod sequence;
 mod shares;
+mod strong;
 mod votes;
 
 use fairlane_replica::{ReplicaStatus, Write};

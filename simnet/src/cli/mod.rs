@@ -4,6 +4,7 @@
 //! Results go to stdout, progress and failures to stderr. Exit codes: 0 nothing was found,
 //! 1 a rule is broken, 2 usage.
 
+mod fairness;
 mod mutants;
 mod replay;
 mod swarm;
@@ -35,6 +36,12 @@ pub enum SimVerb {
     /// Leaves out events, liars, members and orders while the same rule still breaks first,
     /// and writes what is left.
     Shrink(ShrinkArgs),
+    /// Measure a rule of fair order: inversions, attacks, delays.
+    ///
+    /// Lanes and cuts of a committee with liars go through the real rule. Attacks: none,
+    /// predate, lag, reverse, delay, omit, predate-omit, stall, leave-out, clock-behind,
+    /// clock-ahead, condorcet; search takes the worst, found with other seeds.
+    Fairness(FairnessArgs),
     /// Break every rule of the protocol in turn and see that something notices.
     ///
     /// Needs a build with the feature `mutants`, which no shipped binary has.
@@ -121,6 +128,47 @@ pub struct ShrinkArgs {
     pub runs: u64,
 }
 
+/// `fairness`.
+#[derive(Clone, Debug, Args)]
+pub struct FairnessArgs {
+    /// Members.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = members)]
+    pub members: usize,
+    /// Lanes that lie, the nearest to the victims.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub bad: usize,
+    /// Where members and traders are: metro, eu-us, global.
+    #[arg(long, default_value = "eu-us")]
+    pub matrix: String,
+    /// strong, dissent, strict, hybrid, arrival, majority, shuffle, leader, round-robin.
+    #[arg(long, default_value = "strong")]
+    pub rule: String,
+    /// What liars do.
+    #[arg(long, default_value = "predate")]
+    pub attack: String,
+    /// Members that an order is sent to: all, some (f + 1), quorum, one.
+    #[arg(long, default_value = "all")]
+    pub fan_out: String,
+    /// Honest clocks are off by up to this, microseconds.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    pub skew_us: u64,
+    /// Orders per second.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    pub rate: u64,
+    /// Seconds of traffic per seed.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// First seed.
+    #[arg(long, value_name = "SEED", default_value = "1000", value_parser = seed)]
+    pub first: u64,
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The result is a line of JSON in any case.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `mutants`.
 #[derive(Clone, Debug, Args)]
 pub struct MutantsArgs {
@@ -195,6 +243,9 @@ pub enum SimError {
         "built without mutants: cargo run --release -p fairlane-simnet --features mutants -- mutants"
     )]
     NoMutants,
+    /// A word that names nothing.
+    #[error("{0}: unknown, see --help")]
+    Unknown(String),
     /// A mutant that does not exist.
     #[error("--only: one of {0}")]
     UnknownMutant(String),
@@ -212,6 +263,7 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
         SimVerb::Swarm(args) => swarm::run(args, version),
         SimVerb::Replay(args) => replay::replay(args, version),
         SimVerb::Shrink(args) => replay::shrink(args),
+        SimVerb::Fairness(args) => fairness::run(args),
         SimVerb::Mutants(args) => mutants::run(args),
         SimVerb::Research(verb) => verbs::run(verb).map_err(SimError::Input),
     }
