@@ -44,8 +44,7 @@ impl Clearing {
     /// # Errors
     /// [`ExecutionError::Params`].
     pub fn new(genesis: &ExecutionGenesis, sequence: Root) -> Result<Self, ExecutionError> {
-        genesis.validate()?;
-        Ok(Self::at(House::new(genesis), Height(0), sequence))
+        Ok(Self::at(House::new(genesis)?, Height(0), sequence))
     }
 
     fn at(house: House, height: Height, sequence: Root) -> Self {

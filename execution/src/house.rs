@@ -12,6 +12,7 @@ use crate::account::{Account, Health, Position};
 use crate::book::{Book, Resting};
 use crate::params::{
     ACCOUNTS_MAX, ExecutionGenesis, MarketParams, ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX,
+    ParamsError,
 };
 use crate::tx::{Request, Tx};
 use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, fee, notional};
@@ -112,8 +113,12 @@ impl Clone for Plan {
 }
 
 impl House {
-    /// From a genesis that was validated.
-    pub(crate) fn new(genesis: &ExecutionGenesis) -> Self {
+    /// The state that a genesis describes.
+    ///
+    /// # Errors
+    /// [`ParamsError`](crate::params::ParamsError).
+    pub fn new(genesis: &ExecutionGenesis) -> Result<Self, ParamsError> {
+        genesis.validate()?;
         let observed = vec![(0, 0); genesis.oracles.len()];
         let market = |params: &MarketParams| Market {
             params: params.clone(),
@@ -137,7 +142,7 @@ impl House {
             house.accounts[id as usize].collateral += i128::from(*amount);
             house.core.deposited += i128::from(*amount);
         }
-        house
+        Ok(house)
     }
 
     pub(crate) fn with(core: Core) -> Self {
@@ -252,7 +257,7 @@ impl House {
     ///
     /// # Errors
     /// [`Reject`]; nothing changed.
-    pub(crate) fn execute(
+    pub fn execute(
         &mut self,
         sender: &PublicKey,
         tx: &Tx,
