@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
 
 use crate::params::MarketParams;
-use crate::units::{PPM, notional};
+use crate::units::{PPM, micro, notional, times};
 
 /// What an account holds in one market.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Position {
     pub buy_notional: i128,
     /// Notional of those sells at their own prices.
     pub sell_notional: i128,
-    /// The open orders: own number, slot in the book.
+    /// The open orders, ascending: own number, slot in the book.
     pub orders: Vec<(u64, u32)>,
 }
 
@@ -55,6 +55,26 @@ impl Position {
         let buys = self.lots.saturating_add_unsigned(self.open_buy);
         let sells = self.lots.saturating_sub_unsigned(self.open_sell);
         buys.unsigned_abs().max(sells.unsigned_abs())
+    }
+
+    /// Slot of the open order with a number.
+    #[must_use]
+    pub fn order(&self, cloid: u64) -> Option<u32> {
+        let at = self.orders.binary_search_by_key(&cloid, |(own, _)| *own);
+        Some(self.orders[at.ok()?].1)
+    }
+
+    /// Notes an open order; its number is not in use.
+    pub fn add_order(&mut self, cloid: u64, slot: u32) {
+        let at = self.orders.partition_point(|(own, _)| *own < cloid);
+        self.orders.insert(at, (cloid, slot));
+    }
+
+    /// Forgets an open order.
+    pub fn remove_order(&mut self, cloid: u64) {
+        if let Ok(at) = self.orders.binary_search_by_key(&cloid, |(own, _)| *own) {
+            self.orders.remove(at);
+        }
     }
 
     /// Changes the open sums by an order's lots.
@@ -158,13 +178,13 @@ impl Health {
     /// Whether equity covers the initial margin.
     #[must_use]
     pub const fn covers_initial(&self) -> bool {
-        self.equity * PPM >= self.initial_micro
+        micro(self.equity) >= self.initial_micro
     }
 
     /// Whether the maintenance margin is not covered.
     #[must_use]
     pub const fn liquidatable(&self) -> bool {
-        self.maintenance_micro > 0 && self.maintenance_micro > self.equity * PPM
+        self.maintenance_micro > 0 && self.maintenance_micro > micro(self.equity)
     }
 
     /// The rule for an account below its initial margin after a change (dYdX v4,
@@ -194,15 +214,20 @@ impl Health {
         self.equity += profit;
         self.losses += profit.min(0);
         let size = |lots: u64| i128::from(mark) * i128::from(lots);
-        self.maintenance_micro +=
-            size(position.lots.unsigned_abs()) * i128::from(params.maintenance_ppm);
-        self.initial_micro += size(position.worst_lots()) * i128::from(params.initial_ppm);
+        let rate = |value: i128, ppm: u32| times(value, u64::from(ppm));
+        self.maintenance_micro += rate(size(position.lots.unsigned_abs()), params.maintenance_ppm);
+        self.initial_micro += rate(size(position.worst_lots()), params.initial_ppm);
+        if position.open_buy | position.open_sell == 0 {
+            return;
+        }
         // What open orders would lose against the mark at once, and their fees.
         let buys = (position.buy_notional - size(position.open_buy)).max(0);
         let sells = (size(position.open_sell) - position.sell_notional).max(0);
-        let fees = (position.buy_notional + position.sell_notional)
-            * i128::from(params.taker_fee_ppm.max(params.maker_fee_ppm));
-        self.initial_micro += (buys + sells) * PPM + fees;
+        let fees = rate(
+            position.buy_notional + position.sell_notional,
+            params.taker_fee_ppm.max(params.maker_fee_ppm),
+        );
+        self.initial_micro += micro(buys + sells) + fees;
     }
 }
 

@@ -140,18 +140,26 @@ impl Ladder {
         Some(number * PAGE_TICKS + u64::from(bit))
     }
 
-    fn level(&mut self, ticks: u64) -> Option<&mut Level> {
-        let slot = self.page(ticks / PAGE_TICKS)?;
-        Some(&mut self.pages[slot as usize].levels[(ticks % PAGE_TICKS) as usize])
+    /// Slot of a page; the best one is known without asking the index.
+    fn find(&self, number: u64) -> Option<u32> {
+        match self.best {
+            Some((best, slot)) if best == number => Some(slot),
+            _ => self.index.get(&number).copied(),
+        }
+    }
+
+    /// First order of a price.
+    fn head(&self, ticks: u64) -> u32 {
+        let slot = self.find(ticks / PAGE_TICKS);
+        slot.map_or(NONE, |slot| {
+            self.pages[slot as usize].levels[(ticks % PAGE_TICKS) as usize].head
+        })
     }
 
     /// Price that follows `ticks` away from the best.
     fn after(&self, ticks: u64) -> Option<u64> {
         let (number, bit) = (ticks / PAGE_TICKS, ticks % PAGE_TICKS);
-        let bits = self
-            .index
-            .get(&number)
-            .map(|s| self.pages[*s as usize].bits)?;
+        let bits = self.pages[self.find(number)? as usize].bits;
         let rest = if self.buy {
             bits & ((1 << bit) - 1)
         } else {
@@ -310,14 +318,14 @@ impl Book {
 
     /// The slots that an order of the other side meets down to `limit`, best first, until
     /// `visit` says false.
-    pub fn walk(&mut self, buy: bool, limit: u64, mut visit: impl FnMut(u32, &Resting) -> bool) {
-        let ladder = if buy { &mut self.bids } else { &mut self.asks };
+    pub fn walk(&self, buy: bool, limit: u64, mut visit: impl FnMut(u32, &Resting) -> bool) {
+        let ladder = if buy { &self.bids } else { &self.asks };
         let mut price = ladder.best();
         while let Some(ticks) = price {
             if (buy && ticks < limit) || (!buy && ticks > limit) {
                 return;
             }
-            let mut slot = ladder.level(ticks).map_or(NONE, |level| level.head);
+            let mut slot = ladder.head(ticks);
             while slot != NONE {
                 let node = &self.nodes[slot as usize];
                 if !visit(slot, &node.order) {
@@ -336,8 +344,8 @@ impl Book {
         let mut all = Vec::new();
         let mut price = ladder.best();
         while let Some(ticks) = price {
-            if let Some(slot) = ladder.index.get(&(ticks / PAGE_TICKS)) {
-                let level = ladder.pages[*slot as usize].levels[(ticks % PAGE_TICKS) as usize];
+            if let Some(slot) = ladder.find(ticks / PAGE_TICKS) {
+                let level = ladder.pages[slot as usize].levels[(ticks % PAGE_TICKS) as usize];
                 all.push((ticks, level.lots));
             }
             price = ladder.after(ticks);

@@ -9,7 +9,7 @@ use fairlane_types::{
 };
 
 use crate::account::{AccountLeaf, PositionLeaf};
-use crate::house::{Core, House};
+use crate::house::{ByPrefix, Core, House};
 use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
 use crate::mark::next_mark;
 use crate::merkle::{DenseTree, leaf};
@@ -211,7 +211,7 @@ impl Execution for Clearing {
 
     fn prove(&self, key: &PublicKey, height: Height) -> Result<AccountProof, ExecutionError> {
         let none = || ExecutionError::NoProof(*key);
-        let at = *self.house.keys.get(key).ok_or_else(none)? as usize;
+        let at = *self.house.keys.get(&ByPrefix(*key)).ok_or_else(none)? as usize;
         if height != self.height {
             return Err(none());
         }
@@ -269,7 +269,7 @@ impl Execution for Clearing {
         let mut house = House::with(core);
         let mut resting = Vec::new();
         for account in leaves {
-            if house.keys.contains_key(&account.key) {
+            if house.keys.contains_key(&ByPrefix(account.key)) {
                 return Err(bad("a key comes twice"));
             }
             if account.collateral.unsigned_abs() > QUOTE_MAX.unsigned_abs() {
@@ -307,6 +307,10 @@ impl Execution for Clearing {
         }
         resting.sort_unstable_by_key(|(_, order)| order.seq);
         for (market, order) in resting {
+            let held = house.held(order.account, market);
+            if held.is_some_and(|position| position.order(order.cloid).is_some()) {
+                return Err(bad("an order's number comes twice"));
+            }
             house.rest(market, order);
         }
         let finalized = self.finalized.min(head.0);

@@ -2,6 +2,7 @@
 //! planned against the state first and written only when nothing can refuse it any more:
 //! a rejected one leaves no trace (invariant 4).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -92,12 +93,36 @@ struct Plan {
     self_trade: bool,
 }
 
+/// A key in its own order, compared by its first eight bytes without a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByPrefix(pub(crate) PublicKey);
+
+impl ByPrefix {
+    fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl Ord for ByPrefix {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = self.prefix().cmp(&other.prefix());
+        first.then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for ByPrefix {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// The state.
 #[derive(Clone)]
 pub struct House {
     pub(crate) core: Core,
     pub(crate) accounts: Vec<Account>,
-    pub(crate) keys: BTreeMap<PublicKey, u32>,
+    pub(crate) keys: BTreeMap<ByPrefix, u32>,
     pub(crate) books: Vec<Book>,
     /// Accounts changed since the last root; each once.
     pub(crate) dirty: Vec<u32>,
@@ -165,7 +190,7 @@ impl House {
             collateral: 0,
             positions: Vec::new(),
         });
-        self.keys.insert(key, id);
+        self.keys.insert(ByPrefix(key), id);
         self.is_dirty.push(false);
         self.touch(id);
         id
@@ -180,7 +205,7 @@ impl House {
     /// The account of a key.
     #[must_use]
     pub fn account(&self, key: &PublicKey) -> Option<(u32, &Account)> {
-        let id = *self.keys.get(key)?;
+        let id = *self.keys.get(&ByPrefix(*key))?;
         Some((id, &self.accounts[id as usize]))
     }
 
@@ -247,7 +272,7 @@ impl House {
         &mut positions[at]
     }
 
-    fn held(&self, account: u32, market: u32) -> Option<&Position> {
+    pub(crate) fn held(&self, account: u32, market: u32) -> Option<&Position> {
         let positions = &self.accounts[account as usize].positions;
         let at = positions.binary_search_by_key(&market, |p| p.market).ok()?;
         Some(&positions[at])
@@ -279,7 +304,7 @@ impl House {
             }
             Tx::Request(Request::Transfer { to, amount }) => {
                 let account = self.sender(sender)?;
-                if !self.keys.contains_key(to) && self.accounts.len() >= ACCOUNTS_MAX {
+                if !self.keys.contains_key(&ByPrefix(*to)) && self.accounts.len() >= ACCOUNTS_MAX {
                     return Err(Reject::Full);
                 }
                 self.debit(account, *amount)?;
@@ -291,7 +316,10 @@ impl House {
     }
 
     fn sender(&self, key: &PublicKey) -> Result<u32, Reject> {
-        self.keys.get(key).copied().ok_or(Reject::UnknownAccount)
+        self.keys
+            .get(&ByPrefix(*key))
+            .copied()
+            .ok_or(Reject::UnknownAccount)
     }
 
     fn order(
@@ -333,9 +361,9 @@ impl House {
             }
             OrderAction::Cancel { market, cloid } => {
                 check(market)?;
-                let orders = self.held(account, market).map(|p| &p.orders[..]);
-                let found = orders.unwrap_or(&[]).iter().find(|(own, _)| *own == cloid);
-                let slot = found.ok_or(Reject::NotFound)?.1;
+                let held = self.held(account, market);
+                let slot = held.and_then(|position| position.order(cloid));
+                let slot = slot.ok_or(Reject::NotFound)?;
                 self.take_out(market, slot);
                 Ok(())
             }
@@ -371,8 +399,8 @@ impl House {
         if !order.reduce_only {
             position.open(order.buy, order.ticks, -(lots as i64));
         }
-        if gone && let Some(at) = position.orders.iter().position(|(_, s)| *s == slot) {
-            position.orders.swap_remove(at);
+        if gone {
+            position.remove_order(order.cloid);
         }
         self.touch(order.account);
         order
@@ -392,7 +420,7 @@ impl House {
         let held_lots = held.map_or(0, |p| p.lots);
         let mut order = order;
         if let Some(position) = held {
-            if position.orders.iter().any(|(own, _)| *own == order.cloid) {
+            if position.order(order.cloid).is_some() {
                 return Err(Reject::CloidInUse);
             }
             if position.orders.len() >= ORDERS_PER_ACCOUNT_MAX {
@@ -440,7 +468,7 @@ impl House {
 
     /// Finds what the order meets, without changing anything. A resting order goes if its
     /// maker no longer covers its initial margin; a self-trade ends the incoming order.
-    fn plan(&mut self, order: &Placing, plan: &mut Plan) -> Result<(), Reject> {
+    fn plan(&self, order: &Placing, plan: &mut Plan) -> Result<(), Reject> {
         plan.fills.clear();
         plan.dropped.clear();
         plan.left = order.lots;
@@ -448,8 +476,7 @@ impl House {
         if order.tif == TimeInForce::PostOnly {
             return Ok(());
         }
-        let mut book = std::mem::take(&mut self.books[order.market as usize]);
-        let mut reducing: Vec<(u32, u64)> = Vec::new();
+        let book = &self.books[order.market as usize];
         book.walk(!order.buy, order.ticks, |slot, resting| {
             if resting.account == order.account {
                 plan.self_trade = true;
@@ -462,11 +489,8 @@ impl House {
                     .map_or(0, |p| p.lots);
                 let opposite = lots != 0 && (lots > 0) != resting.buy;
                 // Fills of the same maker earlier in this plan count.
-                let so_far: u64 = reducing
-                    .iter()
-                    .filter(|r| r.0 == resting.account)
-                    .map(|r| r.1)
-                    .sum();
+                let of_maker = |fill: &&(u32, u64)| book.order(fill.0).account == resting.account;
+                let so_far: u64 = plan.fills.iter().filter(of_maker).map(|fill| fill.1).sum();
                 let room = if opposite {
                     lots.unsigned_abs().saturating_sub(so_far)
                 } else {
@@ -482,12 +506,10 @@ impl House {
                 return true;
             }
             let lots = most.min(plan.left);
-            reducing.push((resting.account, lots));
             plan.fills.push((slot, lots));
             plan.left -= lots;
             plan.left > 0
         });
-        self.books[order.market as usize] = book;
         if order.tif == TimeInForce::Fok && plan.left > 0 {
             return Err(Reject::FokUnfilled);
         }
@@ -583,7 +605,7 @@ impl House {
     pub(crate) fn rest(&mut self, market: u32, order: Resting) {
         let slot = self.books[market as usize].insert(order);
         let position = self.position(order.account, market);
-        position.orders.push((order.cloid, slot));
+        position.add_order(order.cloid, slot);
         if !order.reduce_only {
             position.open(order.buy, order.ticks, order.lots as i64);
         }
@@ -636,7 +658,7 @@ impl House {
     }
 
     fn credit(&mut self, to: PublicKey, amount: u64) {
-        let id = match self.keys.get(&to) {
+        let id = match self.keys.get(&ByPrefix(to)) {
             Some(id) => *id,
             None => self.open_account(to),
         };
@@ -657,7 +679,7 @@ impl House {
         if amount == 0 {
             return Err(Reject::Amount);
         }
-        let full = !self.keys.contains_key(&to) && self.accounts.len() >= ACCOUNTS_MAX;
+        let full = !self.keys.contains_key(&ByPrefix(to)) && self.accounts.len() >= ACCOUNTS_MAX;
         if full || self.core.deposited + i128::from(amount) > QUOTE_MAX {
             return Err(Reject::Full);
         }

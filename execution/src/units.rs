@@ -17,10 +17,37 @@ pub const fn notional(ticks: u64, lots: i64) -> i128 {
     ticks as i128 * lots as i128
 }
 
-/// A fee: rounded up, against the payer.
+/// A fee of a notional that is not negative: rounded up, against the payer.
 #[must_use]
 pub const fn fee(notional: i128, ppm: u32) -> i128 {
-    (notional * ppm as i128 + (PPM - 1)) / PPM
+    div_up(times(notional, ppm as u64), PPM)
+}
+
+/// Quote quanta × ppm.
+#[must_use]
+pub const fn micro(quote: i128) -> i128 {
+    times(quote, PPM as u64)
+}
+
+/// A product, without the slow multiplication of two wide numbers where one fits a word.
+pub(crate) const fn times(value: i128, by: u64) -> i128 {
+    let small = value as i64;
+    if small as i128 == value && by <= i64::MAX as u64 {
+        small as i128 * by as i64 as i128
+    } else {
+        value * by as i128
+    }
+}
+
+/// A quotient rounded up, of a dividend that is not negative.
+pub(crate) const fn div_up(value: i128, by: i128) -> i128 {
+    let up = value + (by - 1);
+    let (small, divisor) = (up as u64, by as u64);
+    if small as i128 == up && divisor as i128 == by {
+        (small / divisor) as i128
+    } else {
+        up / by
+    }
 }
 
 #[cfg(test)]
