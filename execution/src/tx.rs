@@ -80,3 +80,71 @@ impl Tx {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fairlane_types::{Side, TimeInForce};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tx() -> impl Strategy<Value = Tx> {
+        let key = any::<[u8; 32]>().prop_map(PublicKey);
+        let tif = prop_oneof![
+            Just(TimeInForce::Gtc),
+            Just(TimeInForce::Ioc),
+            Just(TimeInForce::Fok),
+            Just(TimeInForce::PostOnly),
+        ];
+        let numbers = (any::<u32>(), 1..=u64::MAX, 1..=u64::MAX, any::<u64>());
+        let place = (numbers, any::<(bool, bool)>(), tif).prop_map(
+            |((market, price_ticks, lots, cloid), (buy, reduce_only), tif)| OrderAction::Place {
+                market,
+                side: if buy { Side::Buy } else { Side::Sell },
+                price_ticks,
+                lots,
+                tif,
+                reduce_only,
+                cloid,
+            },
+        );
+        prop_oneof![
+            place.prop_map(Tx::Order),
+            any::<(u32, u64)>()
+                .prop_map(|(market, cloid)| Tx::Order(OrderAction::Cancel { market, cloid })),
+            any::<Option<u32>>().prop_map(|market| Tx::Order(OrderAction::CancelAll { market })),
+            any::<u64>().prop_map(|amount| Tx::Request(Request::Withdraw { amount })),
+            (key.clone(), any::<u64>())
+                .prop_map(|(to, amount)| Tx::Request(Request::Transfer { to, amount })),
+            (key, any::<(u64, u64)>()).prop_map(|(to, (amount, number))| {
+                Tx::Request(Request::Deposit { to, amount, number })
+            }),
+            any::<(u32, u64)>()
+                .prop_map(|(market, ticks)| Tx::Request(Request::Observe { market, ticks })),
+        ]
+    }
+
+    proptest! {
+        // Canonical: bytes that are read are those that are written, and a changed,
+        // shortened or lengthened encoding is refused or is another transaction's own.
+        #[test]
+        fn mutated_encodings_are_refused_or_canonical(
+            tx in tx(),
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255u8,
+            tail in proptest::collection::vec(any::<u8>(), 1..4),
+        ) {
+            let good = tx.to_bytes();
+            prop_assert_eq!(Tx::from_bytes(&good), Ok(tx.clone()));
+            let mut changed = good.clone();
+            changed[at.index(good.len())] ^= flip;
+            if let Ok(other) = Tx::from_bytes(&changed) {
+                prop_assert_ne!(&other, &tx);
+                prop_assert_eq!(other.to_bytes(), changed);
+            }
+            prop_assert_eq!(Tx::from_bytes(&good[..at.index(good.len())]), Err(Reject::Malformed));
+            let longer = [good, tail].concat();
+            prop_assert_eq!(Tx::from_bytes(&longer), Err(Reject::Malformed));
+        }
+    }
+}
