@@ -311,6 +311,24 @@ impl House {
                 self.credit(*to, *amount);
                 Ok(())
             }
+            Tx::Request(Request::Shrink {
+                market,
+                cloid,
+                lots,
+            }) => {
+                let account = self.sender(sender)?;
+                let book = self.books.get(*market as usize);
+                let book = book.ok_or(Reject::UnknownMarket)?;
+                let held = self.held(account, *market);
+                let slot = held.and_then(|position| position.order(*cloid));
+                let slot = slot.ok_or(Reject::NotFound)?;
+                let gone = book.order(slot).lots.saturating_sub(*lots);
+                if *lots == 0 || gone == 0 {
+                    return Err(Reject::Amount);
+                }
+                self.shrink(*market, slot, gone);
+                Ok(())
+            }
             Tx::Order(action) => self.order(self.sender(sender)?, action, fills),
         }
     }

@@ -50,6 +50,16 @@ pub enum Request {
         /// Price in ticks.
         ticks: u64,
     },
+    /// Fewer lots for an open order, which keeps its place in the queue. An order that was
+    /// filled below that meanwhile is left as it is.
+    Shrink {
+        /// Market.
+        market: u32,
+        /// The trader's own number of the order.
+        cloid: u64,
+        /// Lots to leave open: not 0, and fewer than are.
+        lots: u64,
+    },
 }
 
 impl Tx {
@@ -121,6 +131,13 @@ mod tests {
             }),
             any::<(u32, u64)>()
                 .prop_map(|(market, ticks)| Tx::Request(Request::Observe { market, ticks })),
+            any::<(u32, u64, u64)>().prop_map(|(market, cloid, lots)| {
+                Tx::Request(Request::Shrink {
+                    market,
+                    cloid,
+                    lots,
+                })
+            }),
         ]
     }
 

@@ -5,7 +5,7 @@
 
 use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
 use fairlane_execution::units::PPM;
-use fairlane_execution::{Clearing, Execution, ExecutionError, Request, Tx};
+use fairlane_execution::{Clearing, Execution, ExecutionError, Reject, Request, Tx};
 use fairlane_types::{
     ChainId, Digest, Height, Item, Label, Micros, OrderAction, Outcome, Position, PublicKey, Root,
     SequencedBlock, Side, TimeInForce,
@@ -177,6 +177,9 @@ fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
         }),
         1 => (199..201u8, 0..3u64).prop_map(|(who, number)| {
             (who, Tx::Request(Request::Deposit { to: key(3), amount: 500, number }).to_bytes())
+        }),
+        2 => (0..TRADERS + 1, 0..3u32, 0..40u64, 0..60u64).prop_map(|(who, market, cloid, lots)| {
+            (who, Tx::Request(Request::Shrink { market, cloid, lots }).to_bytes())
         }),
         1 => (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..60)),
     ]
@@ -359,6 +362,50 @@ impl obcore::OrderInterface for Theirs {
     fn owner(&self) -> &u64 {
         &self.id
     }
+}
+
+#[test]
+fn a_shrunk_order_keeps_its_place() {
+    let rule = MatchingRule::PriceTime;
+    let mut clearing = Clearing::new(&genesis(1 << 30, rule), Root::default()).unwrap();
+    let place = |who: u8, buy: bool, lots: u64, cloid: u64| {
+        let order = OrderAction::Place {
+            market: 0,
+            side: if buy { Side::Buy } else { Side::Sell },
+            price_ticks: 1_000,
+            lots,
+            tif: TimeInForce::Gtc,
+            reduce_only: false,
+            cloid,
+        };
+        (who, Tx::Order(order).to_bytes())
+    };
+    let shrink = |lots: u64| {
+        let request = Request::Shrink {
+            market: 0,
+            cloid: 7,
+            lots,
+        };
+        (0, Tx::Request(request).to_bytes())
+    };
+    let payloads = [
+        place(0, false, 10, 7),
+        place(1, false, 10, 8),
+        shrink(0),
+        shrink(10),
+        shrink(4),
+        place(2, true, 9, 9),
+        shrink(1),
+    ];
+    let block = next(&clearing, &Root::default(), &payloads);
+    let done = clearing.apply(&block).unwrap();
+    let codes: Vec<_> = done.receipts.iter().map(|r| r.code).collect();
+    let (amount, gone) = (Reject::Amount.code(), Reject::NotFound.code());
+    assert_eq!(codes, [0, 0, amount, amount, 0, 0, gone]);
+    let fills = &done.receipts[5].fills;
+    let fills: Vec<_> = fills.iter().map(|f| (f.maker_cloid, f.lots)).collect();
+    assert_eq!(fills, [(7, 4), (8, 5)]);
+    check(&clearing);
 }
 
 #[test]
