@@ -37,6 +37,7 @@ impl Lanes {
         lane.holdings.push((seq, holdings));
         if lane.holdings.len() > HOLDINGS_MAX {
             lane.holdings.remove(0);
+            lane.lacking = None;
         }
         self.understand(now, author, out);
     }
@@ -54,7 +55,7 @@ impl Lanes {
     fn understand(&mut self, now: Micros, author: MemberId, out: &mut Vec<Output>) {
         while let Some((seq, holdings)) = self.lanes[author.index()].holdings.first() {
             let seq = *seq;
-            let reading = self.read(holdings);
+            let reading = self.read(holdings, self.lanes[author.index()].lacking);
             let lane = self.lane(author);
             lane.lacking = None;
             match reading {
@@ -76,7 +77,21 @@ impl Lanes {
         }
     }
 
-    fn read(&self, holdings: &Holdings) -> Reading {
+    /// `lacking`: the lane for which these holdings wait. Those before it were there.
+    fn read(&self, holdings: &Holdings, lacking: Option<MemberId>) -> Reading {
+        if let Some(first) = lacking {
+            // Most of the time the same one, or the next, is still missing.
+            for (index, seq) in holdings.seqs.iter().enumerate().skip(first.index()) {
+                let lane = &self.lanes[index];
+                match lane.at(*seq) {
+                    Some(_) => {}
+                    None if *seq > lane.tip.seq => {
+                        return Reading::Lacking(MemberId(index as u8), *seq);
+                    }
+                    None => return Reading::Old,
+                }
+            }
+        }
         let mut heads = Vec::with_capacity(self.lanes.len());
         for (index, seq) in holdings.seqs.iter().enumerate() {
             let lane = &self.lanes[index];
@@ -124,6 +139,7 @@ impl Lanes {
             return fault(author, LaneFault::Heads, out);
         }
         lane.holdings.drain(..=at);
+        lane.lacking = None;
         let heads: Vec<_> = (holdings.seqs.iter().zip(digests))
             .map(|(seq, digest)| Head {
                 seq: *seq,

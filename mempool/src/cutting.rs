@@ -56,6 +56,23 @@ impl Lanes {
     /// Whether a cut built now on `parent` would advance (C10).
     #[must_use]
     pub fn advances(&self, parent: &Cut) -> bool {
+        self.extends(parent) && self.has_heads(parent)
+    }
+
+    /// [`advances`](Self::advances) on the parent that was set last. It is asked at the
+    /// end of every step, so what was found once is kept.
+    pub(crate) fn advances_parent(&mut self) -> bool {
+        if !self.extends(&self.parent) {
+            return false;
+        }
+        if !self.parent_held {
+            self.parent_held = self.has_heads(&self.parent);
+        }
+        self.parent_held
+    }
+
+    /// Whether some lane may advance from a cut's head.
+    fn extends(&self, parent: &Cut) -> bool {
         parent.heads.len() == self.lanes.len()
             && (self.config.committee.ids()).any(|id| {
                 let from = parent.head(id);
@@ -63,7 +80,11 @@ impl Lanes {
                 // Cheap first: most of the time nothing is above the parent.
                 lane.tip.seq > from.seq && self.proposable(id, from, false) > from.seq
             })
-            && self.time_of(Millis(0), parent).is_some()
+    }
+
+    /// Whether every head of a cut is on our chains (C13).
+    fn has_heads(&self, cut: &Cut) -> bool {
+        (self.lanes.iter().zip(&cut.heads)).all(|(lane, head)| lane.has(*head))
     }
 
     /// How far a lane may advance from a head, within the limits of one cut.
@@ -304,7 +325,7 @@ impl Lanes {
             }
         }
         if (self.parent.heads.iter().zip(&cut.heads)).any(|(parent, head)| parent.seq < head.seq) {
-            self.parent = cut.clone();
+            (self.parent, self.parent_held) = (cut.clone(), false);
         }
         self.progress = true;
     }
@@ -383,6 +404,7 @@ impl Lanes {
         let head = lane.at(to.seq).map_or(Micros(0), |(_, stamp)| stamp);
         (lane.taken, lane.taken_stamp) = (to, head);
         lane.prune();
+        self.parent_held = false;
         LaneDelta {
             lane: id,
             head,

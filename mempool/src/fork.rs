@@ -162,6 +162,7 @@ impl Lanes {
         let Some((_, stamp)) = lane.at(root.seq).filter(|_| !final_here) else {
             return;
         };
+        self.parent_held = false;
         let ours = lane.slots.split_off(&root.seq.next());
         for (seq, slot) in ours {
             for ct_id in &slot.missing {

@@ -221,8 +221,12 @@ impl Lane {
             entries += early.batch.entries.len();
             bytes += early.batch.payload_bytes();
         }
-        let batches = self.tip.seq.0.saturating_sub(self.final_head.seq.0);
-        (batches, entries, bytes)
+        (self.batches_beyond_final(), entries, bytes)
+    }
+
+    /// Batches beyond the last final head (M4).
+    pub const fn batches_beyond_final(&self) -> u64 {
+        self.tip.seq.0.saturating_sub(self.final_head.seq.0)
     }
 
     /// Highest batch that may be stored now (M4). A lane that lags behind finality fills

@@ -94,6 +94,9 @@ pub struct Lanes {
     pub(crate) final_time: Millis,
     pub(crate) taken_time: Millis,
     pub(crate) parent: Cut,
+    /// The heads of `parent` were found on our chains. Until `parent` or a chain is
+    /// replaced, or batches are forgotten, they still are.
+    pub(crate) parent_held: bool,
     pub(crate) started: bool,
     /// Something happened that may let a wanted cut be decided.
     pub(crate) progress: bool,
@@ -124,6 +127,7 @@ impl Lanes {
             final_time: config.genesis_time,
             taken_time: config.genesis_time,
             parent: Cut::genesis(n),
+            parent_held: false,
             started: false,
             progress: false,
             advancing: false,
@@ -153,7 +157,9 @@ impl Lanes {
                 payloads,
             } => self.loaded(load, batches, payloads, out),
             Input::Finalized { cut, time } => self.finalized(now, &cut, time, out),
-            Input::Parent(cut) if cut.heads.len() == self.lanes.len() => self.parent = cut,
+            Input::Parent(cut) if cut.heads.len() == self.lanes.len() => {
+                (self.parent, self.parent_held) = (cut, false);
+            }
             Input::Parent(_) => {}
             Input::Emitted(orders) => self.emitted(now, &orders, out),
         }
@@ -207,7 +213,7 @@ impl Lanes {
         if std::mem::take(&mut self.progress) {
             self.announce_ready(out);
         }
-        let advancing = self.advances(&self.parent);
+        let advancing = self.advances_parent();
         if advancing != self.advancing {
             self.advancing = advancing;
             out.push(Output::Advancing(advancing));

@@ -145,7 +145,7 @@ impl Lanes {
             self.own.pending_since = None;
         }
         let lane = &self.lanes[self.config.me.index()];
-        let (batches, _, _) = lane.beyond_final();
+        let batches = lane.batches_beyond_final();
         let pending = !self.own.pending.is_empty();
         if batches >= self.limits.window_batches {
             self.own.blocked |= pending;

@@ -25,6 +25,7 @@ pub mod report;
 pub mod research;
 mod scenario;
 pub mod shrink;
+pub mod speed;
 pub mod swarm;
 pub mod workload;
 mod world;

@@ -102,7 +102,7 @@ impl Member {
         let mut store = SimStore::new();
         let writes = birth(genesis, MemberId(index as u8));
         store
-            .append(&writes)
+            .append(writes)
             .map(|commit| store.sync(commit))
             .expect("invariant: an empty disk has room");
         Self {

@@ -100,6 +100,8 @@ pub struct Scenario {
     pub mutant: fairlane_types::Planted,
     /// One-way delay of every link, always the same, instead of what the seed draws, ms.
     pub delay_ms: Option<u64>,
+    /// A steady run: orders come over so long, ms, and the seed changes no parameter.
+    pub steady_ms: Option<u64>,
     /// Keeps a line for everything that members do.
     pub log: bool,
     /// Keeps only so many lines, the last ones; 0 keeps all.
@@ -129,6 +131,7 @@ impl Scenario {
             planted: None,
             mutant: fairlane_types::Planted::NONE,
             delay_ms: None,
+            steady_ms: None,
             log: false,
             log_tail: 0,
             tier: Tier::Real,
@@ -194,6 +197,21 @@ impl Scenario {
         let liars = self.liars.clone().unwrap_or(drawn);
         // A member without its disk begins at genesis, which must be there then.
         let brisk = rng.chance(300) && !plan.loses_disk();
+        if let Some(span_ms) = self.steady_ms {
+            let order = OrderParams::default();
+            return Options {
+                span_ms,
+                delay_ms: self.delay_ms.unwrap_or(delay_ms),
+                steady: self.delay_ms.is_some(),
+                loss_per_mille: 0,
+                small_window: false,
+                brisk: false,
+                snapshot_interval: order.snapshot_interval,
+                decrypt_max: order.decrypt_max,
+                plan,
+                liars,
+            };
+        }
         Options {
             span_ms,
             delay_ms: self.delay_ms.unwrap_or(delay_ms),
@@ -226,6 +244,10 @@ impl Scenario {
     /// else a plan file is needed.
     #[must_use]
     pub fn replay(&self) -> String {
+        if let Some(span_ms) = self.steady_ms {
+            let (n, seed) = (self.n, self.seed);
+            return format!("simnet speed --members {n} --seed 0x{seed:x} --span {span_ms}ms");
+        }
         if self.plan.is_some() || self.liars.is_some() || self.delay_ms.is_some() {
             return format!("simnet replay plan.toml (seed 0x{:x})", self.seed);
         }

@@ -7,12 +7,14 @@
 mod fairness;
 mod mutants;
 mod replay;
+mod speed;
 mod swarm;
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use crate::faults::{FileError, parse_seed};
+use crate::net::MatrixError;
 use crate::research::verbs::{self, ResearchVerb};
 use crate::scenario::Profile;
 
@@ -49,6 +51,11 @@ pub enum SimVerb {
     /// Scenario files.
     #[command(flatten)]
     Research(ResearchVerb),
+    /// Measure how fast a committee runs: virtual time over processor time.
+    ///
+    /// One thread, ideal cryptography, no faults, members in ten regions, the whole path of
+    /// every order. The last line is JSON.
+    Speed(SpeedArgs),
 }
 
 /// `swarm`.
@@ -189,6 +196,26 @@ pub struct MutantsArgs {
     pub json: bool,
 }
 
+/// `speed`.
+#[derive(Clone, Debug, Args)]
+pub struct SpeedArgs {
+    /// Members.
+    #[arg(long, value_name = "N", default_value = "4", value_parser = members)]
+    pub members: usize,
+    /// Virtual time in which orders are sent.
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = steady_ms)]
+    pub span: u64,
+    /// Orders per second of virtual time.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub rate: u64,
+    /// The seed, decimal or 0x….
+    #[arg(long, default_value = "1", value_parser = seed)]
+    pub seed: u64,
+    /// Nothing on stdout but the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Profiles, as an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProfileArg {
@@ -235,6 +262,9 @@ pub enum SimError {
         /// Why.
         error: FileError,
     },
+    /// The shipped matrix lacks a region.
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
     /// A plan that does not fail cannot shrink.
     #[error("this plan breaks no rule: nothing to shrink")]
     Passes,
@@ -266,6 +296,7 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
         SimVerb::Fairness(args) => fairness::run(args),
         SimVerb::Mutants(args) => mutants::run(args),
         SimVerb::Research(verb) => verbs::run(verb).map_err(SimError::Input),
+        SimVerb::Speed(args) => speed::run(args),
     }
 }
 
@@ -293,6 +324,13 @@ fn span_ms(text: &str) -> Result<u64, String> {
         digits.parse::<u64>().ok()?.checked_mul(scale)
     };
     parse().ok_or_else(|| "a span, such as 90s, 10m or 4h".to_owned())
+}
+
+/// A span of a steady run: at most ten minutes, and long enough for an order.
+fn steady_ms(text: &str) -> Result<u64, String> {
+    let span = span_ms(text)?;
+    let fits = (1_000..=600_000).contains(&span);
+    fits.then_some(span).ok_or_else(|| "1s to 10m".to_owned())
 }
 
 /// A share such as `5%`, per mille.
@@ -341,6 +379,9 @@ mod tests {
             "replay plan.toml --seed 3",
             "replay --seed x",
             "shrink",
+            "speed --members 3",
+            "speed --span 10ms",
+            "speed --rate 0",
             "nothing",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");

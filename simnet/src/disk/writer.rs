@@ -94,7 +94,7 @@ impl<I> Writer<I> {
         let durable = self.waiting.iter().any(|pending| pending.durable);
         let mut last = Commit(0);
         for pending in self.waiting.drain(..) {
-            last = store.append(&pending.writes)?;
+            last = store.append(pending.writes)?;
             self.group.push(pending.id);
         }
         self.busy = true;
