@@ -339,7 +339,7 @@ proptest! {
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         noise in ".{0,200}",
     ) {
-        let mut bytes = shipped::MATRICES[1].1.as_bytes().to_vec();
+        let mut bytes = shipped::THREE_REGIONS.as_bytes().to_vec();
         for (at, byte) in edits {
             let at = at.index(bytes.len());
             bytes[at] = byte;

@@ -194,12 +194,12 @@ fn general(add: &mut Add<'_>) {
     add("committee.f", Kind::Int(1, 42), "", "Members that may misbehave; must be ⌊(n−1)/3⌋, and sets n = 3f+1 if n is not given.", "1");
     add("committee.cores", Kind::Int(1, 128), "2", "Cores per member for jobs of cryptography.", "4");
     add("committee.placement", Kind::Texts, "[]", "Regions of the members, `region:count`; without counts members take turns. Empty: the first region of the matrix.", "[\"eu-west-1:3\", \"us-east-1:1\"]");
-    add("net.matrix", Kind::Text, "uniform", "`uniform`, a shipped matrix by name, or a CSV file.", "\"uniform\"");
+    add("net.matrix", Kind::Text, "uniform", "`uniform`, `three-regions` (made up), a shipped matrix by name (`aws-2026`), or a CSV file.", "\"uniform\"");
     add("net.delay", Kind::Span, "8ms", "One-way delay between two members under `uniform`, median.", "\"8ms\"");
     add("net.jitter", Kind::Float(0.0, 20.0), "1.0", "Scales the distance from median to 90th percentile of every delay; 0 is no jitter.", "1.0");
     add("net.bandwidth_mbit", Kind::Int(1, 1_000_000), "1000", "Mbit/s per directed link.", "1000");
     add("net.loss_per_mille", Kind::Int(0, 300), "0", "Packets lost on every link; a loss costs the time of sending again.", "5");
-    add("crypto.tier", Kind::Word(vec!["real", "ideal"]), "real", "`real`: the cryptography of the node. `ideal`: an oracle in its place, for large committees; it costs the same virtual time.", "\"ideal\"");
+    add("crypto.tier", Kind::Word(vec!["real", "ideal"]), "real", "`real`: the cryptography of the node. `ideal`: an oracle in its place, with the same costs; much faster.", "\"real\"");
     add("crypto.costs", Kind::Word(vec!["zen4", "zero"]), "zen4", "What jobs of cryptography take: a core of a Zen 4 machine, or no time at all.", "\"zen4\"");
     add("crypto.cost_factor", Kind::Float(0.0, 1000.0), "1.0", "Scales the cost of every job.", "2.0");
     add("run.patience", Kind::Span, "40s", "Virtual time after the last order and the last fault in which all must be well.", "\"40s\"");

@@ -13,7 +13,7 @@ use super::settings::{Entry, Settings};
 use super::traffic::{Intent, Traffic, seal};
 use crate::byz;
 use crate::cpu::CpuModel;
-use crate::crypto::Crypto;
+use crate::crypto::{Crypto, Tier};
 use crate::engine::MILLISECOND;
 use crate::faults::{Fault, Plan};
 use crate::net::LinkModel;
@@ -180,8 +180,16 @@ impl Lab {
     /// The orders, sealed to the committee's key.
     #[must_use]
     pub fn trades(&self, chain: ChainId, key: &SuiteKey, crypto: &mut Crypto) -> Vec<Trade> {
-        let (intents, settings) = (&self.intents, &self.settings);
-        seal(intents, settings, self.seed, chain, key, crypto)
+        seal(&self.intents, &self.settings, self.seed, chain, key, crypto)
+    }
+
+    /// The cryptography.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match self.settings.text("crypto.tier") {
+            "ideal" => Tier::Ideal,
+            _ => Tier::Real,
+        }
     }
 
     /// The name of a region.

@@ -1,16 +1,8 @@
-//! Where members and traders are, and how far from each other: latency matrices as CSV,
-//! round trips of a packet in milliseconds or microseconds, median and 90th percentile per directed pair
-//! of regions. One way is half of a round trip.
+//! Where members and traders are, and how far from each other.
 
 use sha2::{Digest as _, Sha256};
 
-use crate::engine::{MILLISECOND, SECOND};
-use crate::net::LinkModel;
-
-/// Most regions of a matrix.
-const REGIONS_MAX: usize = 256;
-/// Largest file of a matrix, in bytes.
-pub const MATRIX_BYTES_MAX: usize = 16 << 20;
+use crate::net::{self, LinkModel};
 
 /// A latency matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,89 +27,35 @@ impl Matrix {
         let p90 = (delay_ns as f64 * UNIFORM_P90) as u64;
         Self {
             name: "uniform".into(),
-            hash: digest(format!("uniform {delay_ns}").as_bytes()),
+            hash: hex(&Sha256::digest(format!("uniform {delay_ns}"))),
             regions: vec!["local".into()],
             ways: vec![(delay_ns, p90)],
         }
     }
 
-    /// Reads a CSV with the columns `from`, `to`, and `p50_ms` and `p90_ms` or `p50_us` and
-    /// `p90_us`, in any order and among others; `#` starts a comment. Every pair must be there, same regions too.
+    /// Reads the CSV of a matrix ([`net::Matrix`]).
     ///
     /// # Errors
     /// What is wrong, with its line.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
-        if text.len() > MATRIX_BYTES_MAX {
-            return Err(format!("larger than {MATRIX_BYTES_MAX} bytes"));
-        }
-        let mut lines = text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line.trim()))
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let (_, head) = lines.next().ok_or("no line")?;
-        let titles: Vec<_> = head.split(',').map(str::trim).collect();
-        let (median, tail, unit_ns) = if titles.contains(&"p50_us") {
-            ("p50_us", "p90_us", 1_000.0)
-        } else {
-            ("p50_ms", "p90_ms", MILLISECOND as f64)
-        };
-        let column = |title: &str| {
-            let at = titles.iter().position(|t| *t == title);
-            at.ok_or_else(|| format!("no column `{title}` in `{head}`"))
-        };
-        let columns = [
-            column("from")?,
-            column("to")?,
-            column(median)?,
-            column(tail)?,
-        ];
-        let mut regions: Vec<String> = Vec::new();
-        let mut rows = Vec::new();
-        for (number, line) in lines {
-            let cells: Vec<_> = line.split(',').map(str::trim).collect();
-            let cell = |i: usize| cells.get(columns[i]).copied();
-            let wrong = || format!("line {number}: `{line}` is no pair with two delays");
-            let (Some(from), Some(to)) = (cell(0), cell(1)) else {
-                return Err(wrong());
-            };
-            let p50 = cell(2)
-                .and_then(|text| half(text, unit_ns))
-                .ok_or_else(wrong)?;
-            let p90 = cell(3)
-                .and_then(|text| half(text, unit_ns))
-                .ok_or_else(wrong)?;
-            let mut index = |name: &str| match regions.iter().position(|r| r == name) {
-                Some(at) => at,
-                None => {
-                    regions.push(name.to_owned());
-                    regions.len() - 1
-                }
-            };
-            let pair = (index(from), index(to));
-            rows.push((pair, (p50, p90.max(p50))));
-            if regions.len() > REGIONS_MAX {
-                return Err(format!("more than {REGIONS_MAX} regions"));
-            }
-        }
+        let parsed = net::Matrix::parse(text).map_err(|error| error.to_string())?;
+        Self::of(name, &parsed).ok_or_else(|| "it has no region".to_owned())
+    }
+
+    /// A matrix under a name; `None` if it has no region.
+    #[must_use]
+    pub fn of(name: &str, matrix: &net::Matrix) -> Option<Self> {
+        let regions = matrix.regions().to_vec();
         let n = regions.len();
-        let mut ways = vec![None; n * n];
-        for ((from, to), way) in rows {
-            ways[from * n + to] = Some(way);
-        }
-        let missing = ways.iter().position(Option::is_none);
-        if let Some(at) = missing {
-            let (from, to) = (&regions[at / n], &regions[at % n]);
-            return Err(format!("no line from {from} to {to}"));
-        }
-        if n == 0 {
-            return Err("no pair of regions".into());
-        }
-        Ok(Self {
+        let ways: Option<_> = (0..n * n)
+            .map(|pair| matrix.one_way_ns(pair / n, pair % n))
+            .map(|way| way.map(|(p50, p90)| (p50.max(1), p90.max(p50).max(1))))
+            .collect();
+        Some(Self {
             name: name.to_owned(),
-            hash: digest(text.as_bytes()),
+            hash: hex(&matrix.hash()),
+            ways: ways.filter(|_| n > 0)?,
             regions,
-            ways: ways.into_iter().flatten().collect(),
         })
     }
 
@@ -149,19 +87,10 @@ impl Matrix {
     }
 }
 
-/// Half of so many units, in nanoseconds, at least 1; a minute at most.
-fn half(text: &str, unit_ns: f64) -> Option<u64> {
-    let ns = text.parse::<f64>().ok()? * unit_ns;
-    let sane = (0.0..=60.0 * SECOND as f64).contains(&ns);
-    sane.then(|| ((ns / 2.0) as u64).max(1))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// The first eight bytes of a hash, in hex.
+fn hex(digest: &[u8]) -> String {
+    let bytes = digest.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The region of each of `count` members or traders. `region:k` puts k there; with names
@@ -202,7 +131,8 @@ pub fn place(matrix: &Matrix, list: &[&str], count: usize) -> Result<Vec<usize>,
 mod tests {
     use super::*;
 
-    const CSV: &str = "# made up\nfrom,to,p50_ms,p90_ms\na,a,1,2\na,b,10,12\nb,a,20,20\nb,b,2,1\n";
+    const CSV: &str = "# made up\nfrom,to,p50_us,p90_us\n\
+        a,a,1000,2000\na,b,10000,12000\nb,a,20000,20000\nb,b,2000,2000\n";
 
     #[test]
     fn a_matrix_is_read() {
@@ -210,15 +140,10 @@ mod tests {
         assert_eq!(matrix.regions, ["a", "b"]);
         assert_eq!(matrix.way_ns(0, 1, 1.0), (5_000_000, 6_000_000));
         assert_eq!(matrix.way_ns(0, 1, 0.0), (5_000_000, 5_000_000));
-        assert_eq!(matrix.way_ns(1, 1, 2.0), (1_000_000, 1_000_000));
+        assert_eq!(matrix.way_ns(0, 1, 2.0), (5_000_000, 7_000_000));
         for (bad, want) in [
-            ("", "no line"),
-            ("from,to,p50_ms,p90_ms\n", "no pair"),
-            ("from,to,p50_ms\na,a,1", "p90_ms"),
-            ("from,to,p50_ms,p90_ms\na,a,x,1", "line 2"),
-            ("from,to,p50_ms,p90_ms\na,a,nan,1", "line 2"),
-            ("from,to,p50_ms,p90_ms\na,a,1,-1", "line 2"),
-            ("from,to,p50_ms,p90_ms\na,b,1,1", "no line from a to a"),
+            ("from,to,p50_us,p90_us\n", "no region"),
+            ("from,to,p50_us,p90_us\na,b,1,1", "row from"),
         ] {
             let error = Matrix::parse("m", bad).unwrap_err();
             assert!(error.contains(want), "{bad:?}: {error}");

@@ -152,7 +152,7 @@ impl Row {
                 .map(|region| lab.region_name(*region).to_owned())
                 .collect(),
             matrix: (lab.matrix.name.clone(), lab.matrix.hash.clone()),
-            tier: run.settings.text("crypto.tier").to_owned(),
+            tier: lab.tier().name().to_owned(),
             metrics: metrics
                 .iter()
                 .map(|(name, figure)| (name.to_owned(), figure))

@@ -10,7 +10,6 @@ use super::lab::{Lab, Matrices};
 use super::record::Recorder;
 use super::row::Row;
 use super::settings::{Plan, Run};
-use crate::crypto::Tier;
 use crate::scenario::{Profile, Scenario};
 
 /// What a run left behind.
@@ -113,9 +112,7 @@ pub fn one(plan: &Plan, run: &Run, matrices: &Matrices<'_>) -> Result<Outcome, S
     let lab = Arc::new(Lab::new(&run.settings, run.seed, matrices)?);
     let mut scenario = Scenario::new(lab.n, run.seed, lab.intents.len(), Profile::Calm);
     scenario.patience_ms = lab.patience_ms;
-    if run.settings.text("crypto.tier") == "ideal" {
-        scenario.tier = Tier::Ideal;
-    }
+    scenario.tier = lab.tier();
     scenario.lab = Some(Arc::clone(&lab));
     let (report, record) = scenario.observe();
     let record = record.ok_or("the run was not recorded")?;

@@ -1,6 +1,7 @@
 //! The scenarios and matrices that come with the program.
 
-use super::place::{MATRIX_BYTES_MAX, Matrix};
+use super::place::Matrix;
+use crate::net::{self, MATRIX_BYTES_MAX};
 
 /// Scenarios by name.
 pub const SCENARIOS: [(&str, &str); 14] = [
@@ -32,14 +33,9 @@ pub const SCENARIOS: [(&str, &str); 14] = [
     ("wan-world", include_str!("../../scenarios/wan-world.toml")),
 ];
 
-/// Latency matrices by name.
-pub const MATRICES: [(&str, &str); 2] = [
-    ("aws-2026", include_str!("../../data/latency/aws-2026.csv")),
-    (
-        "three-regions",
-        include_str!("../../data/latency/three-regions.csv"),
-    ),
-];
+/// A matrix that is made up, for examples and tests; those that were measured are
+/// [`net::Matrix::shipped`].
+pub const THREE_REGIONS: &str = include_str!("../../data/latency/three-regions.csv");
 
 /// The text of a shipped scenario.
 #[must_use]
@@ -53,10 +49,12 @@ pub fn scenario(name: &str) -> Option<&'static str> {
 /// # Errors
 /// What is wrong, in words.
 pub fn matrix(name: &str) -> Result<Matrix, String> {
-    if let Some((name, text)) = MATRICES.iter().find(|(known, _)| *known == name) {
-        return Matrix::parse(name, text).map_err(|what| format!("matrix {name}: {what}"));
+    if name == "three-regions" {
+        return Matrix::parse(name, THREE_REGIONS);
     }
-    let known: Vec<_> = MATRICES.iter().map(|(name, _)| *name).collect();
+    if let Ok(shipped) = net::Matrix::shipped(name) {
+        return Matrix::of(name, &shipped).ok_or_else(|| "it has no region".to_owned());
+    }
     let read = std::fs::metadata(name).and_then(|meta| {
         if meta.len() > MATRIX_BYTES_MAX as u64 {
             return Err(std::io::Error::other("too large"));
@@ -64,9 +62,11 @@ pub fn matrix(name: &str) -> Result<Matrix, String> {
         std::fs::read_to_string(name)
     });
     let text = read.map_err(|error| {
+        let known: Vec<_> = net::Matrix::shipped_names().collect();
         let known = known.join(", ");
         format!(
-            "net.matrix = {name:?}: no shipped matrix (uniform, {known}), and as a file: {error}"
+            "net.matrix = {name:?}: no shipped matrix (uniform, three-regions, {known}), and as a \
+             file: {error}"
         )
     })?;
     Matrix::parse(name, &text).map_err(|what| format!("{name}: {what}"))

@@ -402,15 +402,15 @@ pub fn seal(
     let keys: Vec<_> = (0..senders + 2)
         .map(|sender| {
             let mut stream = Stream::new(seed, Owner::Trader(sender), Purpose::Keys);
-            let seed = stream.bytes32();
-            (seed, crypto.signer(seed))
+            let secret = stream.bytes32();
+            (crypto.signer(secret), secret)
         })
         .collect();
     let life_ms = settings.span_ns("workload.life") / 1_000_000;
     let retry_ns = settings.span_ns("workload.retry");
     let mut trades = Vec::with_capacity(intents.len());
     for (index, intent) in intents.iter().enumerate() {
-        let (secret, signer) = &keys[intent.sender.min(senders + 1)];
+        let (signer, secret) = &keys[intent.sender.min(senders + 1)];
         let mut rng = Stream::new(seed, Owner::Trader(index), Purpose::Entropy);
         let nearest = intent.near.first();
         let label = Label {
