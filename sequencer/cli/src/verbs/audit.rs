@@ -353,3 +353,27 @@ fn write_new(path: &Path, bytes: &[u8]) -> Outcome {
     let mut file = std::fs::File::create_new(path).map_err(unwritten)?;
     file.write_all(bytes).map_err(unwritten)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a member answers is anyone's bytes: read or refused, never a panic, and no
+    /// length is believed before the bytes are there.
+    #[test]
+    fn answers_are_read_or_refused() {
+        assert_eq!(frames(&[]).map(|steps| steps.len()), Ok(0));
+        assert!(frames(&[1]).is_err());
+        assert!(frames(&[0xff, 0xff, 0xff, 0xff, 0]).is_err());
+        assert!(frames(&[0, 0, 0, 0]).is_err(), "an empty step is none");
+        let mut rng = fairlane_types::SeededRng::new(&[3; 32], b"answers");
+        for length in 0..512_usize {
+            let mut bytes = vec![0; length];
+            rand_core::Rng::fill_bytes(&mut rng, &mut bytes);
+            if let Some(first) = bytes.first_chunk_mut::<4>() {
+                *first = ((length - 4) as u32).to_le_bytes();
+            }
+            assert!(length == 0 || frames(&bytes).is_err());
+        }
+    }
+}
