@@ -4,7 +4,9 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{ChainId, Committee, CommitteeError, Digest, Domain, Epoch, KeyId, Millis, PublicKey};
+use crate::{
+    ChainId, Committee, CommitteeError, Digest, Domain, Epoch, Height, KeyId, Millis, PublicKey,
+};
 
 /// Largest genesis file that is read, in bytes.
 pub const GENESIS_BYTES_MAX: usize = 4 << 20;
@@ -222,6 +224,14 @@ pub struct OrderParams {
     pub decrypt_max: u32,
     /// Every so many heights the block commits to the order state, and a snapshot is kept.
     pub snapshot_interval: u32,
+}
+
+impl OrderParams {
+    /// Whether the block of a height commits to the order state.
+    #[must_use]
+    pub fn commits_at(&self, height: Height) -> bool {
+        height.0.is_multiple_of(u64::from(self.snapshot_interval))
+    }
 }
 
 impl Default for OrderParams {

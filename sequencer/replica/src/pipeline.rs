@@ -132,7 +132,11 @@ impl Replica {
             };
             let emission = self.order.on_cut(&delta);
             self.backlog = emission.backlog;
-            let snapshot = self.commits_to_state(height).then(|| self.order.snapshot());
+            let snapshot = self
+                .genesis
+                .order
+                .commits_at(height)
+                .then(|| self.order.snapshot());
             let Some(block) = self.finals.waiting.pop_front() else {
                 return;
             };
@@ -459,12 +463,6 @@ impl Replica {
             out.push(Effect::Emit(Arc::clone(&block)));
         }
         out.push(Effect::Emit(block));
-    }
-
-    /// Whether the block of a height commits to the order state, which is then kept.
-    pub(crate) fn commits_to_state(&self, height: Height) -> bool {
-        let interval = u64::from(self.genesis.order.snapshot_interval);
-        height.0.is_multiple_of(interval)
     }
 
     fn count(&mut self, outcome: &Outcome) {

@@ -131,7 +131,7 @@ impl Replica {
         if block.height.0.is_multiple_of(REPORT_HEIGHTS) {
             self.report_emitted(Peers::All, out);
         }
-        if self.commits_to_state(block.height) {
+        if self.genesis.order.commits_at(block.height) {
             self.retention.snapshot = block.height;
             self.prune(out);
         }

@@ -12,6 +12,7 @@ use fairlane_replica::StoreError;
 use fairlane_replica::audit::{Auditor, Case, STEP_BYTES_MAX, Start, Step, StepError, Violation};
 use fairlane_types::{Height, Receipt, decode, encode};
 
+use super::input;
 use crate::args::AuditArgs;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::term::{Term, short};
@@ -154,7 +155,7 @@ fn case(path: &Path, args: &AuditArgs, term: Term) -> Outcome {
         ));
     };
     let pin = Pin::read(genesis)?;
-    let bytes = read(path)?;
+    let bytes = input::read(path, FILE_BYTES_MAX)?;
     let case: Case = decode(&bytes, bytes.len())
         .map_err(|error| Problem::usage(format!("{} is no case: {error}", path.display())))?;
     let violation = case
@@ -303,7 +304,7 @@ fn unread(error: StepError) -> Problem {
 
 /// Receipts as `fairlane submit --json` prints them, or alone, one a line.
 fn read_receipts(path: &Path, auditor: &mut Auditor, pin: &Pin) -> Outcome<u64> {
-    let bytes = read(path)?;
+    let bytes = input::read(path, FILE_BYTES_MAX)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Problem::usage(format!("{}: not UTF-8", path.display())))?;
     let committee = auditor.committee().clone();
@@ -330,20 +331,6 @@ fn read_receipts(path: &Path, auditor: &mut Auditor, pin: &Pin) -> Outcome<u64> 
         count += 1;
     }
     Ok(count)
-}
-
-fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let unreadable =
-        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > FILE_BYTES_MAX {
-        let what = format!(
-            "{} has {length} bytes, over {FILE_BYTES_MAX}",
-            path.display()
-        );
-        return Err(Problem::usage(what));
-    }
-    std::fs::read(path).map_err(unreadable)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Outcome {

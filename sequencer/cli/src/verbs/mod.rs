@@ -9,6 +9,7 @@ mod devnet;
 mod docs;
 mod doctor;
 mod follow;
+mod input;
 mod node;
 mod sim;
 mod status;

@@ -36,17 +36,7 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
 
 /// Checks every proof in the file and names whom it convicts.
 fn evidence(path: &Path, pin: &Pin, term: Term) -> Outcome {
-    let unreadable =
-        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > EVIDENCE_BYTES_MAX {
-        let what = format!(
-            "{} has {length} bytes, over {EVIDENCE_BYTES_MAX}",
-            path.display()
-        );
-        return Err(Problem::usage(what));
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = super::input::read(path, EVIDENCE_BYTES_MAX)?;
     let body: EvidenceBody = serde_json::from_slice(&bytes).map_err(|error| {
         Problem::usage(format!("{}: {error}", path.display()))
             .next("such files are what a member answers to GET /v1/evidence")

@@ -187,7 +187,11 @@ impl Auditor {
         let missing = delta.lanes.iter().flat_map(|lane| &lane.entries);
         let missing = missing.filter(|entry| entry.order.is_none()).count();
         let emission = self.order.on_cut(&delta);
-        let state = self.commits(height).then(|| self.order.snapshot());
+        let state = self
+            .genesis
+            .order
+            .commits_at(height)
+            .then(|| self.order.snapshot());
         let state = state.map(|order| state_digest(&order, &step.block.payload.0));
         self.block(height, step, state)?;
         self.items(height, &emission, &step.sequenced, missing)?;
@@ -561,12 +565,6 @@ impl Auditor {
                 why: error.to_string(),
             },
         )
-    }
-
-    fn commits(&self, height: Height) -> bool {
-        height
-            .0
-            .is_multiple_of(u64::from(self.genesis.order.snapshot_interval))
     }
 }
 

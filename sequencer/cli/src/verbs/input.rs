@@ -1,0 +1,17 @@
+//! Files named on the command line, read whole and never beyond a limit.
+
+use std::path::Path;
+
+use crate::exit::{Outcome, Problem};
+
+/// Reads a file of at most `bytes_max` bytes.
+pub fn read(path: &Path, bytes_max: u64) -> Outcome<Vec<u8>> {
+    let unreadable =
+        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > bytes_max {
+        let what = format!("{} has {length} bytes, over {bytes_max}", path.display());
+        return Err(Problem::usage(what));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
