@@ -525,6 +525,10 @@ impl House {
             }
             let lots = most.min(plan.left);
             plan.fills.push((slot, lots));
+            if lots == most && most < resting.lots {
+                // The position is used up: a rest could never fill, and would stay crossed.
+                plan.dropped.push(slot);
+            }
             plan.left -= lots;
             plan.left > 0
         });
@@ -592,12 +596,13 @@ impl House {
     }
 
     fn write(&mut self, order: &Placing, plan: &Plan, fills: &mut Vec<Fill>) {
-        for slot in &plan.dropped {
-            self.take_out(order.market, *slot);
-        }
         for (slot, lots) in &plan.fills {
             let maker = self.shrink(order.market, *slot, *lots);
             self.fill(order, &maker, *lots, fills);
+        }
+        // After the fills: what a fill leaves of a reduce-only order may be among these.
+        for slot in &plan.dropped {
+            self.take_out(order.market, *slot);
         }
         let rests = matches!(order.tif, TimeInForce::Gtc | TimeInForce::PostOnly);
         if rests && plan.left > 0 && !plan.self_trade {

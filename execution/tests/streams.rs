@@ -409,6 +409,43 @@ fn a_shrunk_order_keeps_its_place() {
 }
 
 #[test]
+fn what_a_fill_leaves_of_a_reduce_only_order_goes_when_the_position_is_used_up() {
+    let rule = MatchingRule::PriceTime;
+    let mut clearing = Clearing::new(&genesis(1 << 30, rule), Root::default()).unwrap();
+    let place = |who: u8, buy: bool, price_ticks: u64, lots: u64, reduce_only: bool, cloid: u64| {
+        let order = OrderAction::Place {
+            market: 0,
+            side: if buy { Side::Buy } else { Side::Sell },
+            price_ticks,
+            lots,
+            tif: TimeInForce::Gtc,
+            reduce_only,
+            cloid,
+        };
+        (who, Tx::Order(order).to_bytes())
+    };
+    let payloads = [
+        // Account 0 is long 10 lots, rests a reduce-only sale of all, and sells 6 elsewhere.
+        place(1, false, 1_000, 10, false, 1),
+        place(0, true, 1_000, 10, false, 2),
+        place(0, false, 1_010, 10, true, 3),
+        place(2, true, 1_001, 6, false, 4),
+        place(0, false, 1_001, 6, false, 5),
+        // 4 lots may still be sold; the buyer's other 26 rest above that order's price.
+        place(3, true, 1_020, 30, false, 6),
+    ];
+    let block = next(&clearing, &Root::default(), &payloads);
+    let done = clearing.apply(&block).unwrap();
+    assert!(done.receipts.iter().all(|receipt| receipt.code == 0));
+    let fills = &done.receipts[5].fills;
+    let fills: Vec<_> = fills.iter().map(|f| (f.maker_cloid, f.lots)).collect();
+    assert_eq!(fills, [(3, 4)]);
+    let (_, book) = clearing.house().market(0).unwrap();
+    assert_eq!((book.best(true), book.best(false)), (Some(1_020), None));
+    check(&clearing);
+}
+
+#[test]
 fn a_block_that_does_not_follow_is_no_receipt() {
     let rule = MatchingRule::PriceTime;
     let mut clearing = Clearing::new(&genesis(1, rule), Root::default()).unwrap();
