@@ -7,9 +7,11 @@
 //! - `Feed`: follow the sequence from any height over any member, across restarts;
 //!   [`ChainVerifier`] checks every root, parent link and opening, so that no member has
 //!   to be trusted for what it serves.
+//! - [`AttestedChain`] and `AttestedFeed`: the same with nothing but the committee's key.
 //! - [`sample`]: sample orders, one JSON object a line.
 //! - [`wire`]: the HTTP contract, shared with the member's API.
 
+mod attested;
 mod cursor;
 pub mod dev;
 mod pin;
@@ -22,6 +24,8 @@ mod verify;
 pub mod wire;
 
 #[cfg(feature = "http")]
+mod attested_feed;
+#[cfg(feature = "http")]
 mod committee;
 #[cfg(feature = "http")]
 mod feed;
@@ -30,11 +34,14 @@ mod http;
 #[cfg(feature = "http")]
 mod member;
 
+pub use attested::{AttestedChain, AttestedError};
 pub use cursor::{Cursor, CursorError};
 pub use pin::{Pin, PinError};
 pub use seal::{SealError, SealOptions, Sealer};
 pub use verify::{ChainVerifier, VerifyError, check_proof, check_receipt, verify_certificate};
 
+#[cfg(feature = "http")]
+pub use attested_feed::{AttestedEvent, AttestedFeed};
 #[cfg(feature = "http")]
 pub use committee::{Committee, Delivery, FanOut};
 #[cfg(feature = "http")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fairlane_encryption::Attestation;
 use fairlane_types::{CtId, Envelope, Height, Receipt, SequencedBlock};
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -11,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::http::Http;
 use crate::wire::{
-    self, BINARY, BatchResult, CertBody, EpochBody, Frame, FrameReader, InfoBody, JSON, OrderBody,
-    ProofBody, StatusBody, SubmitBody, Wait,
+    self, AttestationBody, BINARY, BatchResult, CertBody, EpochBody, Frame, FrameReader, InfoBody,
+    JSON, OrderBody, ProofBody, StatusBody, SubmitBody, Wait,
 };
 use crate::{ClientError, Pin};
 
@@ -194,6 +195,47 @@ impl Member {
     /// [`ClientError`].
     pub async fn certificate(&self, height: Height) -> Result<CertBody, ClientError> {
         self.get(&format!("/v1/certs/{height}")).await
+    }
+
+    /// `GET /v1/attestations/{height}`: the first attestation at or above a height, or the
+    /// latest one. [`Attestation::verify`] tells whether it is the committee's.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` when there is none yet.
+    pub async fn attestation(&self, from: Option<Height>) -> Result<Attestation, ClientError> {
+        let body: AttestationBody = match from {
+            Some(height) => self.get(&format!("/v1/attestations/{height}")).await?,
+            None => self.get("/v1/attestations/latest").await?,
+        };
+        body.try_into()
+            .map_err(|error: wire::WireError| self.http.protocol(error))
+    }
+
+    /// `GET /v1/blocks?from=&until=`: blocks `from ≤ height < until`, as many as fit a page.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn blocks(
+        &self,
+        from: Height,
+        until: Height,
+    ) -> Result<Vec<SequencedBlock>, ClientError> {
+        let bytes = self
+            .bytes(&format!("/v1/blocks?from={from}&until={until}"))
+            .await?;
+        let mut frames = FrameReader::default();
+        frames.push(&bytes);
+        let mut blocks = Vec::new();
+        while let Some(frame) = frames
+            .next_frame()
+            .map_err(|error| self.http.protocol(error))?
+        {
+            match frame {
+                Frame::Block(block) => blocks.push(block),
+                _ => return Err(self.http.protocol("a page of blocks holds nothing else")),
+            }
+        }
+        Ok(blocks)
     }
 
     /// `GET /v1/audit/start`: where an audit can begin, borsh.

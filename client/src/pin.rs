@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fairlane_encryption::SuiteKey;
+use fairlane_encryption::{CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key};
 use fairlane_types::{
     Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError, Root,
 };
@@ -15,6 +15,7 @@ pub struct Pin {
     hash: Digest,
     committee: Committee,
     key: SuiteKey,
+    certificate_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
 }
 
 /// Why a genesis file cannot be trusted.
@@ -43,6 +44,9 @@ pub enum PinError {
     /// The key is not the one named, or is for another committee size.
     #[error("encryption.public_key is not the key of encryption.key_id for these members")]
     KeyMismatch,
+    /// The certificate key cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateKeyError),
     /// Not the genesis asked for.
     #[error("genesis hash is {got}, expected {want}")]
     Hash {
@@ -65,11 +69,13 @@ impl Pin {
         if key.id() != genesis.encryption.key_id || key.n() != committee.n() {
             return Err(PinError::KeyMismatch);
         }
+        let certificates = certificate_key(&genesis)?;
         Ok(Self {
             hash: genesis.hash(),
             genesis,
             committee,
             key,
+            certificate_key: certificates.map(|key| *key.public_key()),
         })
     }
 
@@ -130,6 +136,11 @@ impl Pin {
     #[must_use]
     pub fn key(&self) -> &SuiteKey {
         &self.key
+    }
+    /// The key of attestations, on a chain that has one.
+    #[must_use]
+    pub const fn certificate_key(&self) -> Option<&[u8; CERTIFICATE_KEY_BYTES]> {
+        self.certificate_key.as_ref()
     }
     /// The root before the first block.
     #[must_use]

@@ -1,9 +1,10 @@
-//! Sequence files: blocks, and the envelopes of their orders where known, for offline
-//! verification. Header line, then records: `u32` length in little-endian, borsh [`Record`].
+//! Sequence files: blocks, the envelopes of their orders where known, and attestations, for
+//! offline verification. Header line, then records: `u32` length in little-endian, borsh [`Record`].
 
 use std::io::{self, BufRead, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_encryption::Attestation;
 use fairlane_types::{Digest, Envelope, SequencedBlock};
 
 use crate::wire::FRAME_BYTES_MAX;
@@ -17,6 +18,8 @@ pub enum Record {
     Block(SequencedBlock),
     /// The envelope of an order of a block before; with it the opening can be checked.
     Envelope(Envelope),
+    /// The committee's signature on the root after the block before.
+    Attestation(Attestation),
 }
 
 /// Why a sequence file cannot be read on.

@@ -57,6 +57,7 @@ pub fn pin_of(n: usize) -> (Pin, Vec<SecretKey>) {
             key_id: key.id(),
             public_key: key.to_bytes(),
         },
+        certificates: None,
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),
         order: OrderParams::default(),

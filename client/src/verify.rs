@@ -81,6 +81,9 @@ pub enum VerifyError {
         /// What does not fit.
         why: String,
     },
+    /// It does not lead to what the committee attested.
+    #[error(transparent)]
+    Attested(#[from] crate::AttestedError),
     /// A certificate does not prove the block final.
     #[error("certificate of height {height}: {why}")]
     Certificate {

@@ -29,6 +29,7 @@ static GENESIS: LazyLock<Vec<u8>> = LazyLock::new(|| {
             key_id: key.id(),
             public_key: encode(&key),
         },
+        certificates: None,
         lanes: Default::default(),
         consensus: Default::default(),
         order: Default::default(),

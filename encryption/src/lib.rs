@@ -19,6 +19,7 @@
 //! The crate is pure: no clock, no threads, no randomness of its own; plain data in, plain
 //! data out. Secrets are handled in constant time and erased; `Debug` shows none.
 
+mod attestation;
 mod baek_zheng;
 mod certificate;
 mod ciphertext;
@@ -43,6 +44,9 @@ mod shares;
 mod suite;
 mod wire;
 
+pub use attestation::{
+    ATTESTATION_BYTES, Attestation, CertificateKeyError, CertificateKeys, certificate_key,
+};
 pub use baek_zheng::{
     BAEK_ZHENG_HEADER_BYTES, BaekZheng, BaekZhengBatch, BaekZhengCiphertext, BaekZhengCombiner,
     BaekZhengKey, BaekZhengOrderShare, BaekZhengPoints, BaekZhengProven, BaekZhengShare,

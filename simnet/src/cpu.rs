@@ -26,6 +26,8 @@ impl Default for CpuModel {
                 ("verify_envelopes", 40 * MICROSECOND, 70 * MICROSECOND),
                 ("make_shares", 60 * MICROSECOND, 40 * MICROSECOND),
                 ("combine", 120 * MICROSECOND, 45 * MICROSECOND),
+                ("attest", 900 * MICROSECOND, 0),
+                ("certify", 1_500 * MICROSECOND, 400 * MICROSECOND),
             ],
         }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::deal_suite_insecure;
+use fairlane_encryption::{CertificateKeys, deal_pairing_insecure, deal_suite_insecure};
 use fairlane_replica::CryptoContext;
 use fairlane_types::{
-    ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros, Millis, OrderParams,
-    Scheme,
+    CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros,
+    Millis, OrderParams, Scheme,
 };
 
 use crate::byz;
@@ -21,6 +21,11 @@ use crate::world::World;
 
 /// Reading of a true clock at the start of every run.
 pub const START: Millis = Millis(1_800_000_000_000);
+
+/// One in so many seeds has certificates: making them is most of what such a run costs.
+const ATTESTED_SEEDS: u64 = 8;
+/// Finalized time between two attestations there, ms.
+const ATTEST_MS: u64 = 400;
 
 /// Which faults a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +213,7 @@ impl Scenario {
                 brisk: false,
                 snapshot_interval: order.snapshot_interval,
                 decrypt_max: order.decrypt_max,
+                attest_ms: None,
                 plan,
                 liars,
             };
@@ -221,6 +227,10 @@ impl Scenario {
             brisk,
             snapshot_interval: interval,
             decrypt_max,
+            attest_ms: self
+                .seed
+                .is_multiple_of(ATTESTED_SEEDS)
+                .then_some(ATTEST_MS),
             plan,
             liars,
         }
@@ -280,6 +290,8 @@ pub struct Options {
     pub snapshot_interval: u32,
     /// D_max.
     pub decrypt_max: u32,
+    /// Finalized time between two attestations; `None` on a chain without certificates.
+    pub attest_ms: Option<u64>,
     /// Faults.
     pub plan: Plan,
     /// Misbehaving members.
@@ -414,6 +426,14 @@ pub fn committee(
             key_id: key.id(),
             public_key: key.to_bytes(),
         },
+        // Nobody in a run decodes the key: jobs have it at hand.
+        certificates: options
+            .attest_ms
+            .map(|attest_interval_ms| CertificateParams {
+                source: KeySource::InsecureDealer,
+                public_key: Vec::new(),
+                attest_interval_ms,
+            }),
         lanes: Default::default(),
         consensus: Default::default(),
         order: OrderParams {
@@ -435,6 +455,7 @@ pub fn committee(
     let committee = genesis
         .validate()
         .expect("invariant: the parameters are in range");
+    let certificates = certificate_keys(options, crypto, n, &mut rng);
     let key = Arc::new(key);
     let keys = identities
         .into_iter()
@@ -448,9 +469,30 @@ pub fn committee(
             identity,
             key: Arc::clone(&key),
             share: Arc::new(share),
+            certificates: certificates.get(index).cloned(),
         })
         .collect();
     (genesis, keys)
+}
+
+/// Shares of a certificate key, where cryptography is real and the chain has one.
+fn certificate_keys(
+    options: &Options,
+    crypto: &Crypto,
+    n: usize,
+    rng: &mut Stream,
+) -> Vec<CertificateKeys> {
+    if options.attest_ms.is_none() || !matches!(crypto, Crypto::Real) {
+        return Vec::new();
+    }
+    let (key, secrets) = deal_pairing_insecure(Epoch(0), n, rng)
+        .expect("invariant: a committee is small enough to deal to");
+    let key = Arc::new(key);
+    let keys = |secret| CertificateKeys {
+        key: Arc::clone(&key),
+        secret: Arc::new(secret),
+    };
+    secrets.into_iter().map(keys).collect()
 }
 
 /// [`START`] in microseconds.

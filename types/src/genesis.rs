@@ -26,6 +26,9 @@ pub struct Genesis {
     pub members: Vec<PublicKey>,
     /// The first encryption key.
     pub encryption: EncryptionParams,
+    /// The key of beacon and attestations; without it the chain has neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateParams>,
     /// Lanes (PROTOCOL §1).
     #[serde(default)]
     pub lanes: LaneParams,
@@ -100,6 +103,37 @@ pub struct EncryptionParams {
     /// Public key and verification keys in the scheme's canonical encoding, as hex.
     #[serde(with = "hex::serde")]
     pub public_key: Vec<u8>,
+}
+
+/// The threshold BLS key with which the committee attests the sequence (PROTOCOL §5).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateParams {
+    /// Origin of the key.
+    pub source: KeySource,
+    /// Public key and verification keys in canonical encoding, as hex.
+    #[serde(with = "hex::serde")]
+    pub public_key: Vec<u8>,
+    /// The root is attested once in so much finalized time, ms.
+    #[serde(default = "attest_interval_ms")]
+    pub attest_interval_ms: u64,
+}
+
+/// Default of [`CertificateParams::attest_interval_ms`].
+const fn attest_interval_ms() -> u64 {
+    100
+}
+
+impl CertificateParams {
+    /// A dealer's key with the default interval.
+    #[must_use]
+    pub const fn dealt(public_key: Vec<u8>) -> Self {
+        Self {
+            source: KeySource::InsecureDealer,
+            public_key,
+            attest_interval_ms: attest_interval_ms(),
+        }
+    }
 }
 
 /// Rules that order the finalized lanes.
@@ -281,6 +315,12 @@ impl Genesis {
                 "encryption.source = insecure_dealer",
             ));
         }
+        let certificates = self.certificates.as_ref();
+        if certificates.is_some_and(|c| c.source == KeySource::InsecureDealer) && !self.experiment {
+            return Err(GenesisError::NeedsExperiment(
+                "certificates.source = insecure_dealer",
+            ));
+        }
         if matches!(self.order.rule, OrderRule::Leader | OrderRule::RoundRobin) && !self.experiment
         {
             return Err(GenesisError::NeedsExperiment(
@@ -289,6 +329,13 @@ impl Genesis {
         }
         let (l, c, o) = (&self.lanes, &self.consensus, &self.order);
         let ranges = [
+            (
+                "certificates.attest_interval_ms",
+                certificates.map_or(attest_interval_ms(), |c| c.attest_interval_ms),
+                10,
+                60_000,
+                "10 to 60000",
+            ),
             (
                 "lanes.batch_interval_ms",
                 l.batch_interval_ms,

@@ -30,8 +30,8 @@ pub use envelope::{
     SUITE_TDH2,
 };
 pub use genesis::{
-    ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError, KeySource,
-    LaneParams, OrderParams, OrderRule, Scheme, TieSource,
+    CertificateParams, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError,
+    KeySource, LaneParams, OrderParams, OrderRule, Scheme, TieSource,
 };
 pub use identity::{
     PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, Signer, verify_batch,

@@ -107,6 +107,9 @@ pub struct EpochBody {
     /// Public key and verification keys in the scheme's encoding.
     #[serde(with = "hex::serde")]
     pub public_key: Vec<u8>,
+    /// Public key of certificates, 48 bytes; empty on a chain without.
+    #[serde(default, with = "hex::serde")]
+    pub certificate_key: Vec<u8>,
     /// First height of the epoch.
     #[serde(with = "dec")]
     pub first_height: u64,
@@ -138,6 +141,9 @@ pub struct StatusBody {
     /// The first height that is served.
     #[serde(with = "dec")]
     pub first_available: u64,
+    /// Highest height attested since the start.
+    #[serde(default, with = "dec")]
+    pub attested_height: u64,
     /// Consensus view.
     #[serde(with = "dec")]
     pub view: u64,

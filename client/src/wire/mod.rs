@@ -4,6 +4,7 @@
 //! JSON: every `u64` is a decimal string (a JavaScript number would lose digits), bytes are
 //! lower-case hex, unknown keys are refused. Binary: borsh.
 
+mod attestations;
 mod blocks;
 mod error;
 mod info;
@@ -12,6 +13,7 @@ mod orders;
 mod proofs;
 mod stream;
 
+pub use attestations::AttestationBody;
 pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
 pub use info::{EpochBody, Head, InfoBody, Limits, MemberBody, StatusBody};

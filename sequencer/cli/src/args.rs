@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
+use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
 use fairlane_types::{Digest, Scheme};
 
@@ -247,6 +248,10 @@ pub struct FollowArgs {
     /// What is trusted.
     #[command(flatten)]
     pub trust: TrustArgs,
+    /// Trust this key of the committee and nothing else (48 bytes in hex, as `testnet init`
+    /// prints it): shows what the committee has attested.
+    #[arg(long, value_name = "HEX", value_parser = committee_key, conflicts_with_all = ["genesis", "genesis_hash", "cursor"])]
+    pub committee_key: Option<CommitteeKey>,
     /// First height; the block before it is taken on trust. 1 verifies from genesis.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "cursor")]
     pub from: u64,
@@ -291,8 +296,28 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub evidence: Option<PathBuf>,
     /// The chain's genesis file.
-    #[arg(long, value_name = "FILE", env = "FAIRLANE_GENESIS")]
-    pub genesis: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FAIRLANE_GENESIS",
+        required_unless_present = "committee_key"
+    )]
+    pub genesis: Option<PathBuf>,
+    /// Trust this key of the committee and nothing else (48 bytes in hex): roots, links and
+    /// attestations are checked, openings are not.
+    #[arg(long, value_name = "HEX", value_parser = committee_key, conflicts_with_all = ["genesis", "evidence"])]
+    pub committee_key: Option<CommitteeKey>,
+}
+
+/// Public key of certificates.
+pub type CommitteeKey = [u8; CERTIFICATE_KEY_BYTES];
+
+fn committee_key(text: &str) -> Result<CommitteeKey, String> {
+    let bytes = hex::decode(text).map_err(|error| error.to_string())?;
+    let got = bytes.len();
+    bytes
+        .try_into()
+        .map_err(|_| format!("a committee key has {CERTIFICATE_KEY_BYTES} bytes, not {got}"))
 }
 
 /// `audit`.

@@ -10,7 +10,8 @@ use fairlane_client::wire::{ErrorCode, Wait};
 use fairlane_client::{
     Member, Pin, SealOptions, Sealer, check_proof, check_receipt, dev, verify_certificate,
 };
-use fairlane_types::{Envelope, Height, Millis, Order, OrderAction, SeededRng};
+use fairlane_encryption::{Signing, deal_pairing_insecure};
+use fairlane_types::{Envelope, Epoch, Height, Millis, Order, OrderAction, SeededRng};
 use serde_json::Value;
 
 fn fairlane() -> Command {
@@ -224,6 +225,83 @@ fn a_real_member_refuses_each_wrong_order_with_its_own_code() {
             let (certificate, headers) = body.parts().unwrap();
             verify_certificate(&pin, block.height, block.block, &certificate, &headers).unwrap();
         }
+    });
+}
+
+/// A light client follows with the committee's key alone (PROTOCOL §5).
+#[test]
+fn a_light_client_knows_nothing_but_the_committees_key() {
+    with_devnet(async |pin, members| {
+        let folder = tempfile::tempdir().unwrap();
+        for nonce in 1..=5 {
+            let limit = Duration::from_secs(20);
+            let envelope = seal(&pin, nonce, 30_000);
+            let done = members[1].submit_and_wait(&envelope, Wait::Opened, limit);
+            done.await.unwrap();
+        }
+        let head = members[0].info().await.unwrap().head.height;
+        let to: Vec<_> = members.iter().map(Member::address).collect();
+        let file = folder.path().join("attested.seq");
+        let key = hex::encode(pin.certificate_key().unwrap());
+        let follow = |key: &str, out: &Path| {
+            fairlane()
+                .args(["follow", "--json", "--committee-key", key])
+                .args(["--to", &to.join(","), "--until", &head.to_string()])
+                .arg("--out")
+                .arg(out)
+                .output()
+                .unwrap()
+        };
+        let output = follow(&key, &file);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let orders: usize = lines
+            .iter()
+            .filter_map(|line| line["block"]["items"].as_array())
+            .map(Vec::len)
+            .sum();
+        assert_eq!(orders, 5);
+        assert!(
+            lines
+                .iter()
+                .any(|line| line["attested"]["height"].is_string())
+        );
+        let verify = |key: &str, file: &Path| {
+            let mut command = fairlane();
+            command
+                .args(["verify", "--json", "--committee-key", key])
+                .arg(file);
+            command.output().unwrap()
+        };
+        let output = verify(&key, &file);
+        assert!(output.status.success(), "{output:?}");
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["verify"]["orders"], 5, "{found}");
+        // Another committee's key, and a file that was changed.
+        let other = deal_pairing_insecure::<Signing, _>(
+            Epoch(0),
+            4,
+            &mut SeededRng::new(&[8; 32], b"other"),
+        );
+        let other = hex::encode(other.unwrap().0.public_key());
+        assert_eq!(verify(&other, &file).status.code(), Some(5));
+        let output = follow(&other, &folder.path().join("other.seq"));
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let changed = folder.path().join("changed.seq");
+        std::fs::write(&changed, bytes).unwrap();
+        assert_eq!(verify(&key, &changed).status.code(), Some(5));
+        let short = fairlane()
+            .args(["verify", "--committee-key", "ab"])
+            .arg(&file)
+            .output();
+        assert_eq!(short.unwrap().status.code(), Some(2));
     });
 }
 

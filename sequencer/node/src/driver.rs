@@ -532,6 +532,7 @@ impl Driver {
         let status = NodeStatus {
             final_height: replica.final_height,
             emitted_height: replica.emitted_height,
+            attested_height: replica.attested_height,
             view: replica.view.0,
             catching_up,
             observer: replica.observer,
@@ -560,6 +561,7 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     metrics::gauge!("fairlane_view").set(status.view as f64);
     metrics::gauge!("fairlane_final_height").set(status.final_height.0 as f64);
     metrics::gauge!("fairlane_emitted_height").set(status.emitted_height.0 as f64);
+    metrics::gauge!("fairlane_attested_height").set(status.attested_height.0 as f64);
     metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
     metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);
     metrics::gauge!("fairlane_orders_live").set(status.orders_live as f64);

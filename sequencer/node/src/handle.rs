@@ -55,6 +55,8 @@ pub struct NodeStatus {
     pub final_height: Height,
     /// Height of the last emitted block; 0 before the first one.
     pub emitted_height: Height,
+    /// Highest height attested since the start; 0 before the first one.
+    pub attested_height: Height,
     /// View of the consensus.
     pub view: u64,
     /// The node is behind and fetching.

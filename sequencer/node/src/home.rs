@@ -5,6 +5,7 @@
 //! config.toml     addresses and limits of this node
 //! identity.key    ed25519 seed, mode 0600
 //! share.key       share of the encryption key, mode 0600
+//! certificate.key share of the certificate key, mode 0600
 //! data/           the database, with the safety record (C7)
 //! ```
 
@@ -12,8 +13,11 @@ use std::fs;
 use std::io::{Read, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fairlane_encryption::{SuiteKey, SuiteSecret};
+use fairlane_encryption::{
+    CertificateKeys, CertificateSecret, SuiteKey, SuiteSecret, certificate_key,
+};
 use fairlane_replica::{Store, StoreError, Table, birth, meta};
 use fairlane_types::{Digest, GENESIS_BYTES_MAX, Genesis, MemberId, PublicKey, SecretKey};
 use zeroize::Zeroizing;
@@ -30,6 +34,8 @@ const KEY_FILE_BYTES_MAX: u64 = 4_096;
 const IDENTITY_TAG: &str = "fairlane-identity-v1";
 /// First word of a share key file.
 const SHARE_TAG: &str = "fairlane-share-v1";
+/// First word of a certificate key file.
+const CERTIFICATE_TAG: &str = "fairlane-certificate-v1";
 
 /// What is wrong with a home folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +153,11 @@ impl Home {
     pub fn share_path(&self) -> PathBuf {
         self.root.join("share.key")
     }
+    /// `certificate.key`.
+    #[must_use]
+    pub fn certificate_path(&self) -> PathBuf {
+        self.root.join("certificate.key")
+    }
     /// `data/`.
     #[must_use]
     pub fn data_path(&self) -> PathBuf {
@@ -223,6 +234,44 @@ impl Home {
             SHARE_TAG,
             &Zeroizing::new(fairlane_types::encode(share)),
         )
+    }
+
+    /// Reads this member's share of the certificate key, on a chain that has one, and
+    /// checks it against the public key.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn certificate_keys(
+        &self,
+        me: MemberId,
+        genesis: &Genesis,
+    ) -> Result<Option<CertificateKeys>, HomeError> {
+        let key = certificate_key(genesis)
+            .map_err(|error| HomeError::content(&self.genesis_path(), error))?;
+        let Some(key) = key else { return Ok(None) };
+        let path = self.certificate_path();
+        let wrong = |error: &dyn core::fmt::Display| HomeError::content(&path, error);
+        let bytes = read_key(&path, CERTIFICATE_TAG)?;
+        let secret: CertificateSecret =
+            fairlane_types::decode(&bytes, bytes.len()).map_err(|error| wrong(&error))?;
+        secret.belongs_to(&key).map_err(|error| wrong(&error))?;
+        if secret.member() != me {
+            let reason = format!("it is the share of member {}, not {me}", secret.member());
+            return Err(wrong(&reason));
+        }
+        Ok(Some(CertificateKeys {
+            key: Arc::new(key),
+            secret: Arc::new(secret),
+        }))
+    }
+
+    /// Writes this member's share of the certificate key; never over another.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn write_certificate_share(&self, secret: &CertificateSecret) -> Result<(), HomeError> {
+        let bytes = Zeroizing::new(fairlane_types::encode(secret));
+        write_key(&self.certificate_path(), CERTIFICATE_TAG, &bytes)
     }
 
     /// Makes the database with the birth record of a new identity (C7). An identity

@@ -153,6 +153,7 @@ impl Node {
         let key = home::encryption_key(&genesis)
             .map_err(|reason| HomeError::content(&home.genesis_path(), reason))?;
         let share = home.share(me, &key)?;
+        let certificates = home.certificate_keys(me, &genesis)?;
         let peers = config.peer_addresses(&home.config_path(), me, &committee)?;
 
         let api_listener = listen("api", config.listen_api).await?;
@@ -179,6 +180,7 @@ impl Node {
             identity: Arc::<fairlane_types::SecretKey>::clone(&identity),
             key: Arc::new(key),
             share: Arc::new(share),
+            certificates,
         };
         let threads = options.crypto_threads.unwrap_or_else(pool::default_threads);
         let pool = crypto_pool(threads, context, Arc::clone(&inbox), &failures)?;

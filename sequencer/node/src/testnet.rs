@@ -6,10 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fairlane_encryption::deal_suite_insecure;
+use fairlane_encryption::{
+    CERTIFICATE_KEY_BYTES, CertificateKey, deal_pairing_insecure, deal_suite_insecure,
+};
 use fairlane_types::{
-    ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX, MEMBERS_MIN, MemberId,
-    Millis, Scheme, SecretKey,
+    CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX,
+    MEMBERS_MIN, MemberId, Millis, Scheme, SecretKey,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -87,6 +89,8 @@ pub struct Member {
 pub struct Testnet {
     /// The genesis, in every home and in the folder itself.
     pub genesis: Genesis,
+    /// The committee's key for attestations: all that a light client needs.
+    pub committee_key: [u8; CERTIFICATE_KEY_BYTES],
     /// Where clients find it.
     pub genesis_path: PathBuf,
     /// The members.
@@ -118,6 +122,9 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     // UnwrapErr: without randomness there are no keys, and the call above has just worked.
     let (key, shares) = deal_suite_insecure(options.scheme, Epoch(0), n, &mut UnwrapErr(SysRng))
         .map_err(|e| refuse(e.to_string()))?;
+    let dealt = deal_pairing_insecure(Epoch(0), n, &mut UnwrapErr(SysRng));
+    let (certificate_key, secrets) = dealt.map_err(|e| refuse(e.to_string()))?;
+    let certificate_key: CertificateKey = certificate_key;
     let mut genesis = Genesis {
         chain: match options.chain {
             Some(chain) => chain,
@@ -132,6 +139,9 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
             key_id: key.id(),
             public_key: key.to_bytes(),
         },
+        certificates: Some(CertificateParams::dealt(fairlane_types::encode(
+            &certificate_key,
+        ))),
         lanes: Default::default(),
         consensus: Default::default(),
         order: Default::default(),
@@ -143,12 +153,16 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     let genesis_path = out.join("genesis.json");
     write_genesis(&genesis_path, &genesis)?;
     let mut members = Vec::with_capacity(n);
-    for (index, (identity, share)) in identities.iter().zip(&shares).enumerate() {
+    let secrets = identities.iter().zip(&shares).zip(&secrets);
+    for (index, ((identity, share), certificate)) in secrets.enumerate() {
         let id = MemberId(index as u8);
         let home = Home::create(out.join(format!("member-{index}")))?;
         home.write_genesis(&genesis)?;
         home.write_identity(identity)?;
         home.write_share(share)?;
+        if genesis.certificates.is_some() {
+            home.write_certificate_share(certificate)?;
+        }
         let config = config_of(options, id);
         write_config(&home, &config)?;
         home.write_birth(&genesis, id, config.reserve_bytes())?;
@@ -156,6 +170,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     }
     Ok(Testnet {
         genesis,
+        committee_key: *certificate_key.public_key(),
         genesis_path,
         members,
     })

@@ -20,6 +20,9 @@ pub enum Fault {
     /// About decryption shares.
     #[error("shares: {0}")]
     Share(ShareFault),
+    /// A share of an attestation that is none.
+    #[error("a false share of an attestation")]
+    Attestation,
     /// More than it may ask for.
     #[error("a request over its limits")]
     Request,
@@ -33,6 +36,7 @@ impl Fault {
             Self::Consensus(_) => "consensus",
             Self::Lane(_) => "lane",
             Self::Share(_) => "share",
+            Self::Attestation => "attestation",
             Self::Request => "request",
         }
     }

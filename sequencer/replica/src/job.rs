@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CtError, Opened, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme, resolve,
+    CertificateKeys, CertificateShare, Certification, CombineError, CtError, Opened, Subject,
+    Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme, accept_certificate_share, resolve,
+    sign_attestation,
 };
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    SeededRng, SigCheck, Signer, verify_each,
+    Root, SeededRng, SigCheck, Signer, verify_each,
 };
 
 use crate::share_message::{ShareFault, ShareMessage, list_digest};
@@ -30,6 +32,8 @@ pub struct CryptoContext {
     pub key: Arc<SuiteKey>,
     /// This member's share of it.
     pub share: Arc<SuiteSecret>,
+    /// The certificate key, on a chain that has one.
+    pub certificates: Option<CertificateKeys>,
 }
 
 /// A piece of work.
@@ -43,6 +47,15 @@ pub enum Job {
     Shares(Box<SharesJob>),
     /// Combine share sets into plaintexts (D5).
     Combine(Box<CombineJob>),
+    /// Make this member's share of an attestation: only of what it has emitted itself.
+    Attest {
+        /// Last height that the root covers.
+        height: Height,
+        /// The root.
+        root: Root,
+    },
+    /// Combine shares of a certificate.
+    Certify(Box<CertifyJob>),
 }
 
 impl Job {
@@ -60,6 +73,8 @@ impl Job {
             Self::Envelopes(_) => "verify_envelopes",
             Self::Shares(_) => "make_shares",
             Self::Combine(_) => "combine",
+            Self::Attest { .. } => "attest",
+            Self::Certify(_) => "certify",
         }
     }
 
@@ -71,6 +86,8 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
+            Self::Attest { .. } => 1,
+            Self::Certify(job) => job.shares.len(),
         }
     }
 }
@@ -119,7 +136,7 @@ impl JobResult {
                 let part = |count: &usize| Self::Envelopes(results.by_ref().take(*count).collect());
                 items.iter().map(part).collect()
             }
-            alone @ (Self::Shares(_) | Self::Combined(_)) => vec![alone],
+            alone => vec![alone],
         }
     }
 }
@@ -152,6 +169,15 @@ pub struct CombineJob {
     pub sets: Vec<(MemberId, Arc<ShareMessage>)>,
 }
 
+/// Shares of a certificate to combine.
+#[derive(Clone, Debug)]
+pub struct CertifyJob {
+    /// What is signed.
+    pub subject: Subject,
+    /// At most one of each member, at least t.
+    pub shares: Vec<CertificateShare>,
+}
+
 /// What came of a job.
 #[derive(Clone, Debug)]
 pub enum JobResult {
@@ -167,6 +193,10 @@ pub enum JobResult {
     Shares(Option<Arc<ShareMessage>>),
     /// What the share sets gave.
     Combined(Combined),
+    /// This member's share of an attestation; `None` where it has no key for it.
+    Attest(Option<CertificateShare>),
+    /// What shares of a certificate gave.
+    Certified(Certification),
 }
 
 /// Why an envelope is refused after the cheap checks.
@@ -202,6 +232,46 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Envelopes(list) => JobResult::Envelopes(verify_envelopes(context, list, entropy)),
         Job::Shares(job) => JobResult::Shares(make_shares(context, job, entropy).map(Arc::new)),
         Job::Combine(job) => JobResult::Combined(combine(context, job, entropy)),
+        Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
+        Job::Certify(job) => JobResult::Certified(certify(context, job)),
+    }
+}
+
+fn attest(context: &CryptoContext, height: Height, root: Root) -> Option<CertificateShare> {
+    let keys = context.certificates.as_ref()?;
+    let (chain, epoch) = (context.chain, context.epoch);
+    Some(sign_attestation(&keys.secret, chain, epoch, height, root))
+}
+
+/// Without the key nothing can be said of the shares: nobody is named.
+fn certify(context: &CryptoContext, job: &CertifyJob) -> Certification {
+    let nothing = |liars| Certification {
+        certificate: None,
+        liars,
+        missing: context.committee.threshold(),
+    };
+    let Some(keys) = &context.certificates else {
+        return nothing(Vec::new());
+    };
+    let (mut accepted, mut liars) = (Vec::with_capacity(job.shares.len()), Vec::new());
+    for share in &job.shares {
+        match accept_certificate_share(&keys.key, share.member, share) {
+            Ok(share) => accepted.push(share),
+            Err(_) => liars.push(share.member),
+        }
+    }
+    match fairlane_encryption::certify(&keys.key, &job.subject, &accepted) {
+        Ok(mut found) => {
+            found.liars.splice(0..0, liars);
+            found
+        }
+        // What was accepted is of this key; a share that yet is not is nobody's fault but
+        // its sender's.
+        Err(CombineError::Mixed(member)) => {
+            liars.push(member);
+            nothing(liars)
+        }
+        Err(_) => nothing(liars),
     }
 }
 

@@ -12,6 +12,7 @@
 //! - *Emitted exactly once*: a block of the sequence is synced before it is offered, and
 //!   after a restart emission goes on after the last synced one (PROTOCOL §5).
 
+mod attesting;
 pub mod audit;
 mod boundary;
 mod capacity;
@@ -32,12 +33,14 @@ mod serving;
 mod share_message;
 mod store;
 
+pub use attesting::AttestShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
 pub use fairlane_mempool::AdmissionError;
 pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
-    CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, SharesJob, run_job,
+    CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, SharesJob,
+    run_job,
 };
 pub use keys::{
     Emitted, ack_key, batch_key, height_key, height_of, index_key, late_key, meta, payload_key,

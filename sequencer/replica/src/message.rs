@@ -8,6 +8,7 @@ use fairlane_mempool::LaneMessage;
 use fairlane_types::{DecodeError, Height, decode, encode};
 
 use crate::Class;
+use crate::attesting::AttestShare;
 use crate::payload::CutPayload;
 use crate::share_message::ShareMessage;
 
@@ -32,6 +33,8 @@ pub enum Message {
     },
     /// The sender has emitted so far, durably (M6: what all have emitted may be pruned).
     Emitted(Height),
+    /// A share of the attestation of a root (PROTOCOL §5).
+    Attest(Arc<AttestShare>),
 }
 
 /// Why a frame is not a message.
@@ -60,7 +63,7 @@ impl Message {
                 _ => Class::Consensus,
             },
             Self::Lane(LaneMessage::Batches(_)) | Self::Emitted(_) => Class::Sync,
-            Self::Shares(_) | Self::GetShares { .. } => Class::Shares,
+            Self::Shares(_) | Self::GetShares { .. } | Self::Attest(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
     }
@@ -94,6 +97,7 @@ impl Message {
             Self::Shares(_) => "shares",
             Self::GetShares { .. } => "get_shares",
             Self::Emitted(_) => "emitted",
+            Self::Attest(_) => "attest",
         }
     }
 

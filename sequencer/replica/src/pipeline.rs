@@ -459,6 +459,7 @@ impl Replica {
             self.parsed.retain(|id, _| lanes.envelope(id).is_some());
         }
         self.retain_from(&block, out);
+        self.attest(&block, out);
         if self.planted.is(Mutant::EmitAgain) {
             out.push(Effect::Emit(Arc::clone(&block)));
         }

@@ -15,6 +15,7 @@ use fairlane_types::{
     Planted, Position, Root, SequencedBlock, Signer, View,
 };
 
+use crate::attesting::Attesting;
 use crate::boundary::{
     Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
 };
@@ -86,6 +87,8 @@ pub(crate) enum Purpose {
     Reparse(Vec<CtId>),
     Shares(Height),
     Combine(Height),
+    Attest(Height),
+    Certify(Height),
 }
 
 /// What a `Loaded` is for.
@@ -145,6 +148,7 @@ pub struct Replica {
     pub(crate) last: Last,
     pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
+    pub(crate) attesting: Attesting,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
 
@@ -179,6 +183,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// False share sets found.
     pub false_shares: u64,
+    /// False shares of attestations found.
+    pub false_attestations: u64,
     /// Times shares were asked for again.
     pub share_requests: u64,
     /// Submissions that came while too much was under way.
@@ -200,7 +206,9 @@ pub struct ReplicaStatus {
     pub ordered_height: Height,
     /// Height of the last emitted block.
     pub emitted_height: Height,
-    /// Root of the sequence there.
+    /// Highest height attested since the start.
+    pub attested_height: Height,
+    /// Root of the sequence at `emitted_height`.
     pub root: Root,
     /// Position of the next item.
     pub next_position: Position,
@@ -308,6 +316,10 @@ impl Replica {
                 next: block.next_position(),
             },
         );
+        let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
+        let interval = genesis.certificates.as_ref();
+        let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
+        let attesting = Attesting::new(interval, n, committee.threshold(), time);
         let openings = Openings::new(me, committee.threshold(), last.height, planted);
         let height = base.header.height;
         let above = recovered
@@ -340,6 +352,7 @@ impl Replica {
             last,
             capacity: Capacity::default(),
             retention,
+            attesting,
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             work: VecDeque::new(),
@@ -362,6 +375,7 @@ impl Replica {
             // shares are what a peer that was away waits for first.
             Event::Connected(peer) => {
                 self.say_shares_again(peer, out);
+                self.say_attest_again(peer, out);
                 self.report_emitted(Peers::One(peer), out);
             }
             Event::Submit { ticket, envelope } => self.submit(now, ticket, envelope),
@@ -389,6 +403,7 @@ impl Replica {
             final_height: self.core.finalized().header.height,
             ordered_height: self.finals.ordered(),
             emitted_height: self.last.height,
+            attested_height: self.attesting.attested(),
             root: self.last.root,
             next_position: self.last.next,
             first_height: self.retention.first(),
@@ -461,6 +476,7 @@ impl Replica {
                 self.serve_shares(from, height, count, out);
             }
             Message::Emitted(height) => self.emitted_report(from, height),
+            Message::Attest(share) => self.receive_attest(from, share, out),
         }
     }
 
@@ -568,6 +584,12 @@ impl Replica {
             }
             (Purpose::Combine(height), JobResult::Combined(result)) => {
                 self.combined(height, result, out);
+            }
+            (Purpose::Attest(height), JobResult::Attest(share)) => {
+                self.attest_made(height, share, out);
+            }
+            (Purpose::Certify(height), JobResult::Certified(result)) => {
+                self.certified(height, &result, out);
             }
             // A shell that answers a job with another one's result is broken; the job is
             // lost, and only progress suffers.

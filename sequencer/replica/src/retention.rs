@@ -237,7 +237,12 @@ impl Replica {
             writes.push(Write::delete(Table::Meta, key.clone()));
         }
         let (from, to) = (height_key(self.retention.first), height_key(last.next()));
-        for table in [Table::Sequence, Table::Blocks, Table::Shares] {
+        for table in [
+            Table::Sequence,
+            Table::Blocks,
+            Table::Shares,
+            Table::Attestations,
+        ] {
             writes.push(Write::DeleteRange {
                 table,
                 from: from.clone(),

@@ -24,11 +24,13 @@ pub enum Table {
     Index,
     /// Proofs of misbehaviour.
     Evidence,
+    /// Attested roots by height.
+    Attestations,
 }
 
 impl Table {
     /// Every table, in the order of their column families.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::Safety,
         Self::Blocks,
@@ -38,6 +40,7 @@ impl Table {
         Self::Sequence,
         Self::Index,
         Self::Evidence,
+        Self::Attestations,
     ];
 
     /// Name of the column family.
@@ -53,6 +56,7 @@ impl Table {
             Self::Sequence => "sequence",
             Self::Index => "index",
             Self::Evidence => "evidence",
+            Self::Attestations => "attestations",
         }
     }
 }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
-use fairlane_encryption::SuiteBatch;
+use fairlane_encryption::{CertificateShare, SuiteBatch};
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
-use fairlane_replica::{Class, Message, MessageError, ShareMessage};
+use fairlane_replica::{AttestShare, Class, Message, MessageError, ShareMessage};
 use fairlane_types::{
     Digest, Epoch, Height, MemberId, Micros, Seq, Signature, SignerSet, Skip, View, Vote, encode,
 };
@@ -79,6 +79,14 @@ fn samples() -> Vec<Message> {
             count: 9,
         },
         Message::Emitted(Height(7)),
+        Message::Attest(Arc::new(AttestShare {
+            height: Height(7),
+            share: CertificateShare {
+                key: Default::default(),
+                member: MemberId(2),
+                signature: [3; 96],
+            },
+        })),
     ]
 }
 

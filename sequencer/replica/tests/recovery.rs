@@ -73,6 +73,7 @@ fn genesis() -> Genesis {
             key_id: KeyId::default(),
             public_key: Vec::new(),
         },
+        certificates: None,
         lanes: Default::default(),
         consensus: Default::default(),
         order: Default::default(),

@@ -5,16 +5,17 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    Opened, Suite, SuiteBatch, SuiteKey, SuiteParsed, ThresholdScheme, deal_suite_insecure,
+    CertificateKeys, CertificateShare, Opened, Signing, Subject, Suite, SuiteBatch, SuiteKey,
+    SuiteParsed, ThresholdScheme, deal_pairing_insecure, deal_suite_insecure,
 };
 use fairlane_replica::{
-    CombineJob, Combined, CryptoContext, Evidence, EvidenceFault, FalseShares, Job, JobResult,
-    ShareFault, ShareMessage, SharesJob, run_job,
+    CertifyJob, CombineJob, Combined, CryptoContext, Evidence, EvidenceFault, FalseShares, Job,
+    JobResult, ShareFault, ShareMessage, SharesJob, run_job,
 };
 use fairlane_types::{
     BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
-    Epoch, Height, LANE_NONE, Label, MemberId, Millis, Scheme, SecretKey, SeededRng, SignerSet,
-    View,
+    Epoch, Height, LANE_NONE, Label, MemberId, Millis, Root, Scheme, SecretKey, SeededRng,
+    SignerSet, View,
 };
 
 const CHAIN: ChainId = ChainId(5);
@@ -69,6 +70,7 @@ impl World {
                 identity: Arc::new(identity(i as u8)),
                 key: Arc::new(key.clone()),
                 share: Arc::new(share),
+                certificates: None,
             })
             .collect();
         let sender = SecretKey::from_seed([99; 32]);
@@ -213,6 +215,67 @@ impl World {
     fn judge(&self, evidence: &Evidence) -> Result<MemberId, EvidenceFault> {
         evidence.verify(CHAIN, EPOCH, &self.members[0].committee, &self.key)
     }
+}
+
+#[test]
+fn an_attestation_comes_of_t_true_shares_and_names_whoever_sent_another() {
+    let mut rng = SeededRng::new(&[9; 32], b"certificates");
+    let (key, secrets) = deal_pairing_insecure::<Signing, _>(EPOCH, 4, &mut rng).unwrap();
+    let key = Arc::new(key);
+    let mut world = World::new(1);
+    for (member, secret) in world.members.iter_mut().zip(secrets) {
+        member.certificates = Some(CertificateKeys {
+            key: Arc::clone(&key),
+            secret: Arc::new(secret),
+        });
+    }
+    let (height, root) = (Height(9), Root(Digest([2; 32])));
+    let share = |member: &CryptoContext, root: Root| match run_job(
+        member,
+        &Job::Attest { height, root },
+        &[1; 32],
+    ) {
+        JobResult::Attest(share) => share.unwrap(),
+        other => panic!("wrong result {other:?}"),
+    };
+    let certify = |shares: Vec<CertificateShare>| {
+        let subject = Subject::Attest {
+            chain: CHAIN,
+            epoch: EPOCH,
+            height,
+            root,
+        };
+        let job = Job::Certify(Box::new(CertifyJob { subject, shares }));
+        match run_job(&world.members[3], &job, &[1; 32]) {
+            JobResult::Certified(found) => (subject, found),
+            other => panic!("wrong result {other:?}"),
+        }
+    };
+    let good: Vec<_> = world.members.iter().map(|m| share(m, root)).collect();
+    let (subject, found) = certify(good[1..].to_vec());
+    let certificate = found.certificate.unwrap();
+    assert!(certificate.verify(key.public_key(), &subject));
+    // A share of another root, and bytes that are no point: named, and not in the way.
+    let another = share(&world.members[0], Root::default());
+    let mut garbage = good[1].clone();
+    garbage.signature = [7; 96];
+    for bad in [another, garbage] {
+        let at = bad.member.index();
+        let mut shares = good.clone();
+        shares[at] = bad;
+        let (_, found) = certify(shares.clone());
+        assert_eq!(found.certificate, Some(certificate));
+        assert_eq!(found.liars, [MemberId(at as u8)]);
+        shares.remove((at + 1) % 4);
+        let (_, found) = certify(shares);
+        assert_eq!((found.certificate, found.missing), (None, 1));
+        assert_eq!(found.liars, [MemberId(at as u8)]);
+    }
+    // Without the key there is no share, and nobody is named.
+    let bare = World::new(1);
+    let job = Job::Attest { height, root };
+    let made = run_job(&bare.members[0], &job, &[1; 32]);
+    assert!(matches!(made, JobResult::Attest(None)));
 }
 
 #[test]

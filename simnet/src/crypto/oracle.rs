@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CtError, DleqProof, OPENING_BYTES, Opened, ParsedCiphertext, Plain, ShareBatch, ShareError,
-    SuiteBatch, SuiteParsed,
+    CERTIFICATE_BYTES, CertificateShare, Certification, CtError, DleqProof, OPENING_BYTES, Opened,
+    ParsedCiphertext, Plain, ShareBatch, ShareError, Subject, SuiteBatch, SuiteParsed,
+    ThresholdCertificate,
 };
 use fairlane_replica::{
-    CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, ShareFault, ShareMessage,
-    SharesJob, list_digest_of,
+    CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, ShareFault,
+    ShareMessage, SharesJob, list_digest_of,
 };
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, Envelope, KeyId, Label, MemberId, SigCheck, Signature,
@@ -179,6 +180,49 @@ impl Oracle {
             }
             Job::Shares(job) => JobResult::Shares(self.shares(keys, job).map(Arc::new)),
             Job::Combine(job) => JobResult::Combined(self.combine(keys, job)),
+            Job::Attest { height, root } => {
+                let subject = Subject::Attest {
+                    chain: keys.chain,
+                    epoch: keys.epoch,
+                    height: *height,
+                    root: *root,
+                };
+                let signature = self.certificate_share(keys.me, &subject);
+                JobResult::Attest(Some(CertificateShare {
+                    key: KeyId::default(),
+                    member: keys.me,
+                    signature,
+                }))
+            }
+            Job::Certify(job) => JobResult::Certified(self.certify(keys, job)),
+        }
+    }
+
+    fn certificate_share(&self, member: MemberId, subject: &Subject) -> [u8; CERTIFICATE_BYTES] {
+        let tag = Tag::new(self.secret, 4).word(u64::from(member.0));
+        tag.bytes(&subject.message()).fill()
+    }
+
+    /// As for real shares: verified one by one only where t of them make no certificate.
+    fn certify(&self, keys: &CryptoContext, job: &CertifyJob) -> Certification {
+        let t = keys.committee.threshold();
+        let right = |share: &&CertificateShare| {
+            share.signature == self.certificate_share(share.member, &job.subject)
+        };
+        let (mut good, mut liars) = (job.shares.iter().take(t).filter(right).count(), Vec::new());
+        if good < t {
+            good = job.shares.iter().filter(right).count().min(t);
+            let wrong = job.shares.iter().filter(|share| !right(share));
+            liars.extend(wrong.map(|share| share.member));
+        }
+        let certificate = (good == t).then(|| {
+            let tag = Tag::new(self.secret, 5).bytes(&job.subject.message());
+            ThresholdCertificate(tag.fill())
+        });
+        Certification {
+            certificate,
+            liars,
+            missing: t - good,
         }
     }
 

@@ -199,6 +199,7 @@ fn general(add: &mut Add<'_>) {
     add("net.jitter", Kind::Float(0.0, 20.0), "1.0", "Scales the distance from median to 90th percentile of every delay; 0 is no jitter.", "1.0");
     add("net.bandwidth_mbit", Kind::Int(1, 1_000_000), "1000", "Mbit/s per directed link.", "1000");
     add("net.loss_per_mille", Kind::Int(0, 300), "0", "Packets lost on every link; a loss costs the time of sending again.", "5");
+    add("crypto.attest_ms", Kind::Int(0, 60_000), "100", "The root of the sequence is attested once in so much finalized time, ms; 0: never.", "100");
     add("crypto.tier", Kind::Word(vec!["real", "ideal"]), "real", "`real`: the cryptography of the node. `ideal`: an oracle in its place, with the same costs; much faster.", "\"real\"");
     add("crypto.costs", Kind::Word(vec!["zen4", "zero"]), "zen4", "What jobs of cryptography take: a core of a Zen 4 machine, or no time at all.", "\"zen4\"");
     add("crypto.cost_factor", Kind::Float(0.0, 1000.0), "1.0", "Scales the cost of every job.", "2.0");

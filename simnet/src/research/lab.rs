@@ -28,6 +28,14 @@ pub struct Protocol {
     order: OrderParams,
 }
 
+fn attest_ms(settings: &Settings) -> Result<Option<u64>, String> {
+    match settings.int("crypto.attest_ms") {
+        0 => Ok(None),
+        interval @ 10.. => Ok(Some(interval)),
+        _ => Err("crypto.attest_ms: 0, or at least 10".to_owned()),
+    }
+}
+
 impl Protocol {
     /// Puts them into a genesis.
     pub fn apply(&self, genesis: &mut Genesis) {
@@ -55,6 +63,7 @@ impl Protocol {
                 key_id: Default::default(),
                 public_key: Vec::new(),
             },
+            certificates: None,
             lanes: Default::default(),
             consensus: Default::default(),
             order: Default::default(),
@@ -148,6 +157,7 @@ impl Lab {
             brisk: false,
             snapshot_interval: protocol.order.snapshot_interval,
             decrypt_max: protocol.order.decrypt_max,
+            attest_ms: attest_ms(settings)?,
             plan: plan(settings, &matrix, &regions)?,
             liars: liars(settings, n)?,
         };

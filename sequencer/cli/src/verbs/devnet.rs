@@ -160,6 +160,7 @@ fn banner(net: &LocalNet, args: &DevnetArgs, samples: &[Sample], start: Instant,
         return term.line(serde_json::json!({ "devnet": {
             "members": args.members, "chain": pin.genesis().chain.to_string(),
             "genesis": pin.hash(), "genesis_file": net.genesis_path, "key_id": pin.key().id(),
+            "committee_key": pin.certificate_key().map(hex::encode),
             "experiment": pin.genesis().experiment, "api": net.addresses, "ops": net.ops_addresses,
             "traders": traders, "ready_s": round(start.elapsed().as_secs_f64()),
         }}));
@@ -178,7 +179,11 @@ fn banner(net: &LocalNet, args: &DevnetArgs, samples: &[Sample], start: Instant,
             "  member {id}  http://{api}/v1/info  ops http://{ops}/v1/status"
         ));
     }
-    term.line(format!("  key      {} (tdh2)", short(pin.key().id())));
+    let scheme = pin.genesis().encryption.scheme.name();
+    term.line(format!("  key      {} ({scheme})", short(pin.key().id())));
+    if let Some(key) = pin.certificate_key() {
+        term.line(format!("  attests  {}", hex::encode(key)));
+    }
     term.line(format!("  genesis  {}", net.genesis_path.display()));
     if !traders.is_empty() {
         term.line(format!(

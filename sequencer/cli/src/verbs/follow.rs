@@ -6,6 +6,7 @@ use std::io::BufWriter;
 use fairlane_client::sequence_file::{Record, SequenceWriter};
 use fairlane_client::wire::BlockBody;
 use fairlane_client::{ChainVerifier, Cursor, Feed, FeedEvent, Member, Pin, check_proof, sample};
+use fairlane_encryption::Attestation;
 use fairlane_types::{Envelope, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock};
 
 use crate::args::FollowArgs;
@@ -26,6 +27,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
         None => None,
     };
     let mut feed = Feed::new(pin.clone(), members.clone(), start);
+    let mut pending = None;
     let until = Height(args.until.unwrap_or(u64::MAX));
     while feed.cursor().height() < until {
         let event = tokio::select! {
@@ -40,6 +42,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
             FeedEvent::Block(block) => {
                 if let Some(out) = &mut out {
                     record(out, &pin, &members, &block, feed.verifier()).await?;
+                    attested(out, &members, &block, &mut pending).await?;
                 }
                 if args.all || !block.items.is_empty() {
                     show(&block, term);
@@ -111,7 +114,31 @@ async fn record<W: std::io::Write>(
     Ok(())
 }
 
-fn show(block: &SequencedBlock, term: Term) {
+/// Writes the attestation of this block's root, if it is the one that is attested. The next
+/// attestation is asked for once, and written when its block comes; `verify` checks it.
+async fn attested<W: std::io::Write>(
+    out: &mut SequenceWriter<W>,
+    members: &[Member],
+    block: &SequencedBlock,
+    pending: &mut Option<Attestation>,
+) -> Outcome {
+    if pending.is_none_or(|pending| pending.height < block.height) {
+        *pending = None;
+        for member in members {
+            if let Ok(found) = member.attestation(Some(block.height)).await {
+                *pending = Some(found);
+                break;
+            }
+        }
+    }
+    if let Some(found) = pending.take_if(|found| found.height == block.height) {
+        out.write(&Record::Attestation(found))?;
+    }
+    Ok(())
+}
+
+/// A block and its items.
+pub fn show(block: &SequencedBlock, term: Term) {
     if term.json() {
         return term.line(serde_json::json!({ "block": BlockBody::from(block) }));
     }

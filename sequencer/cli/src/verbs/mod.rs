@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod attested;
 mod audit;
 mod bench;
 mod bench_crypto;
@@ -45,7 +46,10 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         }
         Verb::Follow(args) => {
             quiet_log(log)?;
-            blocking(follow::run(args, term))
+            match args.committee_key {
+                Some(key) => blocking(async move { attested::follow(&args, key, term).await }),
+                None => blocking(follow::run(args, term)),
+            }
         }
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),

@@ -20,7 +20,7 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
     let net = init(&options, |_| {})?;
     let value = serde_json::json!({ "testnet": {
         "genesis": net.genesis.hash(), "chain": net.genesis.chain.to_string(),
-        "genesis_file": net.genesis_path,
+        "genesis_file": net.genesis_path, "committee_key": hex::encode(net.committee_key),
         "members": net.members.iter().map(|member| serde_json::json!({
             "id": member.id, "home": member.home.root(),
             "api": member.config.listen_api, "ops": member.config.listen_ops,
@@ -32,6 +32,10 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
             term.green("✔"),
             short(net.genesis.hash())
         );
+        text.push_str(&format!(
+            "  committee key {}\n",
+            hex::encode(net.committee_key)
+        ));
         for member in &net.members {
             text.push_str(&format!(
                 "  fairlane node --home {}\n",

@@ -10,7 +10,7 @@ use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
 use fairlane_client::wire::EvidenceBody;
 use fairlane_client::{ChainVerifier, Cursor, Pin};
 use fairlane_replica::Evidence;
-use fairlane_types::{CtId, Item, Outcome as OrderOutcome};
+use fairlane_types::{CtId, Height, Item, Outcome as OrderOutcome};
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, Outcome, Problem};
@@ -24,9 +24,14 @@ const EVIDENCE_BYTES_MAX: u64 = 64 << 20;
 
 /// Checks what it is given.
 pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
-    let pin = Pin::read(&args.genesis)?;
+    if let (Some(key), Some(file)) = (args.committee_key, &args.file) {
+        return super::attested::verify(file, key, term);
+    }
+    let genesis = args.genesis.as_deref();
+    let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
+    let pin = Pin::read(genesis)?;
     match (&args.file, &args.evidence) {
-        (Some(file), _) => sequence(file, args, &pin, term),
+        (Some(file), _) => sequence(file, genesis, &pin, term),
         (None, Some(file)) => evidence(file, &pin, term),
         (None, None) => Err(Problem::usage(
             "neither a sequence file nor --evidence".to_owned(),
@@ -80,30 +85,35 @@ fn evidence(path: &Path, pin: &Pin, term: Term) -> Outcome {
     Ok(())
 }
 
-/// Checks every root, parent link and opening in the file.
-fn sequence(path: &Path, args: &VerifyArgs, pin: &Pin, term: Term) -> Outcome {
-    let wrong = |error: SequenceFileError| {
-        let what = format!("{}: {error}", path.display());
-        match error {
-            SequenceFileError::Io(_) => Problem::preflight(what),
-            SequenceFileError::Header => Problem::usage(what)
-                .next("sequence files are written by `fairlane follow --out FILE`"),
-            SequenceFileError::Record { .. } => Problem::new(Exit::Verification, what),
+/// What to say of a sequence file that cannot be read on.
+pub fn unreadable(path: &Path, error: SequenceFileError) -> Problem {
+    let what = format!("{}: {error}", path.display());
+    match error {
+        SequenceFileError::Io(_) => Problem::preflight(what),
+        SequenceFileError::Header => {
+            Problem::usage(what).next("sequence files are written by `fairlane follow --out FILE`")
         }
-    };
+        SequenceFileError::Record { .. } => Problem::new(Exit::Verification, what),
+    }
+}
+
+/// Checks every root, parent link, opening and attestation in the file.
+fn sequence(path: &Path, genesis: &Path, pin: &Pin, term: Term) -> Outcome {
+    let wrong = |error| unreadable(path, error);
     let file = File::open(path).map_err(|error| wrong(error.into()))?;
     let mut reader = SequenceReader::new(BufReader::new(file)).map_err(wrong)?;
     if reader.genesis() != pin.hash() {
         let what = format!(
             "the file is of genesis {}, {} is {}",
             short(reader.genesis()),
-            args.genesis.display(),
+            genesis.display(),
             short(pin.hash())
         );
         return Err(Problem::new(Exit::Verification, what));
     }
     let mut verifier: Option<ChainVerifier> = None;
     let mut waiting: BTreeMap<CtId, Item> = BTreeMap::new();
+    let mut attested = Height(0);
     let (mut first, mut orders, mut opened, mut checked) = (0_u64, 0_u64, 0_u64, 0_u64);
     while let Some(record) = reader.next_record().map_err(wrong)? {
         match record {
@@ -126,6 +136,22 @@ fn sequence(path: &Path, args: &VerifyArgs, pin: &Pin, term: Term) -> Outcome {
                     }
                 }
             }
+            Record::Attestation(attestation) => {
+                let at = verifier.as_ref().map(|chain| chain.cursor());
+                let covers = at.is_some_and(|cursor| {
+                    cursor.height() == attestation.height && cursor.root() == attestation.root
+                });
+                let key = pin.certificate_key();
+                let chain = pin.genesis().chain;
+                if !covers || !key.is_some_and(|key| attestation.verify(key, chain)) {
+                    let what = format!(
+                        "the attestation of height {} does not hold",
+                        attestation.height
+                    );
+                    return Err(Problem::new(Exit::Verification, what));
+                }
+                attested = attestation.height;
+            }
             Record::Envelope(envelope) => {
                 let id = envelope.id();
                 let (Some(chain), Some(item)) = (&verifier, waiting.remove(&id)) else {
@@ -147,11 +173,11 @@ fn sequence(path: &Path, args: &VerifyArgs, pin: &Pin, term: Term) -> Outcome {
     let value = serde_json::json!({ "verify": {
         "ok": true, "from": first, "height": cursor.height(), "orders": orders,
         "opened": opened, "openings_checked": checked, "root": cursor.root(),
-        "from_genesis": first == 1,
+        "from_genesis": first == 1, "attested": attested,
     }});
     term.result(&value, || {
         format!(
-            "{} blocks {first} to {}: roots and links hold · {orders} orders, {opened} opened, {checked} openings proven · root {}",
+            "{} blocks {first} to {}: roots and links hold · {orders} orders, {opened} opened, {checked} openings proven · attested to {attested} · root {}",
             term.green("✔"),
             cursor.height(),
             cursor.root(),

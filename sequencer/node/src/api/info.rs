@@ -94,6 +94,7 @@ pub(crate) async fn epoch(
         suite: genesis.encryption.scheme.suite(),
         key_id: genesis.encryption.key_id,
         public_key: genesis.encryption.public_key.clone(),
+        certificate_key: api.certificate_key.clone(),
         first_height: 1,
         last_height: None,
     }))

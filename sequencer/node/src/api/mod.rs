@@ -5,6 +5,7 @@
 //! [`ApiError`](fairlane_client::wire::ApiError) with a stable code. Orders arrive sealed;
 //! a plaintext is refused (A13). The contract's types live in `fairlane_client::wire`.
 
+mod attestations;
 mod audit;
 mod blocks;
 mod body;
@@ -70,6 +71,8 @@ pub(crate) struct Api {
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) genesis_json: bytes::Bytes,
     pub(crate) genesis_hash: fairlane_types::Digest,
+    /// Public key of certificates; empty on a chain without.
+    pub(crate) certificate_key: Vec<u8>,
     pub(crate) started: Instant,
 }
 
@@ -81,6 +84,11 @@ impl Api {
                 .unwrap_or_default()
                 .into(),
             genesis_hash: genesis.hash(),
+            certificate_key: match fairlane_encryption::certificate_key(genesis) {
+                Ok(Some(key)) => key.public_key().to_vec(),
+                // The node does not start on a genesis whose key does not decode.
+                Ok(None) | Err(_) => Vec::new(),
+            },
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             limits,
             node,
@@ -102,6 +110,7 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/blocks", get(blocks::page))
         .route("/v1/blocks/{height}", get(blocks::block))
         .route("/v1/certs/{height}", get(blocks::certificate))
+        .route("/v1/attestations/{height}", get(attestations::attestation))
         .route("/v1/evidence", get(evidence::evidence))
         .route("/v1/audit", get(audit::steps))
         .route("/v1/audit/start", get(audit::start))

@@ -61,6 +61,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<StatusBod
         reasons: reasons.into_iter().map(Into::into).collect(),
         head,
         first_available: first.0,
+        attested_height: status.attested_height.0,
         view: status.view,
         final_height: status.final_height.0,
         orders_held: status.orders_held as u64,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fairlane_encryption::deal_suite_insecure;
+use fairlane_encryption::{Attestation, deal_suite_insecure};
 use fairlane_replica::{
     AdmissionError, Emitted, Reply, Stage, Store, Table, Write, height_key, index_key, payload_key,
 };
@@ -69,6 +69,7 @@ pub fn genesis() -> Genesis {
             key_id: key.id(),
             public_key: key.to_bytes(),
         },
+        certificates: None,
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),
         order: OrderParams::default(),
@@ -197,6 +198,13 @@ impl Rig {
         *last = (height, block.root, block.next_position());
         self.heads.send_replace(height);
         block
+    }
+
+    /// Stores an attestation, as the replica does.
+    pub fn attest(&self, attestation: &Attestation) {
+        let (key, value) = (height_key(attestation.height), encode(attestation));
+        let write = Write::put(Table::Attestations, key, value);
+        self.store.lock().unwrap().commit(&[write], false).unwrap();
     }
 
     /// Forgets the blocks below a height.

@@ -6,9 +6,11 @@ use fairlane_client::wire::{
     ApiError, EnvelopeBody, ErrorCode, Frame, OrderWord, WAIT_MS_DEFAULT, Wait,
 };
 use fairlane_client::{ClientError, Cursor, Feed, Member, Pin, check_proof, check_receipt};
+use fairlane_encryption::{Attestation, CERTIFICATE_BYTES, ThresholdCertificate};
 use fairlane_replica::{AdmissionError, Stage};
 use fairlane_types::{
-    ChainId, CtId, Digest, Envelope, EnvelopeError, Height, KeyId, Millis, Order, OrderAction,
+    ChainId, CtId, Digest, Envelope, EnvelopeError, Epoch, Height, KeyId, Millis, Order,
+    OrderAction, Root,
 };
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -349,6 +351,33 @@ async fn an_emitted_order_is_served_from_disk_with_a_proof() {
     member.submit(&waiting).await.unwrap();
     let error = member.proof(waiting.id()).await.unwrap_err();
     assert!(error.is_retryable() && error.code() == Some(ErrorCode::NotFound));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nearest_attestation_above_a_height_is_served() {
+    let (rig, member, _) = rig().await;
+    assert_eq!(code(member.attestation(None).await), ErrorCode::NotFound);
+    let made = |height: u64| Attestation {
+        epoch: Epoch(0),
+        height: Height(height),
+        root: Root(Digest([height as u8; 32])),
+        certificate: ThresholdCertificate([9; CERTIFICATE_BYTES]),
+    };
+    rig.attest(&made(4));
+    rig.attest(&made(300));
+    for (asked, found) in [(1, 4), (4, 4), (5, 300), (300, 300)] {
+        let attestation = member.attestation(Some(Height(asked))).await.unwrap();
+        assert_eq!(attestation, made(found));
+    }
+    assert_eq!(member.attestation(None).await.unwrap(), made(300));
+    let beyond = member.attestation(Some(Height(301))).await;
+    assert_eq!(code(beyond), ErrorCode::NotFound);
+    // It is not signed: whoever trusts the key sees that.
+    assert!(!made(4).verify(&[1; 48], ChainId(7)));
+    // Pages of blocks read back.
+    let blocks: Vec<_> = (1..=3).map(|nonce| rig.emit(&[envelope(nonce)])).collect();
+    let page = member.blocks(Height(1), Height(3)).await.unwrap();
+    assert_eq!(page, blocks[..2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

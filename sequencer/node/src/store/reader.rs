@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use fairlane_encryption::{ATTESTATION_BYTES, Attestation};
 use fairlane_replica::{
     Emitted, Row, StoreError, Table, height_key, height_of, index_key, late_key,
 };
@@ -177,6 +178,37 @@ impl StoreReader {
         let key = cursor.key().map(<[u8]>::to_vec);
         cursor.status().map_err(|e| self.inner.error(&e))?;
         Ok(key)
+    }
+
+    /// The first attestation at or above a height.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn attestation_from(&self, height: Height) -> Result<Option<Attestation>, StoreError> {
+        let rows = self.scan_from(Table::Attestations, &height_key(height), 1, usize::MAX)?;
+        let row = rows.first();
+        row.map(|(_, value)| self.decode_attestation(value))
+            .transpose()
+    }
+
+    /// The latest attestation.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn last_attestation(&self) -> Result<Option<Attestation>, StoreError> {
+        let Some(key) = self.last_key(Table::Attestations)? else {
+            return Ok(None);
+        };
+        // It may have been pruned in between.
+        let value = self.get(Table::Attestations, &key)?;
+        value
+            .map(|value| self.decode_attestation(&value))
+            .transpose()
+    }
+
+    fn decode_attestation(&self, value: &[u8]) -> Result<Attestation, StoreError> {
+        fairlane_types::decode(value, ATTESTATION_BYTES)
+            .map_err(|error| undecodable(self.path(), "an attestation", &error))
     }
 
     /// The emitted block of a height.

@@ -1,0 +1,88 @@
+//! What a light client, or a contract on another chain, checks instead of a committee's
+//! many signatures: the root of the sequence at a height under one threshold signature
+//! (PROTOCOL §5). The chained root covers every block below it.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_types::{ChainId, Epoch, Genesis, Height, Root};
+
+use crate::{
+    CERTIFICATE_KEY_BYTES, CertificateKey, CertificateSecret, Subject, ThresholdCertificate,
+};
+
+/// Length of an encoded attestation, in bytes.
+pub const ATTESTATION_BYTES: usize = 8 + 8 + 32 + crate::CERTIFICATE_BYTES;
+
+/// The committee's word for the root of the sequence up to a height. 144 bytes encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Attestation {
+    /// Epoch.
+    pub epoch: Epoch,
+    /// Last height that the root covers.
+    pub height: Height,
+    /// The chained root there.
+    pub root: Root,
+    /// The signature.
+    pub certificate: ThresholdCertificate,
+}
+
+impl Attestation {
+    /// What is signed.
+    #[must_use]
+    pub const fn subject(&self, chain: ChainId) -> Subject {
+        Subject::Attest {
+            chain,
+            epoch: self.epoch,
+            height: self.height,
+            root: self.root,
+        }
+    }
+
+    /// Whether the committee that holds `key` attested this root on `chain`.
+    #[must_use]
+    pub fn verify(&self, key: &[u8; CERTIFICATE_KEY_BYTES], chain: ChainId) -> bool {
+        self.certificate.verify(key, &self.subject(chain))
+    }
+}
+
+/// Why the certificate key of a genesis cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateKeyError {
+    /// It does not decode.
+    #[error("certificates.public_key: {0}")]
+    Decode(#[from] fairlane_types::DecodeError),
+    /// It is for another number of members.
+    #[error("certificates.public_key is for {got} members, the committee has {want}")]
+    Members {
+        /// Of the key.
+        got: usize,
+        /// Of the committee.
+        want: usize,
+    },
+}
+
+/// The certificate key of a genesis; `None` on a chain without certificates.
+///
+/// # Errors
+/// [`CertificateKeyError`].
+pub fn certificate_key(genesis: &Genesis) -> Result<Option<CertificateKey>, CertificateKeyError> {
+    let Some(params) = &genesis.certificates else {
+        return Ok(None);
+    };
+    let bytes = &params.public_key;
+    let key: CertificateKey = fairlane_types::decode(bytes, crate::SUITE_KEY_BYTES_MAX)?;
+    let (got, want) = (key.n(), genesis.members.len());
+    if got == want {
+        Ok(Some(key))
+    } else {
+        Err(CertificateKeyError::Members { got, want })
+    }
+}
+
+/// The public certificate key and this member's share of it.
+#[derive(Clone, Debug)]
+pub struct CertificateKeys {
+    /// The key.
+    pub key: std::sync::Arc<CertificateKey>,
+    /// The share.
+    pub secret: std::sync::Arc<CertificateSecret>,
+}

@@ -1,0 +1,141 @@
+//! The sequence under the committee's key alone: `follow --committee-key` and
+//! `verify --committee-key`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+
+use fairlane_client::sequence_file::{Record, SequenceReader, SequenceWriter};
+use fairlane_client::{AttestedChain, AttestedError, AttestedEvent, AttestedFeed, Member};
+use fairlane_types::{ChainId, Digest, Height};
+
+use crate::args::{CommitteeKey, FollowArgs};
+use crate::exit::{Exit, Outcome, Problem};
+use crate::term::{Term, short};
+
+impl From<AttestedError> for Problem {
+    fn from(error: AttestedError) -> Self {
+        Self::new(Exit::Verification, error.to_string())
+    }
+}
+
+/// Prints attested blocks until the end asked for or Ctrl-C.
+pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome {
+    let members = super::trust::members(&args.to)?;
+    let (chain, genesis) = chain_of(&members).await?;
+    let mut out = match &args.out {
+        Some(path) => {
+            let file = File::create_new(path)
+                .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
+            Some(SequenceWriter::new(BufWriter::new(file), genesis)?)
+        }
+        None => None,
+    };
+    let mut feed = AttestedFeed::new(members, key, chain, Height(args.from));
+    let until = Height(args.until.unwrap_or(u64::MAX));
+    while feed.chain().attested().is_none_or(|(at, _)| at < until) {
+        let event = tokio::select! {
+            event = feed.next() => event?,
+            _ = tokio::signal::ctrl_c() => break,
+        };
+        match event {
+            AttestedEvent::Moved { from, error } => {
+                term.note(term.dim(&format!("{error}; going on at another member than {from}")));
+            }
+            AttestedEvent::Blocks {
+                blocks,
+                attestation,
+            } => {
+                for block in blocks {
+                    if args.all || !block.items.is_empty() {
+                        super::follow::show(&block, term);
+                    }
+                    if let Some(out) = &mut out {
+                        out.write(&Record::Block(block))?;
+                    }
+                }
+                if let Some(out) = &mut out {
+                    out.write(&Record::Attestation(attestation))?;
+                }
+                let (height, root) = (attestation.height, attestation.root);
+                let value = serde_json::json!({ "attested": { "height": height, "root": root }});
+                term.result(&value, || {
+                    let line = format!("attested to height {height}  root {}", short(root));
+                    term.dim(&line)
+                });
+            }
+        }
+    }
+    if let Some(out) = out {
+        out.finish()?
+            .into_inner()
+            .map_err(|error| error.into_error())?
+            .sync_all()?;
+    }
+    Ok(())
+}
+
+/// What the first member that answers says of the chain: a false word verifies nothing.
+async fn chain_of(members: &[Member]) -> Outcome<(ChainId, Digest)> {
+    let mut last = Problem::usage("no member's address was given");
+    for member in members {
+        match member.info().await {
+            Ok(info) => return Ok((ChainId(info.chain), info.genesis)),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+/// Checks roots, links and attestations of a sequence file.
+pub fn verify(path: &Path, key: CommitteeKey, term: Term) -> Outcome {
+    let wrong = |error| super::verify::unreadable(path, error);
+    let file = File::open(path).map_err(|error| wrong(error.into()))?;
+    let mut reader = SequenceReader::new(BufReader::new(file)).map_err(wrong)?;
+    let mut chain: Option<AttestedChain> = None;
+    let (mut first, mut last, mut orders) = (Height(0), Height(0), 0_usize);
+    while let Some(record) = reader.next_record().map_err(wrong)? {
+        match record {
+            Record::Block(block) => {
+                let chain = chain.get_or_insert_with(|| {
+                    first = block.height;
+                    AttestedChain::new(key, block.chain)
+                });
+                last = block.height;
+                chain.push(block)?;
+            }
+            Record::Attestation(attestation) => {
+                let covered = match &mut chain {
+                    Some(chain) => chain.attest(&attestation)?,
+                    None => Vec::new(),
+                };
+                orders += covered.iter().map(|block| block.items.len()).sum::<usize>();
+            }
+            // Its opening hangs on the encryption key, which is not known here.
+            Record::Envelope(_) => {}
+        }
+    }
+    let Some((height, root)) = chain.and_then(|chain| chain.attested()) else {
+        return Err(Problem::new(
+            Exit::Verification,
+            "no attestation in the file covers a block of it",
+        ));
+    };
+    let value = serde_json::json!({ "verify": {
+        "ok": true, "from": first, "attested": height, "orders": orders, "root": root,
+        "not_covered": last.0 - height.0,
+    }});
+    term.result(&value, || {
+        format!(
+            "{} blocks {first} to {height}: attested by the committee · {orders} orders · root {root}",
+            term.green("✔"),
+        )
+    });
+    if last > height {
+        term.note(format!(
+            "{} later blocks are not covered by an attestation",
+            last.0 - height.0
+        ));
+    }
+    Ok(())
+}
