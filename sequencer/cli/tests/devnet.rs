@@ -127,10 +127,19 @@ fn with_devnet(story: impl AsyncFnOnce(Pin, Vec<Member>)) {
         .iter()
         .map(|address| Member::new(address.as_str().unwrap()).unwrap())
         .collect();
+    // Dropped also when the story fails: nothing is left running.
+    let _running = Running(devnet);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(story(pin, members));
-    devnet.kill().unwrap();
-    devnet.wait().unwrap();
+}
+
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn seal(pin: &Pin, nonce: u64, ttl_ms: i64) -> Envelope {

@@ -58,7 +58,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
                     out.write(&Record::Attestation(attestation))?;
                 }
                 let (height, root) = (attestation.height, attestation.root);
-                let value = serde_json::json!({ "attested": { "height": height, "root": root }});
+                let value = serde_json::json!({ "attested": { "height": height.to_string(), "root": root }});
                 term.result(&value, || {
                     let line = format!("attested to height {height}  root {}", short(root));
                     term.dim(&line)
@@ -122,7 +122,7 @@ pub fn verify(path: &Path, key: CommitteeKey, term: Term) -> Outcome {
         ));
     };
     let value = serde_json::json!({ "verify": {
-        "ok": true, "from": first, "attested": height, "orders": orders, "root": root,
+        "ok": true, "from": first.to_string(), "attested": height.to_string(), "orders": orders, "root": root,
         "not_covered": last.0 - height.0,
     }});
     term.result(&value, || {
