@@ -16,6 +16,8 @@
 //! - *No leaps.* Certificates lead from one view to the next. If there is one of a later view
 //!   there is one of this view as well, and in the views between there are votes and skips
 //!   to be had.
+//! - *News in time.* Certificates of views that a member has left reach it when it may
+//!   propose, as only the leader's choice of a parent depends on them. They can always wait.
 //!
 //! [`Order::Layered`] explores one order of what is left: all that is ever said in a view is
 //! said before anything of the next view. What is said in a view rests on certificates of
@@ -62,12 +64,14 @@ impl System {
             return false;
         }
         let view = member.view();
-        if let Input::Votes { view: of, .. }
-        | Input::Commits { view: of, .. }
-        | Input::Skips { view: of, .. } = input
-            && of > view
-        {
-            return true;
+        match input {
+            Input::Votes { view: of, .. } | Input::Skips { view: of, .. }
+                if of > view || (of < view && !self.may_propose(member)) =>
+            {
+                return true;
+            }
+            Input::Commits { view: of, .. } if of > view => return true,
+            _ => {}
         }
         let skipped = |member: &Member| member.said.of(view).is_some_and(|said| said.skip);
         let leaves = next.view() > view;
@@ -77,6 +81,15 @@ impl System {
         let committed = next.said.of(view).is_some_and(|said| said.commit.is_some());
         let mute = leaves && !committed && !skipped(next) && !awaits_block(next, view);
         mute || (!self.scope.chooses() && self.can_vote(state, at, member))
+    }
+
+    /// Whether the member leads the view that it is in and has not proposed there.
+    fn may_propose(&self, member: &Member) -> bool {
+        let view = member.view();
+        let proposed = |said: &SaidInView| !said.proposals.is_empty();
+        view.0 <= self.scope.views
+            && self.schedule.leader(view) == member.id
+            && !member.said.of(view).is_some_and(proposed)
     }
 
     /// Whether some proposal would make the member vote in the view that it is in.
