@@ -101,7 +101,7 @@ pub enum Input<P> {
         time: Millis,
     },
     /// Whether an advancing cut could be proposed, or an ordering backlog remains (C10).
-    /// A level, false at start; tell every change.
+    /// A level, false at first; tell every change, also one before [`Input::Start`].
     Proposable(bool),
 }
 

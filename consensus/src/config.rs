@@ -33,6 +33,9 @@ pub const CERTIFIED_ONLY_VIEWS_MIN: u64 = 2;
 pub const CERTIFIED_ONLY_VIEWS_MAX: u64 = 64;
 /// Δ̂ before anything was measured, clamped like every other (C9).
 pub const DELAY_FIRST: Micros = Micros(100_000);
+/// A measured delay counts for at most so many times the present estimate, the first one for
+/// at most [`DELAY_FIRST`] (C9).
+pub const SAMPLE_GROWTH_MAX: u64 = 2;
 /// Shortest pause between two rebroadcasts of a stuck member (C9).
 pub const REBROADCAST_MIN: Micros = Micros(100_000);
 /// Longest pause between two rebroadcasts of a stuck member (C9).

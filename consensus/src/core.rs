@@ -109,7 +109,8 @@ pub enum RestoreError {
 
 impl<P: Payload> Core<P> {
     /// Builds the core from what is on disk (C7): `tip` is [`genesis`](crate::genesis) on a
-    /// first start. [`Input::Start`] must follow; anything before it is ignored.
+    /// first start. [`Input::Start`] must follow; anything before it is ignored, but for the
+    /// level [`Input::Proposable`].
     ///
     /// # Errors
     /// [`RestoreError`]; nothing may be said in this identity then.
@@ -230,6 +231,10 @@ impl<P: Payload> Core<P> {
 
     /// One input, handled to the end. `now` is the driver's monotonic clock.
     pub fn step(&mut self, now: Micros, input: Input<P>, out: &mut Vec<Output<P>>) {
+        if let (Input::Proposable(proposable), false) = (&input, self.started) {
+            // A level is true before the start as well: it is not told again.
+            self.proposable = *proposable;
+        }
         if self.halted || (!self.started && !matches!(input, Input::Start)) {
             return;
         }

@@ -10,12 +10,15 @@
 //! ```
 //! Δ̂ comes from quorum round trips: the time from the own vote (durable and sent) to the
 //! final certificate of the same block is two hops of the q-th fastest member and two
-//! durable writes. Being a quorum statistic, f members cannot move it.
+//! durable writes. Being a quorum statistic, f members cannot move it. An outage can: what was
+//! voted for before it is final after it. So a sample counts for at most twice Δ̂, and what
+//! lengthened Δ̂ once is soon forgotten (decision 24).
 
 use fairlane_types::{MemberId, Micros, View};
 
 use crate::config::{
     BACKOFF_DOUBLINGS_MAX, DELAY_FIRST, INACTIVE_VIEWS, Params, REBROADCAST_MAX, REBROADCAST_MIN,
+    SAMPLE_GROWTH_MAX,
 };
 
 /// Deadlines of the current view and the delay estimate.
@@ -180,12 +183,23 @@ impl Pacemaker {
             return;
         }
         self.voted = None;
-        // Clamped before it enters: a suspended node must not poison the estimate.
-        let hop = Micros(now.minus(at.0).0 / 2).min(self.params.delay_max);
+        // Clamped before it enters: an outage or a suspended node must not poison the
+        // estimate. A delay that has really grown is followed in a few samples.
+        let delay = self.delay();
+        let most = match self.smoothed {
+            None => delay,
+            Some(_) => Micros(delay.0.saturating_mul(SAMPLE_GROWTH_MAX)),
+        };
+        let hop = Micros(now.minus(at.0).0 / 2).min(most);
         self.smoothed = Some(match self.smoothed {
             None => (hop, Micros(hop.0 / 2)),
             Some((mean, deviation)) => {
-                let error = mean.0.abs_diff(hop.0);
+                let mut error = mean.0.abs_diff(hop.0);
+                // A delay that falls is no reason for a longer Δ̂.
+                if hop < mean && error > deviation.0 {
+                    let beyond = error.saturating_sub(deviation.0);
+                    error = beyond / 8;
+                }
                 (
                     Micros(mean.0.saturating_mul(7).saturating_add(hop.0) / 8),
                     Micros(deviation.0.saturating_mul(3).saturating_add(error) / 4),
@@ -251,6 +265,43 @@ mod tests {
             "{delay}"
         );
         assert_eq!(measured(90_000).delay(), Micros(2_000 * MS));
+    }
+
+    #[test]
+    fn c9_an_outage_is_soon_forgotten() {
+        let sample = |pace: &mut Pacemaker, view, hop_ms: u64| {
+            pace.voted(View(view), Micros(0));
+            pace.sample(View(view), Micros(2 * hop_ms * MS));
+            pace.delay()
+        };
+        // The first sample ever, taken while catching up.
+        let mut pace = pacemaker();
+        let poisoned = sample(&mut pace, 1, 60_000);
+        assert!(poisoned.0 <= 4 * DELAY_FIRST.0, "{poisoned}");
+        let mut last = poisoned;
+        for view in 2..20 {
+            let delay = sample(&mut pace, view, 5);
+            assert!(delay <= last, "{last} grows to {delay} on a short delay");
+            last = delay;
+        }
+        assert!(last < DELAY_FIRST, "{last}");
+        // And any later one.
+        let mut pace = measured(20);
+        let before = pace.delay();
+        let poisoned = sample(&mut pace, 64, 60_000);
+        assert!(poisoned.0 < 4 * before.0, "{before}, then {poisoned}");
+    }
+
+    #[test]
+    fn c9_a_delay_that_grows_is_followed() {
+        let mut pace = measured(10);
+        let mut samples = 0;
+        while pace.delay() < Micros(1_000 * MS) {
+            samples += 1;
+            pace.voted(View(100 + samples), Micros(0));
+            pace.sample(View(100 + samples), Micros(1_000 * MS));
+        }
+        assert!(samples <= 6, "{samples} samples from 10 to 500 ms");
     }
 
     #[test]

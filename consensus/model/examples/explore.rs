@@ -1,8 +1,9 @@
 //! Explores more than the tests do:
 //! `cargo run --release -p fairlane-model --example explore -- VIEWS [LIAR_LEADS] [CRASHES]`,
-//! with `clean`, `rule-off` or `forgetful` for shares with commit votes (D3).
+//! with `clean`, `rule-off` or `forgetful` for shares with commit votes (D3), and with
+//! `forthcoming` or `layered` in fewer orders.
 
-use fairlane_model::{Reveal, Scope, explore};
+use fairlane_model::{Order, Reveal, Scope, explore};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -12,15 +13,15 @@ fn main() {
     let leads = at(1).map_or(1..=views.min(3) + 1, |one| one..=one);
     for liar_leads in leads {
         let mut scope = Scope::new(views, liar_leads);
-        scope.crashes = at(2).unwrap_or(0) as u8;
-        let modes = [
-            ("clean", Reveal::WithCleanCommit),
-            ("rule-off", Reveal::WithCommit),
-            ("forgetful", Reveal::ForgetfulClean),
-        ];
-        for (name, reveal) in modes {
-            if args.iter().any(|arg| arg == name) {
-                scope.reveal = reveal;
+        scope.crashes = at(2).map_or(0, |crashes| crashes.min(3) as u8);
+        for arg in &args {
+            match arg.as_str() {
+                "clean" => scope.reveal = Reveal::WithCleanCommit,
+                "rule-off" => scope.reveal = Reveal::WithCommit,
+                "forgetful" => scope.reveal = Reveal::ForgetfulClean,
+                "forthcoming" => scope.order = Order::Forthcoming,
+                "layered" => scope.order = Order::Layered,
+                _ => {}
             }
         }
         let report = explore(scope, 2);

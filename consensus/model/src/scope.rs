@@ -30,6 +30,18 @@ pub enum Reveal {
     ForgetfulClean,
 }
 
+/// Which orders of events are explored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// All.
+    #[default]
+    Any,
+    /// Those in which members say in a view what costs them nothing ([`crate::order`]).
+    Forthcoming,
+    /// Of these one for each outcome: view by view, members in turn.
+    Layered,
+}
+
 /// The bounds of an exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -47,6 +59,8 @@ pub struct Scope {
     pub reveal: Reveal,
     /// The rule broken on purpose.
     pub planted: Planted,
+    /// Which orders of events.
+    pub order: Order,
 }
 
 impl Scope {
@@ -60,7 +74,14 @@ impl Scope {
             forgeries: false,
             reveal: Reveal::AfterFinal,
             planted: Planted::NONE,
+            order: Order::Any,
         }
+    }
+
+    /// The same in fewer orders.
+    #[must_use]
+    pub const fn ordered(self, order: Order) -> Self {
+        Self { order, ..self }
     }
 
     /// The Byzantine member.

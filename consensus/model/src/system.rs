@@ -13,7 +13,7 @@ use crate::guise::{Guise, Move, Origin};
 use crate::member::{Input, Member, shown};
 use crate::rules;
 use crate::said::Known;
-use crate::scope::{Scope, schedule};
+use crate::scope::{Order, Scope, schedule};
 use crate::store::{Path, Reach, Registry, Steps, Table};
 
 /// The honest members. The liar has no state.
@@ -43,7 +43,7 @@ impl State {
         then
     }
 
-    fn digests(&self) -> [u128; 3] {
+    pub(crate) fn digests(&self) -> [u128; 3] {
         core::array::from_fn(|at| self.members[at].digest)
     }
 }
@@ -82,7 +82,7 @@ pub struct Action {
 pub struct System {
     /// The bounds.
     pub scope: Scope,
-    schedule: LeaderSchedule,
+    pub(crate) schedule: LeaderSchedule,
     registry: Registry,
     steps: Steps,
     reach: Table<(u128, [u128; 3]), Arc<Reach>>,
@@ -110,7 +110,13 @@ impl System {
     }
 
     /// What an input does to a member; none if it changes nothing.
-    fn step(&self, state: &State, at: usize, from: &Member, input: Input) -> Option<Arc<Member>> {
+    pub(crate) fn step(
+        &self,
+        state: &State,
+        at: usize,
+        from: &Member,
+        input: Input,
+    ) -> Option<Arc<Member>> {
         self.steps
             .get(from, input, || self.compute(state, at, from, input))
     }
@@ -135,6 +141,9 @@ impl System {
                     let Some(next) = self.step(state, at, &member, input) else {
                         continue;
                     };
+                    if self.is_needless(state, at, &member, &next, input) {
+                        continue;
+                    }
                     let next = self.judged(state, next);
                     let mut path = path.clone();
                     path.push(input);
@@ -209,7 +218,7 @@ impl System {
     }
 
     /// Everything that could happen to a member, whether it changes anything or not.
-    fn inputs(&self, state: &State, at: usize, member: &Member) -> Vec<Input> {
+    pub(crate) fn inputs(&self, state: &State, at: usize, member: &Member) -> Vec<Input> {
         let (views, view) = (self.scope.views, member.view());
         let mut inputs = Vec::with_capacity(16);
         if view.0 <= views {
@@ -322,6 +331,9 @@ impl Model for System {
         for at in 0..state.members.len() {
             let moves = self.moves(state, at).len();
             actions.extend((0..moves).map(|nth| Action { at, nth }));
+        }
+        if self.scope.order == Order::Layered {
+            self.layer(state, actions);
         }
     }
 

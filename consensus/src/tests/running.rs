@@ -1,12 +1,14 @@
 //! C9–C12: timers, pacing, bounds, blame.
 
-use fairlane_types::{CertificateKind, Height, MemberId, Signature, SignerSet, View};
+use fairlane_types::{CertificateKind, Height, MemberId, Micros, Signature, SignerSet, View};
 
-use super::Cut;
 use super::solo::*;
 use super::syncing::run;
+use super::{Cut, config, origin};
 use crate::config::{CERTS_MAX, INACTIVE_VIEWS, LOOK_AHEAD_VIEWS, PEER_CERTS_MAX};
-use crate::{Block, Input, Message, Offence, PeerFault, Timer, To, Verdict};
+use crate::{
+    Block, Core, Input, Message, Offence, Output, PeerFault, Recovered, Timer, To, Verdict,
+};
 
 #[test]
 fn c9_the_leaders_time_runs_from_proposable_or_from_the_heartbeat() {
@@ -30,6 +32,24 @@ fn c9_the_leaders_time_runs_from_proposable_or_from_the_heartbeat() {
     assert!(!solo.skipped(1));
     solo.fire(Timer::View(View(1)));
     assert!(solo.skipped(1));
+}
+
+#[test]
+fn c10_what_can_be_proposed_before_the_start_can_be_after_it() {
+    let recovered = Recovered {
+        tip: origin(),
+        records: Vec::new(),
+    };
+    let mut core = Core::restore(config(4, Some(follower(1..3).0), true), recovered).unwrap();
+    let mut out = Vec::new();
+    core.step(Micros(1), Input::Proposable(true), &mut out);
+    assert!(out.is_empty());
+    core.step(Micros(1), Input::Start, &mut out);
+    let armed = |output: &Output<Cut>| {
+        let timer = Timer::Propose(View(1));
+        matches!(output, Output::SetTimer { timer: set, .. } if *set == timer)
+    };
+    assert!(out.iter().any(armed), "not the heartbeat: {out:?}");
 }
 
 #[test]
