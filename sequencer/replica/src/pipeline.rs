@@ -184,7 +184,7 @@ impl Replica {
         while let Some((height, opening, outcomes)) = self.openings.take() {
             self.emit(now, height, opening, outcomes, out);
         }
-        if self.openings.waiting() && !self.shares_timer {
+        if !self.shares_timer && self.openings.waiting() {
             self.shares_timer = true;
             let at = now.plus(SHARES_RETRY.0);
             out.push(Effect::SetTimer {
