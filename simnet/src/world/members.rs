@@ -10,6 +10,7 @@ use crate::engine::{MICROSECOND, MILLISECOND};
 use crate::marks::Mark;
 use crate::scenario::Planted;
 
+use super::frame::Frame;
 use super::happening::Happening;
 use super::{LOAD_NS, SUSPICIOUS_MAX, World};
 
@@ -132,7 +133,7 @@ impl World {
             match act {
                 Act::Effect(effect) => self.effect(node, effect),
                 Act::Raw { to, class, frame } => {
-                    self.transmit(node, to.index(), class, &frame.into());
+                    self.transmit(node, to.index(), class, &Frame::raw(frame));
                 }
                 Act::Later {
                     to,

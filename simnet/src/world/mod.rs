@@ -2,6 +2,7 @@
 //! plan of faults, and the checkers that watch.
 
 mod faults;
+mod frame;
 mod happening;
 mod links;
 mod members;
@@ -395,9 +396,9 @@ impl World {
                 to,
                 class,
                 sent,
-                bytes,
+                frame,
             } => {
-                self.frame(from, to, class, sent, &bytes);
+                self.frame(from, to, class, sent, frame);
             }
             Happening::Timer {
                 node, id, setting, ..
