@@ -107,8 +107,7 @@ impl Lanes {
                 None => return Reading::Old,
             }
         }
-        let digests: Vec<_> = heads.iter().map(|head| head.digest).collect();
-        if Holdings::hash(&digests) == holdings.heads {
+        if Holdings::hash(heads.iter().map(|head| &head.digest)) == holdings.heads {
             Reading::Heads(heads)
         } else {
             Reading::Differs

@@ -178,6 +178,7 @@ impl Lanes {
         (lane.tip, lane.tip_stamp) = (root, stamp);
         lane.storing = lane.storing.min(root.seq);
         lane.whole = lane.whole.min(root.seq);
+        lane.line.cut(root.seq);
         // Our own acknowledgement of the other version stays the only one for its seq.
         lane.muted |= forked;
         for (_, early) in side.batches {

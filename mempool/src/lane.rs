@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Seq, SignerSet};
 
+use crate::line::Line;
 use crate::{Batch, BatchHeader, Head, Holdings, LaneFork, Limits, SignedHeader};
 
 /// Batches kept in memory below what the order rule has consumed, to serve others.
@@ -120,8 +121,8 @@ pub(crate) struct Lane {
     pub muted: bool,
     /// Evidence was given, once.
     pub told: bool,
-    /// At most OLD_MAX.
-    pub old: BTreeMap<Seq, (BatchDigest, Micros)>,
+    /// Those in `slots`, and at most OLD_MAX before them.
+    pub line: Line,
     pub fetch: Fetch,
     pub side: Option<Side>,
 }
@@ -146,13 +147,13 @@ impl Lane {
             asked_heads: None,
             muted: false,
             told: false,
-            old: BTreeMap::new(),
+            line: Line::default(),
             fetch: Fetch::default(),
             side: None,
         }
     }
 
-    /// Digest and stamp of a batch on the chain.
+    /// Digest and stamp of a batch on the chain, as long as they are remembered.
     pub fn at(&self, seq: Seq) -> Option<(BatchDigest, Micros)> {
         if seq == Seq(0) {
             return Some((BatchDigest::default(), Micros(0)));
@@ -160,8 +161,7 @@ impl Lane {
         if seq == self.taken.seq {
             return Some((self.taken.digest, self.taken_stamp));
         }
-        (self.slots.get(&seq).map(|s| (s.digest, s.header.stamp)))
-            .or_else(|| self.old.get(&seq).copied())
+        self.line.at(seq)
     }
 
     /// Whether batches are known to exist beyond the chain, or in another version of it.
@@ -200,6 +200,7 @@ impl Lane {
         };
         self.tip_stamp = slot.header.stamp;
         let complete = slot.complete;
+        self.line.push(seq, slot.digest, slot.header.stamp);
         self.slots.insert(seq, slot);
         if complete {
             self.completed();
@@ -296,12 +297,9 @@ impl Lane {
             if *entry.key() > keep_from {
                 break;
             }
-            let (seq, slot) = entry.remove_entry();
-            self.old.insert(seq, (slot.digest, slot.header.stamp));
+            entry.remove();
         }
-        while self.old.len() > OLD_MAX {
-            self.old.pop_first();
-        }
+        self.line.trim(self.slots.len() + OLD_MAX);
         self.early.retain(|seq, _| *seq > self.taken.seq);
     }
 }

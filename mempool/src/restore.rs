@@ -91,8 +91,8 @@ impl Lanes {
             self.receipts_again(&batch);
         }
         let lane = &mut self.lanes[index];
-        if seq < lane.taken.seq {
-            lane.old.insert(seq, (digest, header.stamp));
+        if seq <= lane.taken.seq {
+            lane.line.push(seq, digest, header.stamp);
         }
         if seq != lane.tip.seq.next() || header.parent != lane.tip.digest {
             // Consumed, a gap, or the remains of another version: fetched if needed.
