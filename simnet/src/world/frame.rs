@@ -116,12 +116,12 @@ impl Write for Gauge {
 mod tests {
     use super::*;
     use fairlane_mempool::LaneMessage;
-    use fairlane_types::{CtId, Height};
+    use fairlane_types::{CtId, Digest, Height};
 
     /// Short, exactly as long as the head, and longer; whole and in pieces.
     #[test]
     fn both_tiers_give_a_message_one_size_and_one_digest() {
-        let ids = |count: usize| vec![CtId([7; 32].into()); count];
+        let ids = |count: usize| vec![CtId(Digest([7; 32])); count];
         let lanes = [0, 1, 2, 9].map(|count| Message::Lane(LaneMessage::GetPayloads(ids(count))));
         let shares = Message::GetShares {
             from: Height(3),
