@@ -125,7 +125,7 @@ impl Replica {
             };
             let mut outputs = Vec::new();
             let delta = self.lanes.take_final(now, &cut, &mut outputs);
-            self.lane_outputs(outputs, out);
+            self.carry_out(&mut outputs, out);
             let Some(delta) = delta else { return };
             let Some((certificate, path)) = self.finals.proof() else {
                 return;

@@ -18,7 +18,7 @@ use crate::byz;
 use crate::check::Judge;
 use crate::cpu::CpuModel;
 use crate::crypto::Crypto;
-use crate::disk::DiskModel;
+use crate::disk::{DiskModel, Values};
 use crate::engine::{
     MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
 };
@@ -69,6 +69,8 @@ pub struct World {
     observer: Vec<bool>,
     cpu: CpuModel,
     crypto: Crypto,
+    /// What members' disks hold, shared.
+    values: Values,
     judge: Judge,
     plan: Plan,
     liars: Vec<(usize, &'static str)>,
@@ -175,6 +177,7 @@ impl World {
             observer: vec![false; n],
             cpu: lab.map_or_else(CpuModel::default, |lab| lab.cpu.clone()),
             crypto,
+            values: Values::default(),
             judge,
             plan: options.plan,
             liars: options.liars,
