@@ -2,7 +2,7 @@
 //! lanes; if it does not, their author is asked for the digests, which also brings forks
 //! to light.
 
-use fairlane_types::{BatchDigest, MemberId, Micros, Seq};
+use fairlane_types::{BatchDigest, MemberId, Micros, Seq, SignerSet};
 
 use crate::fetch::send;
 use crate::lane::HOLDINGS_MAX;
@@ -44,10 +44,12 @@ impl Lanes {
 
     /// After the tip of `id` moved: holdings that waited for it.
     pub(crate) fn understand_all(&mut self, now: Micros, id: MemberId, out: &mut Vec<Output>) {
-        for index in 0..self.lanes.len() {
-            let lane = &self.lanes[index];
+        let waiting = std::mem::take(&mut self.lane(id).awaited_by).0;
+        let authors = SignerSet(waiting | std::mem::take(&mut self.puzzled).0);
+        for author in authors.iter() {
+            let lane = &self.lanes[author.index()];
             if !lane.holdings.is_empty() && lane.lacking.is_none_or(|lacking| lacking == id) {
-                self.understand(now, MemberId(index as u8), out);
+                self.understand(now, author, out);
             }
         }
     }
@@ -62,6 +64,7 @@ impl Lanes {
                 Reading::Heads(heads) => self.acknowledged(author, &heads),
                 Reading::Lacking(id, to) => {
                     lane.lacking = Some(id);
+                    self.lane(id).awaited_by.insert(author);
                     return self.hear(now, id, to, author);
                 }
                 Reading::Differs => {
@@ -69,6 +72,7 @@ impl Lanes {
                         lane.asked_heads = Some(seq);
                         send(author, LaneMessage::GetHeads(seq), out);
                     }
+                    self.puzzled.insert(author);
                     return;
                 }
                 Reading::Old => {}
@@ -103,8 +107,7 @@ impl Lanes {
                 None => return Reading::Old,
             }
         }
-        let digests: Vec<_> = heads.iter().map(|head| head.digest).collect();
-        if Holdings::hash(&digests) == holdings.heads {
+        if Holdings::hash(heads.iter().map(|head| &head.digest)) == holdings.heads {
             Reading::Heads(heads)
         } else {
             Reading::Differs
@@ -160,10 +163,17 @@ impl Lanes {
         self.understand(now, author, out);
     }
 
-    /// Highest head of our chain that q members acknowledged and that we hold. The owner
-    /// acknowledges what it signs.
-    pub(crate) fn certified_to(&self, id: MemberId) -> Seq {
+    /// Highest head of our chain that q members acknowledged and that we hold, if it is
+    /// above `floor`. The owner acknowledges what it signs.
+    pub(crate) fn certified_above(&self, id: MemberId, floor: Seq) -> Option<Seq> {
         let lane = &self.lanes[id.index()];
+        let quorum = self.config.committee.quorum();
+        // Most of the time too few speak of anything above. The owner's own entry, and
+        // ours, may say less than what counts for them.
+        let above = lane.acks.iter().filter(|head| head.seq > floor).count();
+        if above + 2 < quorum {
+            return None;
+        }
         let mut acked: Vec<Seq> = (self.config.committee.ids())
             .map(|member| match lane.acks[member.index()] {
                 _ if member == id => Seq(u64::MAX),
@@ -174,7 +184,8 @@ impl Lanes {
             .collect();
         acked.sort_unstable();
         // q of them are at or above this one.
-        let at = acked.len() - self.config.committee.quorum();
-        acked[at].min(lane.complete_to())
+        let at = acked.len() - quorum;
+        let to = acked[at].min(lane.complete_to());
+        (to > floor).then_some(to)
     }
 }

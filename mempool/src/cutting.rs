@@ -62,8 +62,15 @@ impl Lanes {
     /// [`advances`](Self::advances) on the parent that was set last. It is asked at the
     /// end of every step, so what was found once is kept.
     pub(crate) fn advances_parent(&mut self) -> bool {
-        if !self.extends(&self.parent) {
-            return false;
+        if !self.extends_at(&self.parent, self.ahead) {
+            let ids = self.config.committee.ids();
+            match ids
+                .into_iter()
+                .find(|id| self.extends_at(&self.parent, *id))
+            {
+                Some(id) => self.ahead = id,
+                None => return false,
+            }
         }
         if !self.parent_held {
             self.parent_held = self.has_heads(&self.parent);
@@ -73,13 +80,16 @@ impl Lanes {
 
     /// Whether some lane may advance from a cut's head.
     fn extends(&self, parent: &Cut) -> bool {
+        (self.config.committee.ids()).any(|id| self.extends_at(parent, id))
+    }
+
+    fn extends_at(&self, parent: &Cut, id: MemberId) -> bool {
+        let from = parent.head(id);
+        let lane = &self.lanes[id.index()];
+        // Cheap first: most of the time nothing is above the parent.
         parent.heads.len() == self.lanes.len()
-            && (self.config.committee.ids()).any(|id| {
-                let from = parent.head(id);
-                let lane = &self.lanes[id.index()];
-                // Cheap first: most of the time nothing is above the parent.
-                lane.tip.seq > from.seq && self.proposable(id, from, false) > from.seq
-            })
+            && lane.tip.seq > from.seq
+            && self.proposable(id, from, false) > from.seq
     }
 
     /// Whether every head of a cut is on our chains (C13).
@@ -101,7 +111,8 @@ impl Lanes {
         let top = if acked >= lane.tip.seq {
             acked
         } else {
-            acked.max(self.certified_to(id))
+            let floor = acked.max(from.seq);
+            self.certified_above(id, floor).unwrap_or(floor)
         };
         let (mut to, mut entries, mut bytes) = (from.seq, 0, 0);
         for (seq, slot) in lane.slots.range(from.seq.next()..) {
@@ -183,16 +194,14 @@ impl Lanes {
         if !lane.has(from) || !lane.holds(to) {
             return Look::Missing;
         }
-        let (mut entries, mut bytes) = (0, 0);
-        for (_, slot) in lane.slots.range(from.seq.next()..=to.seq) {
-            entries += slot.batch.entries.len();
-            bytes += slot.bytes;
-        }
+        let (entries, bytes) = lane.load(from.seq, to.seq);
         if entries > self.limits.cut_entries || bytes > self.limits.window_bytes {
             return Look::Bad(CutFault::OverLimit(id));
         }
         let final_here = lane.final_head.seq >= to.seq && lane.has(lane.final_head);
-        let vouched = final_here || to.seq <= lane.acked_to() || to.seq <= self.certified_to(id);
+        let vouched = final_here
+            || to.seq <= lane.acked_to()
+            || self.certified_above(id, to.seq.prev()).is_some();
         match lane.at(to.seq) {
             Some((_, stamp)) if vouched => Look::Good(stamp),
             _ => Look::Missing,
@@ -302,6 +311,11 @@ impl Lanes {
                 continue;
             }
             lane.final_head = head;
+            let beyond = head.seq > lane.tip.seq;
+            if beyond {
+                self.seeking.insert(id);
+            }
+            let lane = &self.lanes[id.index()];
             if head.seq <= lane.tip.seq && !lane.has(head) {
                 self.side_start(now, id, head, true, id);
                 self.adopt(now, id, out);

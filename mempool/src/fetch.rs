@@ -107,6 +107,7 @@ impl Lanes {
             fetch.target = seq;
             fetch.source = from;
             fetch.at.get_or_insert(now.plus(PATIENCE_US));
+            self.seeking.insert(id);
         }
     }
 
@@ -116,14 +117,18 @@ impl Lanes {
         fetch.at = Some(now);
         fetch.source = from;
         fetch.tries = 0;
+        self.seeking.insert(id);
     }
 
     /// Sends the requests that are due; says when the next ones are.
     pub(crate) fn fetch_due(&mut self, now: Micros, out: &mut Vec<Output>) -> Option<Micros> {
         let mut wake = None;
-        for id in self.config.committee.ids() {
+        for id in self.seeking.iter() {
             wake = earliest(wake, self.range_due(now, id, out));
             wake = earliest(wake, self.side_due(now, id, out));
+            if !self.lanes[id.index()].incomplete() {
+                self.seeking.remove(id);
+            }
         }
         let mut asks: BTreeMap<MemberId, Vec<CtId>> = BTreeMap::new();
         while let Some((ct_id, lane, tries)) = self.payloads.next_due(now) {

@@ -24,6 +24,8 @@ impl Lanes {
         if lane.has(target) || target.seq <= lane.taken.seq {
             return;
         }
+        self.seeking.insert(id);
+        let lane = self.lane(id);
         match &mut lane.side {
             Some(side) if side.target == target => side.source = source,
             // Anybody can name digests that do not exist; one at a time, until it is
@@ -163,6 +165,8 @@ impl Lanes {
             return;
         };
         self.parent_held = false;
+        self.seeking.insert(id);
+        let lane = &mut self.lanes[id.index()];
         let ours = lane.slots.split_off(&root.seq.next());
         for (seq, slot) in ours {
             for ct_id in &slot.missing {
@@ -173,6 +177,8 @@ impl Lanes {
         lane.early.clear();
         (lane.tip, lane.tip_stamp) = (root, stamp);
         lane.storing = lane.storing.min(root.seq);
+        lane.whole = lane.whole.min(root.seq);
+        lane.line.cut(root.seq);
         // Our own acknowledgement of the other version stays the only one for its seq.
         lane.muted |= forked;
         for (_, early) in side.batches {

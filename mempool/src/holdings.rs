@@ -21,16 +21,15 @@ impl Holdings {
     /// From acknowledged heads, one per lane.
     #[must_use]
     pub fn of(heads: &[(Seq, BatchDigest)]) -> Self {
-        let digests: Vec<_> = heads.iter().map(|(_, digest)| *digest).collect();
         Self {
             seqs: heads.iter().map(|(seq, _)| *seq).collect(),
-            heads: Self::hash(&digests),
+            heads: Self::hash(heads.iter().map(|(_, digest)| digest)),
         }
     }
 
     /// The hash over the digests of one head per lane.
     #[must_use]
-    pub fn hash(digests: &[BatchDigest]) -> Digest {
+    pub fn hash<'a>(digests: impl IntoIterator<Item = &'a BatchDigest>) -> Digest {
         let mut hasher = Domain::Holdings.hasher();
         for digest in digests {
             hasher.update(digest.as_bytes());

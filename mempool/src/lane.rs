@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Seq};
+use fairlane_types::{BatchDigest, CtId, Envelope, MemberId, Micros, Seq, SignerSet};
 
+use crate::line::Line;
 use crate::{Batch, BatchHeader, Head, Holdings, LaneFork, Limits, SignedHeader};
 
 /// Batches kept in memory below what the order rule has consumed, to serve others.
@@ -24,6 +25,9 @@ pub(crate) struct Slot {
     pub header: BatchHeader,
     pub digest: BatchDigest,
     pub bytes: usize,
+    /// Entries and payload bytes of all batches in `slots` up to this one, counted from
+    /// whatever was first when it was added: only differences mean something.
+    pub sums: (usize, usize),
     /// As in [`Early`].
     pub signed: bool,
     /// Per entry its order, resolved when complete; cleared when consumed.
@@ -99,6 +103,8 @@ pub(crate) struct Lane {
     pub acked: Head,
     /// Stored, or being stored, up to here.
     pub storing: Seq,
+    /// Everything above `taken` is complete at least up to here.
+    pub whole: Seq,
     /// Above the tip; within the window.
     pub early: BTreeMap<Seq, Early>,
     /// Per member its last acknowledged head, as far as understood.
@@ -107,14 +113,16 @@ pub(crate) struct Lane {
     pub holdings: Vec<(Seq, Holdings)>,
     /// The lane for which the first of them waits.
     pub lacking: Option<MemberId>,
+    /// Members whose holdings wait for a batch of this lane; some may have moved on.
+    pub awaited_by: SignerSet,
     /// Owner's batch whose heads were asked for.
     pub asked_heads: Option<Seq>,
     /// M1: forked; nothing more is acknowledged.
     pub muted: bool,
     /// Evidence was given, once.
     pub told: bool,
-    /// At most OLD_MAX.
-    pub old: BTreeMap<Seq, (BatchDigest, Micros)>,
+    /// Those in `slots`, and at most OLD_MAX before them.
+    pub line: Line,
     pub fetch: Fetch,
     pub side: Option<Side>,
 }
@@ -130,20 +138,22 @@ impl Lane {
             tip_stamp: Micros(0),
             acked: Head::default(),
             storing: Seq(0),
+            whole: Seq(0),
             early: BTreeMap::new(),
             acks: vec![Head::default(); n],
             holdings: Vec::new(),
             lacking: None,
+            awaited_by: SignerSet::default(),
             asked_heads: None,
             muted: false,
             told: false,
-            old: BTreeMap::new(),
+            line: Line::default(),
             fetch: Fetch::default(),
             side: None,
         }
     }
 
-    /// Digest and stamp of a batch on the chain.
+    /// Digest and stamp of a batch on the chain, as long as they are remembered.
     pub fn at(&self, seq: Seq) -> Option<(BatchDigest, Micros)> {
         if seq == Seq(0) {
             return Some((BatchDigest::default(), Micros(0)));
@@ -151,8 +161,12 @@ impl Lane {
         if seq == self.taken.seq {
             return Some((self.taken.digest, self.taken_stamp));
         }
-        (self.slots.get(&seq).map(|s| (s.digest, s.header.stamp)))
-            .or_else(|| self.old.get(&seq).copied())
+        self.line.at(seq)
+    }
+
+    /// Whether batches are known to exist beyond the chain, or in another version of it.
+    pub fn incomplete(&self) -> bool {
+        self.fetch.target.max(self.final_head.seq) > self.tip.seq || self.side.is_some()
     }
 
     /// Whether a head is on the chain.
@@ -168,14 +182,50 @@ impl Lane {
 
     /// Highest batch up to which everything above `taken` is complete.
     pub fn complete_to(&self) -> Seq {
-        let mut to = self.taken.seq;
-        for (seq, slot) in self.slots.range(self.taken.seq.next()..) {
-            if !slot.complete || *seq != to.next() {
-                break;
-            }
-            to = *seq;
+        let mut to = self.taken.seq.max(self.whole);
+        while self.slots.get(&to.next()).is_some_and(|slot| slot.complete) {
+            to = to.next();
         }
         to
+    }
+
+    /// Adds the batch that follows the tip.
+    pub fn push(&mut self, mut slot: Slot) {
+        let seq = slot.header.seq;
+        let before = self.slots.get(&seq.prev()).map_or((0, 0), |s| s.sums);
+        slot.sums = (before.0 + slot.batch.entries.len(), before.1 + slot.bytes);
+        self.tip = Head {
+            seq,
+            digest: slot.digest,
+        };
+        self.tip_stamp = slot.header.stamp;
+        let complete = slot.complete;
+        self.line.push(seq, slot.digest, slot.header.stamp);
+        self.slots.insert(seq, slot);
+        if complete {
+            self.completed();
+        }
+    }
+
+    /// A batch became complete.
+    pub fn completed(&mut self) {
+        self.whole = self.complete_to();
+    }
+
+    /// Entries and payload bytes in (`from`, `to`], as far as they are on the chain.
+    pub fn load(&self, from: Seq, to: Seq) -> (usize, usize) {
+        if from >= to {
+            return (0, 0);
+        }
+        let first = self.slots.range(from.next()..=to).next();
+        let last = self.slots.range(from.next()..=to).next_back();
+        let (Some((_, first)), Some((_, last))) = (first, last) else {
+            return (0, 0);
+        };
+        (
+            last.sums.0 - first.sums.0 + first.batch.entries.len(),
+            last.sums.1 - first.sums.1 + first.bytes,
+        )
     }
 
     /// The proof that `other` forks the lane, if it contradicts the chain.
@@ -204,15 +254,7 @@ impl Lane {
 
     /// Batches, entries and payload bytes beyond the last final head (M4).
     pub fn beyond_final(&self) -> (u64, usize, usize) {
-        let (mut entries, mut bytes) = (0, 0);
-        for slot in self
-            .slots
-            .range(self.final_head.seq.next()..)
-            .map(|(_, s)| s)
-        {
-            entries += slot.batch.entries.len();
-            bytes += slot.bytes;
-        }
+        let (mut entries, mut bytes) = self.load(self.final_head.seq, self.tip.seq);
         for early in self
             .early
             .range(self.final_head.seq.next()..)
@@ -255,12 +297,9 @@ impl Lane {
             if *entry.key() > keep_from {
                 break;
             }
-            let (seq, slot) = entry.remove_entry();
-            self.old.insert(seq, (slot.digest, slot.header.stamp));
+            entry.remove();
         }
-        while self.old.len() > OLD_MAX {
-            self.old.pop_first();
-        }
+        self.line.trim(self.slots.len() + OLD_MAX);
         self.early.retain(|seq, _| *seq > self.taken.seq);
     }
 }

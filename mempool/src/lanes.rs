@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_types::{BlockId, CtId, Envelope, MemberId, Micros, Millis, Seq};
+use fairlane_types::{BlockId, CtId, Envelope, MemberId, Micros, Millis, Seq, SignerSet};
 
 use crate::edge::Edge;
 use crate::fetch::PayloadWants;
@@ -78,6 +78,10 @@ pub struct Lanes {
     pub(crate) own: Own,
     pub(crate) edge: Edge,
     pub(crate) payloads: PayloadWants,
+    /// Lanes of which something may be missing: all others need no look when a step ends.
+    pub(crate) seeking: SignerSet,
+    /// Members whose holdings fit other digests than ours.
+    pub(crate) puzzled: SignerSet,
     /// At most CHECKS_MAX per peer and the edge's own.
     pub(crate) checks: BTreeMap<CheckId, Check>,
     pub(crate) checks_of: Vec<usize>,
@@ -97,6 +101,8 @@ pub struct Lanes {
     /// The heads of `parent` were found on our chains. Until `parent` or a chain is
     /// replaced, or batches are forgotten, they still are.
     pub(crate) parent_held: bool,
+    /// A lane that advanced from `parent` when last asked: it is asked first.
+    pub(crate) ahead: MemberId,
     pub(crate) started: bool,
     /// Something happened that may let a wanted cut be decided.
     pub(crate) progress: bool,
@@ -117,6 +123,8 @@ impl Lanes {
             own: Own::default(),
             edge: Edge::default(),
             payloads: PayloadWants::default(),
+            seeking: SignerSet::default(),
+            puzzled: SignerSet::default(),
             checks: BTreeMap::new(),
             checks_of: vec![0; n],
             writes: BTreeMap::new(),
@@ -128,6 +136,7 @@ impl Lanes {
             taken_time: config.genesis_time,
             parent: Cut::genesis(n),
             parent_held: false,
+            ahead: MemberId(0),
             started: false,
             progress: false,
             advancing: false,

@@ -76,6 +76,7 @@ mod fork;
 mod holdings;
 mod lane;
 mod lanes;
+mod line;
 mod message;
 mod own;
 mod pool;

@@ -305,6 +305,7 @@ impl Lanes {
         let slot = Slot {
             signed: true,
             bytes: batch.payload_bytes(),
+            sums: (0, 0),
             batch: batch.clone(),
             header,
             digest,
@@ -316,10 +317,8 @@ impl Lanes {
             bad: false,
         };
         let lane = self.lane(self.config.me);
-        lane.tip = Head { seq, digest };
-        lane.tip_stamp = header.stamp;
         lane.storing = seq;
-        lane.slots.insert(seq, slot);
+        lane.push(slot);
         records.push(Record::Batch { digest, batch });
         let id = WriteId(self.fresh_id());
         self.writes.insert(id, Write::Own { seq });

@@ -223,6 +223,7 @@ impl Lanes {
         let slot = Slot {
             signed: early.signed,
             bytes: early.batch.payload_bytes(),
+            sums: (0, 0),
             batch: early.batch,
             header: early.header,
             digest: early.digest,
@@ -233,13 +234,7 @@ impl Lanes {
             complete: false,
             bad: false,
         };
-        let lane = self.lane(id);
-        lane.tip = Head {
-            seq,
-            digest: slot.digest,
-        };
-        lane.tip_stamp = slot.header.stamp;
-        lane.slots.insert(seq, slot);
+        self.lane(id).push(slot);
         self.fill(now, id, seq, &early.ids, out);
         self.try_complete(now, id, seq, out);
         self.take_holdings(now, id, seq, holdings, out);
@@ -433,6 +428,7 @@ impl Lanes {
             self.pool.unpark(ct_id);
             self.echo(now, ct_id);
         }
+        self.lane(id).completed();
         self.progress = true;
         self.store_run(id, out);
     }

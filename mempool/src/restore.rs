@@ -91,8 +91,8 @@ impl Lanes {
             self.receipts_again(&batch);
         }
         let lane = &mut self.lanes[index];
-        if seq < lane.taken.seq {
-            lane.old.insert(seq, (digest, header.stamp));
+        if seq <= lane.taken.seq {
+            lane.line.push(seq, digest, header.stamp);
         }
         if seq != lane.tip.seq.next() || header.parent != lane.tip.digest {
             // Consumed, a gap, or the remains of another version: fetched if needed.
@@ -101,6 +101,7 @@ impl Lanes {
         let mut slot = Slot {
             signed: true,
             bytes: batch.payload_bytes(),
+            sums: (0, 0),
             batch,
             header,
             digest,
@@ -127,8 +128,7 @@ impl Lanes {
         if slot.complete && lane.storing == seq.prev() {
             lane.storing = seq;
         }
-        (lane.tip, lane.tip_stamp) = (Head { seq, digest }, header.stamp);
-        lane.slots.insert(seq, slot);
+        lane.push(slot);
     }
 
     /// The same order submitted again gives the same receipt, also after a restart.

@@ -11,7 +11,7 @@ use fairlane_types::{Genesis, MemberId, Micros, Planted};
 
 use crate::byz::Behaviour;
 use crate::cpu::Cpu;
-use crate::disk::{DiskModel, SimStore, Writer};
+use crate::disk::{Change, DiskModel, SimStore, Writer};
 use crate::engine::{Clock, Nanos, Owner, Purpose, Stream};
 use crate::faults::Burst;
 
@@ -102,7 +102,7 @@ impl Member {
         let mut store = SimStore::new();
         let writes = birth(genesis, MemberId(index as u8));
         store
-            .append(writes)
+            .append(writes.into_iter().map(Change::from).collect())
             .map(|commit| store.sync(commit))
             .expect("invariant: an empty disk has room");
         Self {
@@ -156,7 +156,7 @@ impl Member {
 
     /// The process dies and the power goes: the number of commits that are lost, and the
     /// writes that turn out to have reached the disk.
-    pub fn crash(&mut self) -> (u64, Vec<fairlane_replica::Write>) {
+    pub fn crash(&mut self) -> (u64, Vec<Change>) {
         self.replica = None;
         self.life += 1;
         self.writer.reset();

@@ -13,7 +13,7 @@ use crate::byz;
 use crate::check::Violation;
 use crate::crypto::{Crypto, Sealing, Tier};
 use crate::engine::{Nanos, Owner, Purpose, Stream};
-use crate::faults::{Appetite, Plan, generate};
+use crate::faults::{Appetite, Plan, generate, generate_long};
 use crate::marks::Marks;
 use crate::net::Placement;
 use crate::research::{Lab, Recorder};
@@ -107,6 +107,10 @@ pub struct Scenario {
     pub delay_ms: Option<u64>,
     /// A steady run: orders come over so long, ms, and the seed changes no parameter.
     pub steady_ms: Option<u64>,
+    /// A long run: orders and faults come all along so many seconds of virtual time.
+    pub seconds: Option<u64>,
+    /// How often heads of lanes advance, instead of the default of a genesis, ms (L4).
+    pub heads_ms: Option<u64>,
     /// Keeps a line for everything that members do.
     pub log: bool,
     /// Keeps only so many lines, the last ones; 0 keeps all.
@@ -137,6 +141,8 @@ impl Scenario {
             mutant: fairlane_types::Planted::NONE,
             delay_ms: None,
             steady_ms: None,
+            seconds: None,
+            heads_ms: None,
             log: false,
             log_tail: 0,
             tier: Tier::Real,
@@ -168,6 +174,11 @@ impl Scenario {
         let span_ms = rng.between(150, 1_500);
         // Faults outlast the orders a little.
         let until_ms = span_ms + rng.between(100, 1_500);
+        let (span_ms, until_ms) = match self.seconds {
+            // The last tenth is for orders to come out.
+            Some(seconds) => (seconds * 900, seconds * 1_000),
+            None => (span_ms, until_ms),
+        };
         let delay_ms = *rng.pick(&[1, 3, 8, 20, 40]).unwrap_or(&8);
         let loss_per_mille = if rng.chance(250) {
             rng.between(1, 20)
@@ -188,6 +199,7 @@ impl Scenario {
         let mut plan = match (&self.plan, self.profile) {
             (Some(plan), _) => plan.clone(),
             (None, Profile::Calm | Profile::Liars) => Plan::default(),
+            (None, _) if self.seconds.is_some() => generate_long(self.seed, &appetite),
             (None, _) => generate(self.seed, &appetite),
         };
         if self.profile == Profile::Crash && self.plan.is_none() {
@@ -256,13 +268,25 @@ impl Scenario {
     pub fn replay(&self) -> String {
         if let Some(span_ms) = self.steady_ms {
             let (n, seed) = (self.n, self.seed);
-            return format!("simnet speed --members {n} --seed 0x{seed:x} --span {span_ms}ms");
+            let heads = self
+                .heads_ms
+                .map_or_else(String::new, |ms| format!(" --heads {ms}ms"));
+            return format!(
+                "simnet speed --members {n} --seed 0x{seed:x} --span {span_ms}ms{heads}"
+            );
         }
         if self.plan.is_some() || self.liars.is_some() || self.delay_ms.is_some() {
             return format!("simnet replay plan.toml (seed 0x{:x})", self.seed);
         }
+        let seconds = self
+            .seconds
+            .map_or_else(String::new, |seconds| format!(" --seconds {seconds}"));
+        let tier = match self.tier {
+            Tier::Real => "",
+            Tier::Ideal => " --ideal",
+        };
         format!(
-            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}",
+            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}{seconds}{tier}",
             self.n,
             self.seed,
             self.orders,
@@ -444,6 +468,9 @@ pub fn committee(
     };
     if options.small_window {
         genesis.lanes.window_batches = 4;
+    }
+    if let Some(heads_ms) = scenario.heads_ms {
+        genesis.lanes.head_interval_ms = heads_ms;
     }
     if let Some(lab) = &scenario.lab {
         lab.protocol.apply(&mut genesis);

@@ -37,6 +37,8 @@ pub struct SpeedRun {
     pub span_ms: u64,
     /// Orders per second of virtual time, over the whole committee.
     pub orders_per_s: u64,
+    /// How often heads of lanes advance, instead of the default, ms (L4).
+    pub heads_ms: Option<u64>,
 }
 
 /// What was measured.
@@ -63,6 +65,7 @@ impl SpeedRun {
         let placement = Placement::in_turn(Matrix::shipped(MATRIX)?, &REGIONS, self.members)?;
         Ok(Scenario {
             steady_ms: Some(self.span_ms),
+            heads_ms: self.heads_ms,
             tier: Tier::Ideal,
             placement: Some(Arc::new(placement)),
             ..Scenario::new(self.members, self.seed, orders, Profile::Calm)
@@ -126,6 +129,7 @@ mod tests {
             seed: 1,
             span_ms: 2_000,
             orders_per_s: 10,
+            heads_ms: None,
         };
         // A clock on which building and running take a second each.
         let clock = Cell::new(0);

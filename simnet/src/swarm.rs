@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::check::{Rule, Violation};
+use crate::crypto::Tier;
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::marks::Marks;
 use crate::scenario::{Profile, Report, Scenario};
@@ -23,6 +24,11 @@ pub struct Swarm {
     pub profile: Profile,
     /// Committee sizes, in turn.
     pub sizes: Vec<usize>,
+    /// Virtual time of a seed, s, with faults all along; `None` leaves it to the seed: a few
+    /// seconds.
+    pub seconds: Option<u64>,
+    /// Real or ideal cryptography.
+    pub tier: Tier,
     /// Seeds that run twice, for equal traces, per mille.
     pub recheck_per_mille: u64,
 }
@@ -107,7 +113,14 @@ impl Swarm {
     pub fn scenario(&self, seed: u64) -> Scenario {
         let turn = seed % (self.sizes.len() as u64).max(1);
         let n = self.sizes.get(turn as usize).copied().unwrap_or(4);
-        Scenario::new(n, seed, 20 + (seed % 41) as usize, self.profile)
+        let few = 20 + seed % 41;
+        // One to three a second in a long run, so that some are always under way.
+        let orders = self.seconds.map_or(few, |seconds| few * seconds / 20 + 1);
+        Scenario {
+            seconds: self.seconds,
+            tier: self.tier,
+            ..Scenario::new(n, seed, orders as usize, self.profile)
+        }
     }
 
     /// Runs until a limit is reached or `stop` is set. `elapsed_ms` is the caller's clock;
@@ -192,6 +205,8 @@ mod tests {
             jobs,
             profile: Profile::Crash,
             sizes: vec![4],
+            seconds: None,
+            tier: Tier::Ideal,
             recheck_per_mille: 500,
         };
         let stop = AtomicBool::new(false);
@@ -211,5 +226,24 @@ mod tests {
             },
         );
         assert!((2..5).contains(&stopped.seeds), "{}", stopped.seeds);
+    }
+
+    #[test]
+    fn long_seeds_last_as_long_as_was_said_and_hold_every_rule() {
+        let swarm = Swarm {
+            first: 1,
+            seeds: Some(2),
+            budget_ms: None,
+            jobs: 1,
+            profile: Profile::Swarm,
+            sizes: vec![4],
+            seconds: Some(12),
+            tier: Tier::Ideal,
+            recheck_per_mille: 1_000,
+        };
+        let summary = swarm.run(&AtomicBool::new(false), || 1, |_, _| {});
+        assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+        assert_eq!(summary.rechecked, 2);
+        assert!(summary.virtual_ms >= 2 * 10_800, "{}", summary.virtual_ms);
     }
 }

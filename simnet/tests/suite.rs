@@ -64,6 +64,11 @@ fn fixed_seeds_hold_every_rule_and_meet_every_rare_event() {
     assert_all_pass(&reports);
     let missed: Vec<_> = marks.missed().map(Mark::name).collect();
     assert!(missed.is_empty(), "never met: {missed:?}");
+    // S15: every twentieth again, the same to the last event.
+    for scenario in scenarios.iter().step_by(20) {
+        let again = scenario.run();
+        assert!(reports.contains(&again), "{again}");
+    }
     let orders: u64 = reports.iter().map(|report| report.stats.items).sum();
     assert!(orders > 5_000, "{orders}");
 }

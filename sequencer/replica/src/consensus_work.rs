@@ -169,7 +169,7 @@ impl Replica {
                 let mut outputs = Vec::new();
                 let leader = block.header.proposer;
                 self.lanes.want_cut(now, id, leader, old, new, &mut outputs);
-                self.lane_outputs(outputs, out);
+                self.carry_out(&mut outputs, out);
                 if !first {
                     return;
                 }

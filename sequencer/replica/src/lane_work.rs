@@ -28,8 +28,9 @@ pub(crate) struct PayloadLoad {
 }
 
 impl Replica {
-    pub(crate) fn lane_outputs(&mut self, outputs: Vec<Output>, out: &mut Vec<Effect>) {
-        for output in outputs {
+    /// Carries out what the lanes asked for.
+    pub(crate) fn carry_out(&mut self, outputs: &mut Vec<Output>, out: &mut Vec<Effect>) {
+        for output in outputs.drain(..) {
             self.lane_output(output, out);
         }
     }

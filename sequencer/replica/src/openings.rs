@@ -4,7 +4,7 @@
 //! State is keyed by our own final blocks, never by what a peer says first (A7). A peer
 //! can make us hold one share set per height of a bounded window, no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fairlane_encryption::{Opened, SuiteParsed};
@@ -136,6 +136,18 @@ impl Opening {
         &self.emission.ordered
     }
 
+    /// Whatever it emits.
+    fn ids(&self) -> impl Iterator<Item = CtId> {
+        let Emission {
+            expired,
+            duplicates,
+            ordered,
+            ..
+        } = &self.emission;
+        let lists = [expired, duplicates, ordered];
+        lists.into_iter().flatten().map(|order| order.ct_id)
+    }
+
     fn points(&self) -> Vec<Vec<u8>> {
         self.list
             .iter()
@@ -199,6 +211,12 @@ pub(crate) struct Openings {
     /// Next height to hand out.
     next: Height,
     openings: BTreeMap<Height, Opening>,
+    /// Those of which something changed since they were last asked what they need.
+    changed: BTreeSet<Height>,
+    /// Those whose payloads are not all parsed.
+    unparsed: BTreeSet<Height>,
+    /// Where every order that is to be emitted is.
+    heights: BTreeMap<CtId, Height>,
     /// Sets for heights whose order is not known here yet.
     early: BTreeMap<Height, BTreeMap<MemberId, Arc<ShareMessage>>>,
     early_bytes: BTreeMap<MemberId, usize>,
@@ -214,6 +232,9 @@ impl Openings {
             planted,
             next: emitted.next(),
             openings: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            unparsed: BTreeSet::new(),
+            heights: BTreeMap::new(),
             early: BTreeMap::new(),
             early_bytes: BTreeMap::new(),
         }
@@ -234,22 +255,7 @@ impl Openings {
     /// Whether an order is waiting to be opened, and at which height.
     #[must_use]
     pub fn height_of(&self, id: &CtId) -> Option<Height> {
-        let holds = |opening: &Opening| {
-            let Emission {
-                expired,
-                duplicates,
-                ordered,
-                ..
-            } = &opening.emission;
-            [expired, duplicates, ordered]
-                .into_iter()
-                .flatten()
-                .any(|o| o.ct_id == *id)
-        };
-        self.openings
-            .iter()
-            .find(|(_, opening)| holds(opening))
-            .map(|(height, _)| *height)
+        self.heights.get(id).copied()
     }
 
     /// Adds the opening of a final height, with whatever came early for it.
@@ -260,30 +266,38 @@ impl Openings {
                 faults.push((from, fault));
             }
         }
+        for id in opening.ids() {
+            self.heights.insert(id, height);
+        }
+        if opening.list.is_none() {
+            self.unparsed.insert(height);
+        }
+        self.changed.insert(height);
         self.openings.insert(height, opening);
         faults
     }
 
     /// The block of `height`, and all below, are synced to disk.
     pub fn durable(&mut self, height: Height) {
-        for opening in self.openings.range_mut(..=height).map(|(_, o)| o) {
-            opening.durable = true;
+        for (height, opening) in self.openings.range_mut(..=height) {
+            if !std::mem::replace(&mut opening.durable, true) {
+                self.changed.insert(*height);
+            }
         }
     }
 
     /// Openings whose payloads are not all parsed, with their lists.
     pub fn unparsed(&self) -> impl Iterator<Item = (Height, &[Ordered])> {
-        let waiting = self
-            .openings
-            .iter()
-            .filter(|(_, opening)| opening.list.is_none());
-        waiting.map(|(height, opening)| (*height, opening.ordered()))
+        let opening = |height: &Height| Some((*height, self.openings.get(height)?.ordered()));
+        self.unparsed.iter().filter_map(opening)
     }
 
     /// Every payload of `height` is here.
     pub fn parsed(&mut self, height: Height, list: Vec<Arc<SuiteParsed>>) {
         if let Some(opening) = self.openings.get_mut(&height) {
             opening.list = Some(list);
+            self.unparsed.remove(&height);
+            self.changed.insert(height);
         }
     }
 
@@ -301,6 +315,7 @@ impl Openings {
             return Ok(());
         }
         if let Some(opening) = self.openings.get_mut(&height) {
+            self.changed.insert(height);
             return opening.add(from, message);
         }
         let bytes = self.early_bytes.entry(from).or_default();
@@ -326,8 +341,16 @@ impl Openings {
     /// Work that can start now.
     pub fn asks(&mut self) -> Vec<Ask> {
         let (t, planted) = (self.threshold, self.planted);
-        let next = |(height, opening): (&Height, &mut Opening)| opening.next(*height, t, planted);
-        self.openings.iter_mut().filter_map(next).collect()
+        let mut asks = Vec::new();
+        for height in std::mem::take(&mut self.changed) {
+            let opening = self.openings.get_mut(&height);
+            if let Some(ask) = opening.and_then(|o| o.next(height, t, planted)) {
+                // It may need another thing at the same time.
+                self.changed.insert(height);
+                asks.push(ask);
+            }
+        }
+        asks
     }
 
     /// This member's shares are made.
@@ -336,6 +359,7 @@ impl Openings {
         let Some(opening) = self.openings.get_mut(&height) else {
             return;
         };
+        self.changed.insert(height);
         let Some(message) = message else { return };
         opening.own = Own::Ready(Arc::clone(&message));
         opening.sets.retain(|(member, _)| *member != me);
@@ -347,6 +371,7 @@ impl Openings {
         let Some(opening) = self.openings.get_mut(&height) else {
             return Vec::new();
         };
+        self.changed.insert(height);
         opening.combining = false;
         let points = if result.liars.is_empty() {
             Vec::new()
@@ -393,6 +418,9 @@ impl Openings {
         let outcomes = opening.outcomes.clone()?;
         let height = self.next;
         let opening = self.openings.remove(&height)?;
+        for id in opening.ids() {
+            self.heights.remove(&id);
+        }
         self.next = height.next();
         Some((height, opening, outcomes))
     }

@@ -125,7 +125,7 @@ impl Replica {
             };
             let mut outputs = Vec::new();
             let delta = self.lanes.take_final(now, &cut, &mut outputs);
-            self.lane_outputs(outputs, out);
+            self.carry_out(&mut outputs, out);
             let Some(delta) = delta else { return };
             let Some((certificate, path)) = self.finals.proof() else {
                 return;
@@ -184,7 +184,7 @@ impl Replica {
         while let Some((height, opening, outcomes)) = self.openings.take() {
             self.emit(now, height, opening, outcomes, out);
         }
-        if self.openings.waiting() && !self.shares_timer {
+        if !self.shares_timer && self.openings.waiting() {
             self.shares_timer = true;
             let at = now.plus(SHARES_RETRY.0);
             out.push(Effect::SetTimer {

@@ -153,6 +153,9 @@ pub struct Replica {
     recent_order: VecDeque<CtId>,
 
     pub(crate) work: VecDeque<Work>,
+    /// Empty between steps; kept for their room.
+    core_outputs: Vec<consensus::Output<CutPayload>>,
+    lane_outputs: Vec<mempool::Output>,
     next_id: u64,
     pub(crate) writes: BTreeMap<WriteId, Written>,
     pub(crate) jobs: BTreeMap<JobId, Purpose>,
@@ -356,6 +359,8 @@ impl Replica {
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             work: VecDeque::new(),
+            core_outputs: Vec::new(),
+            lane_outputs: Vec::new(),
             next_id: 0,
             writes: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -499,16 +504,18 @@ impl Replica {
             while let Some(work) = self.work.pop_front() {
                 match work {
                     Work::Consensus(input) => {
-                        let mut outputs = Vec::new();
+                        let mut outputs = std::mem::take(&mut self.core_outputs);
                         self.core.step(now, *input, &mut outputs);
-                        for output in outputs {
+                        for output in outputs.drain(..) {
                             self.consensus_output(now, output, out);
                         }
+                        self.core_outputs = outputs;
                     }
                     Work::Lanes(input) => {
-                        let mut outputs = Vec::new();
+                        let mut outputs = std::mem::take(&mut self.lane_outputs);
                         self.lanes.step(now, *input, &mut outputs);
-                        self.lane_outputs(outputs, out);
+                        self.carry_out(&mut outputs, out);
+                        self.lane_outputs = outputs;
                     }
                 }
             }

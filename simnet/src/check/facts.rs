@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
 use fairlane_mempool::{Ack, Batch, Cut, LaneMessage};
-use fairlane_replica::{Message, Table, Write, height_of};
+use fairlane_replica::{Message, Table, height_of};
 use fairlane_types::{BlockHeader, BlockId, Certificate, Height, SequencedBlock, View, decode};
+
+use crate::disk::Change;
 
 use super::shares::ShareSet;
 use super::votes::Kind;
@@ -119,23 +121,23 @@ pub enum Durable {
     /// A statement about a view that may now be said.
     Safety((View, Kind, BlockId)),
     /// A final block.
-    Final(Box<Final>),
+    Final(Arc<Final>),
     /// A batch of a lane.
     Batch(Arc<Batch>),
     /// An acknowledgement of a lane's head.
     Ack(Ack),
     /// An emitted block.
-    Sequenced(Box<SequencedBlock>),
+    Sequenced(Arc<SequencedBlock>),
     /// Emitted blocks below this height are gone.
     Pruned(Height),
 }
 
-/// What a write records.
+/// What a change of a disk records.
 #[must_use]
-pub fn durable(write: &Write) -> Option<Durable> {
-    let (table, key, value) = match write {
-        Write::Put { table, key, value } => (table, key, value),
-        Write::DeleteRange {
+pub fn durable(change: &Change) -> Option<Durable> {
+    let (table, key, value) = match change {
+        Change::Put { table, key, value } => (table, key, value),
+        Change::DeleteRange {
             table: Table::Sequence,
             to,
             ..
@@ -146,7 +148,7 @@ pub fn durable(write: &Write) -> Option<Durable> {
         Table::Safety => statement(decode(value, ROW_BYTES_MAX).ok()?).map(Durable::Safety),
         Table::Blocks => {
             let block: FinalBlock<Cut> = decode(value, ROW_BYTES_MAX).ok()?;
-            Some(Durable::Final(Box::new(Final {
+            Some(Durable::Final(Arc::new(Final {
                 header: block.header,
                 cut: block.payload,
                 certificate: block.certificate,
@@ -161,7 +163,7 @@ pub fn durable(write: &Write) -> Option<Durable> {
         }
         Table::Sequence => {
             let block = decode(value, ROW_BYTES_MAX).ok()?;
-            Some(Durable::Sequenced(Box::new(block)))
+            Some(Durable::Sequenced(Arc::new(block)))
         }
         _ => None,
     }

@@ -2,6 +2,7 @@
 //! the rules without calling the code that they judge. They run at every event.
 
 mod arrival;
+mod decoded;
 mod facts;
 mod lanes;
 mod order;
@@ -11,14 +12,16 @@ mod shares;
 mod strong;
 mod votes;
 
-use fairlane_replica::{ReplicaStatus, Write};
+use fairlane_replica::ReplicaStatus;
 use fairlane_types::{CtId, Envelope, Genesis, Receipt, SequencedBlock};
 
+use crate::disk::Change;
 use crate::engine::Nanos;
 use crate::marks::{Mark, Marks};
 use crate::workload::Trade;
 
 pub use arrival::{Arrival, Expected, Gain, Step};
+use decoded::Decoded;
 use facts::Final;
 pub use facts::{Durable, Fact, durable, facts};
 use lanes::Lanes;
@@ -135,6 +138,7 @@ impl Notes {
 pub struct Judge {
     notes: Notes,
     honest: Vec<bool>,
+    decoded: Decoded,
     votes: Votes,
     lanes: Lanes,
     order: Order,
@@ -153,6 +157,7 @@ impl Judge {
                 violations: Vec::new(),
                 marks: Marks::default(),
             },
+            decoded: Decoded::default(),
             votes: Votes::new(&honest),
             lanes: Lanes::new(n),
             order: Order::new(genesis, n, trades),
@@ -221,9 +226,9 @@ impl Judge {
         }
     }
 
-    /// A write of a member survives any crash from now on.
-    pub fn synced(&mut self, node: usize, write: &Write) {
-        match durable(write) {
+    /// A change of a member's disk survives any crash from now on.
+    pub fn synced(&mut self, node: usize, change: &Change) {
+        match self.decoded.read(change) {
             Some(Durable::Safety(record)) => self.votes.durable(node, &record),
             Some(Durable::Final(block)) if self.honest[node] => {
                 if let Some(certificate) = &block.certificate {

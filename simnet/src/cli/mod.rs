@@ -13,6 +13,7 @@ mod swarm;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+use crate::crypto::Tier;
 use crate::faults::{FileError, parse_seed};
 use crate::net::MatrixError;
 use crate::research::verbs::{self, ResearchVerb};
@@ -79,6 +80,12 @@ pub struct SwarmArgs {
     /// Committee sizes, in turn.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "4,7", value_parser = members)]
     pub members: Vec<usize>,
+    /// Virtual seconds of a seed, with orders and faults all along. Not given: a few.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=600))]
+    pub seconds_per_seed: Option<u64>,
+    /// Ideal cryptography: faster, and nothing is encoded.
+    #[arg(long)]
+    pub ideal: bool,
     /// Share of the seeds that run twice, for equal traces.
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = per_mille)]
     pub recheck: u64,
@@ -97,7 +104,7 @@ pub struct SwarmArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
     /// A plan; without one, --seed and what else follows say what to run.
-    #[arg(value_name = "PLAN", conflicts_with_all = ["seed", "members", "orders", "profile"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["seed", "members", "orders", "profile", "seconds", "ideal"])]
     pub plan: Option<PathBuf>,
     /// The seed, decimal or 0x….
     #[arg(long, value_parser = seed, required_unless_present = "plan")]
@@ -108,6 +115,12 @@ pub struct ReplayArgs {
     /// Orders.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub orders: usize,
+    /// Virtual seconds, as in `swarm --seconds-per-seed`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=600))]
+    pub seconds: Option<u64>,
+    /// Ideal cryptography.
+    #[arg(long)]
+    pub ideal: bool,
     /// What may go wrong.
     #[arg(long, value_enum, default_value_t = ProfileArg::Swarm)]
     pub profile: ProfileArg,
@@ -208,6 +221,10 @@ pub struct SpeedArgs {
     /// Orders per second of virtual time.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub rate: u64,
+    /// How often heads of lanes advance, such as 200ms, instead of the 20 ms of a genesis
+    /// that says nothing.
+    #[arg(long, value_name = "SPAN", value_parser = heads_ms)]
+    pub heads: Option<u64>,
     /// The seed, decimal or 0x….
     #[arg(long, default_value = "1", value_parser = seed)]
     pub seed: u64,
@@ -331,6 +348,17 @@ fn steady_ms(text: &str) -> Result<u64, String> {
     let span = span_ms(text)?;
     let fits = (1_000..=600_000).contains(&span);
     fits.then_some(span).ok_or_else(|| "1s to 10m".to_owned())
+}
+
+/// How often heads of lanes advance, as a genesis allows it.
+fn heads_ms(text: &str) -> Result<u64, String> {
+    let span = span_ms(text)?;
+    let fits = (1..=1_000).contains(&span);
+    fits.then_some(span).ok_or_else(|| "1ms to 1s".to_owned())
+}
+
+const fn tier(ideal: bool) -> Tier {
+    if ideal { Tier::Ideal } else { Tier::Real }
 }
 
 /// A share such as `5%`, per mille.

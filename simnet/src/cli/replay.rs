@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ReplayArgs, ShrinkArgs, SimError};
+use super::{ReplayArgs, ShrinkArgs, SimError, tier};
 use crate::bundle;
 use crate::faults::{from_toml, to_toml};
 use crate::scenario::Scenario;
@@ -29,12 +29,16 @@ fn save(path: &Path, scenario: &Scenario) -> Result<(), SimError> {
 pub(super) fn replay(args: &ReplayArgs, version: &str) -> Result<bool, SimError> {
     let mut scenario = match (&args.plan, args.seed) {
         (Some(path), _) => read(path)?,
-        (None, seed) => Scenario::new(
-            args.members,
-            seed.unwrap_or(0),
-            args.orders,
-            args.profile.into(),
-        ),
+        (None, seed) => Scenario {
+            seconds: args.seconds,
+            tier: tier(args.ideal),
+            ..Scenario::new(
+                args.members,
+                seed.unwrap_or(0),
+                args.orders,
+                args.profile.into(),
+            )
+        },
     };
     let options = scenario.options();
     if let Some(path) = &args.save {

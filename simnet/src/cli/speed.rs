@@ -11,6 +11,7 @@ pub(super) fn run(args: &SpeedArgs) -> Result<bool, SimError> {
         seed: args.seed,
         span_ms: args.span,
         orders_per_s: args.rate,
+        heads_ms: args.heads,
     };
     let speed = run.measure(thread_ns)?;
     if !speed.report.passed() {

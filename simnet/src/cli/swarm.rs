@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use signal_hook::consts::SIGINT;
 
-use super::{SimError, SwarmArgs};
+use super::{SimError, SwarmArgs, tier};
 use crate::bundle;
 use crate::swarm::{Summary, Swarm};
 
@@ -26,6 +26,8 @@ pub(super) fn run(args: &SwarmArgs, version: &str) -> Result<bool, SimError> {
         jobs: usize::from(args.jobs),
         profile: args.profile.into(),
         sizes: args.members.clone(),
+        seconds: args.seconds_per_seed,
+        tier: tier(args.ideal),
         recheck_per_mille: args.recheck,
     };
     let stop = Arc::new(AtomicBool::new(false));

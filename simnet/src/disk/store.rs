@@ -3,35 +3,51 @@
 //! suite that the node's RocksDB store passes (`tests/store.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use fairlane_replica::{Row, Store, StoreError, Table, Write};
 
 use crate::engine::Stream;
 
-type Map = BTreeMap<Key, Vec<u8>>;
+use super::Change;
 
-/// A key, ordered as its bytes are. The first sixteen lie next to each other in the tree,
-/// so that most comparisons need nothing else.
+type Map = BTreeMap<Key, Arc<[u8]>>;
+
+/// Bytes of a key that lie next to each other in the tree: most comparisons need nothing
+/// else, and most keys have no more.
+const HEAD_BYTES: usize = 16;
+
+/// A key, ordered as its bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    /// Big-endian, filled up with zeros.
+    /// The first bytes, big-endian, filled up with zeros.
     head: u128,
-    bytes: Vec<u8>,
-}
-
-impl From<Vec<u8>> for Key {
-    fn from(bytes: Vec<u8>) -> Self {
-        let mut head = [0; 16];
-        let length = bytes.len().min(head.len());
-        head[..length].copy_from_slice(&bytes[..length]);
-        let head = u128::from_be_bytes(head);
-        Self { head, bytes }
-    }
+    /// How many bytes are in the head: of two keys with one head, the shorter is first.
+    filled: u8,
+    rest: Box<[u8]>,
 }
 
 impl From<&[u8]> for Key {
     fn from(bytes: &[u8]) -> Self {
-        bytes.to_vec().into()
+        let (first, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES));
+        let mut head = [0; HEAD_BYTES];
+        head[..first.len()].copy_from_slice(first);
+        Self {
+            head: u128::from_be_bytes(head),
+            filled: first.len() as u8,
+            rest: rest.into(),
+        }
+    }
+}
+
+impl Key {
+    fn len(&self) -> usize {
+        usize::from(self.filled) + self.rest.len()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let head = self.head.to_be_bytes();
+        [&head[..usize::from(self.filled)], &self.rest].concat()
     }
 }
 
@@ -39,19 +55,16 @@ impl From<&[u8]> for Key {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Commit(pub u64);
 
-/// What undoes one commit: the former values, oldest change first.
-#[derive(Clone, Debug)]
-struct Undo(Vec<Change>);
-
 /// A table, a key, and the value it had.
-type Change = (Table, Vec<u8>, Option<Vec<u8>>);
+type Former = (Table, Key, Option<Arc<[u8]>>);
 
 /// A commit that a crash may lose.
 #[derive(Clone, Debug)]
 struct Unsynced {
-    undo: Undo,
+    /// What undoes it: the former values, oldest change first.
+    undo: Vec<Former>,
     /// What became durable when it is synced, for the checkers.
-    writes: Vec<Write>,
+    changes: Vec<Change>,
 }
 
 /// The simulated store.
@@ -81,22 +94,25 @@ impl SimStore {
     ///
     /// # Errors
     /// [`StoreError::Full`] over the budget, [`StoreError::Failed`] after an error.
-    pub fn append(&mut self, writes: Vec<Write>) -> Result<Commit, StoreError> {
+    pub fn append(&mut self, changes: Vec<Change>) -> Result<Commit, StoreError> {
         if self.broken {
             return Err(StoreError::Failed("used after an error".into()));
         }
-        let mut undo = Vec::new();
-        for write in &writes {
-            match write {
-                Write::Put { table, key, value } => {
-                    self.set(*table, key.clone(), Some(value.clone()), &mut undo);
+        let mut undo = Vec::with_capacity(changes.len());
+        for change in &changes {
+            match change {
+                Change::Put { table, key, value } => {
+                    let key = Key::from(key.as_slice());
+                    self.set(*table, key, Some(Arc::clone(value)), &mut undo);
                 }
-                Write::Delete { table, key } => self.set(*table, key.clone(), None, &mut undo),
-                Write::DeleteRange { table, from, to } => {
+                Change::Delete { table, key } => {
+                    self.set(*table, Key::from(key.as_slice()), None, &mut undo);
+                }
+                Change::DeleteRange { table, from, to } => {
                     let keys: Vec<_> = if from < to {
                         let (from, to) = (Key::from(from.as_slice()), Key::from(to.as_slice()));
                         let range = self.tables[*table as usize].range(from..to);
-                        range.map(|(key, _)| key.bytes.clone()).collect()
+                        range.map(|(key, _)| key.clone()).collect()
                     } else {
                         Vec::new()
                     };
@@ -107,25 +123,22 @@ impl SimStore {
             }
         }
         if let Some(room) = self.budget.filter(|room| self.bytes > *room) {
-            self.undo(Undo(undo));
+            self.undo(undo);
             self.broken = true;
             return Err(StoreError::Full(format!("{room} bytes are used up")));
         }
-        self.unsynced.push_back(Unsynced {
-            undo: Undo(undo),
-            writes,
-        });
+        self.unsynced.push_back(Unsynced { undo, changes });
         self.last.0 += 1;
         Ok(self.last)
     }
 
     /// Makes every commit up to `commit` survive a crash; what became durable by it.
-    pub fn sync(&mut self, commit: Commit) -> Vec<Write> {
+    pub fn sync(&mut self, commit: Commit) -> Vec<Change> {
         let mut durable = Vec::new();
         while self.synced() < commit
             && let Some(unsynced) = self.unsynced.pop_front()
         {
-            durable.extend(unsynced.writes);
+            durable.extend(unsynced.changes);
         }
         durable
     }
@@ -138,13 +151,13 @@ impl SimStore {
 
     /// A power cut: a random prefix of the log that includes every synced commit stays.
     /// Says how many commits are lost, and what became durable.
-    pub fn crash(&mut self, rng: &mut Stream) -> (u64, Vec<Write>) {
+    pub fn crash(&mut self, rng: &mut Stream) -> (u64, Vec<Change>) {
         let keep = rng.below(self.unsynced.len() as u64 + 1) as usize;
         self.cut(keep)
     }
 
     /// The worst power cut: nothing unsynced stays.
-    pub fn crash_hard(&mut self) -> (u64, Vec<Write>) {
+    pub fn crash_hard(&mut self) -> (u64, Vec<Change>) {
         self.cut(0)
     }
 
@@ -167,13 +180,12 @@ impl SimStore {
 
     /// Lets the bytes of a random row rot.
     pub fn rot_any(&mut self, rng: &mut Stream) {
-        let rows: Vec<_> = Table::ALL
-            .into_iter()
+        let tables = Table::ALL.into_iter();
+        let rows: Vec<_> = tables
             .flat_map(|table| self.rows(table).map(move |(key, _)| (table, key)))
             .collect();
-        if let Some((table, key)) = rng.pick(&rows) {
-            let row = (*table, key.to_vec());
-            self.rotten.insert(row);
+        if let Some(row) = rng.pick(&rows) {
+            self.rotten.insert(row.clone());
         }
     }
 
@@ -188,22 +200,12 @@ impl SimStore {
         self.tables[table as usize].clear();
     }
 
-    /// Rows of a table, for the checkers.
-    pub fn rows(&self, table: Table) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
-        self.tables[table as usize]
-            .iter()
-            .map(|(key, value)| (key.bytes.as_slice(), value.as_slice()))
+    fn rows(&self, table: Table) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+        let rows = self.tables[table as usize].iter();
+        rows.map(|(key, value)| (key.bytes(), &**value))
     }
 
-    /// The value of a key, for the checkers; rot does not matter.
-    #[must_use]
-    pub fn row(&self, table: Table, key: &[u8]) -> Option<&[u8]> {
-        self.tables[table as usize]
-            .get(&Key::from(key))
-            .map(Vec::as_slice)
-    }
-
-    fn cut(&mut self, keep: usize) -> (u64, Vec<Write>) {
+    fn cut(&mut self, keep: usize) -> (u64, Vec<Change>) {
         let mut lost = 0;
         while self.unsynced.len() > keep
             && let Some(unsynced) = self.unsynced.pop_back()
@@ -216,29 +218,29 @@ impl SimStore {
         (lost, self.sync(self.last))
     }
 
-    fn undo(&mut self, undo: Undo) {
-        for (table, key, former) in undo.0.into_iter().rev() {
+    fn undo(&mut self, undo: Vec<Former>) {
+        for (table, key, former) in undo.into_iter().rev() {
             let _ = self.replace(table, key, former);
         }
     }
 
-    fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>, undo: &mut Vec<Change>) {
+    fn set(&mut self, table: Table, key: Key, value: Option<Arc<[u8]>>, undo: &mut Vec<Former>) {
         let former = self.replace(table, key.clone(), value);
         undo.push((table, key, former));
     }
 
-    fn replace(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    fn replace(&mut self, table: Table, key: Key, value: Option<Arc<[u8]>>) -> Option<Arc<[u8]>> {
         if !self.rotten.is_empty() {
-            self.rotten.remove(&(table, key.clone()));
+            self.rotten.remove(&(table, key.bytes()));
         }
         let key_bytes = key.len() as u64;
         let map = &mut self.tables[table as usize];
         let former = match value {
             Some(value) => {
                 self.bytes += key_bytes + value.len() as u64;
-                map.insert(key.into(), value)
+                map.insert(key, value)
             }
-            None => map.remove(&Key::from(key)),
+            None => map.remove(&key),
         };
         if let Some(former) = &former {
             self.bytes -= key_bytes + former.len() as u64;
@@ -256,7 +258,7 @@ impl SimStore {
 
 impl Store for SimStore {
     fn commit(&mut self, writes: &[Write], sync: bool) -> Result<(), StoreError> {
-        let commit = self.append(writes.to_vec())?;
+        let commit = self.append(writes.iter().cloned().map(Change::from).collect())?;
         if sync {
             self.sync(commit);
         }
@@ -265,7 +267,8 @@ impl Store for SimStore {
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.check(table, key)?;
-        Ok(self.tables[table as usize].get(&Key::from(key)).cloned())
+        let value = self.tables[table as usize].get(&Key::from(key));
+        Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(
@@ -285,9 +288,10 @@ impl Store for SimStore {
             if rows.len() >= rows_max || (bytes >= bytes_max && !rows.is_empty()) {
                 break;
             }
-            self.check(table, &key.bytes)?;
-            bytes += key.bytes.len() + value.len();
-            rows.push((key.bytes.clone(), value.clone()));
+            let key = key.bytes();
+            self.check(table, &key)?;
+            bytes += key.len() + value.len();
+            rows.push((key, value.to_vec()));
         }
         Ok(rows)
     }
@@ -301,7 +305,7 @@ mod tests {
     fn contents(store: &SimStore) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
         Table::ALL
             .into_iter()
-            .flat_map(|t| store.rows(t).map(move |(k, v)| (t, k.to_vec(), v.to_vec())))
+            .flat_map(|t| store.rows(t).map(move |(k, v)| (t, k, v.to_vec())))
             .collect()
     }
 
@@ -321,7 +325,8 @@ mod tests {
         }
         for a in &keys {
             for b in &keys {
-                let (left, right) = (Key::from(a.clone()), Key::from(b.as_slice()));
+                let (left, right) = (Key::from(a.as_slice()), Key::from(b.as_slice()));
+                assert_eq!((left.bytes(), left.len()), (a.clone(), a.len()));
                 assert_eq!(left.cmp(&right), a.cmp(b), "{a:?} {b:?}");
             }
         }

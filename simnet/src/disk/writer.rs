@@ -2,11 +2,11 @@
 //! appends all that waits and syncs it if any of it must be durable. Done is reported in
 //! the order of the effects, as the boundary promises.
 
-use fairlane_replica::{StoreError, Write};
+use fairlane_replica::StoreError;
 
 use crate::engine::{MICROSECOND, Nanos, Stream};
 
-use super::{Commit, SimStore};
+use super::{Change, Commit, SimStore};
 
 /// How long the disk takes, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Default for DiskModel {
 #[derive(Debug)]
 struct Pending<I> {
     id: I,
-    writes: Vec<Write>,
+    changes: Vec<Change>,
     durable: bool,
 }
 
@@ -70,10 +70,10 @@ impl<I> Writer<I> {
     }
 
     /// Queues a store effect.
-    pub fn push(&mut self, id: I, writes: Vec<Write>, durable: bool) {
+    pub fn push(&mut self, id: I, changes: Vec<Change>, durable: bool) {
         self.waiting.push(Pending {
             id,
-            writes,
+            changes,
             durable,
         });
     }
@@ -94,7 +94,7 @@ impl<I> Writer<I> {
         let durable = self.waiting.iter().any(|pending| pending.durable);
         let mut last = Commit(0);
         for pending in self.waiting.drain(..) {
-            last = store.append(pending.writes)?;
+            last = store.append(pending.changes)?;
             self.group.push(pending.id);
         }
         self.busy = true;
@@ -112,7 +112,7 @@ impl<I> Writer<I> {
     }
 
     /// The running group is done: what to report, in order, and what became durable.
-    pub fn finish(&mut self, store: &mut SimStore) -> (Vec<I>, Vec<Write>) {
+    pub fn finish(&mut self, store: &mut SimStore) -> (Vec<I>, Vec<Change>) {
         let durable = self
             .syncs
             .take()
@@ -146,10 +146,10 @@ impl<I> Writer<I> {
 mod tests {
     use super::*;
     use crate::engine::{Owner, Purpose};
-    use fairlane_replica::{Store as _, Table};
+    use fairlane_replica::{Store as _, Table, Write};
 
-    fn put(key: u8) -> Vec<Write> {
-        vec![Write::put(Table::Safety, vec![key], vec![key])]
+    fn put(key: u8) -> Vec<Change> {
+        vec![Write::put(Table::Safety, vec![key], vec![key]).into()]
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! orders = 30
 //! profile = "swarm"
 //! delay_ms = 8              # every frame takes as long; left out, the seed draws it
+//! seconds = 60              # a long run; left out, a few
+//! ideal = true              # ideal cryptography; left out, real
 //! events = [                # left out, the seed draws them
 //!     "120ms crash 2",
 //!     "400ms heal",
@@ -22,6 +24,7 @@ use fairlane_types::MEMBERS_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::byz;
+use crate::crypto::Tier;
 use crate::scenario::{Profile, Scenario};
 
 use super::{Plan, PlanError};
@@ -32,6 +35,8 @@ const MEMBERS_MIN: usize = 4;
 const ORDERS_MAX: usize = 1_000_000;
 /// Longest constant delay of a link, ms.
 const DELAY_MS_MAX: u64 = 60_000;
+/// Virtual seconds of a long run.
+const SECONDS: core::ops::RangeInclusive<u64> = 2..=600;
 
 /// Why a file is no run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +76,10 @@ struct File {
     profile: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    ideal: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +133,15 @@ pub fn from_toml(text: &str) -> Result<Scenario, FileError> {
         }
         scenario.delay_ms = Some(delay_ms);
     }
+    if let Some(seconds) = file.seconds {
+        if !SECONDS.contains(&seconds) {
+            return Err(value("seconds", &seconds, "2 to 600"));
+        }
+        scenario.seconds = Some(seconds);
+    }
+    if file.ideal {
+        scenario.tier = Tier::Ideal;
+    }
     if let Some(events) = &file.events {
         let plan = Plan::parse(&events.join("\n"))?;
         if let Some(timed) = plan.faults.iter().find(|t| !t.fault.fits(file.members)) {
@@ -167,6 +185,8 @@ pub fn to_toml(scenario: &Scenario) -> String {
         orders: scenario.orders,
         profile: scenario.profile.name().to_owned(),
         delay_ms: scenario.delay_ms,
+        seconds: scenario.seconds,
+        ideal: scenario.tier == Tier::Ideal,
         events,
         liars,
     };
@@ -192,6 +212,10 @@ mod tests {
             let n = if seed % 2 == 0 { 4 } else { 7 };
             let mut scenario = explicit(n, seed | 1 << 63);
             scenario.delay_ms = (seed % 3 == 0).then_some(seed);
+            scenario.seconds = (seed % 5 == 0).then_some(2 + seed);
+            if seed % 7 == 0 {
+                scenario.tier = Tier::Ideal;
+            }
             let text = to_toml(&scenario);
             let back = from_toml(&text).unwrap();
             assert_eq!(to_toml(&back), text);
@@ -217,6 +241,7 @@ mod tests {
         assert!(refused(&format!("{four}events = [\"5ms explode\"]")).contains("explode"));
         assert!(refused(&format!("{four}[liars]\n1 = \"nice\"")).contains("equivocate"));
         assert!(refused(&format!("{four}[liars]\n9 = \"slow\"")).contains("keys"));
+        assert!(refused(&format!("{four}seconds = 1")).contains("seconds"));
         assert!(refused("members = \"x\"").contains("members"));
     }
 

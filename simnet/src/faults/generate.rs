@@ -29,11 +29,72 @@ pub fn generate(seed: u64, appetite: &Appetite) -> Plan {
             add(kind, &mut own, appetite, until, &mut plan);
         }
     }
+    recover(&mut plan, until);
+    plan.sorted()
+}
+
+/// A plan over a long time: spells of trouble, each of which ends as a short plan does,
+/// with quiet between them. Which kinds of fault there are is drawn once for the seed, and
+/// for every spell which of these it has.
+#[must_use]
+pub fn generate_long(seed: u64, appetite: &Appetite) -> Plan {
+    let mut rng = Stream::new(seed, Owner::World, Purpose::Plan);
+    let on: Vec<_> = KINDS.iter().map(|weight| rng.chance(*weight)).collect();
+    let mut owns: Vec<_> = (0..KINDS.len())
+        .map(|kind| Stream::new(seed, Owner::Trader(kind), Purpose::Plan))
+        .collect();
+    let mut plan = Plan::default();
+    let mut begin = rng.between(0, QUIET_MS_MAX);
+    while begin + SPELL_MS.0 <= appetite.until_ms {
+        let most = SPELL_MS.1.min(appetite.until_ms - begin);
+        let until = rng.between(SPELL_MS.0, most);
+        let mut spell = Plan::default();
+        for (kind, own) in owns.iter_mut().enumerate() {
+            // Drawn even where it is off, so that the kinds leave each other alone.
+            if own.chance(SPELL_CHANCE) && on[kind] {
+                add(kind, own, appetite, until, &mut spell);
+            }
+        }
+        let end = recover(&mut spell, until);
+        set_clocks(&mut spell, end);
+        for timed in spell.faults {
+            plan.push(begin + timed.at.as_millis(), timed.fault);
+        }
+        begin += end + rng.between(QUIET_MS_MAX / 10, QUIET_MS_MAX);
+    }
+    if plan.faults.is_empty() {
+        recover(&mut plan, appetite.until_ms);
+    }
+    plan.sorted()
+}
+
+/// Steps of clocks are taken back and their rates are right again, or a long run would end
+/// with clocks that are off by more than members are made for.
+fn set_clocks(spell: &mut Plan, end: u64) {
+    let back = spell.faults.iter().filter_map(|timed| match timed.fault {
+        Fault::ClockStep(node, ms) => Some(Fault::ClockStep(node, -ms)),
+        Fault::Drift(node, _) => Some(Fault::Drift(node, 0)),
+        _ => None,
+    });
+    for fault in back.collect::<Vec<_>>() {
+        spell.push(end, fault);
+    }
+}
+
+/// How long a spell of trouble lasts, ms.
+const SPELL_MS: (u64, u64) = (500, 4_000);
+/// Longest quiet after a spell, ms.
+const QUIET_MS_MAX: u64 = 3_000;
+/// Chance that a kind of fault which the seed has is in a spell, per mille.
+const SPELL_CHANCE: u64 = 400;
+
+/// Heals all and starts everybody, once everything has happened; says when.
+fn recover(plan: &mut Plan, until: u64) -> u64 {
     let last = plan.faults.iter().map(|timed| timed.at.as_millis()).max();
     let end = last.unwrap_or(0).max(until) + 1;
     plan.push(end, Fault::Heal);
     plan.push(end, Fault::RestartAll);
-    plan.sorted()
+    end
 }
 
 /// Probability of each kind per seed, per mille.
@@ -236,6 +297,32 @@ fn add_node(kind: usize, rng: &mut Stream, appetite: &Appetite, until: u64, plan
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Over a minute there is trouble in every quarter of it, and every spell ends healed.
+    #[test]
+    fn a_long_plan_has_spells_all_along() {
+        let appetite = Appetite {
+            n: 4,
+            until_ms: 60_000,
+        };
+        let mut quarters = [0; 4];
+        for seed in 0..200 {
+            let plan = generate_long(seed, &appetite);
+            assert_eq!(plan, generate_long(seed, &appetite));
+            assert_eq!(Plan::parse(&plan.to_string()).unwrap(), plan);
+            let heals = |t: &&crate::faults::Timed| matches!(t.fault, Fault::RestartAll);
+            assert!(plan.faults.iter().filter(heals).count() >= 8, "{plan}");
+            for timed in &plan.faults {
+                let quarter = timed.at.as_millis() / 15_000;
+                quarters[quarter.min(3) as usize] += 1;
+            }
+            let last = &plan.faults[plan.faults.len().saturating_sub(20)..];
+            assert!(last.iter().any(|t| t.fault == Fault::Heal));
+            assert!(last.iter().any(|t| t.fault == Fault::RestartAll));
+        }
+        let all: usize = quarters.iter().sum();
+        assert!(quarters.iter().all(|count| count * 6 > all), "{quarters:?}");
+    }
 
     #[test]
     fn a_plan_repeats_differs_and_reads_back() {

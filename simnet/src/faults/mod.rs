@@ -6,5 +6,5 @@ mod generate;
 mod plan;
 
 pub use file::{FileError, from_toml, parse_seed, to_toml};
-pub use generate::{Appetite, generate};
+pub use generate::{Appetite, generate, generate_long};
 pub use plan::{BURST_MAX, Burst, Fault, Plan, PlanError, Timed};

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use fairlane_mempool::AdmissionError;
-use fairlane_replica::{Table, Write, height_of};
+use fairlane_replica::{Table, height_of};
 use fairlane_types::{CtId, Outcome, SequencedBlock};
 
 use super::lab::Lab;
 use super::traffic::Role;
 use crate::check::Fact;
+use crate::disk::Change;
 use crate::engine::{Nanos, SECOND};
 use crate::faults::Fault;
 use crate::workload::Trade;
@@ -302,14 +303,14 @@ impl Recorder {
         self.instant(now, node, Track::Net, || name.to_owned());
     }
 
-    /// Writes are durable at a member.
-    pub fn durable(&mut self, now: Nanos, node: usize, writes: &[Write]) {
-        for write in writes {
-            if let Write::Put {
+    /// Changes are durable at a member.
+    pub fn durable(&mut self, now: Nanos, node: usize, changes: &[Change]) {
+        for change in changes {
+            if let Change::Put {
                 table: Table::Blocks,
                 key,
                 ..
-            } = write
+            } = change
                 && let Some(height) = height_of(key)
             {
                 self.finals[node].entry(height.0).or_insert(now);

@@ -161,7 +161,7 @@ impl World {
                         from,
                         to,
                         class,
-                        bytes,
+                        frame,
                         ..
                     } = happening
                     {
@@ -170,7 +170,7 @@ impl World {
                             to,
                             class,
                             sent,
-                            bytes,
+                            frame,
                         };
                         self.queue.push(sent.at, 5, again);
                     }

@@ -7,6 +7,8 @@ use fairlane_types::MemberId;
 
 use crate::net::Sent;
 
+use super::frame::Frame;
+
 /// An event of the run; whatever belongs to a member names the life it belongs to.
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -18,7 +20,7 @@ pub(super) enum Happening {
         to: usize,
         class: Class,
         sent: Sent,
-        bytes: Arc<[u8]>,
+        frame: Frame,
     },
     Timer {
         node: usize,
@@ -88,21 +90,13 @@ impl Happening {
                 from,
                 to,
                 class,
-                bytes,
+                frame,
                 ..
-            } => {
-                let head = bytes
-                    .iter()
-                    .take(64)
-                    .fold(bytes.len() as u64, |hash, byte| {
-                        hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte)
-                    });
-                (
-                    *to,
-                    4 + (u32::from(class.code()) << 8),
-                    head ^ ((*from as u64) << 56),
-                )
-            }
+            } => (
+                *to,
+                4 + (u32::from(class.code()) << 8),
+                frame.head() ^ ((*from as u64) << 56),
+            ),
             Self::Timer { node, setting, .. } => (*node, 5, *setting),
             Self::Stored { node, .. } => (*node, 6, 0),
             Self::Early { node, id, .. } => (*node, 7, id.0),

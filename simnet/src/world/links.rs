@@ -6,28 +6,35 @@ use fairlane_replica::{Class, Event, Message, Peers};
 use fairlane_types::MemberId;
 
 use crate::check::{Rule, facts};
+use crate::crypto::Tier;
 use crate::marks::Mark;
 use crate::net::{Arrival, Sent};
 
+use super::frame::Frame;
 use super::happening::Happening;
 use super::{RECONNECT_NS, World};
 
 impl World {
-    pub(super) fn send(&mut self, node: usize, to: Peers, message: &Message) {
+    pub(super) fn send(&mut self, node: usize, to: Peers, message: &Arc<Message>) {
         let fact = facts(message);
         if let Some(fact) = &fact {
             self.judge.said(node, fact);
         }
-        if let Message::Shares(shares) = message {
+        if let Message::Shares(shares) = message.as_ref() {
             self.crypto.released(self.now, shares);
         }
-        let frame: Arc<[u8]> = message.to_frame().into();
+        // What liars say need not be a message that anyone can decode.
+        let tier = match self.members[node].behaviour {
+            Some(_) => Tier::Real,
+            None => self.scenario.tier,
+        };
+        let frame = Frame::of(message, tier);
         if let Some(recorder) = &mut self.recorder {
             let copies = match to {
                 Peers::One(_) => 1,
                 Peers::All => self.members.len() as u64 - 1,
             };
-            let bytes = frame.len() as u64 * copies;
+            let bytes = frame.size() * copies;
             recorder.said(self.now, node, message.name(), copies, bytes, fact.as_ref());
         }
         let class = message.class();
@@ -41,17 +48,14 @@ impl World {
         }
     }
 
-    pub(super) fn transmit(&mut self, from: usize, to: usize, class: Class, frame: &Arc<[u8]>) {
+    pub(super) fn transmit(&mut self, from: usize, to: usize, class: Class, frame: &Frame) {
         if from == to || to >= self.members.len() {
             return;
         }
         let was = self.fabric.connected(from, to);
-        match self
-            .fabric
-            .send(self.now, (from, to), class, frame.len() as u64)
-        {
+        match self.fabric.send(self.now, (from, to), class, frame.size()) {
             Some(sent) => {
-                let bytes = Arc::clone(frame);
+                let frame = frame.clone();
                 self.queue.push(
                     sent.at,
                     5,
@@ -60,7 +64,7 @@ impl World {
                         to,
                         class,
                         sent,
-                        bytes,
+                        frame,
                     },
                 );
             }
@@ -69,15 +73,8 @@ impl World {
         }
     }
 
-    pub(super) fn frame(
-        &mut self,
-        from: usize,
-        to: usize,
-        class: Class,
-        sent: Sent,
-        bytes: &Arc<[u8]>,
-    ) {
-        let size = bytes.len() as u64;
+    pub(super) fn frame(&mut self, from: usize, to: usize, class: Class, sent: Sent, frame: Frame) {
+        let size = frame.size();
         let arrival = self
             .fabric
             .arrive((from, to), class, sent, size, || Happening::Frame {
@@ -85,14 +82,14 @@ impl World {
                 to,
                 class,
                 sent,
-                bytes: Arc::clone(bytes),
+                frame: frame.clone(),
             });
         if arrival != Arrival::Deliver {
             return;
         }
         self.stats.frames += 1;
         self.stats.bytes += size;
-        match Message::from_frame(class, bytes) {
+        match frame.open(class) {
             Ok(message) => {
                 let from = MemberId(from as u8);
                 self.step(to, Event::Message { from, message });

@@ -6,10 +6,12 @@ use fairlane_types::Micros;
 use crate::byz::{Act, Behaviour, Heard, Scene};
 use crate::check::Rule;
 use crate::crypto::Tier;
+use crate::disk::Change;
 use crate::engine::{MICROSECOND, MILLISECOND};
 use crate::marks::Mark;
 use crate::scenario::Planted;
 
+use super::frame::Frame;
 use super::happening::Happening;
 use super::{LOAD_NS, SUSPICIOUS_MAX, World};
 
@@ -132,7 +134,7 @@ impl World {
             match act {
                 Act::Effect(effect) => self.effect(node, effect),
                 Act::Raw { to, class, frame } => {
-                    self.transmit(node, to.index(), class, &frame.into());
+                    self.transmit(node, to.index(), class, &Frame::raw(frame));
                 }
                 Act::Later {
                     to,
@@ -167,7 +169,10 @@ impl World {
                     self.queue
                         .push(self.now, 3, Happening::Early { node, life, id });
                 }
-                self.members[node].writer.push(id, writes, durable);
+                let changes = writes.into_iter().map(|write| self.values.change(write));
+                self.members[node]
+                    .writer
+                    .push(id, changes.collect(), durable);
             }
             Effect::Load {
                 id,
@@ -347,12 +352,12 @@ impl World {
         self.start_writes(node);
     }
 
-    pub(super) fn note_durable(&mut self, node: usize, writes: &[Write]) {
-        for write in writes {
-            self.judge.synced(node, write);
+    pub(super) fn note_durable(&mut self, node: usize, changes: &[Change]) {
+        for change in changes {
+            self.judge.synced(node, change);
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.durable(self.now, node, writes);
+            recorder.durable(self.now, node, changes);
         }
     }
 

@@ -2,6 +2,7 @@
 //! plan of faults, and the checkers that watch.
 
 mod faults;
+mod frame;
 mod happening;
 mod links;
 mod members;
@@ -17,7 +18,7 @@ use crate::byz;
 use crate::check::Judge;
 use crate::cpu::CpuModel;
 use crate::crypto::Crypto;
-use crate::disk::DiskModel;
+use crate::disk::{DiskModel, Values};
 use crate::engine::{
     MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
 };
@@ -68,6 +69,8 @@ pub struct World {
     observer: Vec<bool>,
     cpu: CpuModel,
     crypto: Crypto,
+    /// What members' disks hold, shared.
+    values: Values,
     judge: Judge,
     plan: Plan,
     liars: Vec<(usize, &'static str)>,
@@ -174,6 +177,7 @@ impl World {
             observer: vec![false; n],
             cpu: lab.map_or_else(CpuModel::default, |lab| lab.cpu.clone()),
             crypto,
+            values: Values::default(),
             judge,
             plan: options.plan,
             liars: options.liars,
@@ -395,9 +399,9 @@ impl World {
                 to,
                 class,
                 sent,
-                bytes,
+                frame,
             } => {
-                self.frame(from, to, class, sent, &bytes);
+                self.frame(from, to, class, sent, frame);
             }
             Happening::Timer {
                 node, id, setting, ..

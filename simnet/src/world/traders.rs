@@ -88,8 +88,11 @@ impl World {
             AdmissionError::BadProof => kind == Kind::BadProof,
             AdmissionError::Expired { .. } => self.may_have_expired(trade),
             AdmissionError::NonceUsed(_) => self.nonce_is_shared(trade),
+            AdmissionError::ExpiryTooFar { .. } => self.may_be_too_far(trade),
+            // A restart gives the receipts of the last TTL_max again, no older ones.
             AdmissionError::AlreadySequenced => {
-                self.judge.settled(&id) && !self.judge.has_receipt(node, &id)
+                self.judge.settled(&id)
+                    && (!self.judge.has_receipt(node, &id) || self.is_old(trade))
             }
             _ => false,
         };
@@ -104,6 +107,24 @@ impl World {
     fn may_have_expired(&self, trade: usize) -> bool {
         let label = &self.trades[trade].envelope.label;
         label.expiry.0 <= START.0 + self.now.as_millis() + CLOCKS_OFF_MS_MAX
+    }
+
+    /// The same at the other end: a clock that is behind takes less.
+    fn may_be_too_far(&self, trade: usize) -> bool {
+        let label = &self.trades[trade].envelope.label;
+        let latest = START.0 + self.now.as_millis() + self.genesis.order.ttl_max_ms;
+        label.expiry.0 + CLOCKS_OFF_MS_MAX > latest
+    }
+
+    /// Whether an order was sent more than TTL_max ago.
+    fn is_old(&self, trade: usize) -> bool {
+        let first = self.trades[trade]
+            .sends
+            .iter()
+            .map(|(_, at)| at.as_millis())
+            .min();
+        let age = self.now.as_millis().saturating_sub(first.unwrap_or(0));
+        age > self.genesis.order.ttl_max_ms
     }
 
     pub(super) fn nonce_is_shared(&self, trade: usize) -> bool {
