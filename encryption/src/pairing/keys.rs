@@ -50,7 +50,7 @@ pub struct PairingKey<P: Purpose> {
     coefficients: Vec<[u8; G1_BYTES]>,
     set: PublicKeySet,
     /// A ciphertext of the crate with U = PK: a share of it with secret r is rPK.
-    at_public_key: Ciphertext,
+    at_public_key: Box<Ciphertext>,
     members: Vec<PublicKeyShare>,
     id: KeyId,
     sharing: KeyId,
@@ -127,7 +127,7 @@ impl<P: Purpose> PairingKey<P> {
             epoch,
             coefficients,
             set,
-            at_public_key,
+            at_public_key: Box::new(at_public_key),
             members,
             id: id.unwrap_or(sharing),
             sharing,
