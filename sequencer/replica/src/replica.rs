@@ -331,6 +331,7 @@ impl Replica {
             .filter(|b| b.header.height > height)
             .collect();
         let finals = FinalQueue::restored(base, above, recovered.replayed);
+        let capacity = Capacity::new(genesis.encryption.scheme);
         Ok(Self {
             genesis,
             committee,
@@ -354,7 +355,7 @@ impl Replica {
             recorded: RecordId::DURABLE,
             says: BTreeMap::new(),
             last,
-            capacity: Capacity::default(),
+            capacity,
             retention,
             attesting,
             recent: BTreeMap::new(),
