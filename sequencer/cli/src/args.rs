@@ -184,7 +184,7 @@ pub enum KeysVerb {
     },
     /// Show the public side of a member's keys, and how they lie on the disk.
     Show(KeysHome),
-    /// Write identity and share into one encrypted file.
+    /// Write identity and shares into one encrypted file.
     Backup {
         /// The member.
         #[command(flatten)]

@@ -278,7 +278,7 @@ fn report(genesis: &Genesis, me: fairlane_types::MemberId, at_rest: AtRest, term
     }});
     term.result(&value, || {
         format!(
-            "{} identity and share ({}) are those of member {me} of chain {} (genesis {})",
+            "{} identity and shares ({}) are those of member {me} of chain {} (genesis {})",
             term.green("✔"),
             at_rest.word(),
             genesis.chain,
