@@ -46,6 +46,8 @@ pub enum KeyFileKind {
     CertificateShare,
     /// A secret for dealings.
     Receiver,
+    /// All of a member's secrets.
+    Backup,
 }
 
 impl KeyFileKind {
@@ -55,6 +57,7 @@ impl KeyFileKind {
             Self::EncryptionShare => 2,
             Self::CertificateShare => 3,
             Self::Receiver => 4,
+            Self::Backup => 5,
         }
     }
 }
@@ -214,6 +217,7 @@ mod tests {
             KeyFileKind::Identity,
             KeyFileKind::EncryptionShare,
             KeyFileKind::CertificateShare,
+            KeyFileKind::Backup,
         ] {
             let other = open_key_file(kind, &file, b"correct horse");
             assert_eq!(other.unwrap_err(), KeyFileError::Kind);

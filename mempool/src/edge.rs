@@ -23,12 +23,14 @@ pub(crate) struct Edge {
     pub quotas: Quotas,
     queue: VecDeque<(Ticket, CtId, Arc<Envelope>)>,
     jobs: usize,
+    /// Submissions in these jobs.
+    verifying: usize,
 }
 
 impl Edge {
     /// Submissions that are being verified, or wait for it.
     pub fn pending(&self) -> usize {
-        self.queue.len() + self.jobs * JOB_ORDERS_MAX
+        self.queue.len() + self.verifying
     }
 }
 
@@ -122,6 +124,7 @@ impl Lanes {
             let check = CheckId(self.fresh_id());
             self.checks.insert(check, Check::Submitted(orders));
             self.edge.jobs += 1;
+            self.edge.verifying += count;
             out.push(Output::VerifyEnvelopes { check, envelopes });
         }
     }
@@ -134,6 +137,7 @@ impl Lanes {
         out: &mut Vec<Output>,
     ) {
         self.edge.jobs = self.edge.jobs.saturating_sub(1);
+        self.edge.verifying = self.edge.verifying.saturating_sub(orders.len());
         for (index, (ticket, ct_id, envelope)) in orders.into_iter().enumerate() {
             let flaw = bad.iter().find(|(at, _)| *at == index);
             let result = match flaw {

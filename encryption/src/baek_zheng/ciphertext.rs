@@ -2,14 +2,14 @@
 
 use fairlane_types::KeyId;
 use rand_core::CryptoRng;
-use threshold_crypto::{Ciphertext, PublicKey};
+use threshold_crypto::Ciphertext;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::BaekZhengKey;
+use super::{BaekZhengKey, kem};
 use crate::encrypt::{OPENING_BYTES, seal};
 use crate::group::Hs;
 use crate::padding::{self, SIZE_CLASSES};
-use crate::pairing::adapter::{self, G1_BYTES, G2_BYTES, SeededStream};
+use crate::pairing::adapter::{self, G1_BYTES, G2_BYTES};
 use crate::wire::TAG_BYTES;
 use crate::{CtError, EncryptError, SUITE_BAEK_ZHENG};
 
@@ -117,35 +117,6 @@ impl Header {
     }
 }
 
-/// What `threshold_crypto` makes of a message for the r that σ stands for.
-pub(crate) fn transport(
-    public: &PublicKey,
-    key: KeyId,
-    label: &[u8],
-    sigma: &[u8],
-    message: &[u8; PAD_BYTES],
-) -> Ciphertext {
-    let seed = Hs::new("FAIRLANE-V1-BZ-R")
-        .part(key.as_bytes())
-        .lp(label)
-        .part(sigma)
-        .bytes();
-    let mut stream = SeededStream::new("FAIRLANE V1 Baek-Zheng randomness", &seed);
-    public.encrypt_with_rng(&mut stream, message)
-}
-
-/// U and K = G(rPK): the pad comes out when zeros are encrypted.
-pub(crate) fn encapsulate(
-    public: &PublicKey,
-    key: KeyId,
-    label: &[u8],
-    sigma: &[u8],
-) -> Option<([u8; G1_BYTES], [u8; PAD_BYTES])> {
-    let zeros = transport(public, key, label, sigma, &[0; PAD_BYTES]);
-    let (u, pad, _) = adapter::parts::<PAD_BYTES>(&zeros)?;
-    Some((u, pad))
-}
-
 /// ke = Hs("FAIRLANE-V1-BZ-KDF", key_id ‖ U ‖ K)[0..32].
 pub(crate) fn body_key(key: KeyId, u: &[u8], pad: &[u8]) -> Zeroizing<[u8; 32]> {
     Hs::new("FAIRLANE-V1-BZ-KDF")
@@ -202,7 +173,7 @@ fn encrypt_with(
 ) -> Result<Option<Vec<u8>>, EncryptError> {
     let (id, public) = (key.id(), key.set().public_key());
     let mut buffer = padding::pad(sigma, payload)?;
-    let Some((u, mut pad)) = encapsulate(&public, id, label, sigma) else {
+    let Some((u, mut pad)) = kem::encapsulate(key, id, label, sigma) else {
         return Ok(None);
     };
     if adapter::is_identity(&u) {
@@ -213,7 +184,7 @@ fn encrypt_with(
     let mut body = core::mem::take(&mut *buffer);
     body.extend_from_slice(&tag);
     let mut message = xor(&pad, &binding(id, label, &u, &body));
-    let inner = transport(&public, id, label, sigma, &message);
+    let inner = kem::transport(&public, id, label, sigma, &message);
     pad.zeroize();
     message.zeroize();
     let parts = adapter::parts::<PAD_BYTES>(&inner);

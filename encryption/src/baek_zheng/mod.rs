@@ -23,10 +23,11 @@
 //! ciphertexts, random oracles, gap Diffie–Hellman, corruption fixed in advance.
 //!
 //! **One verdict** (A10). The crate has no opening check; r from σ gives one. After
-//! decrypting, encryption is done again with the σ found, and all of (U, V, W) must come out
-//! (Fujisaki, Okamoto, CRYPTO 1999). For a given ciphertext U fixes r, r fixes K, and V
-//! comes out only if the K used was that one: whatever was combined, at most one plaintext
-//! is ever accepted. As with TDH2 (`open.rs`), `Malformed` is said only after t *proven*
+//! decrypting, U and K are computed again from the σ found, and must be the ciphertext's and
+//! the one that decrypted (Fujisaki, Okamoto, CRYPTO 1999). U fixes r, and r fixes K:
+//! whatever was combined, at most one plaintext is ever accepted. V is computed from the
+//! ciphertext, and the W that passed the pairing equation is the only one that does; to
+//! make it again would cost more than all the rest, and say nothing. As with TDH2 (`open.rs`), `Malformed` is said only after t *proven*
 //! shares, that is, shares for which the pairing equation of the crate holds; these
 //! determine rPK, whatever the quorum.
 //!
@@ -39,6 +40,7 @@
 //! it on the same machine. Costs are two orders of magnitude higher.
 
 mod ciphertext;
+mod kem;
 mod open;
 mod scheme;
 mod shares;

@@ -3,10 +3,10 @@
 use core::borrow::Borrow;
 
 use fairlane_types::{KeyId, MemberId};
-use threshold_crypto::{Ciphertext, DecryptionShare, PublicKeySet};
+use threshold_crypto::{DecryptionShare, PublicKeySet};
 
 use super::ciphertext::{self, BaekZhengCiphertext, Header, PAD_BYTES};
-use super::{BaekZhengKey, BaekZhengProven, BaekZhengShares};
+use super::{BaekZhengKey, BaekZhengProven, BaekZhengShares, kem};
 use crate::combine::check_quorum;
 use crate::encrypt::{OPENING_BYTES, unseal};
 use crate::pairing::adapter;
@@ -18,8 +18,6 @@ pub struct BaekZhengCombiner {
     sharing: KeyId,
     members: Vec<MemberId>,
     set: PublicKeySet,
-    /// A ciphertext of the crate with V = 0: decrypting it gives the pad itself.
-    blank: Ciphertext,
 }
 
 impl core::fmt::Debug for BaekZhengCombiner {
@@ -66,16 +64,10 @@ impl core::fmt::Debug for BaekZhengPoints {
 impl BaekZhengCombiner {
     pub(crate) fn new(key: &BaekZhengKey, quorum: &[MemberId]) -> Result<Self, CombineError> {
         check_quorum(key.n(), key.t(), quorum)?;
-        let public = key.set().public_key();
-        let any = ciphertext::transport(&public, key.id(), b"blank", &[], &[0; PAD_BYTES]);
-        let blank = adapter::parts::<PAD_BYTES>(&any)
-            .and_then(|(u, _, w)| adapter::ciphertext(&u, &[0; PAD_BYTES], &w))
-            .expect("invariant: the crate's own ciphertext has canonical points");
         Ok(Self {
             sharing: key.sharing(),
             members: quorum.to_vec(),
             set: key.set().clone(),
-            blank,
         })
     }
 
@@ -108,10 +100,7 @@ impl BaekZhengCombiner {
     /// K of one order, by the crate's interpolation.
     fn pad<'a>(&self, column: impl Iterator<Item = &'a DecryptionShare>) -> [u8; PAD_BYTES] {
         let shares = self.members.iter().map(|member| member.index()).zip(column);
-        let pad = self.set.decrypt(shares, &self.blank);
-        pad.ok()
-            .and_then(|pad| pad.try_into().ok())
-            .expect("invariant: exactly t distinct members, and as many bytes as in V")
+        kem::pad_of(&self.set, shares).expect("invariant: exactly t distinct members")
     }
 }
 
@@ -132,11 +121,10 @@ fn open(key: &BaekZhengKey, ct: &BaekZhengCiphertext, pad: &[u8; PAD_BYTES]) -> 
     let buffer = unseal(&ke, &ct.label, &ct.body)?;
     let (opening, padded) = buffer.split_first_chunk::<OPENING_BYTES>()?;
     let payload = padding::unpad(padded)?.to_vec();
-    // The opening check: U, V and W all come out again, so K was the one that U stands for.
-    let message = ciphertext::xor(pad, &ct.binding);
-    let public = key.set().public_key();
-    let again = ciphertext::transport(&public, ct.key, &ct.label, opening, &message);
-    (again == ct.inner).then_some(Plain {
+    // The opening check: U and K come out again, so K was the one that U stands for. W needs
+    // no look: the ciphertext was checked, and U and V leave one W for which that holds.
+    let (u, again) = kem::encapsulate(key, ct.key, &ct.label, opening)?;
+    (u == ct.u && again == *pad).then_some(Plain {
         payload,
         opening: *opening,
     })
@@ -175,9 +163,8 @@ pub(crate) fn verify_opening(
     if adapter::is_identity(&header.u) {
         return Err(CtError::IdentityU.into());
     }
-    let (id, public) = (key.id(), key.set().public_key());
-    let (u, pad) =
-        ciphertext::encapsulate(&public, id, label, opening).ok_or(OpeningError::WrongOpening)?;
+    let id = key.id();
+    let (u, pad) = kem::encapsulate(key, id, label, opening).ok_or(OpeningError::WrongOpening)?;
     if u != header.u {
         return Err(OpeningError::WrongOpening);
     }

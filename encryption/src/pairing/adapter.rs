@@ -7,7 +7,8 @@
 use ff::PrimeField;
 use serde_json::Value;
 use threshold_crypto::ff;
-use threshold_crypto::{Ciphertext, DecryptionShare, Fr, FrRepr, PublicKeySet};
+use threshold_crypto::group::CurveAffine;
+use threshold_crypto::{Ciphertext, DecryptionShare, Fr, FrRepr, G1Affine, G2Affine, PublicKeySet};
 use zeroize::Zeroizing;
 
 /// Length of a compressed point of G1, in bytes.
@@ -75,6 +76,14 @@ pub(crate) fn parts<const N: usize>(
 ) -> Option<([u8; G1_BYTES], [u8; N], [u8; G2_BYTES])> {
     let value = serde_json::to_value(ciphertext).ok()?;
     Some((bytes(&value[0])?, bytes(&value[1])?, bytes(&value[2])?))
+}
+
+/// Generators of G1 and G2, compressed.
+pub(crate) fn generators() -> ([u8; G1_BYTES], [u8; G2_BYTES]) {
+    let (mut g1, mut g2) = ([0; G1_BYTES], [0; G2_BYTES]);
+    g1.copy_from_slice(G1Affine::one().into_compressed().as_ref());
+    g2.copy_from_slice(G2Affine::one().into_compressed().as_ref());
+    (g1, g2)
 }
 
 /// A canonical share other than the identity, or nothing.

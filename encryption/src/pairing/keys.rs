@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{Digest, Epoch, KeyId, MemberId};
 use rand_core::CryptoRng;
 use threshold_crypto::poly::Poly;
-use threshold_crypto::{Fr, PublicKeySet, PublicKeyShare, SecretKeyShare};
+use threshold_crypto::{Ciphertext, Fr, PublicKeySet, PublicKeyShare, SecretKeyShare};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::adapter::{self, FR_BYTES, G1_BYTES, SeededStream};
@@ -49,6 +49,8 @@ pub struct PairingKey<P: Purpose> {
     epoch: Epoch,
     coefficients: Vec<[u8; G1_BYTES]>,
     set: PublicKeySet,
+    /// A ciphertext of the crate with U = PK: a share of it with secret r is rPK.
+    at_public_key: Box<Ciphertext>,
     members: Vec<PublicKeyShare>,
     id: KeyId,
     sharing: KeyId,
@@ -100,6 +102,9 @@ impl<P: Purpose> PairingKey<P> {
             return Err(KeyError::Identity);
         }
         let set = adapter::key_set(&coefficients).ok_or(KeyError::NonCanonicalPoint)?;
+        let (_, g2) = adapter::generators();
+        let at_public_key =
+            adapter::ciphertext(&coefficients[0], &[], &g2).ok_or(KeyError::NonCanonicalPoint)?;
         let members: Vec<_> = (0..n).map(|member| set.public_key_share(member)).collect();
         if members
             .iter()
@@ -122,6 +127,7 @@ impl<P: Purpose> PairingKey<P> {
             epoch,
             coefficients,
             set,
+            at_public_key: Box::new(at_public_key),
             members,
             id: id.unwrap_or(sharing),
             sharing,
@@ -185,6 +191,10 @@ impl<P: Purpose> PairingKey<P> {
 
     pub(crate) fn set(&self) -> &PublicKeySet {
         &self.set
+    }
+
+    pub(crate) fn at_public_key(&self) -> &Ciphertext {
+        &self.at_public_key
     }
 
     pub(crate) fn member_key(&self, member: MemberId) -> Option<&PublicKeyShare> {

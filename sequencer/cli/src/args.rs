@@ -42,6 +42,9 @@ pub enum Verb {
     Testnet(TestnetVerb),
     /// Run a member.
     Node(NodeArgs),
+    /// Make, show, back up and restore a member's keys.
+    #[command(subcommand)]
+    Keys(KeysVerb),
     /// Encrypt an order and submit it.
     Submit(SubmitArgs),
     /// Follow the sequence, verified.
@@ -138,6 +141,108 @@ pub enum TestnetVerb {
         /// Encryption scheme: tdh2 or baek-zheng.
         #[arg(long, default_value = "tdh2", value_parser = scheme)]
         scheme: Scheme,
+        /// Encrypt the key files under the passphrase in this file; plain without it.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+}
+
+/// The passphrase of key files.
+#[derive(Clone, Debug, Args)]
+pub struct PassphraseArgs {
+    /// File with the passphrase of the key files [env: FAIRLANE_PASSPHRASE_FILE, or the
+    /// passphrase itself in FAIRLANE_PASSPHRASE].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// A member's folder and the passphrase of its keys.
+#[derive(Clone, Debug, Args)]
+pub struct KeysHome {
+    /// The member's folder.
+    #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
+    pub home: PathBuf,
+    /// Their passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// Make an identity for a new member; its public key goes into the genesis.
+    Generate {
+        /// Folder to make.
+        #[arg(short = 'o', long, value_name = "DIR")]
+        out: PathBuf,
+        /// The passphrase.
+        #[command(flatten)]
+        passphrase: PassphraseArgs,
+        /// Do not encrypt it: for tests only.
+        #[arg(long, conflicts_with = "passphrase_file")]
+        plain: bool,
+    },
+    /// Show the public side of a member's keys, and how they lie on the disk.
+    Show(KeysHome),
+    /// Write identity and shares into one encrypted file.
+    Backup {
+        /// The member.
+        #[command(flatten)]
+        home: KeysHome,
+        /// File to write. Must not exist yet.
+        #[arg(short = 'o', long, value_name = "FILE")]
+        out: PathBuf,
+        /// File with the backup's passphrase, if it is another one.
+        #[arg(long, value_name = "FILE")]
+        backup_passphrase_file: Option<PathBuf>,
+    },
+    /// Write the keys of a backup into a folder that has none. The member comes back as an
+    /// observer: it does not vote.
+    Restore {
+        /// The backup.
+        #[arg(long, value_name = "FILE")]
+        backup: PathBuf,
+        /// The member.
+        #[command(flatten)]
+        home: KeysHome,
+        /// Genesis to put there, if the folder has none.
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
+        /// File with the backup's passphrase, if it is another one.
+        #[arg(long, value_name = "FILE")]
+        backup_passphrase_file: Option<PathBuf>,
+        /// Do not encrypt the restored key files: for tests only.
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Open the keys of a folder or a backup and check them against the genesis.
+    Verify {
+        /// The member's folder.
+        #[arg(
+            long,
+            value_name = "DIR",
+            env = "FAIRLANE_HOME",
+            required_unless_present = "backup"
+        )]
+        home: Option<PathBuf>,
+        /// A backup instead.
+        #[arg(long, value_name = "FILE", requires = "genesis")]
+        backup: Option<PathBuf>,
+        /// The genesis that the backup should fit.
+        #[arg(long, value_name = "FILE", env = "FAIRLANE_GENESIS")]
+        genesis: Option<PathBuf>,
+        /// The passphrase.
+        #[command(flatten)]
+        passphrase: PassphraseArgs,
+    },
+    /// Encrypt the key files under a new passphrase.
+    Passphrase {
+        /// The member and its passphrase until now, if it has one.
+        #[command(flatten)]
+        home: KeysHome,
+        /// File with the new passphrase.
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: PathBuf,
     },
 }
 
@@ -147,6 +252,9 @@ pub struct NodeArgs {
     /// The member's folder.
     #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
     pub home: PathBuf,
+    /// The passphrase of its keys.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     /// Stop when stdin closes: a parent that ends takes this member with it.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
@@ -385,7 +493,7 @@ pub struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
     /// Read everything a member would read; start nothing.
-    Check(HomeArgs),
+    Check(KeysHome),
     /// Show the configuration in effect.
     Show(HomeArgs),
 }
@@ -404,6 +512,9 @@ pub struct DoctorArgs {
     /// The member's folder.
     #[arg(long, value_name = "DIR", env = "FAIRLANE_HOME")]
     pub home: Option<PathBuf>,
+    /// The passphrase of its keys.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     /// Members' public addresses, to compare clocks and genesis with.
     #[arg(
         long,

@@ -6,36 +6,26 @@
 //! identity.key    ed25519 seed, mode 0600
 //! share.key       share of the encryption key, mode 0600
 //! certificate.key share of the certificate key, mode 0600
+//! lock            held while a node runs
 //! data/           the database, with the safety record (C7)
 //! ```
 
 use std::fs;
 use std::io::{Read, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CertificateKeys, CertificateSecret, SuiteKey, SuiteSecret, certificate_key,
+    CertificateKeys, CertificateSecret, KeyFileError, SuiteKey, SuiteSecret, certificate_key,
 };
 use fairlane_replica::{Store, StoreError, Table, birth, meta};
 use fairlane_types::{Digest, GENESIS_BYTES_MAX, Genesis, MemberId, PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
+use crate::key_files::{self, AtRest, Secret};
+use crate::passphrase::Passphrase;
 use crate::store::{RocksStore, StoreOptions};
-
-/// Permission bits that a key file may not have: nobody but its owner reads or writes it.
-const MODE_OTHERS: u32 = 0o077;
-/// Permissions of a key file.
-const MODE_KEY: u32 = 0o600;
-/// Largest key file.
-const KEY_FILE_BYTES_MAX: u64 = 4_096;
-/// First word of an identity key file.
-const IDENTITY_TAG: &str = "fairlane-identity-v1";
-/// First word of a share key file.
-const SHARE_TAG: &str = "fairlane-share-v1";
-/// First word of a certificate key file.
-const CERTIFICATE_TAG: &str = "fairlane-certificate-v1";
 
 /// What is wrong with a home folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,13 +44,42 @@ pub enum HomeError {
         /// What the system said.
         message: String,
     },
-    /// Others can read a key.
-    #[error("{path} has mode {mode:04o}: others can read the key; run: chmod 600 {path}")]
+    /// Others can read a secret.
+    #[error("{path} has mode {mode:04o}: others can read the secret; run: chmod 600 {path}")]
     Mode {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// A key file is encrypted and no passphrase was given.
+    #[error(
+        "{0} is encrypted: give its passphrase with --passphrase-file FILE, \
+         FAIRLANE_PASSPHRASE_FILE, FAIRLANE_PASSPHRASE, or systemd's LoadCredential=passphrase"
+    )]
+    Locked(PathBuf),
+    /// An encrypted key file does not open.
+    #[error("{path}: {error}; if the passphrase is right, restore the file from its backup")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: KeyFileError,
+    },
+    /// A plain key file on a chain that is no experiment.
+    #[error(
+        "{0} is not encrypted, and the chain is no experiment; run: fairlane keys passphrase \
+         --home … --new-passphrase-file FILE"
+    )]
+    Plain(PathBuf),
+    /// Another process runs with it.
+    #[error(
+        "{what} is in use by a running node: an identity that speaks from two processes \
+         contradicts itself, which is proof of misbehaviour; stop the other one first"
+    )]
+    Running {
+        /// The folder or the identity.
+        what: String,
     },
     /// A file does not hold what it should.
     #[error("{path}: {reason}")]
@@ -87,6 +106,13 @@ impl HomeError {
         }
     }
 
+    pub(crate) fn key_file(path: &Path, error: KeyFileError) -> Self {
+        Self::KeyFile {
+            path: path.to_owned(),
+            error,
+        }
+    }
+
     pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
         Self::Content {
             path: path.to_owned(),
@@ -95,10 +121,26 @@ impl HomeError {
     }
 }
 
-/// A home folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A home folder, with the passphrase of its key files if there is one.
+#[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
+    passphrase: Option<Arc<Passphrase>>,
+}
+
+/// Everything secret of a member, checked against its genesis.
+#[derive(Debug)]
+pub struct MemberKeys {
+    /// The member.
+    pub me: MemberId,
+    /// Its identity.
+    pub identity: SecretKey,
+    /// The committee's encryption key.
+    pub key: SuiteKey,
+    /// Its share of that.
+    pub share: SuiteSecret,
+    /// The certificate key and its share of that, on a chain that has one.
+    pub certificates: Option<CertificateKeys>,
 }
 
 impl Home {
@@ -109,7 +151,10 @@ impl Home {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, HomeError> {
         let root = root.into();
         if root.is_dir() {
-            Ok(Self { root })
+            Ok(Self {
+                root,
+                passphrase: None,
+            })
         } else {
             Err(HomeError::Missing(root))
         }
@@ -125,7 +170,16 @@ impl Home {
             fs::create_dir_all(parent).map_err(|e| HomeError::io(parent, &e))?;
         }
         fs::create_dir(&root).map_err(|e| HomeError::io(&root, &e))?;
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            passphrase: None,
+        })
+    }
+
+    /// The same folder, with the passphrase of its key files.
+    #[must_use]
+    pub fn with_passphrase(self, passphrase: Option<Arc<Passphrase>>) -> Self {
+        Self { passphrase, ..self }
     }
 
     /// The folder.
@@ -158,6 +212,11 @@ impl Home {
     pub fn certificate_path(&self) -> PathBuf {
         self.root.join("certificate.key")
     }
+    /// `lock`.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
+    }
     /// `data/`.
     #[must_use]
     pub fn data_path(&self) -> PathBuf {
@@ -180,13 +239,79 @@ impl Home {
         write_genesis(&self.genesis_path(), genesis)
     }
 
+    /// How the key files lie on the disk: encrypted only if both are.
+    ///
+    /// # Errors
+    /// [`HomeError`]; `Plain` when one is plain and the chain is no experiment.
+    pub fn at_rest(&self, genesis: &Genesis) -> Result<AtRest, HomeError> {
+        let mut all = AtRest::Encrypted;
+        let certificate = genesis.certificates.is_some();
+        let certificate = certificate.then(|| self.certificate_path());
+        let files = [self.identity_path(), self.share_path()];
+        for path in files.into_iter().chain(certificate) {
+            if key_files::at_rest(&path)? == AtRest::Plain {
+                if !genesis.experiment {
+                    return Err(HomeError::Plain(path));
+                }
+                all = AtRest::Plain;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Reads all secrets and checks that they are a member's of this genesis.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keys(&self, genesis: &Genesis) -> Result<MemberKeys, HomeError> {
+        let identity = self.identity()?;
+        let me = member_of(self, genesis, &identity.public())?;
+        let key = encryption_key(genesis)
+            .map_err(|reason| HomeError::content(&self.genesis_path(), reason))?;
+        let share = self.share(me, &key)?;
+        let certificates = self.certificate_keys(me, genesis)?;
+        Ok(MemberKeys {
+            me,
+            identity,
+            key,
+            share,
+            certificates,
+        })
+    }
+
+    /// Encrypts the key files again, under another passphrase; or lays them open. Stopped in
+    /// the middle, some files have the old passphrase and some the new.
+    ///
+    /// # Errors
+    /// [`HomeError`]; nothing is written unless all files open.
+    pub fn change_passphrase(&self, new: Option<&Passphrase>) -> Result<(), HomeError> {
+        let files = [
+            (self.identity_path(), Secret::Identity),
+            (self.share_path(), Secret::Share),
+            (self.certificate_path(), Secret::Certificate),
+        ];
+        let mut secrets = Vec::new();
+        for (path, secret) in files {
+            // A chain may have no certificates.
+            if secret == Secret::Certificate && !path.exists() {
+                continue;
+            }
+            let bytes = key_files::read(&path, secret, self.passphrase.as_deref())?;
+            secrets.push((path, secret, bytes));
+        }
+        for (path, secret, bytes) in &secrets {
+            key_files::replace(path, *secret, bytes, new)?;
+        }
+        Ok(())
+    }
+
     /// Reads the identity key.
     ///
     /// # Errors
     /// [`HomeError`]; `Mode` when others can read it.
     pub fn identity(&self) -> Result<SecretKey, HomeError> {
         let path = self.identity_path();
-        let bytes = read_key(&path, IDENTITY_TAG)?;
+        let bytes = key_files::read(&path, Secret::Identity, self.passphrase.as_deref())?;
         let seed = Zeroizing::new(
             <[u8; 32]>::try_from(&bytes[..])
                 .map_err(|_| HomeError::content(&path, "an identity key has 32 bytes"))?,
@@ -199,7 +324,12 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn write_identity(&self, key: &SecretKey) -> Result<(), HomeError> {
-        write_key(&self.identity_path(), IDENTITY_TAG, key.seed())
+        key_files::write(
+            &self.identity_path(),
+            Secret::Identity,
+            key.seed(),
+            self.passphrase.as_deref(),
+        )
     }
 
     /// Reads this member's share and checks it against the public key.
@@ -208,7 +338,7 @@ impl Home {
     /// [`HomeError`].
     pub fn share(&self, me: MemberId, key: &SuiteKey) -> Result<SuiteSecret, HomeError> {
         let path = self.share_path();
-        let bytes = read_key(&path, SHARE_TAG)?;
+        let bytes = key_files::read(&path, Secret::Share, self.passphrase.as_deref())?;
         let share: SuiteSecret = fairlane_types::decode(&bytes, bytes.len())
             .map_err(|e| HomeError::content(&path, e))?;
         share
@@ -229,10 +359,11 @@ impl Home {
     /// # Errors
     /// [`HomeError`].
     pub fn write_share(&self, share: &SuiteSecret) -> Result<(), HomeError> {
-        write_key(
+        key_files::write(
             &self.share_path(),
-            SHARE_TAG,
+            Secret::Share,
             &Zeroizing::new(fairlane_types::encode(share)),
+            self.passphrase.as_deref(),
         )
     }
 
@@ -251,7 +382,7 @@ impl Home {
         let Some(key) = key else { return Ok(None) };
         let path = self.certificate_path();
         let wrong = |error: &dyn core::fmt::Display| HomeError::content(&path, error);
-        let bytes = read_key(&path, CERTIFICATE_TAG)?;
+        let bytes = key_files::read(&path, Secret::Certificate, self.passphrase.as_deref())?;
         let secret: CertificateSecret =
             fairlane_types::decode(&bytes, bytes.len()).map_err(|error| wrong(&error))?;
         secret.belongs_to(&key).map_err(|error| wrong(&error))?;
@@ -271,7 +402,12 @@ impl Home {
     /// [`HomeError`].
     pub fn write_certificate_share(&self, secret: &CertificateSecret) -> Result<(), HomeError> {
         let bytes = Zeroizing::new(fairlane_types::encode(secret));
-        write_key(&self.certificate_path(), CERTIFICATE_TAG, &bytes)
+        key_files::write(
+            &self.certificate_path(),
+            Secret::Certificate,
+            &bytes,
+            self.passphrase.as_deref(),
+        )
     }
 
     /// Makes the database with the birth record of a new identity (C7). An identity
@@ -390,33 +526,6 @@ fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeE
         ));
     }
     Ok(bytes)
-}
-
-fn read_key(path: &Path, tag: &str) -> Result<Zeroizing<Vec<u8>>, HomeError> {
-    let metadata = fs::metadata(path).map_err(|e| HomeError::io(path, &e))?;
-    let mode = metadata.mode() & 0o777;
-    if mode & MODE_OTHERS != 0 {
-        return Err(HomeError::Mode {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    let bytes = read_limited(path, KEY_FILE_BYTES_MAX)?;
-    // The message must not show what the file holds.
-    let bad = || HomeError::content(path, format!("expected one line: {tag} and hex digits"));
-    let text = std::str::from_utf8(&bytes).map_err(|_| bad())?;
-    let digits = text
-        .trim_end()
-        .strip_prefix(tag)
-        .and_then(|t| t.strip_prefix(' '))
-        .ok_or_else(bad)?;
-    hex::decode(digits).map(Zeroizing::new).map_err(|_| bad())
-}
-
-fn write_key(path: &Path, tag: &str, secret: &[u8]) -> Result<(), HomeError> {
-    let digits = Zeroizing::new(hex::encode(secret));
-    let line = Zeroizing::new(format!("{tag} {}\n", *digits));
-    write_new(path, MODE_KEY, line.as_bytes())
 }
 
 /// Writes a file that must not be there yet, and syncs it.

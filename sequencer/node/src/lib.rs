@@ -12,6 +12,8 @@
 //! and its pool. The first [`failure`](failure::Failure) of a part stops the node.
 
 pub mod api;
+pub mod backup;
+pub mod claim;
 pub mod clock;
 pub mod config;
 pub mod driver;
@@ -19,9 +21,12 @@ pub mod failure;
 pub mod handle;
 pub mod home;
 pub mod inbox;
+pub mod key_files;
 pub mod net;
 pub mod node;
+pub mod passphrase;
 pub mod pool;
+pub mod process;
 pub mod store;
 pub mod tamper;
 pub mod telemetry;

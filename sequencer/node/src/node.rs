@@ -18,13 +18,16 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle as Task, JoinSet};
 
 use crate::api::{self, ApiLimits};
+use crate::claim::Claim;
 use crate::config::{Config, Overrides};
 use crate::driver::{Driver, Ingress, Links, Parts, crypto_pool};
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
-use crate::home::{self, Home, HomeError};
+use crate::home::{Home, HomeError, MemberKeys};
 use crate::inbox::Inbox;
+use crate::key_files::AtRest;
 use crate::net::{NetConfig, NetError, Network};
+use crate::passphrase::Passphrase;
 use crate::pool;
 use crate::store::{RocksStore, StoreOptions, StoreReader};
 use crate::tamper::Tamper;
@@ -46,6 +49,8 @@ pub struct NodeOptions {
     pub home: PathBuf,
     /// Flags and environment, over `config.toml`.
     pub overrides: Overrides,
+    /// Of the key files, if they are encrypted.
+    pub passphrase: Option<Arc<Passphrase>>,
     /// The recorder of the process, if it has one.
     pub metrics: Option<PrometheusHandle>,
     /// Changes the log filter, if that can be done.
@@ -65,6 +70,7 @@ impl NodeOptions {
         Self {
             home: home.into(),
             overrides: Overrides::default(),
+            passphrase: None,
             metrics: None,
             log_control: None,
             api: ApiLimits::default(),
@@ -135,6 +141,8 @@ pub struct Node {
     failures: Failures,
     servers: JoinSet<()>,
     stats: Task<()>,
+    /// Goes last: until then nobody else may have folder and identity.
+    claim: Claim,
 }
 
 impl Node {
@@ -144,16 +152,20 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
-        let home = Home::open(options.home.clone())?;
+        let home = Home::open(options.home.clone())?.with_passphrase(options.passphrase.clone());
         let config = Config::load(&home, options.overrides.clone())?;
         let genesis = home.genesis()?;
-        let identity = Arc::new(home.identity()?);
-        let me = home::member_of(&home, &genesis, &identity.public())?;
         let committee = genesis.validate().map_err(ReplicaError::from)?;
-        let key = home::encryption_key(&genesis)
-            .map_err(|reason| HomeError::content(&home.genesis_path(), reason))?;
-        let share = home.share(me, &key)?;
-        let certificates = home.certificate_keys(me, &genesis)?;
+        let at_rest = home.at_rest(&genesis)?;
+        let MemberKeys {
+            me,
+            identity,
+            key,
+            share,
+            certificates,
+        } = home.keys(&genesis)?;
+        let identity = Arc::new(identity);
+        let claim = Claim::take(&home, &genesis, &identity.public())?;
         let peers = config.peer_addresses(&home.config_path(), me, &committee)?;
 
         let api_listener = listen("api", config.listen_api).await?;
@@ -162,7 +174,7 @@ impl Node {
             blocking(recover_step(&home, &config, &genesis, me, &identity)).await?;
         let reader = store.reader();
         let emitted = reader.emitted_range()?.map_or(Height(0), |(_, last)| last);
-        report_start(&genesis, me, &replica);
+        report_start(&genesis, me, at_rest, &replica);
 
         let failures = Failures::default();
         let inbox = Arc::new(Inbox::default());
@@ -256,6 +268,7 @@ impl Node {
             failures,
             servers,
             stats,
+            claim,
         })
     }
 
@@ -319,6 +332,7 @@ impl Node {
             failures,
             mut servers,
             stats,
+            claim,
             ..
         } = self;
         handle.stop();
@@ -345,6 +359,7 @@ impl Node {
         {
             tracing::debug!("somebody still holds the database");
         }
+        drop(claim);
         if failures.first().is_none() {
             tracing::info!("stopped; everything is on disk");
         }
@@ -402,12 +417,18 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn report_start(genesis: &Genesis, me: MemberId, replica: &Replica) {
+fn report_start(genesis: &Genesis, me: MemberId, at_rest: AtRest, replica: &Replica) {
     let status = replica.status();
     tracing::info!(member = %me, chain = %genesis.chain, genesis = %genesis.hash(),
         final_height = %status.final_height, emitted_height = %status.emitted_height, "starting");
     if genesis.experiment {
         tracing::warn!("experiment: this chain allows insecure keys; it protects nobody's orders");
+    }
+    if at_rest == AtRest::Plain {
+        tracing::warn!(
+            "plain keys: whoever reads this folder can be this member; `fairlane keys passphrase` \
+             encrypts them"
+        );
     }
     if status.observer {
         tracing::warn!(

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fairlane_encryption::{
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, StoreConfig};
 use crate::home::{Home, HomeError, write_genesis, write_new};
+use crate::passphrase::Passphrase;
 use crate::store::DISK_RESERVE_BYTES;
 
 /// Ports between two members.
@@ -43,6 +45,8 @@ pub struct InitOptions {
     pub reserve_mb: u64,
     /// Encryption scheme.
     pub scheme: Scheme,
+    /// Encrypts every member's key files; without one they are plain.
+    pub passphrase: Option<Arc<Passphrase>>,
 }
 
 impl InitOptions {
@@ -58,6 +62,7 @@ impl InitOptions {
             time: None,
             reserve_mb: DISK_RESERVE_BYTES >> 20,
             scheme: Scheme::Tdh2,
+            passphrase: None,
         }
     }
 
@@ -156,7 +161,8 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     let secrets = identities.iter().zip(&shares).zip(&secrets);
     for (index, ((identity, share), certificate)) in secrets.enumerate() {
         let id = MemberId(index as u8);
-        let home = Home::create(out.join(format!("member-{index}")))?;
+        let home = Home::create(out.join(format!("member-{index}")))?
+            .with_passphrase(options.passphrase.clone());
         home.write_genesis(&genesis)?;
         home.write_identity(identity)?;
         home.write_share(share)?;

@@ -1,36 +1,63 @@
 //! Back-pressure at the edge (A23): how many orders may be on their way at once.
 //!
-//! What a committee carries depends on its machines and is measured, not configured: by
-//! Little's law, orders that take [`WAIT`] to come out are [`WAIT`] times the rate at which
-//! they do. Above that many, submissions are refused, and nothing that was acknowledged
-//! waits much longer. The rate is taken over the last [`SPAN`], so that a burst after
-//! silence is let in by steps.
+//! What a committee carries depends on its machines and its scheme and is measured, not
+//! configured: by Little's law, orders that take [`WAIT`] to come out are [`WAIT`] times the
+//! rate at which they do. Above that many, submissions are refused, and nothing that was
+//! acknowledged waits much longer.
+//!
+//! The rate of the last [`SPAN`] says it while orders come in. After silence, what is
+//! remembered does: the rate that was last seen *under load*, when at least half of what may
+//! be on its way was, for a whole span. A rate without load says nothing about how much
+//! more could be carried, and no rate at all (a committee without a quorum) says nothing
+//! either. What is remembered falls by half a span at most: one slow second is no rule.
 
 use std::collections::VecDeque;
 
-use fairlane_types::Micros;
+use fairlane_types::{Micros, Scheme};
 
 /// What an acknowledged order may have to wait under overload, about.
 const WAIT: Micros = Micros(2_000_000);
 /// The rate is measured over so long.
 const SPAN: Micros = Micros(1_000_000);
 /// So many orders may be on their way whatever the rate.
-const HELD_MIN: usize = 1_024;
+const HELD_MIN: usize = 32;
+/// Orders in a span that suite 0x01 is taken to carry before anything was measured: much
+/// below what two cores do.
+const START_TDH2: usize = 512;
+/// The same for suite 0x02, whose orders cost a hundred times as much.
+const START_BAEK_ZHENG: usize = 16;
 /// Blocks remembered within the span; the oldest give way, and less is let in.
 const BLOCKS_MAX: usize = 1_024;
 
 /// Measures what comes out, and says when no more may come in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Capacity {
     /// Time and number of orders of recent blocks.
     recent: VecDeque<(Micros, usize)>,
     /// Orders in them.
     orders: usize,
+    /// Orders in a span under load, as last seen.
+    known: usize,
+    /// Half of what may be on its way has been since then.
+    loaded: Option<Micros>,
 }
 
 impl Capacity {
-    /// A block with so many orders is built.
-    pub fn emitted(&mut self, now: Micros, orders: usize) {
+    /// Before anything was measured.
+    pub fn new(scheme: Scheme) -> Self {
+        Self {
+            recent: VecDeque::new(),
+            orders: 0,
+            known: match scheme {
+                Scheme::Tdh2 => START_TDH2,
+                Scheme::BaekZheng => START_BAEK_ZHENG,
+            },
+            loaded: None,
+        }
+    }
+
+    /// A block with so many orders is built; `held` are on their way.
+    pub fn emitted(&mut self, now: Micros, orders: usize, held: usize) {
         self.forget(now);
         if orders > 0 {
             self.recent.push_back((now, orders));
@@ -39,18 +66,34 @@ impl Capacity {
         if self.recent.len() > BLOCKS_MAX {
             self.pop();
         }
+        self.learn(now, held);
     }
 
-    /// How many orders may be on their way, by the rate last measured.
+    /// How many orders may be on their way.
     pub fn held_max(&self) -> usize {
         let spans = (WAIT.0 / SPAN.0) as usize;
-        HELD_MIN.max(self.orders.saturating_mul(spans))
+        HELD_MIN.max(self.orders.max(self.known).saturating_mul(spans))
     }
 
     /// Whether so many on their way are too many to let another one in.
     pub fn is_reached(&mut self, now: Micros, held: usize) -> bool {
         self.forget(now);
         held >= self.held_max()
+    }
+
+    fn learn(&mut self, now: Micros, held: usize) {
+        self.known = self.known.max(self.orders);
+        if held < self.held_max() / 2 {
+            self.loaded = None;
+            return;
+        }
+        let since = *self.loaded.get_or_insert(now);
+        if now.0.saturating_sub(since.0) >= SPAN.0 {
+            self.loaded = Some(now);
+            if self.orders > 0 {
+                self.known = self.orders.max(self.known / 2);
+            }
+        }
     }
 
     fn forget(&mut self, now: Micros) {
@@ -71,32 +114,70 @@ impl Capacity {
 mod tests {
     use super::*;
 
+    const MS: fn(u64) -> Micros = Micros::from_millis;
+
     #[test]
     fn what_is_let_in_follows_what_comes_out() {
-        let mut capacity = Capacity::default();
-        let ms = Micros::from_millis;
-        assert!(!capacity.is_reached(ms(1), HELD_MIN - 1));
-        assert!(capacity.is_reached(ms(1), HELD_MIN));
+        let mut capacity = Capacity::new(Scheme::Tdh2);
+        let start = 2 * START_TDH2;
+        assert!(!capacity.is_reached(MS(1), start - 1));
+        assert!(capacity.is_reached(MS(1), start));
         // 4,000 orders within a second: two seconds' worth may be on their way.
         for block in 1..=40 {
-            capacity.emitted(ms(block * 25), 100);
+            capacity.emitted(MS(block * 25), 100, 7_000);
         }
         assert_eq!(capacity.held_max(), 8_000);
-        assert!(!capacity.is_reached(ms(1_000), 7_999));
-        assert!(capacity.is_reached(ms(1_000), 8_000));
-        // When half of it is longer ago, half remains; after a silence the least.
-        assert!(capacity.is_reached(ms(1_500), 4_200));
-        assert!(!capacity.is_reached(ms(1_500), 4_000));
-        capacity.emitted(ms(9_000), 0);
+        assert!(!capacity.is_reached(MS(1_000), 7_999));
+        assert!(capacity.is_reached(MS(1_000), 8_000));
+        // A silence teaches nothing, and so does a stall with orders on their way.
+        capacity.emitted(MS(9_000), 0, 0);
+        assert_eq!((capacity.held_max(), capacity.orders), (8_000, 0));
+        for second in 10..20 {
+            capacity.emitted(MS(second * 1_000), 0, 8_000);
+        }
+        assert_eq!(capacity.held_max(), 8_000);
+    }
+
+    /// THREATS A23: with a slow scheme the bound is a small one from the start, rises to
+    /// what is carried, and falls to it.
+    #[test]
+    fn a_slow_scheme_lets_in_what_it_opens() {
+        let mut capacity = Capacity::new(Scheme::BaekZheng);
         assert_eq!(capacity.held_max(), HELD_MIN);
-        assert_eq!(capacity.orders, 0);
+        let mut at = 0;
+        let mut run = |capacity: &mut Capacity, seconds: u64, per_s: u64, full: bool| {
+            for _ in 0..seconds * per_s {
+                at += 1_000 / per_s;
+                let held = if full { capacity.held_max() } else { 3 };
+                capacity.emitted(MS(at), 1, held);
+            }
+            capacity.held_max()
+        };
+        assert!((78..=82).contains(&run(&mut capacity, 4, 40, true)));
+        // Half the machine is taken away: so is half of the bound, a span later.
+        assert!((39..=43).contains(&run(&mut capacity, 5, 20, true)));
+        // Little is offered: that is no measure.
+        assert!((39..=43).contains(&run(&mut capacity, 5, 2, false)));
+    }
+
+    #[test]
+    fn one_slow_span_halves_it_at_most() {
+        let mut capacity = Capacity::new(Scheme::Tdh2);
+        let full = 2 * START_TDH2;
+        capacity.emitted(MS(1), 1, full);
+        capacity.emitted(MS(1_001), 1, full);
+        assert_eq!(capacity.held_max(), full / 2);
+        capacity.emitted(MS(1_500), 1, full);
+        assert_eq!(capacity.held_max(), full / 2);
+        capacity.emitted(MS(2_001), 1, full);
+        assert_eq!(capacity.held_max(), full / 4);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut capacity = Capacity::default();
+        let mut capacity = Capacity::new(Scheme::Tdh2);
         for _ in 0..3 * BLOCKS_MAX {
-            capacity.emitted(Micros(5), 2);
+            capacity.emitted(Micros(5), 2, 0);
         }
         assert_eq!(capacity.recent.len(), BLOCKS_MAX);
         assert_eq!(capacity.orders, 2 * BLOCKS_MAX);

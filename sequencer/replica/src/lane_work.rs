@@ -8,6 +8,7 @@ use fairlane_mempool::{self as mempool, Batch, Flaw, Input, Output, Record, Want
 use fairlane_types::{CIPHERTEXT_BYTES_MAX, CtId, Envelope, decode, encode};
 
 use crate::boundary::{Effect, Peers, Reply, Ticket, TimerId};
+use crate::envelope_checks::Checked;
 use crate::job::EnvelopeFault;
 use crate::keys::{ack_key, batch_key, payload_key};
 use crate::replica::{Purpose, Reading, Replica, Written};
@@ -63,9 +64,11 @@ impl Replica {
                 self.compute(Job::Verify(vec![signature]), Purpose::Batch(check), out);
             }
             Output::VerifyEnvelopes { check, envelopes } => {
-                let ids = envelopes.iter().map(|(id, _)| *id).collect();
-                let purpose = Purpose::Envelopes(check, ids);
-                self.compute(Job::Envelopes(envelopes), purpose, out);
+                let fresh = self.envelope_checks.begin(check, envelopes);
+                if !fresh.is_empty() {
+                    let checked = fresh.iter().map(|(id, e)| (*id, e.signature)).collect();
+                    self.compute(Job::Envelopes(fresh), Purpose::Envelopes(checked), out);
+                }
             }
             Output::SetTimer { timer, at } => {
                 out.push(Effect::SetTimer {
@@ -162,21 +165,22 @@ impl Replica {
 
     pub(crate) fn envelopes_verified(
         &mut self,
-        check: mempool::CheckId,
-        ids: &[CtId],
+        envelopes: &[Checked],
         results: Vec<Result<Arc<SuiteParsed>, EnvelopeFault>>,
     ) {
-        let mut bad = Vec::new();
-        for (index, (id, result)) in ids.iter().zip(results).enumerate() {
-            match result {
+        for (envelope, result) in envelopes.iter().zip(results) {
+            let flaw = match result {
                 Ok(parsed) => {
-                    self.parsed.insert(*id, parsed);
+                    self.parsed.insert(envelope.0, parsed);
+                    None
                 }
-                Err(EnvelopeFault::Signature) => bad.push((index, Flaw::Signature)),
-                Err(EnvelopeFault::Ciphertext(_)) => bad.push((index, Flaw::Proof)),
+                Err(EnvelopeFault::Signature) => Some(Flaw::Signature),
+                Err(EnvelopeFault::Ciphertext(_)) => Some(Flaw::Proof),
+            };
+            for (check, bad) in self.envelope_checks.verdict(envelope, flaw) {
+                self.tell_lanes(Input::Verified { check, bad });
             }
         }
-        self.tell_lanes(Input::Verified { check, bad });
     }
 }
 

@@ -18,6 +18,7 @@ mod boundary;
 mod capacity;
 mod class;
 mod consensus_work;
+mod envelope_checks;
 mod fault;
 mod job;
 mod keys;

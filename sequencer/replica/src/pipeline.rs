@@ -398,7 +398,8 @@ impl Replica {
             root: sequenced.root,
             next: sequenced.next_position(),
         };
-        self.capacity.emitted(now, sequenced.items.len());
+        self.capacity
+            .emitted(now, sequenced.items.len(), self.lanes.held());
         let mut writes = vec![Write::put(
             Table::Sequence,
             height_key(height),

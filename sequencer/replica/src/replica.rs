@@ -20,6 +20,7 @@ use crate::boundary::{
     Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
 };
 use crate::capacity::Capacity;
+use crate::envelope_checks::{Checked, EnvelopeChecks};
 use crate::keys::{Emitted, meta};
 use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
@@ -83,7 +84,7 @@ pub(crate) enum Written {
 pub(crate) enum Purpose {
     Consensus(consensus::CheckId),
     Batch(mempool::CheckId),
-    Envelopes(mempool::CheckId, Vec<CtId>),
+    Envelopes(Vec<Checked>),
     Reparse(Vec<CtId>),
     Shares(Height),
     Combine(Height),
@@ -131,6 +132,8 @@ pub struct Replica {
     pub(crate) openings: Openings,
     pub(crate) finals: FinalQueue,
 
+    /// Envelopes that jobs are at work on.
+    pub(crate) envelope_checks: EnvelopeChecks,
     /// Valid ciphertexts with U parsed, so that validity is paid once.
     pub(crate) parsed: BTreeMap<CtId, Arc<SuiteParsed>>,
     pub(crate) reparsing: bool,
@@ -331,6 +334,7 @@ impl Replica {
             .filter(|b| b.header.height > height)
             .collect();
         let finals = FinalQueue::restored(base, above, recovered.replayed);
+        let capacity = Capacity::new(genesis.encryption.scheme);
         Ok(Self {
             genesis,
             committee,
@@ -343,6 +347,7 @@ impl Replica {
             order,
             openings,
             finals,
+            envelope_checks: EnvelopeChecks::default(),
             parsed: BTreeMap::new(),
             reparsing: false,
             checks: BTreeMap::new(),
@@ -353,7 +358,7 @@ impl Replica {
             recorded: RecordId::DURABLE,
             says: BTreeMap::new(),
             last,
-            capacity: Capacity::default(),
+            capacity,
             retention,
             attesting,
             recent: BTreeMap::new(),
@@ -580,8 +585,8 @@ impl Replica {
                     .collect();
                 self.tell_lanes(mempool::Input::Verified { check, bad });
             }
-            (Purpose::Envelopes(check, ids), JobResult::Envelopes(results)) => {
-                self.envelopes_verified(check, &ids, results);
+            (Purpose::Envelopes(envelopes), JobResult::Envelopes(results)) => {
+                self.envelopes_verified(&envelopes, results);
             }
             (Purpose::Reparse(ids), JobResult::Envelopes(results)) => {
                 self.reparsed(&ids, results);

@@ -1,9 +1,10 @@
 //! `fairlane config check|show`.
 
 use fairlane_node::config::{Config, Overrides};
-use fairlane_node::home::{Home, encryption_key, member_of};
+use fairlane_node::home::Home;
+use fairlane_node::key_files::AtRest;
 
-use crate::args::ConfigVerb;
+use crate::args::{ConfigVerb, PassphraseArgs};
 use crate::exit::{Outcome, Problem};
 use crate::term::{Term, short};
 
@@ -13,42 +14,49 @@ pub struct Checked {
     pub me: fairlane_types::MemberId,
     /// The genesis.
     pub genesis: fairlane_types::Genesis,
+    /// How the keys lie on the disk.
+    pub at_rest: AtRest,
 }
 
 /// Reads everything that a member reads before it starts.
-pub fn check(home: &std::path::Path) -> Outcome<Checked> {
-    let home = Home::open(home)?;
+pub fn check(home: &std::path::Path, passphrase: &PassphraseArgs) -> Outcome<Checked> {
+    let home = super::keys::home(home, passphrase)?;
     let overrides = super::node::overrides(None)?;
     let config = Config::load(&home, overrides)?;
     let genesis = home.genesis()?;
     let committee = genesis.validate().map_err(|error| {
         Problem::preflight(format!("{}: {error}", home.genesis_path().display()))
     })?;
-    let me = member_of(&home, &genesis, &home.identity()?.public())?;
+    let at_rest = home.at_rest(&genesis)?;
+    let me = home.keys(&genesis)?.me;
     config.peer_addresses(&home.config_path(), me, &committee)?;
-    let key = encryption_key(&genesis).map_err(Problem::preflight)?;
-    home.share(me, &key)?;
     tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| Problem::preflight(format!("log = {:?}: {error}", config.log)))?;
-    Ok(Checked { me, genesis })
+    Ok(Checked {
+        me,
+        genesis,
+        at_rest,
+    })
 }
 
 /// Checks, or shows values with their origins.
 pub fn run(verb: ConfigVerb, term: Term) -> Outcome {
     match verb {
         ConfigVerb::Check(args) => {
-            let checked = check(&args.home)?;
+            let checked = check(&args.home, &args.passphrase)?;
             let hash = checked.genesis.hash();
             let value = serde_json::json!({ "config": {
                 "ok": true, "member": checked.me, "genesis": hash,
+                "key_files": checked.at_rest.word(),
             }});
             term.result(&value, || {
                 format!(
-                    "{} member {} of chain {} (genesis {}): configuration, keys and genesis fit",
+                    "{} member {} of chain {} (genesis {}): configuration, keys ({}) and genesis fit",
                     term.green("✔"),
                     checked.me,
                     checked.genesis.chain,
-                    short(hash)
+                    short(hash),
+                    checked.at_rest.word()
                 )
             });
         }

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use fairlane_node::key_files::AtRest;
 use fairlane_node::store::{DISK_RESERVE_BYTES, free_bytes};
 
-use crate::args::DoctorArgs;
+use crate::args::{DoctorArgs, PassphraseArgs};
 use crate::exit::{Exit, Outcome, Problem};
 use crate::measure::percentiles;
 use crate::seed::now_ms;
@@ -40,7 +41,7 @@ pub async fn run(args: DoctorArgs, term: Term) -> Outcome {
         ("fsync", fsync(&disk)),
     ];
     if let Some(home) = &args.home {
-        findings.push(("home", home_files(home)));
+        findings.push(("home", home_files(home, &args.passphrase)));
     }
     let mut genesis = None;
     for member in super::trust::members(&args.to)? {
@@ -183,12 +184,17 @@ fn fsync(folder: &Path) -> Finding {
     }
 }
 
-fn home_files(home: &Path) -> Finding {
-    match super::config::check(home) {
-        Ok(checked) => Finding::Good(format!(
-            "member {} of chain {}",
-            checked.me, checked.genesis.chain
-        )),
+fn home_files(home: &Path, passphrase: &PassphraseArgs) -> Finding {
+    match super::config::check(home, passphrase) {
+        Ok(checked) => {
+            let (me, chain) = (checked.me, checked.genesis.chain);
+            let at_rest = checked.at_rest;
+            let what = format!("member {me} of chain {chain}, key files {}", at_rest.word());
+            match at_rest {
+                AtRest::Encrypted => Finding::Good(what),
+                AtRest::Plain => Finding::Warn(what, "fairlane keys passphrase encrypts them"),
+            }
+        }
         Err(problem) => Finding::Bad(
             problem.what,
             problem.next.unwrap_or_else(|| "see the message".into()),

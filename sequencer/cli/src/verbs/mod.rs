@@ -11,6 +11,7 @@ mod docs;
 mod doctor;
 mod follow;
 mod input;
+mod keys;
 mod node;
 mod sim;
 mod status;
@@ -55,6 +56,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
         Verb::Testnet(verb) => testnet::run(verb, term),
+        Verb::Keys(verb) => keys::run(verb, term),
         Verb::Verify(args) => verify::run(&args, term),
         Verb::Config(verb) => config::run(verb, term),
         Verb::Sim(verb) => sim::run(&verb),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::home::{Home, HomeError};
 use fairlane_node::node::{Node, NodeOptions, StartError, shutdown_signal};
+use fairlane_node::process::keep_secrets_in;
 use fairlane_node::telemetry::install_metrics;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -42,6 +43,7 @@ pub fn overrides(log: Option<&str>) -> Outcome<Overrides> {
 
 /// Runs until SIGTERM, Ctrl-C or a failure.
 pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
+    keep_secrets_in()?;
     let overrides = overrides(log)?;
     // Read once before anything starts, for the log filter and for early errors.
     let home = Home::open(&args.home)?;
@@ -59,6 +61,7 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
         .init();
     let mut options = NodeOptions::new(&args.home);
     options.overrides = overrides;
+    options.passphrase = super::keys::passphrase(&args.passphrase)?.map(Arc::new);
     options.metrics = Some(install_metrics().map_err(Problem::failed)?);
     options.log_control = Some(Arc::new(move |text: &str| {
         let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;

@@ -1,5 +1,9 @@
 //! `fairlane testnet init`.
 
+use std::sync::Arc;
+
+use fairlane_node::key_files::AtRest;
+use fairlane_node::passphrase::Passphrase;
 use fairlane_node::testnet::{InitOptions, init};
 
 use crate::args::TestnetVerb;
@@ -13,14 +17,25 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         out,
         base_port,
         scheme,
+        passphrase_file,
     } = verb;
+    fairlane_node::process::keep_secrets_in()?;
     let mut options = InitOptions::new(&out, members.into());
     options.port = base_port;
     options.scheme = scheme;
+    // Only the flag: a passphrase that is in the environment by chance would be a surprise.
+    if let Some(path) = passphrase_file {
+        options.passphrase = Some(Arc::new(Passphrase::from_file(&path)?));
+    }
+    let at_rest = match options.passphrase {
+        Some(_) => AtRest::Encrypted,
+        None => AtRest::Plain,
+    };
     let net = init(&options, |_| {})?;
     let value = serde_json::json!({ "testnet": {
         "genesis": net.genesis.hash(), "chain": net.genesis.chain.to_string(),
         "genesis_file": net.genesis_path, "committee_key": hex::encode(net.committee_key),
+        "key_files": at_rest.word(),
         "members": net.members.iter().map(|member| serde_json::json!({
             "id": member.id, "home": member.home.root(),
             "api": member.config.listen_api, "ops": member.config.listen_ops,
@@ -28,9 +43,10 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
     }});
     term.result(&value, || {
         let mut text = format!(
-            "{} genesis {} · keys by a dealer: for tests only\n",
+            "{} genesis {} · keys by a dealer: for tests only · key files {}\n",
             term.green("✔"),
-            short(net.genesis.hash())
+            short(net.genesis.hash()),
+            at_rest.word()
         );
         text.push_str(&format!(
             "  committee key {}\n",
