@@ -2,8 +2,11 @@
 //! step a block (EXECUTION §3). With n = 3f+1 oracles and at least 2f+1 fresh observations
 //! the median lies between two honest ones, whatever f liars say.
 
-use crate::house::Market;
-use crate::units::PPM;
+use fairlane_types::PublicKey;
+
+use crate::Reject;
+use crate::house::{House, Market};
+use crate::units::{PPM, TICKS_MAX};
 
 /// Heights for which an observation counts.
 pub const OBSERVATION_HEIGHTS: u64 = 50;
@@ -32,6 +35,26 @@ pub fn next_mark(market: &Market, height: u64) -> u64 {
         market.mark.saturating_add(step),
     );
     median.clamp(low.max(1), high)
+}
+
+impl House {
+    /// Notes an oracle's observation.
+    pub(crate) fn observe(
+        &mut self,
+        sender: &PublicKey,
+        market: u32,
+        ticks: u64,
+        height: u64,
+    ) -> Result<(), Reject> {
+        let who = self.core.oracles.iter().position(|key| key == sender);
+        let who = who.ok_or(Reject::Forbidden)?;
+        if ticks == 0 || ticks > TICKS_MAX {
+            return Err(Reject::PriceBand);
+        }
+        let market = self.core.markets.get_mut(market as usize);
+        market.ok_or(Reject::UnknownMarket)?.observed[who] = (ticks, height);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
