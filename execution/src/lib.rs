@@ -11,6 +11,8 @@
 //! zero, and this clearing house is for experiments only.
 
 pub mod account;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod book;
 mod clearing;
 mod house;

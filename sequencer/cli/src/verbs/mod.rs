@@ -8,6 +8,7 @@ mod config;
 mod devnet;
 mod docs;
 mod doctor;
+mod exec;
 mod follow;
 mod input;
 mod node;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
+        Verb::Exec(verb) => exec::run(verb, term),
         Verb::Testnet(verb) => testnet::run(verb, term),
         Verb::Verify(args) => verify::run(&args, term),
         Verb::Config(verb) => config::run(verb, term),
