@@ -9,15 +9,17 @@ use fairlane_types::{
 };
 
 use crate::account::{AccountLeaf, PositionLeaf};
+use crate::funding::FUNDING_MAX;
+use crate::gate::{DAY_MS, HOUR_MS};
 use crate::house::{ByPrefix, Core, House};
 use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
-use crate::mark::next_mark;
 use crate::merkle::{DenseTree, leaf};
 use crate::params::{
-    ACCOUNTS_MAX, ExecutionGenesis, MARKETS_MAX, MatchingRule, ORACLES_MAX, ORDERS_PER_ACCOUNT_MAX,
+    ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
+    ORDERS_PER_ACCOUNT_MAX,
 };
 use crate::tx::Tx;
-use crate::units::{LOTS_MAX, QUOTE_MAX, TICKS_MAX, notional};
+use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, notional};
 use crate::{Fill, Reject};
 
 /// Results that are kept for heights asked for again.
@@ -77,6 +79,7 @@ impl Clearing {
                 market: p.market,
                 lots: p.lots,
                 cost: p.cost,
+                funding: p.funding,
                 orders,
             }
         };
@@ -164,9 +167,12 @@ impl Execution for Clearing {
         if block.root != block.compute_root() {
             return Err(ExecutionError::Root(got));
         }
-        for market in &mut self.house.core.markets {
-            market.mark = next_mark(market, got.0);
-        }
+        let mut events = Vec::new();
+        self.house.clock(block.time.0, got.0, &mut events);
+        let moved = self.house.move_marks(got.0);
+        let before = events.len();
+        self.house.fund(got.0, &mut events);
+        let revalued = moved || events.len() > before;
         let txs: Vec<_> = block.items.iter().map(parse).collect();
         let mut order: Vec<(u8, usize)> =
             (0..txs.len()).map(|i| (self.class(&txs[i]), i)).collect();
@@ -186,13 +192,15 @@ impl Execution for Clearing {
             receipts[at].code = result.err().map_or(0, Reject::code);
             receipts[at].fills = fills;
         }
+        self.house.sweep(revalued, got.0, &mut events);
         (self.height, self.sequence) = (got, block.root);
         self.commit();
         let executed = Arc::new(Executed {
             height: got,
             state_root: self.root,
-            receipts_root: Executed::receipts_root(&receipts),
+            receipts_root: Executed::receipts_root(&receipts, &events),
             receipts,
+            events,
         });
         if self.results.len() == RESULTS_KEPT {
             self.results.pop_front();
@@ -255,11 +263,22 @@ impl Execution for Clearing {
             m.params.validate().is_ok()
                 && (1..=TICKS_MAX).contains(&m.mark)
                 && m.observed.len() == core.oracles.len()
+                && m.funding.abs() <= FUNDING_MAX
+                && m.premiums <= FUNDING_HEIGHTS_MAX
+                && m.premium_ppm.unsigned_abs() <= u64::from(m.premiums) * PPM as u64
         };
-        let money = [core.deposited, core.withdrawn, core.fees];
+        let levels = core.limits.iter().map(|bucket| bucket.level);
+        let mut money = vec![core.deposited, core.withdrawn, core.fees, core.insurance];
+        money.extend(levels.chain([core.funding.saturating_abs(), core.bad_debt]));
+        let periods = [HOUR_MS, DAY_MS];
         if core.markets.len() > MARKETS_MAX
             || core.oracles.len() > ORACLES_MAX
             || !core.markets.iter().all(sane)
+            || core.limits.map(|bucket| bucket.drains_ms) != periods
+            || core
+                .limits
+                .iter()
+                .any(|bucket| i128::from(bucket.ppm) > PPM)
             || money.iter().any(|sum| !(0..=QUOTE_MAX).contains(sum))
             || leaves.len() > ACCOUNTS_MAX
         {
@@ -286,12 +305,14 @@ impl Execution for Clearing {
                 let value = notional(TICKS_MAX, LOTS_MAX as i64);
                 if held.lots.unsigned_abs() > LOTS_MAX
                     || held.cost.unsigned_abs() > value.unsigned_abs()
+                    || held.funding.unsigned_abs() > FUNDING_MAX.unsigned_abs()
                     || held.orders.len() > ORDERS_PER_ACCOUNT_MAX
                 {
                     return Err(bad("a position is out of its bounds"));
                 }
                 let mut position = crate::account::Position::flat(held.market);
                 (position.lots, position.cost) = (held.lots, held.cost);
+                position.funding = held.funding;
                 house.accounts[id as usize].positions.push(position);
                 for order in held.orders {
                     let fits = order.account == id
@@ -312,6 +333,16 @@ impl Execution for Clearing {
                 return Err(bad("an order's number comes twice"));
             }
             house.rest(market, order);
+        }
+        for number in 0..house.books.len() as u32 {
+            let held = |id| house.held(id, number).map_or(0, |p| p.lots);
+            let all = || (0..house.accounts.len() as u32).map(held);
+            let long: u64 = all().filter(|lots| *lots > 0).map(i64::unsigned_abs).sum();
+            let short: u64 = all().filter(|lots| *lots < 0).map(i64::unsigned_abs).sum();
+            let interest = house.core.markets[number as usize].open_interest;
+            if (long, short) != (interest, interest) {
+                return Err(bad("positions do not fit the open interest"));
+            }
         }
         let finalized = self.finalized.min(head.0);
         *self = Self::at(house, head.0, head.1);

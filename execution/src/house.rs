@@ -11,8 +11,9 @@ use fairlane_types::{OrderAction, PublicKey, Side};
 use crate::Reject;
 use crate::account::{Account, Position};
 use crate::book::Book;
+use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::matching::{Placing, Plan};
-use crate::params::{ACCOUNTS_MAX, ExecutionGenesis, MarketParams, ParamsError};
+use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
 use crate::tx::{Request, Tx};
 
 /// A market's committed part; its book follows from the accounts' orders.
@@ -26,6 +27,12 @@ pub struct Market {
     pub open_interest: u64,
     /// Each oracle's last observation and the height it was made at; 0 for none.
     pub observed: Vec<(u64, u64)>,
+    /// Quote quanta × ppm that a long lot has paid, and a short one got, since genesis.
+    pub funding: i128,
+    /// Sum of the premiums seen since the last funding, ppm of the mark.
+    pub premium_ppm: i64,
+    /// How many.
+    pub premiums: u32,
 }
 
 /// Everything committed but the accounts.
@@ -45,6 +52,24 @@ pub struct Core {
     pub withdrawn: i128,
     /// Fees taken.
     pub fees: i128,
+    /// The insurance fund; never below 0.
+    pub insurance: i128,
+    /// What accounts were below zero and nobody paid: this much is owed that is not there.
+    pub bad_debt: i128,
+    /// Funding that payers have settled and receivers have not, or the reverse; what
+    /// rounding leaves stays here.
+    pub funding: i128,
+    /// Who closes against an account below zero.
+    pub deleveraging: Deleveraging,
+    /// Whether an account was left below its maintenance margin, for lack of a budget or of
+    /// orders to close against.
+    pub unsafe_left: bool,
+    /// Finalized time of the last block, in milliseconds.
+    pub time_ms: u64,
+    /// No withdrawal up to this height.
+    pub gated_until: u64,
+    /// What limits withdrawals in an hour and in a day.
+    pub limits: [Bucket; 2],
     /// Priority of the next order.
     pub next_seq: u64,
 }
@@ -118,15 +143,29 @@ impl House {
             mark: params.mark_ticks,
             open_interest: 0,
             observed: observed.clone(),
+            funding: 0,
+            premium_ppm: 0,
+            premiums: 0,
         };
         let core = Core {
             markets: genesis.markets.iter().map(market).collect(),
             oracles: genesis.oracles.clone(),
             bridge: genesis.bridge,
             deposits: 0,
-            deposited: 0,
+            deposited: i128::from(genesis.insurance),
             withdrawn: 0,
             fees: 0,
+            insurance: i128::from(genesis.insurance),
+            bad_debt: 0,
+            funding: 0,
+            deleveraging: genesis.deleveraging,
+            unsafe_left: false,
+            time_ms: 0,
+            gated_until: 0,
+            limits: [
+                Bucket::new(genesis.withdraw_hour_ppm, HOUR_MS),
+                Bucket::new(genesis.withdraw_day_ppm, DAY_MS),
+            ],
             next_seq: 0,
         };
         let mut house = Self::with(core);
@@ -234,9 +273,7 @@ impl House {
             }
             Tx::Request(Request::Withdraw { amount }) => {
                 let account = self.sender(sender)?;
-                self.debit(account, *amount)?;
-                self.core.withdrawn += i128::from(*amount);
-                Ok(())
+                self.withdraw(account, *amount, height)
             }
             Tx::Request(Request::Transfer { to, amount }) => {
                 let account = self.sender(sender)?;

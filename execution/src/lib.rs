@@ -6,17 +6,22 @@
 //! - Any payload gives a receipt. A refused one leaves the state root unchanged.
 //! - Fills move ticks × lots exactly; what rounds, rounds against the user.
 //! - Margins are checked in the same transition that matches.
+//! - What a block's marks leave below its maintenance margin is liquidated in that block.
 //!
-//! Not in here yet: liquidation, funding, breakers. Until then an account can fall below
-//! zero, and this clearing house is for experiments only.
+//! Not in here yet: circuit breakers.
 
 pub mod account;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod book;
 mod clearing;
+mod deleveraging;
+mod event;
+mod funding;
+mod gate;
 mod house;
 mod interface;
+mod liquidation;
 mod margin;
 mod mark;
 mod matching;
@@ -28,8 +33,11 @@ mod tx;
 pub mod units;
 
 pub use clearing::{Clearing, SNAPSHOT_BYTES_MAX};
+pub use event::Event;
+pub use gate::{Bucket, DAY_MS, GATE_HEIGHTS, HOUR_MS, OUTAGE_MS};
 pub use house::{Core, Fill, House, Market};
 pub use interface::{AccountProof, Executed, Execution, ExecutionError, Receipt};
+pub use liquidation::LIQUIDATIONS_PER_BLOCK;
 pub use mark::{OBSERVATION_HEIGHTS, next_mark};
 pub use reject::Reject;
 pub use tx::{REQUEST_VERSION, Request, Tx};

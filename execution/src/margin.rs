@@ -27,11 +27,11 @@ impl House {
                 _ => position,
             };
             let market = &self.core.markets[position.market as usize];
-            health.add(position, market.mark, &market.params);
+            health.add(position, market);
         }
         if let (false, Some(position)) = (placed, instead) {
             let market = &self.core.markets[position.market as usize];
-            health.add(position, market.mark, &market.params);
+            health.add(position, market);
         }
         health
     }

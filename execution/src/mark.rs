@@ -38,6 +38,17 @@ pub fn next_mark(market: &Market, height: u64) -> u64 {
 }
 
 impl House {
+    /// Moves every mark before the transactions of `height`; says whether one did.
+    pub(crate) fn move_marks(&mut self, height: u64) -> bool {
+        let mut moved = false;
+        for market in &mut self.core.markets {
+            let mark = next_mark(market, height);
+            moved |= mark != market.mark;
+            market.mark = mark;
+        }
+        moved
+    }
+
     /// Notes an oracle's observation.
     pub(crate) fn observe(
         &mut self,
@@ -74,12 +85,20 @@ mod tests {
             band_ppm: 100_000,
             taker_fee_ppm: 0,
             maker_fee_ppm: 0,
+            tiers: Vec::new(),
+            liquidation_fee_ppm: 0,
+            liquidation_block_ppm: 1_000_000,
+            funding_heights: 0,
+            funding_cap_ppm: 0,
         };
         Market {
             params,
             mark,
             open_interest: 0,
             observed,
+            funding: 0,
+            premium_ppm: 0,
+            premiums: 0,
         }
     }
 

@@ -26,10 +26,10 @@ pub(crate) struct Placing {
 /// What the book will do to an order: matches, resting orders that go, and the rest.
 #[derive(Default)]
 pub(crate) struct Plan {
-    fills: Vec<(u32, u64)>,
-    dropped: Vec<u32>,
-    left: u64,
-    self_trade: bool,
+    pub(crate) fills: Vec<(u32, u64)>,
+    pub(crate) dropped: Vec<u32>,
+    pub(crate) left: u64,
+    pub(crate) self_trade: bool,
 }
 
 impl Clone for Plan {
@@ -124,7 +124,7 @@ impl House {
 
     /// Finds what the order meets, without changing anything. A resting order goes if its
     /// maker no longer covers its initial margin; a self-trade ends the incoming order.
-    fn plan(&self, order: &Placing, plan: &mut Plan) -> Result<(), Reject> {
+    pub(crate) fn plan(&self, order: &Placing, plan: &mut Plan) -> Result<(), Reject> {
         plan.fills.clear();
         plan.dropped.clear();
         plan.left = order.lots;
@@ -209,7 +209,7 @@ impl House {
             orders: Vec::new(),
             ..*held
         };
-        let mut real = 0;
+        let mut real = after.settle(market.funding);
         for (slot, lots) in &plan.fills {
             let ticks = self.books[order.market as usize].order(*slot).ticks;
             let signed = if order.buy {
@@ -273,27 +273,32 @@ impl House {
     }
 
     fn fill(&mut self, taker: &Placing, maker: &Resting, lots: u64, fills: &mut Vec<Fill>) {
-        let at = taker.market as usize;
-        let (taker_ppm, maker_ppm) = {
-            let params = &self.core.markets[at].params;
-            (params.taker_fee_ppm, params.maker_fee_ppm)
+        let params = &self.core.markets[taker.market as usize].params;
+        let fees = (params.taker_fee_ppm, params.maker_fee_ppm);
+        self.match_with(taker, maker, lots, fees, fills);
+    }
+
+    /// One match at the maker's price, with the fees of taker and maker in ppm.
+    pub(crate) fn match_with(
+        &mut self,
+        taker: &Placing,
+        maker: &Resting,
+        lots: u64,
+        (taker_ppm, maker_ppm): (u32, u32),
+        fills: &mut Vec<Fill>,
+    ) {
+        let (buyer, seller) = if taker.buy {
+            (taker.account, maker.account)
+        } else {
+            (maker.account, taker.account)
         };
+        self.exchange(taker.market, [buyer, seller], lots, maker.ticks);
         let value = notional(maker.ticks, lots as i64);
-        let mut interest = 0;
-        for (account, buy, ppm) in [
-            (taker.account, taker.buy, taker_ppm),
-            (maker.account, !taker.buy, maker_ppm),
-        ] {
-            let position = self.position(account, taker.market);
-            let was = position.lots.max(0);
-            let real = position.trade(if buy { lots as i64 } else { -(lots as i64) }, maker.ticks);
-            interest += position.lots.max(0) - was;
+        for (account, ppm) in [(taker.account, taker_ppm), (maker.account, maker_ppm)] {
             let fee = fee(value, ppm);
-            self.accounts[account as usize].collateral += real - fee;
+            self.accounts[account as usize].collateral -= fee;
             self.core.fees += fee;
         }
-        let held = &mut self.core.markets[at].open_interest;
-        *held = held.wrapping_add_signed(interest);
         fills.push(Fill {
             market: taker.market,
             taker: taker.account,
@@ -303,5 +308,32 @@ impl House {
             ticks: maker.ticks,
             lots,
         });
+    }
+
+    /// Moves lots from seller to buyer at a price, after both settled their funding; gives
+    /// the profit that became real for each.
+    pub(crate) fn exchange(
+        &mut self,
+        market: u32,
+        [buyer, seller]: [u32; 2],
+        lots: u64,
+        ticks: u64,
+    ) -> [i128; 2] {
+        let index = self.core.markets[market as usize].funding;
+        let mut interest = 0;
+        let both = [(buyer, lots as i64), (seller, -(lots as i64))];
+        let profits = both.map(|(account, lots)| {
+            let position = self.position(account, market);
+            let was = position.lots.max(0);
+            let due = position.settle(index);
+            let real = position.trade(lots, ticks);
+            interest += position.lots.max(0) - was;
+            self.accounts[account as usize].collateral += real + due;
+            self.core.funding -= due;
+            real
+        });
+        let held = &mut self.core.markets[market as usize].open_interest;
+        *held = held.wrapping_add_signed(interest);
+        profits
     }
 }

@@ -52,6 +52,9 @@ pub enum Reject {
     /// Not the sender's to do.
     #[error("the sender may not do this")]
     Forbidden = 16,
+    /// Withdrawals are stopped for some heights, or at their limit for the hour or the day.
+    #[error("withdrawals are gated or at their limit")]
+    Gated = 17,
 }
 
 impl Reject {

@@ -4,6 +4,7 @@
 
 mod peers;
 mod stream;
+mod sweep;
 
 use std::hint::black_box;
 
@@ -11,7 +12,7 @@ use fairlane_types::{Root, SequencedBlock, encode};
 
 use crate::account::AccountLeaf;
 use crate::merkle::{DenseTree, leaf};
-use crate::params::{ExecutionGenesis, MarketParams, MatchingRule, ParamsError};
+use crate::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, ParamsError};
 use crate::{Clearing, Execution, ExecutionError, House, Tx};
 use stream::{BLOCK, MID, OPS, Op, TRADERS, action, key};
 
@@ -39,6 +40,10 @@ pub struct Figures {
     pub apply: u64,
     /// Hashing what a block of 5,000 changed accounts changes, of 1,000,000.
     pub root: u64,
+    /// Sweep of 100,000 accounts.
+    pub sweep: u64,
+    /// Accounts that it liquidates.
+    pub liquidated: u64,
     /// The stream through lobster 0.7.0, which checks no margin and writes no receipts.
     pub lobster: u64,
     /// The stream through obcore 0.1.6, likewise.
@@ -78,6 +83,12 @@ impl Figures {
                 "root, {BLOCK} of {LEAVES} accounts changed: {} µs",
                 self.root / 1_000
             ),
+            format!(
+                "sweep of {} accounts, {} liquidated: {} µs",
+                sweep::ACCOUNTS,
+                self.liquidated,
+                self.sweep / 1_000
+            ),
         ]
     }
 
@@ -86,10 +97,11 @@ impl Figures {
     pub fn json(&self) -> String {
         let millis = |nanos: u64| format!("{}.{:03}", nanos / 1_000_000, nanos / 1_000 % 1_000);
         format!(
-            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"peers\":{{\"lobster\":{},\"obcore\":{}}}}}}}",
+            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"peers\":{{\"lobster\":{},\"obcore\":{}}}}}}}",
             self.per_second(self.matching),
             self.per_second(self.apply),
             millis(self.root),
+            millis(self.sweep),
             self.per_second(self.lobster),
             self.per_second(self.obcore),
         )
@@ -135,12 +147,15 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
     let lobster = agree("lobster", peers::lobster(&ops, clock))?;
     let obcore = agree("obcore", peers::obcore(&ops, clock))?;
     let apply = agree("apply", apply(&stream::blocks(&ops), clock)?)?;
+    let (sweep, liquidated) = sweep::sweep(clock)?;
     Ok(Figures {
         orders: OPS as u64,
         fills: fills.0,
         matching,
         apply,
         root: root(clock),
+        sweep,
+        liquidated,
         lobster,
         obcore,
     })
@@ -160,12 +175,21 @@ fn genesis() -> ExecutionGenesis {
         band_ppm: 200_000,
         taker_fee_ppm: 500,
         maker_fee_ppm: 100,
+        tiers: Vec::new(),
+        liquidation_fee_ppm: 500,
+        liquidation_block_ppm: 1_000_000,
+        funding_heights: 0,
+        funding_cap_ppm: 0,
     };
     ExecutionGenesis {
         markets: vec![market],
         accounts: (0..TRADERS).map(|n| (key(n), 1 << 50)).collect(),
         oracles: Vec::new(),
         bridge: None,
+        insurance: 0,
+        deleveraging: Deleveraging::ProRata,
+        withdraw_hour_ppm: 1_000_000,
+        withdraw_day_ppm: 1_000_000,
     }
 }
 
