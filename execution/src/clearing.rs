@@ -170,6 +170,7 @@ impl Execution for Clearing {
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
         let moved = self.house.move_marks(got.0);
+        self.house.expire(got.0, &mut events);
         let before = events.len();
         self.house.fund(got.0, &mut events);
         let revalued = moved || events.len() > before;
@@ -327,6 +328,12 @@ impl Execution for Clearing {
             }
         }
         resting.sort_unstable_by_key(|(_, order)| order.seq);
+        if resting
+            .windows(2)
+            .any(|pair| pair[0].1.seq == pair[1].1.seq)
+        {
+            return Err(bad("a priority comes twice"));
+        }
         for (market, order) in resting {
             let held = house.held(order.account, market);
             if held.is_some_and(|position| position.order(order.cloid).is_some()) {

@@ -56,6 +56,15 @@ pub enum Event {
         /// Quote quanta that are missing.
         amount: i128,
     },
+    /// An order reached its last height.
+    Expired {
+        /// Number of the account.
+        account: u32,
+        /// Market.
+        market: u32,
+        /// The account's own number for it.
+        cloid: u64,
+    },
     /// Withdrawals are stopped.
     Gated {
         /// Last height they are stopped at.

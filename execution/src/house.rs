@@ -11,7 +11,9 @@ use fairlane_types::{OrderAction, PublicKey, Side};
 use crate::Reject;
 use crate::account::{Account, Position};
 use crate::book::Book;
+use crate::expiry::Expiring;
 use crate::gate::{Bucket, DAY_MS, HOUR_MS};
+use crate::journal::Journal;
 use crate::matching::{Placing, Plan};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
 use crate::tx::{Request, Tx};
@@ -128,6 +130,9 @@ pub struct House {
     pub(crate) dirty: Vec<u32>,
     pub(crate) is_dirty: Vec<bool>,
     pub(crate) plan: Plan,
+    pub(crate) journal: Option<Journal>,
+    /// Resting orders that expire, by (last height, priority).
+    pub(crate) expiries: BTreeMap<(u64, u64), Expiring>,
 }
 
 impl House {
@@ -187,6 +192,8 @@ impl House {
             dirty: Vec::new(),
             is_dirty: Vec::new(),
             plan: Plan::default(),
+            journal: None,
+            expiries: BTreeMap::new(),
         }
     }
 
@@ -302,7 +309,63 @@ impl House {
                 self.shrink(*market, slot, gone);
                 Ok(())
             }
-            Tx::Order(action) => self.order(self.sender(sender)?, action, fills),
+            Tx::Request(Request::Until {
+                order,
+                height: until,
+            }) => {
+                if *until < height {
+                    return Err(Reject::Expired);
+                }
+                self.order(self.sender(sender)?, order, *until, fills)
+            }
+            Tx::Request(Request::Replace {
+                market,
+                cloid,
+                price_ticks,
+                lots,
+                tif,
+            }) => {
+                let account = self.sender(sender)?;
+                let book = self.books.get(*market as usize);
+                let book = book.ok_or(Reject::UnknownMarket)?;
+                let held = self.held(account, *market);
+                let slot = held.and_then(|position| position.order(*cloid));
+                let slot = slot.ok_or(Reject::NotFound)?;
+                let old = *book.order(slot);
+                if old.ticks == *price_ticks && *lots < old.lots {
+                    self.shrink(*market, slot, old.lots - lots);
+                    return Ok(());
+                }
+                let placing = Placing {
+                    account,
+                    market: *market,
+                    buy: old.buy,
+                    ticks: *price_ticks,
+                    lots: *lots,
+                    tif: *tif,
+                    reduce_only: old.reduce_only,
+                    cloid: *cloid,
+                    until: old.until,
+                };
+                self.atomically(|house| {
+                    house.take_out(placing.market, slot);
+                    house.place(placing, fills)
+                })
+            }
+            Tx::Request(Request::Batch { orders }) => {
+                let account = self.sender(sender)?;
+                let before = fills.len();
+                let result = self.atomically(|house| {
+                    orders
+                        .iter()
+                        .try_for_each(|action| house.order(account, action, 0, fills))
+                });
+                if result.is_err() {
+                    fills.truncate(before);
+                }
+                result
+            }
+            Tx::Order(action) => self.order(self.sender(sender)?, action, 0, fills),
         }
     }
 
@@ -317,6 +380,7 @@ impl House {
         &mut self,
         account: u32,
         action: &OrderAction,
+        until: u64,
         fills: &mut Vec<Fill>,
     ) -> Result<(), Reject> {
         let known = self.books.len() as u64;
@@ -347,6 +411,7 @@ impl House {
                     tif,
                     reduce_only,
                     cloid,
+                    until,
                 };
                 self.place(placing, fills)
             }

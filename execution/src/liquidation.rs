@@ -168,6 +168,7 @@ impl House {
             tif: TimeInForce::Ioc,
             reduce_only: true,
             cloid: 0,
+            until: 0,
         };
         let mut plan = std::mem::take(&mut self.plan);
         // An IOC order's plan is never refused.

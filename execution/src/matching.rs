@@ -21,6 +21,7 @@ pub(crate) struct Placing {
     pub(crate) tif: TimeInForce,
     pub(crate) reduce_only: bool,
     pub(crate) cloid: u64,
+    pub(crate) until: u64,
 }
 
 /// What the book will do to an order: matches, resting orders that go, and the rest.
@@ -48,9 +49,12 @@ impl House {
 
     /// Takes lots off a resting order, in its book and its account.
     pub(crate) fn shrink(&mut self, market: u32, slot: u32, lots: u64) -> Resting {
-        let book = &mut self.books[market as usize];
-        let order = *book.order(slot);
-        let gone = book.reduce(slot, lots) == 0;
+        let order = *self.books[market as usize].order(slot);
+        self.keep(order.account);
+        let gone = self.books[market as usize].reduce(slot, lots) == 0;
+        if gone && order.until > 0 {
+            self.expiries.remove(&order.expiry());
+        }
         let position = self.position(order.account, market);
         if !order.reduce_only {
             position.open(order.buy, order.ticks, -(lots as i64));
@@ -256,6 +260,7 @@ impl House {
                     lots: plan.left,
                     cloid: order.cloid,
                     seq,
+                    until: order.until,
                 },
             );
         }
@@ -264,7 +269,9 @@ impl House {
 
     /// Puts an order into its book and its account.
     pub(crate) fn rest(&mut self, market: u32, order: Resting) {
+        self.keep(order.account);
         let slot = self.books[market as usize].insert(order);
+        self.note_expiry(market, &order);
         let position = self.position(order.account, market);
         position.add_order(order.cloid, slot);
         if !order.reduce_only {
@@ -323,6 +330,7 @@ impl House {
         let mut interest = 0;
         let both = [(buyer, lots as i64), (seller, -(lots as i64))];
         let profits = both.map(|(account, lots)| {
+            self.keep(account);
             let position = self.position(account, market);
             let was = position.lots.max(0);
             let due = position.settle(index);

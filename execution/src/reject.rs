@@ -55,6 +55,9 @@ pub enum Reject {
     /// Withdrawals are stopped for some heights, or at their limit for the hour or the day.
     #[error("withdrawals are gated or at their limit")]
     Gated = 17,
+    /// The last height of the order is over.
+    #[error("the order's last height is over")]
+    Expired = 18,
 }
 
 impl Reject {

@@ -211,7 +211,7 @@ fn storms_reach_every_kind_of_event() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    let mut seen = [0; 7];
+    let mut seen = [0; 8];
     let mut runner = TestRunner::deterministic();
     let streams = (
         1_500..12_000u64,
@@ -236,6 +236,7 @@ fn storms_reach_every_kind_of_event() {
                 Event::Haircut { .. } => 4,
                 Event::BadDebt { .. } => 5,
                 Event::Gated { .. } => 6,
+                Event::Expired { .. } => 7,
             }] += 1;
         }
     }

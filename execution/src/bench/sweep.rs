@@ -41,6 +41,7 @@ pub(super) fn sweep(clock: Clock<'_>) -> Result<(u64, u64), BenchError> {
             lots: LOTS * ACCOUNTS / WEAK / 16,
             cloid: n,
             seq: n,
+            until: 0,
         };
         house.rest(0, order);
     }

@@ -156,6 +156,8 @@ pub fn check(clearing: &Clearing) {
                 for (cloid, slot) in &p.orders {
                     let order = book.order(*slot);
                     assert_eq!(order.cloid, *cloid);
+                    let height = clearing.head().0.0;
+                    assert!(order.until == 0 || order.until >= height, "rests for ever");
                     own += 1;
                     *sums[usize::from(order.buy)].entry(order.ticks).or_insert(0) += order.lots;
                     if !order.reduce_only {
@@ -172,25 +174,35 @@ pub fn check(clearing: &Clearing) {
         for buy in [false, true] {
             let mut levels = book.levels(buy);
             levels.sort_unstable();
+            let mut last = (None, 0);
+            book.walk(buy, if buy { 0 } else { u64::MAX }, |_, order| {
+                let after = last.0 != Some(order.ticks) || order.seq > last.1;
+                assert!(after, "not first in, first out");
+                last = (Some(order.ticks), order.seq);
+                true
+            });
             let want: Vec<_> = sums[usize::from(buy)].clone().into_iter().collect();
             assert_eq!(levels, want);
         }
     }
 }
 
-pub fn order() -> impl Strategy<Value = OrderAction> {
-    let tif = prop_oneof![
+pub fn tif() -> impl Strategy<Value = TimeInForce> {
+    prop_oneof![
         3 => Just(TimeInForce::Gtc),
         1 => Just(TimeInForce::Ioc),
         1 => Just(TimeInForce::Fok),
         1 => Just(TimeInForce::PostOnly),
-    ];
-    let place = (
+    ]
+}
+
+pub fn place() -> impl Strategy<Value = OrderAction> {
+    (
         0..3u32,
         any::<bool>(),
         790..1_210u64,
         1..60u64,
-        tif,
+        tif(),
         prop::bool::weighted(0.2),
         0..40u64,
     )
@@ -204,9 +216,12 @@ pub fn order() -> impl Strategy<Value = OrderAction> {
                 reduce_only,
                 cloid,
             },
-        );
+        )
+}
+
+pub fn order() -> impl Strategy<Value = OrderAction> {
     prop_oneof![
-        8 => place,
+        8 => place(),
         2 => (0..2u32, 0..40u64).prop_map(|(market, cloid)| OrderAction::Cancel { market, cloid }),
         1 => proptest::option::of(0..3u32).prop_map(|market| OrderAction::CancelAll { market }),
     ]
@@ -218,7 +233,7 @@ pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
         20 => (trader.clone(), order()).prop_map(|(who, o)| (who, Tx::Order(o).to_bytes())),
         1 => (trader.clone(), 0..9_000u64)
             .prop_map(|(who, amount)| (who, Tx::Request(Request::Withdraw { amount }).to_bytes())),
-        1 => (trader, 0..20u8, 0..9_000u64).prop_map(|(who, to, amount)| {
+        1 => (trader.clone(), 0..20u8, 0..9_000u64).prop_map(|(who, to, amount)| {
             (who, Tx::Request(Request::Transfer { to: key(to), amount }).to_bytes())
         }),
         3 => (99..105u8, 0..3u32, 900..1_100u64).prop_map(|(who, market, ticks)| {
@@ -229,6 +244,18 @@ pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
         }),
         2 => (0..TRADERS + 1, 0..3u32, 0..40u64, 0..60u64).prop_map(|(who, market, cloid, lots)| {
             (who, Tx::Request(Request::Shrink { market, cloid, lots }).to_bytes())
+        }),
+        3 => (trader.clone(), place(), 1..14u64).prop_map(|(who, order, height)| {
+            (who, Tx::Request(Request::Until { order, height }).to_bytes())
+        }),
+        3 => (trader.clone(), (0..3u32, 0..40u64), 790..1_210u64, 1..60u64, tif()).prop_map(
+            |(who, (market, cloid), price_ticks, lots, tif)| {
+                let request = Request::Replace { market, cloid, price_ticks, lots, tif };
+                (who, Tx::Request(request).to_bytes())
+            }
+        ),
+        3 => (trader, proptest::collection::vec(order(), 1..5)).prop_map(|(who, orders)| {
+            (who, Tx::Request(Request::Batch { orders }).to_bytes())
         }),
         1 => (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..60)),
     ]
