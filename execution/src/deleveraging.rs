@@ -1,7 +1,7 @@
 //! Accounts below zero that the book did not close: the insurance fund pays what it has,
 //! then their positions are closed against others at the mark, and those pay what is still
 //! missing out of the profit that this made real for them. Nobody pays more than that
-//! profit, and in all no more is taken than is missing (no overshoot): an account without
+//! profit, or so much that it falls below its own margin, and in all no more is taken than is missing (no overshoot): an account without
 //! a position pays nothing (invariant 9).
 //!
 //! Who closes is a rule of the genesis: by lots, by lots × leverage, or a queue. One pass a
@@ -10,7 +10,7 @@
 use crate::event::Event;
 use crate::house::House;
 use crate::params::Deleveraging;
-use crate::units::{PPM, notional};
+use crate::units::{PPM, micro, notional};
 
 /// Leverage counts up to this, as a multiple.
 const LEVERAGE_MAX: i128 = 1_000;
@@ -232,17 +232,24 @@ impl House {
         if total == 0 || lots == 0 {
             return;
         }
+        // At most its profit, and nothing that its own margin needs.
+        let most = |(account, _, real): &(u32, u64, i128)| {
+            let health = self.health(*account);
+            let free = (micro(health.equity) - health.maintenance_micro).div_euclid(PPM);
+            (*real).min(free).max(0)
+        };
+        let most: Vec<i128> = profits.iter().map(most).collect();
         let mut left = total;
         let mut paid: Vec<i128> = Vec::with_capacity(profits.len());
-        for (_, part, real) in profits {
+        for ((_, part, _), most) in profits.iter().zip(&most) {
             let part = i128::from(*part);
             let share = total / lots * part + total % lots * part / lots;
-            let share = share.min((*real).max(0)).min(left);
+            let share = share.min(*most).min(left);
             left -= share;
             paid.push(share);
         }
-        for ((_, _, real), paid) in profits.iter().zip(&mut paid) {
-            let more = ((*real).max(0) - *paid).min(left);
+        for (most, paid) in most.iter().zip(&mut paid) {
+            let more = (most - *paid).min(left);
             left -= more;
             *paid += more;
         }

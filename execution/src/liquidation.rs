@@ -84,6 +84,13 @@ impl House {
         if !bankrupt.is_empty() {
             self.resolve(&bankrupt, height, events);
         }
+        // Those who were closed against may be short of margin now: the next block looks.
+        let short = |account: &u32| {
+            let health = self.health(*account);
+            health.liquidatable() || health.equity < 0
+        };
+        let short = self.dirty.iter().any(short);
+        self.core.unsafe_left |= short;
     }
 
     fn liquidate(&mut self, account: u32, budget: &mut [u64], events: &mut Vec<Event>) {
