@@ -170,10 +170,11 @@ impl Execution for Clearing {
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
         let moved = self.house.move_marks(got.0);
-        self.house.expire(got.0, &mut events);
         let before = events.len();
         self.house.fund(got.0, &mut events);
         let revalued = moved || events.len() > before;
+        self.house.step_breakers(got.0, &mut events);
+        let since = self.house.core.next_seq;
         let txs: Vec<_> = block.items.iter().map(parse).collect();
         let mut order: Vec<(u8, usize)> =
             (0..txs.len()).map(|i| (self.class(&txs[i]), i)).collect();
@@ -193,6 +194,8 @@ impl Execution for Clearing {
             receipts[at].code = result.err().map_or(0, Reject::code);
             receipts[at].fills = fills;
         }
+        self.house.clear(got.0, &block.root, since, &mut events);
+        self.house.expire(got.0, &mut events);
         self.house.sweep(revalued, got.0, &mut events);
         (self.height, self.sequence) = (got, block.root);
         self.commit();
@@ -264,6 +267,7 @@ impl Execution for Clearing {
             m.params.validate().is_ok()
                 && (1..=TICKS_MAX).contains(&m.mark)
                 && m.observed.len() == core.oracles.len()
+                && (m.params.breaker.is_some() || m.status == crate::Status::Normal)
                 && m.funding.abs() <= FUNDING_MAX
                 && m.premiums <= FUNDING_HEIGHTS_MAX
                 && m.premium_ppm.unsigned_abs() <= u64::from(m.premiums) * PPM as u64

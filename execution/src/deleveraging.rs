@@ -17,16 +17,16 @@ const LEVERAGE_MAX: i128 = 1_000;
 
 /// One that may have to close.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    account: u32,
-    lots: u64,
-    weight: u128,
+pub(crate) struct Candidate {
+    pub(crate) account: u32,
+    pub(crate) lots: u64,
+    pub(crate) weight: u128,
 }
 
 /// Shares `need` among candidates by weight; none gets more than its lots. Rounded down,
 /// and what is left goes by one lot each in the order of the candidates. The sum is `need`
 /// or all lots there are.
-fn allot(need: u64, candidates: &[Candidate]) -> Vec<u64> {
+pub(crate) fn allot(need: u64, candidates: &[Candidate]) -> Vec<u64> {
     let mut given = vec![0; candidates.len()];
     let mut left = need;
     // Every round but the last fills a candidate up or gives all but a lot each away.
@@ -121,6 +121,7 @@ impl House {
             missing.push(share.min(owed));
             need += lots.unsigned_abs();
         }
+        self.core.markets[market as usize].liquidated += need;
         let closers = self.closers(market, long, need);
         let mut profits: Vec<(u32, u64, i128)> = Vec::with_capacity(closers.len());
         let mut queue = closers.into_iter();

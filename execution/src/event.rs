@@ -3,6 +3,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::breaker::Status;
 use crate::house::Fill;
 
 /// One of them, in the order they happened.
@@ -55,6 +56,24 @@ pub enum Event {
         account: u32,
         /// Quote quanta that are missing.
         amount: i128,
+    },
+    /// A market was cleared at one price.
+    Cleared {
+        /// Market.
+        market: u32,
+        /// The price.
+        ticks: u64,
+        /// Lots.
+        lots: u64,
+        /// Who traded with whom.
+        fills: Vec<Fill>,
+    },
+    /// A market's breaker changed.
+    Breaker {
+        /// Market.
+        market: u32,
+        /// Where it is now.
+        now: Status,
     },
     /// An order reached its last height.
     Expired {

@@ -1,4 +1,4 @@
-//! Orders that rest up to a height. Those due go before a block's transactions, by
+//! Orders that rest up to a height. Those due go after that block's transactions, by
 //! (height, priority).
 
 use crate::book::Resting;
@@ -33,10 +33,10 @@ impl House {
         }
     }
 
-    /// Takes out the orders whose last height is before `height`.
+    /// Takes out the orders whose last height is `height`.
     pub(crate) fn expire(&mut self, height: u64, events: &mut Vec<Event>) {
         while let Some((key, due)) = self.expiries.first_key_value() {
-            if key.0 >= height {
+            if key.0 > height {
                 return;
             }
             let Expiring {

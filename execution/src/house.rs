@@ -11,6 +11,7 @@ use fairlane_types::{OrderAction, PublicKey, Side};
 use crate::Reject;
 use crate::account::{Account, Position};
 use crate::book::Book;
+use crate::breaker::Status;
 use crate::expiry::Expiring;
 use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::journal::Journal;
@@ -35,6 +36,10 @@ pub struct Market {
     pub premium_ppm: i64,
     /// How many.
     pub premiums: u32,
+    /// Where its breaker is.
+    pub status: Status,
+    /// Lots liquidated since the breaker last looked.
+    pub liquidated: u64,
 }
 
 /// Everything committed but the accounts.
@@ -76,13 +81,15 @@ pub struct Core {
     pub next_seq: u64,
 }
 
-/// One match.
+/// One match. In a clearing at one price the buyer is called the taker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Fill {
     /// Market.
     pub market: u32,
     /// Number of the taker's account.
     pub taker: u32,
+    /// The taker's own number for its order; 0 in a liquidation.
+    pub taker_cloid: u64,
     /// Number of the maker's account.
     pub maker: u32,
     /// The maker's own number for its order.
@@ -130,6 +137,8 @@ pub struct House {
     pub(crate) dirty: Vec<u32>,
     pub(crate) is_dirty: Vec<bool>,
     pub(crate) plan: Plan,
+    /// Height of the block that is executed.
+    pub(crate) height: u64,
     pub(crate) journal: Option<Journal>,
     /// Resting orders that expire, by (last height, priority).
     pub(crate) expiries: BTreeMap<(u64, u64), Expiring>,
@@ -151,6 +160,8 @@ impl House {
             funding: 0,
             premium_ppm: 0,
             premiums: 0,
+            status: Status::Normal,
+            liquidated: 0,
         };
         let core = Core {
             markets: genesis.markets.iter().map(market).collect(),
@@ -192,6 +203,7 @@ impl House {
             dirty: Vec::new(),
             is_dirty: Vec::new(),
             plan: Plan::default(),
+            height: 0,
             journal: None,
             expiries: BTreeMap::new(),
         }
@@ -271,6 +283,7 @@ impl House {
         height: u64,
         fills: &mut Vec<Fill>,
     ) -> Result<(), Reject> {
+        self.height = height;
         match tx {
             Tx::Request(Request::Observe { market, ticks }) => {
                 self.observe(sender, *market, *ticks, height)

@@ -7,13 +7,13 @@
 //! - Fills move ticks × lots exactly; what rounds, rounds against the user.
 //! - Margins are checked in the same transition that matches.
 //! - What a block's marks leave below its maintenance margin is liquidated in that block.
-//!
-//! Not in here yet: circuit breakers.
 
 pub mod account;
+mod auction;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod book;
+mod breaker;
 mod clearing;
 mod deleveraging;
 mod event;
@@ -34,6 +34,8 @@ mod reject;
 mod tx;
 pub mod units;
 
+pub use auction::clearing_price;
+pub use breaker::{BreakerParams, Status};
 pub use clearing::{Clearing, SNAPSHOT_BYTES_MAX};
 pub use event::Event;
 pub use gate::{Bucket, DAY_MS, GATE_HEIGHTS, HOUR_MS, OUTAGE_MS};

@@ -119,7 +119,7 @@ impl House {
                 let quarter = held.unsigned_abs().div_ceil(4);
                 let left = &mut budget[*market as usize];
                 let lots = quarter.min(*left);
-                if lots == 0 {
+                if lots == 0 || !self.closes(*market) {
                     continue;
                 }
                 let done = self.close(account, *market, held > 0, lots, &health, events);
@@ -217,6 +217,7 @@ impl House {
         }
         self.plan = plan;
         if done > 0 {
+            self.core.markets[market as usize].liquidated += done;
             self.touch(account);
             events.push(Event::Liquidated {
                 account,

@@ -11,9 +11,8 @@ use crate::units::{PPM, TICKS_MAX};
 /// Heights for which an observation counts.
 pub const OBSERVATION_HEIGHTS: u64 = 50;
 
-/// The mark before the transactions of `height`. Without 2f+1 fresh observations it stays.
-#[must_use]
-pub fn next_mark(market: &Market, height: u64) -> u64 {
+/// The median of the fresh observations at `height`, if there are 2f+1.
+pub(crate) fn target(market: &Market, height: u64) -> Option<u64> {
     let oldest = height.saturating_sub(OBSERVATION_HEIGHTS);
     let fresh = market.observed.iter();
     let mut prices: Vec<u64> = fresh
@@ -22,10 +21,18 @@ pub fn next_mark(market: &Market, height: u64) -> u64 {
         .collect();
     let f = market.observed.len().saturating_sub(1) / 3;
     if prices.len() < 2 * f + 1 {
-        return market.mark;
+        return None;
     }
     prices.sort_unstable();
-    let median = prices[(prices.len() - 1) / 2];
+    Some(prices[(prices.len() - 1) / 2])
+}
+
+/// The mark before the transactions of `height`. Without 2f+1 fresh observations it stays.
+#[must_use]
+pub fn next_mark(market: &Market, height: u64) -> u64 {
+    let Some(median) = target(market, height) else {
+        return market.mark;
+    };
     // Rounded down: the envelope (invariant 11) allows for no more than the step. A mark
     // so low that a step is under one tick moves by none.
     let step = i128::from(market.mark) * i128::from(market.params.step_ppm) / PPM;
@@ -73,6 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Status;
     use crate::params::{MarketParams, MatchingRule};
 
     fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
@@ -90,6 +98,7 @@ mod tests {
             liquidation_block_ppm: 1_000_000,
             funding_heights: 0,
             funding_cap_ppm: 0,
+            breaker: None,
         };
         Market {
             params,
@@ -99,6 +108,8 @@ mod tests {
             funding: 0,
             premium_ppm: 0,
             premiums: 0,
+            status: Status::Normal,
+            liquidated: 0,
         }
     }
 

@@ -6,6 +6,7 @@ use fairlane_types::TimeInForce;
 use crate::Reject;
 use crate::account::Position;
 use crate::book::Resting;
+use crate::breaker::Status;
 use crate::house::{Fill, House};
 use crate::params::{ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
 use crate::units::{LOTS_MAX, PPM, TICKS_MAX, fee, notional};
@@ -67,6 +68,8 @@ impl House {
     }
 
     pub(crate) fn place(&mut self, order: Placing, fills: &mut Vec<Fill>) -> Result<(), Reject> {
+        let mut order = order;
+        self.admit_status(&mut order)?;
         let market = &self.core.markets[order.market as usize];
         let mark = i128::from(market.mark);
         let away = (i128::from(order.ticks) - mark).abs() * PPM;
@@ -78,7 +81,6 @@ impl House {
         }
         let held = self.held(order.account, order.market);
         let held_lots = held.map_or(0, |p| p.lots);
-        let mut order = order;
         if let Some(position) = held {
             if position.order(order.cloid).is_some() {
                 return Err(Reject::CloidInUse);
@@ -103,7 +105,8 @@ impl House {
             }
             order.lots = order.lots.min(most);
         }
-        if order.tif == TimeInForce::PostOnly {
+        let batch = self.batches(order.market);
+        if order.tif == TimeInForce::PostOnly && !batch {
             let best = self.books[order.market as usize].best(!order.buy);
             let fills_at = |best: u64| {
                 if order.buy {
@@ -124,6 +127,42 @@ impl House {
         });
         self.plan = plan;
         result
+    }
+
+    /// What a market's status and rule make of an order. Where orders are cleared at one
+    /// price they rest till then: an immediate one up to this height.
+    fn admit_status(&self, order: &mut Placing) -> Result<(), Reject> {
+        let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly;
+        match self.core.markets[order.market as usize].status {
+            Status::Halted { .. } => return Err(Reject::Halted),
+            Status::Guarded { .. } if !quiet => return Err(Reject::Guarded),
+            _ => {}
+        }
+        if !self.batches(order.market) {
+            return Ok(());
+        }
+        match order.tif {
+            TimeInForce::Fok => return Err(Reject::NotInBatch),
+            TimeInForce::Ioc => order.until = self.height,
+            _ => {}
+        }
+        order.tif = TimeInForce::PostOnly;
+        // Its own orders must not meet at any price.
+        let book = &self.books[order.market as usize];
+        let meets = |(_, slot): &(u64, u32)| {
+            let own = book.order(*slot);
+            let crossed = if order.buy {
+                own.ticks <= order.ticks
+            } else {
+                own.ticks >= order.ticks
+            };
+            own.buy != order.buy && crossed
+        };
+        let held = self.held(order.account, order.market);
+        if held.is_some_and(|position| position.orders.iter().any(meets)) {
+            return Err(Reject::SelfTrade);
+        }
+        Ok(())
     }
 
     /// Finds what the order meets, without changing anything. A resting order goes if its
@@ -309,6 +348,7 @@ impl House {
         fills.push(Fill {
             market: taker.market,
             taker: taker.account,
+            taker_cloid: taker.cloid,
             maker: maker.account,
             maker_cloid: maker.cloid,
             buy: taker.buy,

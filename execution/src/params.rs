@@ -4,6 +4,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
 
+use crate::breaker::BreakerParams;
 use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
 
 /// Most markets of a clearing house.
@@ -26,6 +27,9 @@ pub enum MatchingRule {
     /// orders after them, each in the finalized order: resting quotes are safer from being
     /// sniped (A30).
     CancelFirst,
+    /// A block's orders rest first, and all that meet trade at one price at its end: a place
+    /// inside the block is worth nothing. Fill-or-kill is refused, post-only means nothing.
+    UniformBatch,
 }
 
 /// Most margin tiers of a market.
@@ -87,6 +91,8 @@ pub struct MarketParams {
     pub funding_heights: u32,
     /// Largest rate of one funding, ppm.
     pub funding_cap_ppm: u32,
+    /// Circuit breaker, if it has one.
+    pub breaker: Option<BreakerParams>,
 }
 
 /// What a clearing house starts from.
@@ -158,6 +164,12 @@ impl MarketParams {
             || self.funding_heights > FUNDING_HEIGHTS_MAX
         {
             return Err("a rate must be at most 100 %, a funding period 2^20 heights");
+        }
+        if let Some(breaker) = &self.breaker {
+            let rates = [breaker.lag_ppm, breaker.liquidated_ppm, breaker.auction_ppm];
+            if rates.iter().any(|rate| *rate > ppm) || breaker.auction_heights == 0 {
+                return Err("a breaker's rates must be at most 100 %, its auction not empty");
+            }
         }
         self.validate_tiers()?;
         let (step, funding) = (i128::from(self.step_ppm), i128::from(self.funding_cap_ppm));
@@ -273,6 +285,7 @@ mod tests {
             liquidation_block_ppm: 1_000_000,
             funding_heights: 0,
             funding_cap_ppm: 0,
+            breaker: None,
         }
     }
 

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MatchingRule};
 use fairlane_execution::units::PPM;
-use fairlane_execution::{Clearing, Event, Execution, GATE_HEIGHTS, Reject, Request, Tx};
+use fairlane_execution::{Clearing, Event, Execution, GATE_HEIGHTS, Reject, Request, Status, Tx};
 use fairlane_types::{Millis, OrderAction, Root, Side, TimeInForce};
 use proptest::prelude::*;
 
 mod common;
-use common::{TRADERS, check, genesis, key, next, payload};
+use common::{TRADERS, breaker, check, genesis, key, next, payload};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
     let order = OrderAction::Place {
@@ -71,7 +71,12 @@ impl Run {
         let traded: BTreeSet<u32> = done
             .receipts
             .iter()
-            .flat_map(|r| r.fills.iter().flat_map(|f| [f.taker, f.maker]))
+            .flat_map(|r| &r.fills)
+            .chain(done.events.iter().flat_map(|event| match event {
+                Event::Cleared { fills, .. } => fills.as_slice(),
+                _ => &[],
+            }))
+            .flat_map(|f| [f.taker, f.maker])
             .collect();
         for event in &done.events {
             match event {
@@ -177,17 +182,22 @@ proptest! {
         insurance in prop_oneof![Just(0u64), 0..3_000u64],
         liquidation_block_ppm in prop_oneof![Just(1_000_000u32), 0..300_000u32],
         deleveraging in rule(),
+        (uniform, tripping) in any::<(bool, bool)>(),
         calm in proptest::collection::vec(trade(985..1_015), 20..120),
         storm in path(),
         noise in proptest::collection::vec(proptest::collection::vec(trade(600..1_500), 0..6), 42),
     ) {
-        let mut genesis = genesis(collateral, MatchingRule::PriceTime);
+        let rule = if uniform { MatchingRule::UniformBatch } else { MatchingRule::PriceTime };
+        let mut genesis = genesis(collateral, rule);
         genesis.insurance = insurance;
         genesis.deleveraging = deleveraging;
         for market in &mut genesis.markets {
             market.liquidation_block_ppm = liquidation_block_ppm;
+            market.breaker = tripping.then(breaker);
         }
         let mut run = Run::new(&genesis);
+        run.block(&observe(1_000));
+        run.block(&observe(1_000));
         for one in calm.chunks(7) {
             run.block(one);
         }
@@ -211,7 +221,7 @@ fn storms_reach_every_kind_of_event() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    let mut seen = [0; 8];
+    let mut seen = [0; 13];
     let mut runner = TestRunner::deterministic();
     let streams = (
         1_500..12_000u64,
@@ -222,8 +232,18 @@ fn storms_reach_every_kind_of_event() {
         let (collateral, calm, storm) = streams.new_tree(&mut runner).unwrap().current();
         let mut genesis = genesis(collateral, MatchingRule::PriceTime);
         genesis.insurance = case % 2 * 50;
+        for market in &mut genesis.markets {
+            market.breaker = (case % 3 == 0).then(breaker);
+            if case % 5 == 0 {
+                market.rule = MatchingRule::UniformBatch;
+            }
+        }
         let mut run = Run::new(&genesis);
-        let mut events = run.block(&calm).1;
+        let mut events = run.block(&observe(1_000)).1;
+        for _ in 0..3 {
+            events.extend(run.block(&[]).1);
+        }
+        events.extend(run.block(&calm).1);
         for ticks in storm {
             events.extend(run.block(&observe(ticks)).1);
         }
@@ -237,6 +257,13 @@ fn storms_reach_every_kind_of_event() {
                 Event::BadDebt { .. } => 5,
                 Event::Gated { .. } => 6,
                 Event::Expired { .. } => 7,
+                Event::Cleared { .. } => 8,
+                Event::Breaker { now, .. } => match now {
+                    Status::Normal => 9,
+                    Status::Guarded { .. } => 10,
+                    Status::Auction { .. } => 11,
+                    Status::Halted { .. } => 12,
+                },
             }] += 1;
         }
     }

@@ -13,6 +13,14 @@ use proptest::prelude::*;
 mod common;
 use common::{check, genesis, key, next, payload};
 
+fn rule() -> impl Strategy<Value = MatchingRule> {
+    prop_oneof![
+        Just(MatchingRule::PriceTime),
+        Just(MatchingRule::CancelFirst),
+        Just(MatchingRule::UniformBatch),
+    ]
+}
+
 /// Every account as committed.
 fn leaves(clearing: &Clearing) -> Vec<AccountLeaf> {
     let height = clearing.head().0;
@@ -29,9 +37,8 @@ proptest! {
     fn every_block_keeps_the_invariants_and_a_restored_state_goes_on_alike(
         blocks in proptest::collection::vec(proptest::collection::vec(payload(), 0..40), 1..12),
         flips in proptest::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 8),
-        cancel_first in any::<bool>(),
+        rule in rule(),
     ) {
-        let rule = if cancel_first { MatchingRule::CancelFirst } else { MatchingRule::PriceTime };
         let mut clearing = Clearing::new(&genesis(20_000, rule), Root::default()).unwrap();
         let mut parent = Root::default();
         for payloads in &blocks {

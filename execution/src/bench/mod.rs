@@ -180,6 +180,7 @@ fn genesis() -> ExecutionGenesis {
         liquidation_block_ppm: 1_000_000,
         funding_heights: 0,
         funding_cap_ppm: 0,
+        breaker: None,
     };
     ExecutionGenesis {
         markets: vec![market],
