@@ -247,6 +247,7 @@ impl House {
                 self.shrink(market, buyer.slot, lots);
                 self.shrink(market, sell.slot, lots);
                 self.exchange(market, [buyer.account, sell.account], lots, price);
+                self.core.fills += 1;
                 for side in [buyer, sell] {
                     let ppm = if side.seq < since {
                         maker_ppm

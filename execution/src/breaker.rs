@@ -13,6 +13,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::Root;
+use serde::{Deserialize, Serialize};
 
 use crate::auction::clearing_price;
 use crate::event::Event;
@@ -22,7 +23,10 @@ use crate::params::MatchingRule;
 use crate::units::PPM;
 
 /// When a market trips and how it comes back. Times are heights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
 pub struct BreakerParams {
     /// Largest distance of the mark from the oracles' median, ppm of the mark.
     pub lag_ppm: u32,

@@ -23,7 +23,7 @@ use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, notional};
 use crate::{Fill, Reject};
 
 /// Results that are kept for heights asked for again.
-const RESULTS_KEPT: usize = 128;
+pub const RESULTS_KEPT: usize = 128;
 /// Largest snapshot that is read.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 32;
 
@@ -67,6 +67,19 @@ impl Clearing {
     #[must_use]
     pub const fn house(&self) -> &House {
         &self.house
+    }
+
+    /// Root of the sequence at the head.
+    #[must_use]
+    pub const fn sequence(&self) -> Root {
+        self.sequence
+    }
+
+    /// The result of a height, if it is one of the last that are kept.
+    #[must_use]
+    pub fn executed(&self, height: Height) -> Option<Arc<Executed>> {
+        let mut kept = self.results.iter();
+        kept.find(|result| result.height == height).cloned()
     }
 
     fn leaf(&self, account: usize) -> AccountLeaf {
@@ -158,8 +171,7 @@ impl Execution for Clearing {
     fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
         let (head, got) = (self.height, block.height);
         if got <= head {
-            let kept = self.results.iter().find(|result| result.height == got);
-            return kept.cloned().ok_or(ExecutionError::TooOld(got));
+            return self.executed(got).ok_or(ExecutionError::TooOld(got));
         }
         if got != head.next() || block.parent_root != self.sequence {
             return Err(ExecutionError::Fork { head, got });

@@ -77,6 +77,8 @@ pub struct Core {
     pub gated_until: u64,
     /// What limits withdrawals in an hour and in a day.
     pub limits: [Bucket; 2],
+    /// Fills ever made, those of clearings and liquidations included.
+    pub fills: u64,
     /// Priority of the next order.
     pub next_seq: u64,
 }
@@ -182,6 +184,7 @@ impl House {
                 Bucket::new(genesis.withdraw_hour_ppm, HOUR_MS),
                 Bucket::new(genesis.withdraw_day_ppm, DAY_MS),
             ],
+            fills: 0,
             next_seq: 0,
         };
         let mut house = Self::with(core);

@@ -17,6 +17,7 @@ struct Kept {
 pub(crate) struct Journal {
     accounts: Vec<Kept>,
     fees: i128,
+    fills: u64,
     funding: i128,
     next_seq: u64,
     interest: Vec<u64>,
@@ -28,6 +29,7 @@ impl Clone for Journal {
         Self {
             accounts: Vec::new(),
             fees: self.fees,
+            fills: self.fills,
             funding: self.funding,
             next_seq: self.next_seq,
             interest: Vec::new(),
@@ -44,6 +46,7 @@ impl House {
         self.journal = Some(Journal {
             accounts: Vec::new(),
             fees: self.core.fees,
+            fills: self.core.fills,
             funding: self.core.funding,
             next_seq: self.core.next_seq,
             interest: self.core.markets.iter().map(|m| m.open_interest).collect(),
@@ -106,6 +109,7 @@ impl House {
             }
         }
         self.core.fees = journal.fees;
+        self.core.fills = journal.fills;
         self.core.funding = journal.funding;
         self.core.next_seq = journal.next_seq;
         for (market, interest) in self.core.markets.iter_mut().zip(journal.interest) {

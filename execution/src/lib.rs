@@ -36,7 +36,7 @@ pub mod units;
 
 pub use auction::clearing_price;
 pub use breaker::{BreakerParams, Status};
-pub use clearing::{Clearing, SNAPSHOT_BYTES_MAX};
+pub use clearing::{Clearing, RESULTS_KEPT, SNAPSHOT_BYTES_MAX};
 pub use event::Event;
 pub use gate::{Bucket, DAY_MS, GATE_HEIGHTS, HOUR_MS, OUTAGE_MS};
 pub use house::{Core, Fill, House, Market};

@@ -339,6 +339,7 @@ impl House {
             (maker.account, taker.account)
         };
         self.exchange(taker.market, [buyer, seller], lots, maker.ticks);
+        self.core.fills += 1;
         let value = notional(maker.ticks, lots as i64);
         for (account, ppm) in [(taker.account, taker_ppm), (maker.account, maker_ppm)] {
             let fee = fee(value, ppm);

@@ -3,6 +3,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
+use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerParams;
 use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
@@ -19,7 +20,10 @@ pub const ORDERS_PER_ACCOUNT_MAX: usize = 128;
 pub const ORDERS_PER_MARKET_MAX: usize = 1 << 18;
 
 /// In which order a block's transactions meet a market.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum MatchingRule {
     /// The finalized order, strictly.
     PriceTime,
@@ -39,7 +43,10 @@ pub const FUNDING_HEIGHTS_MAX: u32 = 1 << 20;
 
 /// More margin on the part of a position's notional that is above a bound, on top of the
 /// market's own and of the tiers below: margins grow without a jump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
 pub struct Tier {
     /// Quote quanta above which it counts.
     pub above: u64,
@@ -51,7 +58,10 @@ pub struct Tier {
 
 /// Who must close against an account below zero that the book and the insurance fund do
 /// not cover. Those in profit come before all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Deleveraging {
     /// Everyone, by lots.
     ProRata,
@@ -62,7 +72,8 @@ pub enum Deleveraging {
 }
 
 /// A perpetual market. Its number is its place in the list.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MarketParams {
     /// First mark, in ticks.
     pub mark_ticks: u64,
@@ -81,6 +92,7 @@ pub struct MarketParams {
     /// Maker's fee, ppm of the notional, rounded up.
     pub maker_fee_ppm: u32,
     /// Margin tiers, ascending.
+    #[serde(default)]
     pub tiers: Vec<Tier>,
     /// Fee of a liquidation, ppm of the notional, taken from what a fill is better than the
     /// account's bankruptcy price; to the insurance fund.
@@ -92,11 +104,13 @@ pub struct MarketParams {
     /// Largest rate of one funding, ppm.
     pub funding_cap_ppm: u32,
     /// Circuit breaker, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerParams>,
 }
 
 /// What a clearing house starts from.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExecutionGenesis {
     /// Markets.
     pub markets: Vec<MarketParams>,
@@ -105,6 +119,7 @@ pub struct ExecutionGenesis {
     /// Whose observations make the mark.
     pub oracles: Vec<PublicKey>,
     /// Who may credit deposits, if anyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<PublicKey>,
     /// What the insurance fund starts with, in quote quanta.
     pub insurance: u64,

@@ -15,6 +15,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod executor;
 pub mod failure;
 pub mod handle;
 pub mod home;
