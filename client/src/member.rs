@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fairlane_encryption::Attestation;
-use fairlane_types::{CtId, Envelope, Height, Receipt, SequencedBlock};
+use fairlane_types::{CtId, Envelope, Height, PublicKey, Receipt, SequencedBlock};
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::http::Http;
 use crate::wire::{
-    self, AttestationBody, BINARY, BatchResult, CertBody, EpochBody, Frame, FrameReader, InfoBody,
-    JSON, OrderBody, ProofBody, StatusBody, SubmitBody, Wait,
+    self, AccountBody, AttestationBody, BINARY, BatchResult, CertBody, EpochBody, ExecutedBody,
+    Frame, FrameReader, InfoBody, JSON, OrderBody, ProofBody, StatusBody, SubmitBody, Wait,
 };
 use crate::{ClientError, Pin};
 
@@ -236,6 +236,22 @@ impl Member {
             }
         }
         Ok(blocks)
+    }
+
+    /// `GET /v1/execution/{height}`: what the clearing house of this member made of a block.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn executed(&self, height: Height) -> Result<ExecutedBody, ClientError> {
+        self.get(&format!("/v1/execution/{height}")).await
+    }
+
+    /// `GET /v1/account/{key}`: an account, as this member has it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn account(&self, key: &PublicKey) -> Result<AccountBody, ClientError> {
+        self.get(&format!("/v1/account/{key}")).await
     }
 
     /// `GET /v1/audit/start`: where an audit can begin, borsh.

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
 
-use crate::params::MarketParams;
+use crate::house::Market;
 use crate::units::{PPM, micro, notional, times};
 
 /// What an account holds in one market.
@@ -15,6 +15,8 @@ pub struct Position {
     pub lots: i64,
     /// What the open lots cost, with the sign of `lots`: profit = lots × mark − cost.
     pub cost: i128,
+    /// The market's funding index when the position last settled its funding.
+    pub funding: i128,
     /// Lots of open buys that could enlarge the position.
     pub open_buy: u64,
     /// Lots of open sells that could enlarge the position.
@@ -35,6 +37,7 @@ impl Position {
             market,
             lots: 0,
             cost: 0,
+            funding: 0,
             open_buy: 0,
             open_sell: 0,
             buy_notional: 0,
@@ -55,6 +58,22 @@ impl Position {
         let buys = self.lots.saturating_add_unsigned(self.open_buy);
         let sells = self.lots.saturating_sub_unsigned(self.open_sell);
         buys.unsigned_abs().max(sells.unsigned_abs())
+    }
+
+    /// What the position gets, or pays, to settle its funding up to an index: rounded down,
+    /// so that payers pay no less and receivers get no more.
+    #[must_use]
+    pub const fn unsettled(&self, index: i128) -> i128 {
+        // Longs pay when the index rises.
+        let micro = (self.funding - index) * self.lots as i128;
+        micro.div_euclid(PPM)
+    }
+
+    /// Settles the funding up to an index; gives what [`Self::unsettled`] says.
+    pub const fn settle(&mut self, index: i128) -> i128 {
+        let due = self.unsettled(index);
+        self.funding = index;
+        due
     }
 
     /// Slot of the open order with a number.
@@ -145,6 +164,8 @@ pub struct PositionLeaf {
     pub lots: i64,
     /// What they cost.
     pub cost: i128,
+    /// The market's funding index when it last settled.
+    pub funding: i128,
     /// The open orders, by priority. The books are these orders and nothing else.
     pub orders: Vec<crate::book::Resting>,
 }
@@ -208,15 +229,19 @@ impl Health {
         matches!((now, then), (Some(now), Some(then)) if now >= then)
     }
 
-    /// Adds one position at its mark.
-    pub fn add(&mut self, position: &Position, mark: u64, params: &MarketParams) {
-        let profit = notional(mark, position.lots) - position.cost;
+    /// Adds one position at its market's mark, with the funding it has not settled.
+    pub fn add(&mut self, position: &Position, market: &Market) {
+        let (mark, params) = (market.mark, &market.params);
+        let mut profit = notional(mark, position.lots) - position.cost;
+        if position.funding != market.funding {
+            profit += position.unsettled(market.funding);
+        }
         self.equity += profit;
         self.losses += profit.min(0);
         let size = |lots: u64| i128::from(mark) * i128::from(lots);
         let rate = |value: i128, ppm: u32| times(value, u64::from(ppm));
-        self.maintenance_micro += rate(size(position.lots.unsigned_abs()), params.maintenance_ppm);
-        self.initial_micro += rate(size(position.worst_lots()), params.initial_ppm);
+        self.maintenance_micro += params.maintenance(size(position.lots.unsigned_abs()));
+        self.initial_micro += params.initial(size(position.worst_lots()));
         if position.open_buy | position.open_sell == 0 {
             return;
         }

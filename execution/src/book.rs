@@ -31,6 +31,8 @@ pub struct Resting {
     pub cloid: u64,
     /// Priority among all orders, ascending.
     pub seq: u64,
+    /// Last height it rests at; 0 for no end.
+    pub until: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -231,7 +233,7 @@ impl Book {
         &self.nodes[slot as usize].order
     }
 
-    /// Puts an order at the end of its price's queue; gives its slot.
+    /// Puts an order into its price's queue by its priority; gives its slot.
     pub fn insert(&mut self, order: Resting) -> u32 {
         let node = Node {
             order,
@@ -259,13 +261,24 @@ impl Book {
         page.bits |= 1 << bit;
         let level = &mut page.levels[bit as usize];
         level.lots += order.lots;
-        let tail = std::mem::replace(&mut level.tail, slot);
-        if tail == NONE {
+        // At the end of the queue but for an order that is put back.
+        let (mut prev, mut next) = (level.tail, NONE);
+        while prev != NONE && self.nodes[prev as usize].order.seq > order.seq {
+            next = prev;
+            prev = self.nodes[prev as usize].prev;
+        }
+        if prev == NONE {
             level.head = slot;
         } else {
-            self.nodes[tail as usize].next = slot;
-            self.nodes[slot as usize].prev = tail;
+            self.nodes[prev as usize].next = slot;
         }
+        if next == NONE {
+            level.tail = slot;
+        } else {
+            self.nodes[next as usize].prev = slot;
+        }
+        let node = &mut self.nodes[slot as usize];
+        (node.prev, node.next) = (prev, next);
         self.len += 1;
         slot
     }

@@ -9,19 +9,21 @@ use fairlane_types::{
 };
 
 use crate::account::{AccountLeaf, PositionLeaf};
+use crate::funding::FUNDING_MAX;
+use crate::gate::{DAY_MS, HOUR_MS};
 use crate::house::{ByPrefix, Core, House};
 use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
-use crate::mark::next_mark;
 use crate::merkle::{DenseTree, leaf};
 use crate::params::{
-    ACCOUNTS_MAX, ExecutionGenesis, MARKETS_MAX, MatchingRule, ORACLES_MAX, ORDERS_PER_ACCOUNT_MAX,
+    ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
+    ORDERS_PER_ACCOUNT_MAX,
 };
 use crate::tx::Tx;
-use crate::units::{LOTS_MAX, QUOTE_MAX, TICKS_MAX, notional};
+use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, notional};
 use crate::{Fill, Reject};
 
 /// Results that are kept for heights asked for again.
-const RESULTS_KEPT: usize = 128;
+pub const RESULTS_KEPT: usize = 128;
 /// Largest snapshot that is read.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 32;
 
@@ -67,6 +69,19 @@ impl Clearing {
         &self.house
     }
 
+    /// Root of the sequence at the head.
+    #[must_use]
+    pub const fn sequence(&self) -> Root {
+        self.sequence
+    }
+
+    /// The result of a height, if it is one of the last that are kept.
+    #[must_use]
+    pub fn executed(&self, height: Height) -> Option<Arc<Executed>> {
+        let mut kept = self.results.iter();
+        kept.find(|result| result.height == height).cloned()
+    }
+
     fn leaf(&self, account: usize) -> AccountLeaf {
         let account = &self.house.accounts[account];
         let position = |p: &crate::account::Position| {
@@ -77,6 +92,7 @@ impl Clearing {
                 market: p.market,
                 lots: p.lots,
                 cost: p.cost,
+                funding: p.funding,
                 orders,
             }
         };
@@ -155,8 +171,7 @@ impl Execution for Clearing {
     fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
         let (head, got) = (self.height, block.height);
         if got <= head {
-            let kept = self.results.iter().find(|result| result.height == got);
-            return kept.cloned().ok_or(ExecutionError::TooOld(got));
+            return self.executed(got).ok_or(ExecutionError::TooOld(got));
         }
         if got != head.next() || block.parent_root != self.sequence {
             return Err(ExecutionError::Fork { head, got });
@@ -164,9 +179,14 @@ impl Execution for Clearing {
         if block.root != block.compute_root() {
             return Err(ExecutionError::Root(got));
         }
-        for market in &mut self.house.core.markets {
-            market.mark = next_mark(market, got.0);
-        }
+        let mut events = Vec::new();
+        self.house.clock(block.time.0, got.0, &mut events);
+        let moved = self.house.move_marks(got.0);
+        let before = events.len();
+        self.house.fund(got.0, &mut events);
+        let revalued = moved || events.len() > before;
+        self.house.step_breakers(got.0, &mut events);
+        let since = self.house.core.next_seq;
         let txs: Vec<_> = block.items.iter().map(parse).collect();
         let mut order: Vec<(u8, usize)> =
             (0..txs.len()).map(|i| (self.class(&txs[i]), i)).collect();
@@ -186,13 +206,17 @@ impl Execution for Clearing {
             receipts[at].code = result.err().map_or(0, Reject::code);
             receipts[at].fills = fills;
         }
+        self.house.clear(got.0, &block.root, since, &mut events);
+        self.house.expire(got.0, &mut events);
+        self.house.sweep(revalued, got.0, &mut events);
         (self.height, self.sequence) = (got, block.root);
         self.commit();
         let executed = Arc::new(Executed {
             height: got,
             state_root: self.root,
-            receipts_root: Executed::receipts_root(&receipts),
+            receipts_root: Executed::receipts_root(&receipts, &events),
             receipts,
+            events,
         });
         if self.results.len() == RESULTS_KEPT {
             self.results.pop_front();
@@ -255,11 +279,23 @@ impl Execution for Clearing {
             m.params.validate().is_ok()
                 && (1..=TICKS_MAX).contains(&m.mark)
                 && m.observed.len() == core.oracles.len()
+                && (m.params.breaker.is_some() || m.status == crate::Status::Normal)
+                && m.funding.abs() <= FUNDING_MAX
+                && m.premiums <= FUNDING_HEIGHTS_MAX
+                && m.premium_ppm.unsigned_abs() <= u64::from(m.premiums) * PPM as u64
         };
-        let money = [core.deposited, core.withdrawn, core.fees];
+        let levels = core.limits.iter().map(|bucket| bucket.level);
+        let mut money = vec![core.deposited, core.withdrawn, core.fees, core.insurance];
+        money.extend(levels.chain([core.funding.saturating_abs(), core.bad_debt]));
+        let periods = [HOUR_MS, DAY_MS];
         if core.markets.len() > MARKETS_MAX
             || core.oracles.len() > ORACLES_MAX
             || !core.markets.iter().all(sane)
+            || core.limits.map(|bucket| bucket.drains_ms) != periods
+            || core
+                .limits
+                .iter()
+                .any(|bucket| i128::from(bucket.ppm) > PPM)
             || money.iter().any(|sum| !(0..=QUOTE_MAX).contains(sum))
             || leaves.len() > ACCOUNTS_MAX
         {
@@ -286,12 +322,14 @@ impl Execution for Clearing {
                 let value = notional(TICKS_MAX, LOTS_MAX as i64);
                 if held.lots.unsigned_abs() > LOTS_MAX
                     || held.cost.unsigned_abs() > value.unsigned_abs()
+                    || held.funding.unsigned_abs() > FUNDING_MAX.unsigned_abs()
                     || held.orders.len() > ORDERS_PER_ACCOUNT_MAX
                 {
                     return Err(bad("a position is out of its bounds"));
                 }
                 let mut position = crate::account::Position::flat(held.market);
                 (position.lots, position.cost) = (held.lots, held.cost);
+                position.funding = held.funding;
                 house.accounts[id as usize].positions.push(position);
                 for order in held.orders {
                     let fits = order.account == id
@@ -306,12 +344,28 @@ impl Execution for Clearing {
             }
         }
         resting.sort_unstable_by_key(|(_, order)| order.seq);
+        if resting
+            .windows(2)
+            .any(|pair| pair[0].1.seq == pair[1].1.seq)
+        {
+            return Err(bad("a priority comes twice"));
+        }
         for (market, order) in resting {
             let held = house.held(order.account, market);
             if held.is_some_and(|position| position.order(order.cloid).is_some()) {
                 return Err(bad("an order's number comes twice"));
             }
             house.rest(market, order);
+        }
+        for number in 0..house.books.len() as u32 {
+            let held = |id| house.held(id, number).map_or(0, |p| p.lots);
+            let all = || (0..house.accounts.len() as u32).map(held);
+            let long: u64 = all().filter(|lots| *lots > 0).map(i64::unsigned_abs).sum();
+            let short: u64 = all().filter(|lots| *lots < 0).map(i64::unsigned_abs).sum();
+            let interest = house.core.markets[number as usize].open_interest;
+            if (long, short) != (interest, interest) {
+                return Err(bad("positions do not fit the open interest"));
+            }
         }
         let finalized = self.finalized.min(head.0);
         *self = Self::at(house, head.0, head.1);

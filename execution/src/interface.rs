@@ -6,10 +6,10 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{Digest, Height, Position, PublicKey, Root, SequencedBlock, merkle_root};
 
-use crate::Fill;
 use crate::account::AccountLeaf;
 use crate::merkle::{leaf, root_of_path};
 use crate::params::ParamsError;
+use crate::{Event, Fill};
 
 /// What became of one item of the sequence. Code 0 is success, others are
 /// [`Reject::code`](crate::Reject::code).
@@ -30,19 +30,24 @@ pub struct Executed {
     pub height: Height,
     /// Root of the state after it.
     pub state_root: Digest,
-    /// Merkle root over the receipts.
+    /// Merkle root over the receipts and events.
     pub receipts_root: Digest,
     /// One per item, in the block's order.
     pub receipts: Vec<Receipt>,
+    /// What happened besides, in order.
+    pub events: Vec<Event>,
 }
 
 impl Executed {
-    pub(crate) fn receipts_root(receipts: &[Receipt]) -> Digest {
-        let leaves: Vec<_> = receipts
+    /// Merkle root over the receipts, then the events; the two cannot stand for another.
+    pub(crate) fn receipts_root(receipts: &[Receipt], events: &[Event]) -> Digest {
+        let receipts = receipts
             .iter()
-            .map(|receipt| leaf(&fairlane_types::encode(receipt)))
-            .collect();
-        merkle_root(&leaves)
+            .map(|receipt| leaf(&fairlane_types::encode(&(0u8, receipt))));
+        let events = events
+            .iter()
+            .map(|event| leaf(&fairlane_types::encode(&(1u8, event))));
+        merkle_root(&receipts.chain(events).collect::<Vec<_>>())
     }
 }
 

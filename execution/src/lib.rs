@@ -6,25 +6,42 @@
 //! - Any payload gives a receipt. A refused one leaves the state root unchanged.
 //! - Fills move ticks × lots exactly; what rounds, rounds against the user.
 //! - Margins are checked in the same transition that matches.
-//!
-//! Not in here yet: liquidation, funding, breakers. Until then an account can fall below
-//! zero, and this clearing house is for experiments only.
+//! - What a block's marks leave below its maintenance margin is liquidated in that block.
 
 pub mod account;
+mod auction;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod book;
+mod breaker;
 mod clearing;
+mod deleveraging;
+mod event;
+mod expiry;
+mod funding;
+mod gate;
 mod house;
 mod interface;
+mod journal;
+mod liquidation;
+mod margin;
 mod mark;
+mod matching;
 pub mod merkle;
+mod money;
 pub mod params;
 mod reject;
 mod tx;
 pub mod units;
 
-pub use clearing::{Clearing, SNAPSHOT_BYTES_MAX};
+pub use auction::clearing_price;
+pub use breaker::{BreakerParams, Status};
+pub use clearing::{Clearing, RESULTS_KEPT, SNAPSHOT_BYTES_MAX};
+pub use event::Event;
+pub use gate::{Bucket, DAY_MS, GATE_HEIGHTS, HOUR_MS, OUTAGE_MS};
 pub use house::{Core, Fill, House, Market};
 pub use interface::{AccountProof, Executed, Execution, ExecutionError, Receipt};
+pub use liquidation::LIQUIDATIONS_PER_BLOCK;
 pub use mark::{OBSERVATION_HEIGHTS, next_mark};
 pub use reject::Reject;
-pub use tx::{REQUEST_VERSION, Request, Tx};
+pub use tx::{BATCH_MAX, REQUEST_VERSION, Request, Tx};

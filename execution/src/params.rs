@@ -3,8 +3,10 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
+use serde::{Deserialize, Serialize};
 
-use crate::units::{PPM, QUOTE_MAX, TICKS_MAX};
+use crate::breaker::BreakerParams;
+use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
 
 /// Most markets of a clearing house.
 pub const MARKETS_MAX: usize = 256;
@@ -18,7 +20,10 @@ pub const ORDERS_PER_ACCOUNT_MAX: usize = 128;
 pub const ORDERS_PER_MARKET_MAX: usize = 1 << 18;
 
 /// In which order a block's transactions meet a market.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum MatchingRule {
     /// The finalized order, strictly.
     PriceTime,
@@ -26,10 +31,49 @@ pub enum MatchingRule {
     /// orders after them, each in the finalized order: resting quotes are safer from being
     /// sniped (A30).
     CancelFirst,
+    /// A block's orders rest first, and all that meet trade at one price at its end: a place
+    /// inside the block is worth nothing. Fill-or-kill is refused, post-only means nothing.
+    UniformBatch,
+}
+
+/// Most margin tiers of a market.
+pub const TIERS_MAX: usize = 8;
+/// Most a funding period may last, in heights.
+pub const FUNDING_HEIGHTS_MAX: u32 = 1 << 20;
+
+/// More margin on the part of a position's notional that is above a bound, on top of the
+/// market's own and of the tiers below: margins grow without a jump.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Quote quanta above which it counts.
+    pub above: u64,
+    /// Initial margin added, ppm.
+    pub initial_ppm: u32,
+    /// Maintenance margin added, ppm.
+    pub maintenance_ppm: u32,
+}
+
+/// Who must close against an account below zero that the book and the insurance fund do
+/// not cover. Those in profit come before all others.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Deleveraging {
+    /// Everyone, by lots.
+    ProRata,
+    /// Everyone, by lots × leverage.
+    RiskAware,
+    /// One after the other, by profit × leverage: what most venues do. For comparison.
+    Queue,
 }
 
 /// A perpetual market. Its number is its place in the list.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MarketParams {
     /// First mark, in ticks.
     pub mark_ticks: u64,
@@ -47,10 +91,26 @@ pub struct MarketParams {
     pub taker_fee_ppm: u32,
     /// Maker's fee, ppm of the notional, rounded up.
     pub maker_fee_ppm: u32,
+    /// Margin tiers, ascending.
+    #[serde(default)]
+    pub tiers: Vec<Tier>,
+    /// Fee of a liquidation, ppm of the notional, taken from what a fill is better than the
+    /// account's bankruptcy price; to the insurance fund.
+    pub liquidation_fee_ppm: u32,
+    /// Lots that liquidation may close in one block, ppm of the open interest, at least one.
+    pub liquidation_block_ppm: u32,
+    /// Heights between fundings; 0 for none.
+    pub funding_heights: u32,
+    /// Largest rate of one funding, ppm.
+    pub funding_cap_ppm: u32,
+    /// Circuit breaker, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerParams>,
 }
 
 /// What a clearing house starts from.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExecutionGenesis {
     /// Markets.
     pub markets: Vec<MarketParams>,
@@ -59,7 +119,16 @@ pub struct ExecutionGenesis {
     /// Whose observations make the mark.
     pub oracles: Vec<PublicKey>,
     /// Who may credit deposits, if anyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<PublicKey>,
+    /// What the insurance fund starts with, in quote quanta.
+    pub insurance: u64,
+    /// Who closes against an account below zero.
+    pub deleveraging: Deleveraging,
+    /// Most withdrawn in an hour, ppm of what is held.
+    pub withdraw_hour_ppm: u32,
+    /// Most withdrawn in a day, ppm of what is held.
+    pub withdraw_day_ppm: u32,
 }
 
 /// Why a genesis is refused.
@@ -104,13 +173,73 @@ impl MarketParams {
         if self.taker_fee_ppm > ppm || self.maker_fee_ppm > ppm {
             return Err("fees must be at most 100 %");
         }
-        let (step, fee) = (i128::from(self.step_ppm), i128::from(self.taker_fee_ppm));
-        // In ppm²: step + fee·(1 + step) ≤ maintenance. Linear in the notional, so that it
-        // holds for every position once it holds here.
-        if step * PPM + fee * (PPM + step) > i128::from(self.maintenance_ppm) * PPM {
-            return Err("a block's step and the closing fee exceed the maintenance margin");
+        if self.liquidation_fee_ppm > ppm
+            || self.liquidation_block_ppm > ppm
+            || self.funding_cap_ppm > ppm
+            || self.funding_heights > FUNDING_HEIGHTS_MAX
+        {
+            return Err("a rate must be at most 100 %, a funding period 2^20 heights");
+        }
+        if let Some(breaker) = &self.breaker {
+            let rates = [breaker.lag_ppm, breaker.liquidated_ppm, breaker.auction_ppm];
+            if rates.iter().any(|rate| *rate > ppm) || breaker.auction_heights == 0 {
+                return Err("a breaker's rates must be at most 100 %, its auction not empty");
+            }
+        }
+        self.validate_tiers()?;
+        let (step, funding) = (i128::from(self.step_ppm), i128::from(self.funding_cap_ppm));
+        let fee = i128::from(self.taker_fee_ppm.max(self.liquidation_fee_ppm));
+        // In ppm²: step + funding + fee·(1 + step) ≤ maintenance. Linear in the notional,
+        // and tiers only add to the right side, so that it holds for every position once
+        // it holds here.
+        let worst = (step + funding) * PPM + fee * (PPM + step);
+        if worst > i128::from(self.maintenance_ppm) * PPM {
+            return Err("step, funding and closing fee exceed the maintenance margin");
         }
         Ok(())
+    }
+
+    fn validate_tiers(&self) -> Result<(), &'static str> {
+        if self.tiers.len() > TIERS_MAX {
+            return Err("at most 8 tiers");
+        }
+        let (mut above, mut initial, mut maintenance) = (0, self.initial_ppm, self.maintenance_ppm);
+        for tier in &self.tiers {
+            if tier.above <= above {
+                return Err("tiers must ascend");
+            }
+            above = tier.above;
+            initial = initial.saturating_add(tier.initial_ppm);
+            maintenance = maintenance.saturating_add(tier.maintenance_ppm);
+            if initial > PPM as u32 || initial <= maintenance {
+                return Err("maintenance < initial <= 100 % must hold in every tier");
+            }
+        }
+        Ok(())
+    }
+
+    /// Initial margin × ppm of a notional that is not negative.
+    #[must_use]
+    pub fn initial(&self, notional: i128) -> i128 {
+        self.margin(notional, self.initial_ppm, |tier| tier.initial_ppm)
+    }
+
+    /// Maintenance margin × ppm of a notional that is not negative.
+    #[must_use]
+    pub fn maintenance(&self, notional: i128) -> i128 {
+        self.margin(notional, self.maintenance_ppm, |tier| tier.maintenance_ppm)
+    }
+
+    fn margin(&self, notional: i128, base: u32, of: impl Fn(&Tier) -> u32) -> i128 {
+        let mut sum = times(notional, u64::from(base));
+        for tier in &self.tiers {
+            let above = notional - i128::from(tier.above);
+            if above <= 0 {
+                break;
+            }
+            sum += times(above, u64::from(of(tier)));
+        }
+        sum
     }
 }
 
@@ -141,8 +270,11 @@ impl ExecutionGenesis {
                 return Err(ParamsError::Twice(pair[0]));
             }
         }
+        if self.withdraw_hour_ppm.max(self.withdraw_day_ppm) > PPM as u32 {
+            return Err(ParamsError::TooMany("ppm in a rate of withdrawal"));
+        }
         let sum: i128 = self.accounts.iter().map(|(_, a)| i128::from(*a)).sum();
-        if sum > QUOTE_MAX {
+        if sum + i128::from(self.insurance) > QUOTE_MAX {
             return Err(ParamsError::TooMany("quote quanta"));
         }
         Ok(())
@@ -163,6 +295,44 @@ mod tests {
             band_ppm: 100_000,
             taker_fee_ppm: 500,
             maker_fee_ppm: 100,
+            tiers: Vec::new(),
+            liquidation_fee_ppm: 500,
+            liquidation_block_ppm: 1_000_000,
+            funding_heights: 0,
+            funding_cap_ppm: 0,
+            breaker: None,
+        }
+    }
+
+    #[test]
+    fn tiers_add_margin_without_a_jump_and_are_checked() {
+        let tier = |above, initial_ppm, maintenance_ppm| Tier {
+            above,
+            initial_ppm,
+            maintenance_ppm,
+        };
+        let with = |tiers| MarketParams { tiers, ..market() };
+        let tiered = with(vec![
+            tier(1_000, 10_000, 5_000),
+            tier(3_000, 40_000, 20_000),
+        ]);
+        assert_eq!(tiered.validate(), Ok(()));
+        for (notional, maintenance) in [
+            (1_000, 30_000_000),
+            (1_001, 30_035_000),
+            (3_001, 100_055_000),
+        ] {
+            assert_eq!(tiered.maintenance(notional), maintenance);
+        }
+        for bad in [
+            vec![tier(0, 1, 0)],
+            vec![tier(5, 1, 0), tier(5, 1, 0)],
+            vec![tier(5, 0, 20_000)],
+            vec![tier(5, 950_001, 0)],
+            vec![tier(5, u32::MAX, u32::MAX)],
+            (1..10).map(|n| tier(n, 1, 1)).collect(),
+        ] {
+            assert!(with(bad.clone()).validate().is_err(), "{bad:?}");
         }
     }
 
@@ -180,6 +350,7 @@ mod tests {
             let params = MarketParams {
                 step_ppm: step,
                 taker_fee_ppm: fee,
+                liquidation_fee_ppm: 0,
                 ..good.clone()
             };
             assert_eq!(params.validate().is_ok(), fits, "{step} {fee}");

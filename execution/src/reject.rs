@@ -52,6 +52,24 @@ pub enum Reject {
     /// Not the sender's to do.
     #[error("the sender may not do this")]
     Forbidden = 16,
+    /// Withdrawals are stopped for some heights, or at their limit for the hour or the day.
+    #[error("withdrawals are gated or at their limit")]
+    Gated = 17,
+    /// The last height of the order is over.
+    #[error("the order's last height is over")]
+    Expired = 18,
+    /// The market is guarded: only post-only and reduce-only orders.
+    #[error("the market is guarded")]
+    Guarded = 19,
+    /// The market is halted.
+    #[error("the market is halted")]
+    Halted = 20,
+    /// Fill-or-kill, where orders are cleared at one price.
+    #[error("orders are cleared at one price, and may be filled in part")]
+    NotInBatch = 21,
+    /// The sender's own orders would meet in a clearing.
+    #[error("the order meets the sender's own")]
+    SelfTrade = 22,
 }
 
 impl Reject {

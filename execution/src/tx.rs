@@ -2,7 +2,9 @@
 //! version 2 is what moves money and prices.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{Order, OrderAction, PAYLOAD_BYTES_MAX, PublicKey, decode, encode};
+use fairlane_types::{
+    Order, OrderAction, PAYLOAD_BYTES_MAX, PublicKey, TimeInForce, decode, encode,
+};
 
 use crate::Reject;
 
@@ -60,6 +62,60 @@ pub enum Request {
         /// Lots to leave open: not 0, and fewer than are.
         lots: u64,
     },
+    /// An order that rests up to a height at most.
+    Until {
+        /// A `Place`.
+        order: OrderAction,
+        /// Last height it rests at; not 0.
+        height: u64,
+    },
+    /// Another price or size for an open order, whole or not at all. At the same price and
+    /// with fewer lots it keeps its place in the queue, else it loses it. Its last height
+    /// stays.
+    Replace {
+        /// Market.
+        market: u32,
+        /// The trader's own number of the order, before and after.
+        cloid: u64,
+        /// New price in ticks; not 0.
+        price_ticks: u64,
+        /// New lots; not 0.
+        lots: u64,
+        /// What happens to what does not fill at once.
+        tif: TimeInForce,
+    },
+    /// Orders that are all done, one after the other, or none.
+    Batch {
+        /// One to [`BATCH_MAX`].
+        orders: Vec<OrderAction>,
+    },
+}
+
+/// Most orders of a batch.
+pub const BATCH_MAX: usize = 16;
+
+impl Request {
+    /// What the encoding cannot say by itself.
+    fn is_sound(&self) -> bool {
+        let sound = |order: &OrderAction| {
+            !matches!(
+                order,
+                OrderAction::Place { price_ticks: 0, .. } | OrderAction::Place { lots: 0, .. }
+            )
+        };
+        match self {
+            Self::Until { order, height } => {
+                matches!(order, OrderAction::Place { .. }) && sound(order) && *height > 0
+            }
+            Self::Replace {
+                price_ticks, lots, ..
+            } => *price_ticks > 0 && *lots > 0,
+            Self::Batch { orders } => {
+                (1..=BATCH_MAX).contains(&orders.len()) && orders.iter().all(sound)
+            }
+            _ => true,
+        }
+    }
 }
 
 impl Tx {
@@ -70,7 +126,8 @@ impl Tx {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reject> {
         match bytes.split_first() {
             Some((&REQUEST_VERSION, rest)) => {
-                decode(rest, PAYLOAD_BYTES_MAX).map(Self::Request).ok()
+                let request = decode::<Request>(rest, PAYLOAD_BYTES_MAX).ok();
+                request.filter(Request::is_sound).map(Self::Request)
             }
             _ => Order::from_bytes(bytes).map(|o| Self::Order(o.action)).ok(),
         }
@@ -93,21 +150,23 @@ impl Tx {
 
 #[cfg(test)]
 mod tests {
-    use fairlane_types::{Side, TimeInForce};
+    use fairlane_types::Side;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn tx() -> impl Strategy<Value = Tx> {
-        let key = any::<[u8; 32]>().prop_map(PublicKey);
-        let tif = prop_oneof![
+    fn tif() -> impl Strategy<Value = TimeInForce> {
+        prop_oneof![
             Just(TimeInForce::Gtc),
             Just(TimeInForce::Ioc),
             Just(TimeInForce::Fok),
             Just(TimeInForce::PostOnly),
-        ];
+        ]
+    }
+
+    fn place() -> impl Strategy<Value = OrderAction> {
         let numbers = (any::<u32>(), 1..=u64::MAX, 1..=u64::MAX, any::<u64>());
-        let place = (numbers, any::<(bool, bool)>(), tif).prop_map(
+        (numbers, any::<(bool, bool)>(), tif()).prop_map(
             |((market, price_ticks, lots, cloid), (buy, reduce_only), tif)| OrderAction::Place {
                 market,
                 side: if buy { Side::Buy } else { Side::Sell },
@@ -117,9 +176,26 @@ mod tests {
                 reduce_only,
                 cloid,
             },
-        );
+        )
+    }
+
+    fn tx() -> impl Strategy<Value = Tx> {
+        let key = any::<[u8; 32]>().prop_map(PublicKey);
         prop_oneof![
-            place.prop_map(Tx::Order),
+            place().prop_map(Tx::Order),
+            (place(), 1..=u64::MAX)
+                .prop_map(|(order, height)| Tx::Request(Request::Until { order, height })),
+            proptest::collection::vec(place(), 1..=BATCH_MAX)
+                .prop_map(|orders| Tx::Request(Request::Batch { orders })),
+            (any::<(u32, u64)>(), 1..=u64::MAX, 1..=u64::MAX, tif()).prop_map(
+                |((market, cloid), price_ticks, lots, tif)| Tx::Request(Request::Replace {
+                    market,
+                    cloid,
+                    price_ticks,
+                    lots,
+                    tif,
+                })
+            ),
             any::<(u32, u64)>()
                 .prop_map(|(market, cloid)| Tx::Order(OrderAction::Cancel { market, cloid })),
             any::<Option<u32>>().prop_map(|market| Tx::Order(OrderAction::CancelAll { market })),

@@ -3,186 +3,31 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_execution::account::AccountLeaf;
+use fairlane_execution::params::MatchingRule;
 use fairlane_execution::units::PPM;
 use fairlane_execution::{Clearing, Execution, ExecutionError, Reject, Request, Tx};
-use fairlane_types::{
-    ChainId, Digest, Height, Item, Label, Micros, OrderAction, Outcome, Position, PublicKey, Root,
-    SequencedBlock, Side, TimeInForce,
-};
+use fairlane_types::{Digest, Height, OrderAction, Outcome, PublicKey, Root, Side, TimeInForce};
 use proptest::prelude::*;
 
-const TRADERS: u8 = 6;
+mod common;
+use common::{check, genesis, key, next, payload};
 
-fn key(n: u8) -> PublicKey {
-    PublicKey([n; 32])
-}
-
-fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
-    let market = MarketParams {
-        mark_ticks: 1_000,
-        rule,
-        initial_ppm: 100_000,
-        maintenance_ppm: 50_000,
-        step_ppm: 20_000,
-        band_ppm: 200_000,
-        taker_fee_ppm: 500,
-        maker_fee_ppm: 100,
-    };
-    ExecutionGenesis {
-        markets: vec![market.clone(), market],
-        accounts: (0..TRADERS).map(|n| (key(n), collateral)).collect(),
-        oracles: (100..104).map(key).collect(),
-        bridge: Some(key(200)),
-    }
-}
-
-fn next(clearing: &Clearing, parent: &Root, payloads: &[(u8, Vec<u8>)]) -> SequencedBlock {
-    let item = |(at, (sender, payload)): (usize, &(u8, Vec<u8>))| Item {
-        position: Position(at as u64),
-        label: Label {
-            suite: 1,
-            chain: ChainId(1),
-            key_id: Default::default(),
-            sender: key(*sender),
-            nonce: at as u64,
-            expiry: Default::default(),
-            fee: 0,
-            lane: 255,
-            reserved: [0; 19],
-        },
-        ct_id: Default::default(),
-        stamp: Micros(0),
-        outcome: Outcome::Opened {
-            payload: payload.clone(),
-            opening: [0; 32],
-        },
-    };
-    SequencedBlock {
-        chain: ChainId(1),
-        epoch: Default::default(),
-        height: clearing.head().0.next(),
-        block: Default::default(),
-        time: Default::default(),
-        parent_root: *parent,
-        first_position: Position(0),
-        items: payloads.iter().enumerate().map(item).collect(),
-        state: None,
-        root: Root::default(),
-    }
-    .sealed()
-}
-
-/// Invariants 1, 2, 3 and the open sums, restated.
-fn check(clearing: &Clearing) {
-    let house = clearing.house();
-    let core = house.core();
-    let mut money = core.fees + core.withdrawn;
-    for account in house.accounts() {
-        money += account.collateral;
-        money -= account.positions.iter().map(|p| p.cost).sum::<i128>();
-    }
-    assert_eq!(money, core.deposited, "money is neither made nor lost");
-    for number in 0..2 {
-        let (market, book) = house.market(number).unwrap();
-        let held = |a: &fairlane_execution::account::Account| {
-            let found = a.positions.iter().find(|p| p.market == number);
-            found.map_or(0, |p| p.lots)
-        };
-        let lots: Vec<i64> = house.accounts().iter().map(held).collect();
-        assert_eq!(lots.iter().sum::<i64>(), 0);
-        let long: i64 = lots.iter().map(|l| l.max(&0)).sum();
-        assert_eq!(long as u64, market.open_interest);
-        if let (Some(bid), Some(ask)) = (book.best(true), book.best(false)) {
-            assert!(bid < ask, "crossed or locked: {bid} {ask}");
-        }
-        let mut own = 0;
-        let mut sums = [
-            std::collections::BTreeMap::new(),
-            std::collections::BTreeMap::new(),
-        ];
-        for account in house.accounts() {
-            for p in account.positions.iter().filter(|p| p.market == number) {
-                let (mut open, mut worth) = ([0, 0], [0, 0]);
-                for (cloid, slot) in &p.orders {
-                    let order = book.order(*slot);
-                    assert_eq!(order.cloid, *cloid);
-                    own += 1;
-                    *sums[usize::from(order.buy)].entry(order.ticks).or_insert(0) += order.lots;
-                    if !order.reduce_only {
-                        open[usize::from(order.buy)] += order.lots;
-                        worth[usize::from(order.buy)] +=
-                            i128::from(order.ticks) * i128::from(order.lots);
-                    }
-                }
-                assert_eq!([p.open_sell, p.open_buy], open);
-                assert_eq!([p.sell_notional, p.buy_notional], worth);
-            }
-        }
-        assert_eq!(own, book.len());
-        for buy in [false, true] {
-            let mut levels = book.levels(buy);
-            levels.sort_unstable();
-            let want: Vec<_> = sums[usize::from(buy)].clone().into_iter().collect();
-            assert_eq!(levels, want);
-        }
-    }
-}
-
-fn order() -> impl Strategy<Value = OrderAction> {
-    let tif = prop_oneof![
-        3 => Just(TimeInForce::Gtc),
-        1 => Just(TimeInForce::Ioc),
-        1 => Just(TimeInForce::Fok),
-        1 => Just(TimeInForce::PostOnly),
-    ];
-    let place = (
-        0..3u32,
-        any::<bool>(),
-        790..1_210u64,
-        1..60u64,
-        tif,
-        prop::bool::weighted(0.2),
-        0..40u64,
-    )
-        .prop_map(
-            |(market, buy, price_ticks, lots, tif, reduce_only, cloid)| OrderAction::Place {
-                market,
-                side: if buy { Side::Buy } else { Side::Sell },
-                price_ticks,
-                lots,
-                tif,
-                reduce_only,
-                cloid,
-            },
-        );
+fn rule() -> impl Strategy<Value = MatchingRule> {
     prop_oneof![
-        8 => place,
-        2 => (0..2u32, 0..40u64).prop_map(|(market, cloid)| OrderAction::Cancel { market, cloid }),
-        1 => proptest::option::of(0..3u32).prop_map(|market| OrderAction::CancelAll { market }),
+        Just(MatchingRule::PriceTime),
+        Just(MatchingRule::CancelFirst),
+        Just(MatchingRule::UniformBatch),
     ]
 }
 
-fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
-    let trader = 0..TRADERS + 1;
-    prop_oneof![
-        20 => (trader.clone(), order()).prop_map(|(who, o)| (who, Tx::Order(o).to_bytes())),
-        1 => (trader.clone(), 0..9_000u64)
-            .prop_map(|(who, amount)| (who, Tx::Request(Request::Withdraw { amount }).to_bytes())),
-        1 => (trader, 0..20u8, 0..9_000u64).prop_map(|(who, to, amount)| {
-            (who, Tx::Request(Request::Transfer { to: key(to), amount }).to_bytes())
-        }),
-        3 => (99..105u8, 0..3u32, 900..1_100u64).prop_map(|(who, market, ticks)| {
-            (who, Tx::Request(Request::Observe { market, ticks }).to_bytes())
-        }),
-        1 => (199..201u8, 0..3u64).prop_map(|(who, number)| {
-            (who, Tx::Request(Request::Deposit { to: key(3), amount: 500, number }).to_bytes())
-        }),
-        2 => (0..TRADERS + 1, 0..3u32, 0..40u64, 0..60u64).prop_map(|(who, market, cloid, lots)| {
-            (who, Tx::Request(Request::Shrink { market, cloid, lots }).to_bytes())
-        }),
-        1 => (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..60)),
-    ]
+/// Every account as committed.
+fn leaves(clearing: &Clearing) -> Vec<AccountLeaf> {
+    let height = clearing.head().0;
+    let accounts = clearing.house().accounts().iter();
+    accounts
+        .map(|account| clearing.prove(&account.key, height).unwrap().account)
+        .collect()
 }
 
 proptest! {
@@ -192,9 +37,8 @@ proptest! {
     fn every_block_keeps_the_invariants_and_a_restored_state_goes_on_alike(
         blocks in proptest::collection::vec(proptest::collection::vec(payload(), 0..40), 1..12),
         flips in proptest::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 8),
-        cancel_first in any::<bool>(),
+        rule in rule(),
     ) {
-        let rule = if cancel_first { MatchingRule::CancelFirst } else { MatchingRule::PriceTime };
         let mut clearing = Clearing::new(&genesis(20_000, rule), Root::default()).unwrap();
         let mut parent = Root::default();
         for payloads in &blocks {
@@ -240,7 +84,8 @@ proptest! {
             parent = block.root;
             let code = clearing.apply(&block).unwrap().receipts[0].code;
             if code != 0 {
-                prop_assert_eq!(clearing.house().accounts(), twin.house().accounts());
+                // Slots are a book's own business: leaves have what is committed.
+                prop_assert_eq!(leaves(&clearing), leaves(&twin));
                 prop_assert_eq!(clearing.house().core(), twin.house().core());
             }
             for (id, _) in clearing.house().accounts().iter().enumerate() {
@@ -458,4 +303,80 @@ fn a_block_that_does_not_follow_is_no_receipt() {
     block.root = Root(Digest([9; 32]));
     assert_eq!(clearing.apply(&block), Err(ExecutionError::Root(Height(1))));
     assert_eq!(clearing.head().0, Height(0));
+}
+
+#[test]
+fn a_batch_is_done_whole_or_not_at_all_and_the_queue_is_as_it_was() {
+    let rule = MatchingRule::PriceTime;
+    let mut clearing = Clearing::new(&genesis(1 << 30, rule), Root::default()).unwrap();
+    let order = |buy: bool, price_ticks: u64, lots: u64, tif, cloid| OrderAction::Place {
+        market: 0,
+        side: if buy { Side::Buy } else { Side::Sell },
+        price_ticks,
+        lots,
+        tif,
+        reduce_only: false,
+        cloid,
+    };
+    let gtc = TimeInForce::Gtc;
+    let batch = |who, orders| (who, Tx::Request(Request::Batch { orders }).to_bytes());
+    let replace = |who, price_ticks, lots, tif| {
+        let request = Request::Replace {
+            market: 0,
+            cloid: 1,
+            price_ticks,
+            lots,
+            tif,
+        };
+        (who, Tx::Request(request).to_bytes())
+    };
+    let payloads = [
+        batch(
+            0,
+            vec![
+                order(false, 1_000, 5, gtc, 1),
+                order(false, 1_001, 5, gtc, 2),
+            ],
+        ),
+        (1, Tx::Order(order(false, 1_000, 5, gtc, 1)).to_bytes()),
+        // Takes both of the price, cancels nothing of its own: all is taken back.
+        batch(
+            2,
+            vec![
+                order(true, 1_000, 8, gtc, 1),
+                OrderAction::Cancel {
+                    market: 0,
+                    cloid: 9,
+                },
+            ],
+        ),
+        // A post-only price that would fill leaves the old order where it was.
+        (2, Tx::Order(order(true, 990, 3, gtc, 1)).to_bytes()),
+        replace(2, 1_000, 3, TimeInForce::PostOnly),
+        // Fewer lots keep the place; another price loses it.
+        replace(0, 1_000, 4, gtc),
+        (
+            3,
+            Tx::Order(order(true, 1_000, 6, TimeInForce::Ioc, 1)).to_bytes(),
+        ),
+        replace(1, 1_001, 3, gtc),
+        (
+            3,
+            Tx::Order(order(true, 1_001, 6, TimeInForce::Ioc, 1)).to_bytes(),
+        ),
+    ];
+    let done = clearing
+        .apply(&next(&clearing, &Root::default(), &payloads))
+        .unwrap();
+    let codes: Vec<u16> = done.receipts.iter().map(|r| r.code).collect();
+    let (none, would) = (Reject::NotFound.code(), Reject::PostOnlyWouldFill.code());
+    assert_eq!(codes, [0, 0, none, 0, would, 0, 0, 0, 0]);
+    assert!(done.receipts[2].fills.is_empty());
+    let fills = |at: usize| -> Vec<(u32, u64)> {
+        let fills = &done.receipts[at].fills;
+        fills.iter().map(|f| (f.maker, f.lots)).collect()
+    };
+    assert_eq!(fills(6), [(0, 4), (1, 2)]);
+    assert_eq!(fills(8), [(0, 5), (1, 1)]);
+    check(&clearing);
 }

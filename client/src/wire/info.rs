@@ -3,6 +3,7 @@
 use fairlane_types::{Digest, KeyId, PublicKey, Root};
 use serde::{Deserialize, Serialize};
 
+use super::execution::ExecutionBody;
 use super::number::{dec, dec_option};
 
 /// `GET /v1/info`.
@@ -158,6 +159,9 @@ pub struct StatusBody {
     pub orders_held_max: u64,
     /// Members linked to this one.
     pub peers: Vec<u8>,
+    /// The clearing house, if this member executes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionBody>,
     /// Since the start, ms.
     #[serde(with = "dec")]
     pub uptime_ms: u64,

@@ -7,6 +7,7 @@
 mod attestations;
 mod blocks;
 mod error;
+mod execution;
 mod info;
 mod number;
 mod orders;
@@ -16,6 +17,9 @@ mod stream;
 pub use attestations::AttestationBody;
 pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
+pub use execution::{
+    AccountBody, ExecutedBody, ExecutedItem, ExecutionBody, FillBody, PositionBody,
+};
 pub use info::{EpochBody, Head, InfoBody, Limits, MemberBody, StatusBody};
 pub use number::{dec, dec_option};
 pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};

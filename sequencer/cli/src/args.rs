@@ -57,6 +57,9 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Measure a committee of child processes under load.
     Bench(BenchArgs),
+    /// The clearing house, without a committee.
+    #[command(subcommand)]
+    Exec(ExecVerb),
     /// Check or show a member's configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -452,6 +455,15 @@ pub struct AuditArgs {
     /// Show such a case again.
     #[arg(long, value_name = "FILE")]
     pub case: Option<PathBuf>,
+}
+
+/// `exec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum ExecVerb {
+    /// Measure matching with margin, blocks with receipts and roots, the root and the
+    /// liquidation sweep on one core, beside the order books lobster and obcore on the same
+    /// orders. Takes some seconds. In a release build only are the figures of use.
+    Bench,
 }
 
 /// What `bench` measures besides a committee.

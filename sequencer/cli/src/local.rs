@@ -4,13 +4,17 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fairlane_client::wire::ExecutedBody;
 use fairlane_client::{Committee, Member, Pin};
+use fairlane_execution::params::ExecutionGenesis;
+use fairlane_node::executor;
 use fairlane_node::failure::Failure;
 use fairlane_node::handle::NodeHandle;
+use fairlane_node::home::HomeError;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
-use fairlane_types::{Height, Root, Scheme};
+use fairlane_types::{Digest, Height, Root, Scheme};
 use tokio::task::JoinSet;
 
 use crate::children::{Children, Place, Program};
@@ -105,14 +109,46 @@ pub struct Agreement {
     pub same: bool,
 }
 
+/// What the clearing houses made of the same height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutedAgreement {
+    /// The height.
+    pub height: Height,
+    /// State root there, of the first member.
+    pub state_root: Digest,
+    /// Whether all have it, and the same receipts.
+    pub same: bool,
+    /// Fills at the first member.
+    pub fills: u64,
+    /// Open positions there.
+    pub positions: u64,
+}
+
 impl LocalNet {
     /// Makes the folders, starts the members and waits until all are ready.
-    pub async fn start(members: u8, scheme: Scheme, folder: Folder, kind: Kind) -> Outcome<Self> {
+    /// With the genesis of a clearing house, members execute.
+    pub async fn start(
+        members: u8,
+        scheme: Scheme,
+        folder: Folder,
+        kind: Kind,
+        execution: Option<ExecutionGenesis>,
+    ) -> Outcome<Self> {
         let mut options = InitOptions::new(folder.path(), members.into());
         options.port = free_ports(members)?;
         options.reserve_mb = RESERVE_MB;
         options.scheme = scheme;
-        let net = tokio::task::spawn_blocking(move || init(&options, |_| {}))
+        let make = move || {
+            let net = init(&options, |_| {})?;
+            for (genesis, member) in execution
+                .iter()
+                .flat_map(|g| net.members.iter().map(move |m| (g, m)))
+            {
+                executor::write_genesis(&member.home, genesis)?;
+            }
+            Ok::<_, HomeError>(net)
+        };
+        let net = tokio::task::spawn_blocking(make)
             .await
             .map_err(Problem::failed)?
             .map_err(Problem::preflight)?;
@@ -180,6 +216,34 @@ impl LocalNet {
             height,
             root: root.unwrap_or_default(),
             same,
+        })
+    }
+
+    /// Compares what the members' clearing houses made of a height.
+    pub async fn executed(&self, height: Height) -> Outcome<ExecutedAgreement> {
+        let until = Instant::now() + CATCH_UP_MAX;
+        let mut first: Option<ExecutedBody> = None;
+        let mut same = true;
+        for member in self.committee.members() {
+            let found = loop {
+                match member.executed(height).await {
+                    Ok(found) => break found,
+                    Err(error) if Instant::now() >= until => return Err(error.into()),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            };
+            same &= *first.get_or_insert_with(|| found.clone()) == found;
+        }
+        let status = match self.ops.first() {
+            Some(member) => member.status().await?.execution,
+            None => None,
+        };
+        Ok(ExecutedAgreement {
+            height,
+            state_root: first.map(|body| body.state_root).unwrap_or_default(),
+            same,
+            fills: status.as_ref().map_or(0, |status| status.fills),
+            positions: status.as_ref().map_or(0, |status| status.positions),
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod children;
+mod dev_markets;
 mod exit;
 mod local;
 mod measure;

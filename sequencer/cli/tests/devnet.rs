@@ -69,6 +69,10 @@ fn every_order_comes_out_once_opened_with_one_root() {
     assert_eq!(summary["undecryptable"], 0);
     assert_eq!(summary["same_root"], true);
     assert!(summary["p50_ms"].as_f64().unwrap() > 0.0);
+    let executed = &summary["executed"];
+    assert_eq!(executed["same"], true);
+    assert!(executed["fills"].as_u64().unwrap() > 0, "{executed}");
+    assert!(executed["positions"].as_u64().unwrap() > 1, "{executed}");
     let positions: Vec<u64> = lines
         .iter()
         .filter_map(|line| line["item"]["position"].as_str()?.parse().ok())

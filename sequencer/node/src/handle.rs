@@ -12,6 +12,7 @@ use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SequencedB
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
 use crate::store::StoreReader;
 
@@ -109,6 +110,7 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) log_control: Option<LogControl>,
+    pub(crate) executor: Option<Executor>,
 }
 
 impl NodeHandle {
@@ -169,6 +171,12 @@ impl NodeHandle {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<NodeStatus> {
         self.shared.status.clone()
+    }
+
+    /// The clearing house, if this member executes.
+    #[must_use]
+    pub fn executor(&self) -> Option<&Executor> {
+        self.shared.executor.as_ref()
     }
 
     /// The genesis.

@@ -21,6 +21,7 @@ use crate::api::{self, ApiLimits};
 use crate::claim::Claim;
 use crate::config::{Config, Overrides};
 use crate::driver::{Driver, Ingress, Links, Parts, crypto_pool};
+use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
 use crate::home::{Home, HomeError, MemberKeys};
@@ -173,6 +174,8 @@ impl Node {
         let (store, replica) =
             blocking(recover_step(&home, &config, &genesis, me, &identity)).await?;
         let reader = store.reader();
+        let (place, from) = (home.clone(), reader.clone());
+        let executor = blocking(move || Ok(Executor::open(&place, from)?)).await?;
         let emitted = reader.emitted_range()?.map_or(Height(0), |(_, last)| last);
         report_start(&genesis, me, at_rest, &replica);
 
@@ -221,6 +224,7 @@ impl Node {
             stop: watch::Sender::new(false),
             metrics: options.metrics.clone(),
             log_control: options.log_control.clone(),
+            executor: executor.clone(),
         });
         let addresses = Addresses {
             quic: network.address(),
@@ -245,6 +249,9 @@ impl Node {
         let driver = Driver::new(parts, &failures)?;
         let core = failures.spawn("fairlane-core", move || driver.run())?;
 
+        if let Some(executor) = executor {
+            tokio::spawn(executor.run(handle.heads(), handle.stopping()));
+        }
         let mut servers = JoinSet::new();
         let (limits, stopping) = (options.api, handle.stopping());
         let public = api::public(handle.clone(), limits.clone());

@@ -83,7 +83,7 @@ pub async fn run(args: BenchArgs, term: Term) -> Outcome {
     let kind = Kind::Children {
         liars: liars.into(),
     };
-    let net = LocalNet::start(args.members, args.scheme, folder, kind).await?;
+    let net = LocalNet::start(args.members, args.scheme, folder, kind, None).await?;
     let measured = tokio::select! {
         result = measure(&args, &net, term) => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted")),

@@ -15,6 +15,7 @@ use rand_core::Rng;
 use tokio::sync::mpsc;
 
 use crate::args::DevnetArgs;
+use crate::dev_markets;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::local::{Agreement, Folder, Kind, LocalNet};
 use crate::measure::{percentiles, round};
@@ -75,7 +76,8 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     } else {
         Kind::Children { liars: 0 }
     };
-    let net = LocalNet::start(args.members, args.scheme, folder, kind).await?;
+    let execution = dev_markets::genesis(&samples);
+    let net = LocalNet::start(args.members, args.scheme, folder, kind, Some(execution)).await?;
     banner(&net, &args, &samples, start, term);
     // From here on the members are stopped whatever happens.
     let traded = tokio::select! {
@@ -85,6 +87,11 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     let reached = traded
         .as_ref()
         .map_or(Height(0), |(counts, _)| counts.last_height);
+    // At once: a member keeps the results of its last heights only.
+    let executed = match reached {
+        Height(0) => Ok(None),
+        height => net.executed(height).await.map(Some),
+    };
     let agreed = net.agreement(reached).await;
     if !args.exit && traded.is_ok() {
         term.note(term.dim("running; Ctrl-C stops it"));
@@ -93,10 +100,11 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     let (on_disk, stopped) = net.stop().await;
     let (counts, latencies_ms) = traded?;
     let (agreed, on_disk) = (agreed?, on_disk?);
-    let same_root = agreed.same && on_disk.same;
+    let executed = executed?;
+    let same_root = agreed.same && on_disk.same && executed.is_none_or(|e| e.same);
     let p = percentiles(latencies_ms);
     let out = counts.opened + counts.undecryptable;
-    let value = serde_json::json!({ "summary": {
+    let mut value = serde_json::json!({ "summary": {
         "members": args.members, "orders_in": samples.len(), "orders_out": counts.ordered,
         "undecryptable": counts.undecryptable, "same_root": same_root, "root": agreed.root,
         "height": agreed.height, "p50_ms": p.p50_ms, "p99_ms": p.p99_ms,
@@ -104,10 +112,26 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         "refused": counts.refused, "doubled": counts.doubled, "opened": counts.opened,
         "disk_height": on_disk.height, "disk_root": on_disk.root,
     }});
+    if let Some(executed) = executed {
+        value["summary"]["executed"] = serde_json::json!({
+            "height": executed.height, "state_root": executed.state_root, "same": executed.same,
+            "fills": executed.fills, "positions": executed.positions,
+        });
+    }
     term.result(&value, || {
-        summary(
+        let mut text = summary(
             &samples, &counts, p.p50_ms, p.p99_ms, &agreed, same_root, term,
-        )
+        );
+        if let Some(executed) = executed {
+            text.push_str(&format!(
+                "\n  executed: {} fills, {} open positions, state root {} at height {}",
+                executed.fills,
+                executed.positions,
+                short(executed.state_root),
+                executed.height,
+            ));
+        }
+        text
     });
     if !same_root {
         return Err(Problem::new(

@@ -9,6 +9,7 @@ mod config;
 mod devnet;
 mod docs;
 mod doctor;
+mod exec;
 mod follow;
 mod input;
 mod keys;
@@ -55,6 +56,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
+        Verb::Exec(verb) => exec::run(verb, term),
         Verb::Testnet(verb) => testnet::run(verb, term),
         Verb::Keys(verb) => keys::run(verb, term),
         Verb::Verify(args) => verify::run(&args, term),

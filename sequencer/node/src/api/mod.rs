@@ -10,6 +10,7 @@ mod audit;
 mod blocks;
 mod body;
 mod evidence;
+mod execution;
 mod fail;
 mod info;
 mod ops;
@@ -114,6 +115,8 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/evidence", get(evidence::evidence))
         .route("/v1/audit", get(audit::steps))
         .route("/v1/audit/start", get(audit::start))
+        .route("/v1/account/{key}", get(execution::account))
+        .route("/v1/execution/{height}", get(execution::executed))
         .route("/v1/stream", get(stream::stream))
         .fallback(fail::no_path)
         .method_not_allowed_fallback(fail::no_method)

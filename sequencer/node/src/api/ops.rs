@@ -67,6 +67,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<StatusBod
         orders_held: status.orders_held as u64,
         orders_held_max: status.orders_held_max as u64,
         peers: status.peers_connected.iter().map(|peer| peer.0).collect(),
+        execution: super::execution::status(&api).await?,
         uptime_ms: api.started.elapsed().as_millis() as u64,
     }))
 }

@@ -118,6 +118,7 @@ impl Rig {
             stop: watch::channel(false).0,
             metrics: None,
             log_control: None,
+            executor: None,
         });
         let thread = std::thread::spawn({
             let (inbox, core) = (inbox.clone(), core.clone());

@@ -1,0 +1,254 @@
+//! Speed of the clearing house on one core, beside two plain order books on the same
+//! stream of orders in the same run; all must report the same fills. The caller brings the
+//! clock, since this crate has none.
+
+mod peers;
+mod stream;
+mod sweep;
+
+use std::hint::black_box;
+
+use fairlane_types::{Root, SequencedBlock, encode};
+
+use crate::account::AccountLeaf;
+use crate::merkle::{DenseTree, leaf};
+use crate::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, ParamsError};
+use crate::{Clearing, Execution, ExecutionError, House, Tx};
+use stream::{BLOCK, MID, OPS, Op, TRADERS, action, key};
+
+/// Accounts under the tree whose root is timed.
+const LEAVES: u64 = 1_000_000;
+/// Runs of each figure; the best counts, since other load only slows.
+const RUNS: usize = 3;
+
+/// Processor time of this thread in nanoseconds, from any start.
+pub type Clock<'a> = &'a dyn Fn() -> u64;
+
+/// Number of fills and sum of their lots, to be compared.
+type Fills = (u64, u64);
+
+/// What was measured. Times are nanoseconds of processor time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Orders in the stream: 70 % limit, 20 % cancels, 10 % market.
+    pub orders: u64,
+    /// Fills they make, the same in all engines.
+    pub fills: u64,
+    /// Matching with margin, the whole stream.
+    pub matching: u64,
+    /// The same through blocks with receipts and roots.
+    pub apply: u64,
+    /// Hashing what a block of 5,000 changed accounts changes, of 1,000,000.
+    pub root: u64,
+    /// Sweep of 100,000 accounts.
+    pub sweep: u64,
+    /// Accounts that it liquidates.
+    pub liquidated: u64,
+    /// The stream through lobster 0.7.0, which checks no margin and writes no receipts.
+    pub lobster: u64,
+    /// The stream through obcore 0.1.6, likewise.
+    pub obcore: u64,
+}
+
+impl Figures {
+    fn per_second(&self, nanos: u64) -> u128 {
+        u128::from(self.orders) * 1_000_000_000 / u128::from(nanos.max(1))
+    }
+
+    /// For people: each figure, and the peers' beside it.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let ratio = |peer: u64| {
+            let percent = u128::from(peer) * 100 / u128::from(self.matching.max(1));
+            format!("x{}.{:02}", percent / 100, percent % 100)
+        };
+        let peer =
+            |name: &str, time| format!("{name} {:>9}/s  ({})", self.per_second(time), ratio(time));
+        vec![
+            format!(
+                "{} orders, {} fills, the same in all",
+                self.orders, self.fills
+            ),
+            format!(
+                "matching with margin  {:>9}/s",
+                self.per_second(self.matching)
+            ),
+            peer("lobster 0.7.0        ", self.lobster),
+            peer("obcore 0.1.6         ", self.obcore),
+            format!(
+                "apply, blocks of {BLOCK} {:>9}/s",
+                self.per_second(self.apply)
+            ),
+            format!(
+                "root, {BLOCK} of {LEAVES} accounts changed: {} µs",
+                self.root / 1_000
+            ),
+            format!(
+                "sweep of {} accounts, {} liquidated: {} µs",
+                sweep::ACCOUNTS,
+                self.liquidated,
+                self.sweep / 1_000
+            ),
+        ]
+    }
+
+    /// For machines: one line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let millis = |nanos: u64| format!("{}.{:03}", nanos / 1_000_000, nanos / 1_000 % 1_000);
+        format!(
+            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"peers\":{{\"lobster\":{},\"obcore\":{}}}}}}}",
+            self.per_second(self.matching),
+            self.per_second(self.apply),
+            millis(self.root),
+            millis(self.sweep),
+            self.per_second(self.lobster),
+            self.per_second(self.obcore),
+        )
+    }
+}
+
+/// Why there are no figures.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BenchError {
+    /// The genesis is refused.
+    #[error(transparent)]
+    Genesis(#[from] ParamsError),
+    /// A block is refused.
+    #[error(transparent)]
+    Block(#[from] ExecutionError),
+    /// An engine made other fills.
+    #[error("{engine} makes {got:?} fills and lots, matching makes {want:?}")]
+    Fills {
+        /// The engine.
+        engine: &'static str,
+        /// Its fills.
+        got: (u64, u64),
+        /// Those of the clearing house.
+        want: (u64, u64),
+    },
+}
+
+/// Measures everything, for some seconds.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
+    let ops = stream::stream();
+    let (matching, fills) = matching(&ops, clock)?;
+    let agree = |engine, (time, got): (u64, Fills)| {
+        if got == fills {
+            Ok(time)
+        } else {
+            let want = fills;
+            Err(BenchError::Fills { engine, got, want })
+        }
+    };
+    let lobster = agree("lobster", peers::lobster(&ops, clock))?;
+    let obcore = agree("obcore", peers::obcore(&ops, clock))?;
+    let apply = agree("apply", apply(&stream::blocks(&ops), clock)?)?;
+    let (sweep, liquidated) = sweep::sweep(clock)?;
+    Ok(Figures {
+        orders: OPS as u64,
+        fills: fills.0,
+        matching,
+        apply,
+        root: root(clock),
+        sweep,
+        liquidated,
+        lobster,
+        obcore,
+    })
+}
+
+fn best(mut run: impl FnMut() -> u64) -> u64 {
+    (0..RUNS).map(|_| run()).fold(u64::MAX, u64::min)
+}
+
+fn genesis() -> ExecutionGenesis {
+    let market = MarketParams {
+        mark_ticks: MID,
+        rule: MatchingRule::PriceTime,
+        initial_ppm: 100_000,
+        maintenance_ppm: 50_000,
+        step_ppm: 20_000,
+        band_ppm: 200_000,
+        taker_fee_ppm: 500,
+        maker_fee_ppm: 100,
+        tiers: Vec::new(),
+        liquidation_fee_ppm: 500,
+        liquidation_block_ppm: 1_000_000,
+        funding_heights: 0,
+        funding_cap_ppm: 0,
+        breaker: None,
+    };
+    ExecutionGenesis {
+        markets: vec![market],
+        accounts: (0..TRADERS).map(|n| (key(n), 1 << 50)).collect(),
+        oracles: Vec::new(),
+        bridge: None,
+        insurance: 0,
+        deleveraging: Deleveraging::ProRata,
+        withdraw_hour_ppm: 1_000_000,
+        withdraw_day_ppm: 1_000_000,
+    }
+}
+
+fn matching(ops: &[(u64, Op)], clock: Clock<'_>) -> Result<(u64, Fills), BenchError> {
+    let txs: Vec<_> = ops
+        .iter()
+        .enumerate()
+        .map(|(n, (who, op))| (key(*who), Tx::Order(action(n, op))))
+        .collect();
+    let fresh = House::new(&genesis())?;
+    let mut sum = (0, 0);
+    let time = best(|| {
+        let mut house = fresh.clone();
+        sum = (0, 0);
+        let mut fills = Vec::new();
+        let start = clock();
+        for (sender, tx) in &txs {
+            fills.clear();
+            black_box(house.execute(sender, tx, 1, &mut fills)).ok();
+            sum.0 += fills.len() as u64;
+            sum.1 += fills.iter().map(|f| f.lots).sum::<u64>();
+        }
+        clock() - start
+    });
+    Ok((time, sum))
+}
+
+fn apply(blocks: &[SequencedBlock], clock: Clock<'_>) -> Result<(u64, Fills), BenchError> {
+    let (mut least, mut sum) = (u64::MAX, (0, 0));
+    for _ in 0..RUNS {
+        let mut clearing = Clearing::new(&genesis(), Root::default())?;
+        sum = (0, 0);
+        let start = clock();
+        for block in blocks {
+            let done = clearing.apply(block)?;
+            let fills = done.receipts.iter().flat_map(|r| &r.fills);
+            sum = fills.fold(sum, |(n, lots), fill| (n + 1, lots + fill.lots));
+        }
+        least = least.min(clock() - start);
+    }
+    Ok((least, sum))
+}
+
+fn root(clock: Clock<'_>) -> u64 {
+    let account = |n: u64| AccountLeaf {
+        key: key(n),
+        collateral: i128::from(n),
+        positions: Vec::new(),
+    };
+    let mut tree = DenseTree::new((0..LEAVES).map(|n| leaf(&encode(&account(n)))).collect());
+    best(|| {
+        let start = clock();
+        let changes: Vec<_> = (0..BLOCK as u64)
+            .map(|n| n * (LEAVES / BLOCK as u64) + n % 100)
+            .map(|n| (n as usize, leaf(&encode(&account(n + 1)))))
+            .collect();
+        tree.update(&changes);
+        black_box(tree.root());
+        clock() - start
+    })
+}

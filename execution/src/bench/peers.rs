@@ -1,0 +1,126 @@
+//! Plain order books on the same stream. They check no margin and write no receipts.
+
+use super::stream::{MID, Op};
+use super::{Clock, Fills, best};
+
+/// lobster 0.7.0.
+pub(super) fn lobster(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
+    use lobster::{OrderBook, OrderEvent, OrderType, Side};
+    let side = |buy| if buy { Side::Bid } else { Side::Ask };
+    let mut sum = (0, 0);
+    let time = best(|| {
+        let mut book = OrderBook::default();
+        sum = (0, 0);
+        let start = clock();
+        for (n, (_, op)) in ops.iter().enumerate() {
+            let id = n as u128;
+            let event = book.execute(match *op {
+                Op::Limit { buy, ticks, lots } => OrderType::Limit {
+                    id,
+                    side: side(buy),
+                    qty: lots,
+                    price: ticks,
+                },
+                Op::Market { buy, lots } => OrderType::Market {
+                    id,
+                    side: side(buy),
+                    qty: lots,
+                },
+                Op::Cancel { target } => OrderType::Cancel { id: target as u128 },
+            });
+            if let OrderEvent::PartiallyFilled { fills, .. } | OrderEvent::Filled { fills, .. } =
+                event
+            {
+                sum.0 += fills.len() as u64;
+                sum.1 += fills.iter().map(|f| f.qty).sum::<u64>();
+            }
+        }
+        clock() - start
+    });
+    (time, sum)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Theirs {
+    id: u64,
+    buy: bool,
+    price: u64,
+    quantity: u64,
+    remaining: u64,
+}
+
+impl obcore::OrderInterface for Theirs {
+    type I = u64;
+    type N = u64;
+    type O = u64;
+    fn id(&self) -> &u64 {
+        &self.id
+    }
+    fn price(&self) -> u64 {
+        self.price
+    }
+    fn is_buy(&self) -> bool {
+        self.buy
+    }
+    fn quantity(&self) -> u64 {
+        self.quantity
+    }
+    fn remaining(&self) -> u64 {
+        self.remaining
+    }
+    fn fill(&mut self, quantity: u64) {
+        self.remaining -= quantity;
+    }
+    fn owner(&self) -> &u64 {
+        &self.id
+    }
+}
+
+/// obcore 0.1.6. It has no market orders: a limit at the band's edge, whose rest is deleted.
+pub(super) fn obcore(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
+    let mut sum = (0, 0);
+    let time = best(|| {
+        let mut book = obcore::OrderBook::<Theirs>::default();
+        let mut eval = obcore::Evaluator::default();
+        sum = (0, 0);
+        let start = clock();
+        for (n, (_, op)) in ops.iter().enumerate() {
+            let id = n as u64;
+            let insert = |buy, price, lots| {
+                obcore::Op::Insert(Theirs {
+                    id,
+                    buy,
+                    price,
+                    quantity: lots,
+                    remaining: lots,
+                })
+            };
+            let mut market = 0;
+            let op = match *op {
+                Op::Limit { buy, ticks, lots } => insert(buy, ticks, lots),
+                Op::Market { buy, lots } => {
+                    market = lots;
+                    insert(buy, if buy { MID + MID / 10 } else { MID - MID / 10 }, lots)
+                }
+                Op::Cancel { target } => obcore::Op::Delete(target as u64),
+            };
+            eval.reset();
+            for step in eval.eval(&book, op) {
+                if let obcore::Instruction::Fill(_, _, _, lots, false) = &step {
+                    sum.0 += 1;
+                    sum.1 += *lots;
+                    market = market.saturating_sub(*lots);
+                }
+                book.apply(step);
+            }
+            if market > 0 {
+                eval.reset();
+                for step in eval.eval(&book, obcore::Op::Delete(id)) {
+                    book.apply(step);
+                }
+            }
+        }
+        clock() - start
+    });
+    (time, sum)
+}

@@ -1,0 +1,388 @@
+//! Placing an order: what the book would do to it is planned first, the margin is checked
+//! on the plan, and only then is anything written.
+
+use fairlane_types::TimeInForce;
+
+use crate::Reject;
+use crate::account::Position;
+use crate::book::Resting;
+use crate::breaker::Status;
+use crate::house::{Fill, House};
+use crate::params::{ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
+use crate::units::{LOTS_MAX, PPM, TICKS_MAX, fee, notional};
+
+/// An order about to be placed.
+#[derive(Clone, Copy)]
+pub(crate) struct Placing {
+    pub(crate) account: u32,
+    pub(crate) market: u32,
+    pub(crate) buy: bool,
+    pub(crate) ticks: u64,
+    pub(crate) lots: u64,
+    pub(crate) tif: TimeInForce,
+    pub(crate) reduce_only: bool,
+    pub(crate) cloid: u64,
+    pub(crate) until: u64,
+}
+
+/// What the book will do to an order: matches, resting orders that go, and the rest.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) fills: Vec<(u32, u64)>,
+    pub(crate) dropped: Vec<u32>,
+    pub(crate) left: u64,
+    pub(crate) self_trade: bool,
+}
+
+impl Clone for Plan {
+    // Scratch: holds nothing between transactions.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl House {
+    /// Takes a resting order out of its book and its account.
+    pub(crate) fn take_out(&mut self, market: u32, slot: u32) {
+        let lots = self.books[market as usize].order(slot).lots;
+        self.shrink(market, slot, lots);
+    }
+
+    /// Takes lots off a resting order, in its book and its account.
+    pub(crate) fn shrink(&mut self, market: u32, slot: u32, lots: u64) -> Resting {
+        let order = *self.books[market as usize].order(slot);
+        self.keep(order.account);
+        let gone = self.books[market as usize].reduce(slot, lots) == 0;
+        if gone && order.until > 0 {
+            self.expiries.remove(&order.expiry());
+        }
+        let position = self.position(order.account, market);
+        if !order.reduce_only {
+            position.open(order.buy, order.ticks, -(lots as i64));
+        }
+        if gone {
+            position.remove_order(order.cloid);
+        }
+        self.touch(order.account);
+        order
+    }
+
+    pub(crate) fn place(&mut self, order: Placing, fills: &mut Vec<Fill>) -> Result<(), Reject> {
+        let mut order = order;
+        self.admit_status(&mut order)?;
+        let market = &self.core.markets[order.market as usize];
+        let mark = i128::from(market.mark);
+        let away = (i128::from(order.ticks) - mark).abs() * PPM;
+        if order.ticks > TICKS_MAX || away > mark * i128::from(market.params.band_ppm) {
+            return Err(Reject::PriceBand);
+        }
+        if order.lots > LOTS_MAX {
+            return Err(Reject::Size);
+        }
+        let held = self.held(order.account, order.market);
+        let held_lots = held.map_or(0, |p| p.lots);
+        if let Some(position) = held {
+            if position.order(order.cloid).is_some() {
+                return Err(Reject::CloidInUse);
+            }
+            if position.orders.len() >= ORDERS_PER_ACCOUNT_MAX {
+                return Err(Reject::OpenOrders);
+            }
+        }
+        // A full book still lets orders that cannot rest through.
+        let rests = matches!(order.tif, TimeInForce::Gtc | TimeInForce::PostOnly);
+        if rests && self.books[order.market as usize].len() >= ORDERS_PER_MARKET_MAX {
+            return Err(Reject::OpenOrders);
+        }
+        if order.reduce_only {
+            let opposite = held_lots != 0 && (held_lots > 0) != order.buy;
+            if !opposite {
+                return Err(Reject::ReduceOnly);
+            }
+            let most = held_lots.unsigned_abs();
+            if order.tif == TimeInForce::Fok && order.lots > most {
+                return Err(Reject::ReduceOnly);
+            }
+            order.lots = order.lots.min(most);
+        }
+        let batch = self.batches(order.market);
+        if order.tif == TimeInForce::PostOnly && !batch {
+            let best = self.books[order.market as usize].best(!order.buy);
+            let fills_at = |best: u64| {
+                if order.buy {
+                    best <= order.ticks
+                } else {
+                    best >= order.ticks
+                }
+            };
+            if best.is_some_and(fills_at) {
+                return Err(Reject::PostOnlyWouldFill);
+            }
+        }
+        let mut plan = std::mem::take(&mut self.plan);
+        let result = self.plan(&order, &mut plan).and_then(|()| {
+            self.admit(&order, &plan)?;
+            self.write(&order, &plan, fills);
+            Ok(())
+        });
+        self.plan = plan;
+        result
+    }
+
+    /// What a market's status and rule make of an order. Where orders are cleared at one
+    /// price they rest till then: an immediate one up to this height.
+    fn admit_status(&self, order: &mut Placing) -> Result<(), Reject> {
+        let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly;
+        match self.core.markets[order.market as usize].status {
+            Status::Halted { .. } => return Err(Reject::Halted),
+            Status::Guarded { .. } if !quiet => return Err(Reject::Guarded),
+            _ => {}
+        }
+        if !self.batches(order.market) {
+            return Ok(());
+        }
+        match order.tif {
+            TimeInForce::Fok => return Err(Reject::NotInBatch),
+            TimeInForce::Ioc => order.until = self.height,
+            _ => {}
+        }
+        order.tif = TimeInForce::PostOnly;
+        // Its own orders must not meet at any price.
+        let book = &self.books[order.market as usize];
+        let meets = |(_, slot): &(u64, u32)| {
+            let own = book.order(*slot);
+            let crossed = if order.buy {
+                own.ticks <= order.ticks
+            } else {
+                own.ticks >= order.ticks
+            };
+            own.buy != order.buy && crossed
+        };
+        let held = self.held(order.account, order.market);
+        if held.is_some_and(|position| position.orders.iter().any(meets)) {
+            return Err(Reject::SelfTrade);
+        }
+        Ok(())
+    }
+
+    /// Finds what the order meets, without changing anything. A resting order goes if its
+    /// maker no longer covers its initial margin; a self-trade ends the incoming order.
+    pub(crate) fn plan(&self, order: &Placing, plan: &mut Plan) -> Result<(), Reject> {
+        plan.fills.clear();
+        plan.dropped.clear();
+        plan.left = order.lots;
+        plan.self_trade = false;
+        if order.tif == TimeInForce::PostOnly {
+            return Ok(());
+        }
+        let book = &self.books[order.market as usize];
+        book.walk(!order.buy, order.ticks, |slot, resting| {
+            if resting.account == order.account {
+                plan.self_trade = true;
+                return false;
+            }
+            let mut most = resting.lots;
+            if resting.reduce_only {
+                let lots = self
+                    .held(resting.account, order.market)
+                    .map_or(0, |p| p.lots);
+                let opposite = lots != 0 && (lots > 0) != resting.buy;
+                // Fills of the same maker earlier in this plan count.
+                let of_maker = |fill: &&(u32, u64)| book.order(fill.0).account == resting.account;
+                let so_far: u64 = plan.fills.iter().filter(of_maker).map(|fill| fill.1).sum();
+                let room = if opposite {
+                    lots.unsigned_abs().saturating_sub(so_far)
+                } else {
+                    0
+                };
+                if room == 0 {
+                    plan.dropped.push(slot);
+                    return true;
+                }
+                most = most.min(room);
+            } else if !self.health(resting.account).covers_initial() {
+                plan.dropped.push(slot);
+                return true;
+            }
+            let lots = most.min(plan.left);
+            plan.fills.push((slot, lots));
+            if lots == most && most < resting.lots {
+                // The position is used up: a rest could never fill, and would stay crossed.
+                plan.dropped.push(slot);
+            }
+            plan.left -= lots;
+            plan.left > 0
+        });
+        if order.tif == TimeInForce::Fok && plan.left > 0 {
+            return Err(Reject::FokUnfilled);
+        }
+        Ok(())
+    }
+
+    /// The margin check: with the whole order open at its own price, or, below the initial
+    /// margin, by what the planned fills alone would make of the account.
+    fn admit(&self, order: &Placing, plan: &Plan) -> Result<(), Reject> {
+        let flat = Position::flat(order.market);
+        let held = self.held(order.account, order.market).unwrap_or(&flat);
+        let mut opened = Position {
+            orders: Vec::new(),
+            ..*held
+        };
+        if !order.reduce_only {
+            opened.open(order.buy, order.ticks, order.lots as i64);
+            if opened.worst_lots() > LOTS_MAX {
+                return Err(Reject::Size);
+            }
+            if self
+                .health_with(order.account, Some(&opened))
+                .covers_initial()
+            {
+                return Ok(());
+            }
+        }
+        // What stays open must be covered; only a reduce-only order may rest uncovered.
+        let rests = matches!(order.tif, TimeInForce::Gtc | TimeInForce::PostOnly)
+            && plan.left > 0
+            && !plan.self_trade;
+        if rests && !order.reduce_only {
+            return Err(Reject::Margin);
+        }
+        let market = &self.core.markets[order.market as usize];
+        let mut after = Position {
+            orders: Vec::new(),
+            ..*held
+        };
+        let mut real = after.settle(market.funding);
+        for (slot, lots) in &plan.fills {
+            let ticks = self.books[order.market as usize].order(*slot).ticks;
+            let signed = if order.buy {
+                *lots as i64
+            } else {
+                -(*lots as i64)
+            };
+            real += after.trade(signed, ticks);
+            real -= fee(notional(ticks, *lots as i64), market.params.taker_fee_ppm);
+        }
+        if plan.fills.is_empty() {
+            return Ok(());
+        }
+        let before = self.health(order.account);
+        let mut then = self.health_with(order.account, Some(&after));
+        then.equity += real;
+        if then.may_follow(&before) {
+            Ok(())
+        } else {
+            Err(Reject::Margin)
+        }
+    }
+
+    fn write(&mut self, order: &Placing, plan: &Plan, fills: &mut Vec<Fill>) {
+        for (slot, lots) in &plan.fills {
+            let maker = self.shrink(order.market, *slot, *lots);
+            self.fill(order, &maker, *lots, fills);
+        }
+        // After the fills: what a fill leaves of a reduce-only order may be among these.
+        for slot in &plan.dropped {
+            self.take_out(order.market, *slot);
+        }
+        let rests = matches!(order.tif, TimeInForce::Gtc | TimeInForce::PostOnly);
+        if rests && plan.left > 0 && !plan.self_trade {
+            let seq = self.core.next_seq;
+            self.core.next_seq += 1;
+            self.rest(
+                order.market,
+                Resting {
+                    account: order.account,
+                    buy: order.buy,
+                    reduce_only: order.reduce_only,
+                    ticks: order.ticks,
+                    lots: plan.left,
+                    cloid: order.cloid,
+                    seq,
+                    until: order.until,
+                },
+            );
+        }
+        self.touch(order.account);
+    }
+
+    /// Puts an order into its book and its account.
+    pub(crate) fn rest(&mut self, market: u32, order: Resting) {
+        self.keep(order.account);
+        let slot = self.books[market as usize].insert(order);
+        self.note_expiry(market, &order);
+        let position = self.position(order.account, market);
+        position.add_order(order.cloid, slot);
+        if !order.reduce_only {
+            position.open(order.buy, order.ticks, order.lots as i64);
+        }
+    }
+
+    fn fill(&mut self, taker: &Placing, maker: &Resting, lots: u64, fills: &mut Vec<Fill>) {
+        let params = &self.core.markets[taker.market as usize].params;
+        let fees = (params.taker_fee_ppm, params.maker_fee_ppm);
+        self.match_with(taker, maker, lots, fees, fills);
+    }
+
+    /// One match at the maker's price, with the fees of taker and maker in ppm.
+    pub(crate) fn match_with(
+        &mut self,
+        taker: &Placing,
+        maker: &Resting,
+        lots: u64,
+        (taker_ppm, maker_ppm): (u32, u32),
+        fills: &mut Vec<Fill>,
+    ) {
+        let (buyer, seller) = if taker.buy {
+            (taker.account, maker.account)
+        } else {
+            (maker.account, taker.account)
+        };
+        self.exchange(taker.market, [buyer, seller], lots, maker.ticks);
+        self.core.fills += 1;
+        let value = notional(maker.ticks, lots as i64);
+        for (account, ppm) in [(taker.account, taker_ppm), (maker.account, maker_ppm)] {
+            let fee = fee(value, ppm);
+            self.accounts[account as usize].collateral -= fee;
+            self.core.fees += fee;
+        }
+        fills.push(Fill {
+            market: taker.market,
+            taker: taker.account,
+            taker_cloid: taker.cloid,
+            maker: maker.account,
+            maker_cloid: maker.cloid,
+            buy: taker.buy,
+            ticks: maker.ticks,
+            lots,
+        });
+    }
+
+    /// Moves lots from seller to buyer at a price, after both settled their funding; gives
+    /// the profit that became real for each.
+    pub(crate) fn exchange(
+        &mut self,
+        market: u32,
+        [buyer, seller]: [u32; 2],
+        lots: u64,
+        ticks: u64,
+    ) -> [i128; 2] {
+        let index = self.core.markets[market as usize].funding;
+        let mut interest = 0;
+        let both = [(buyer, lots as i64), (seller, -(lots as i64))];
+        let profits = both.map(|(account, lots)| {
+            self.keep(account);
+            let position = self.position(account, market);
+            let was = position.lots.max(0);
+            let due = position.settle(index);
+            let real = position.trade(lots, ticks);
+            interest += position.lots.max(0) - was;
+            self.accounts[account as usize].collateral += real + due;
+            self.core.funding -= due;
+            real
+        });
+        let held = &mut self.core.markets[market as usize].open_interest;
+        *held = held.wrapping_add_signed(interest);
+        profits
+    }
+}

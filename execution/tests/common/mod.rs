@@ -1,0 +1,279 @@
+//! A genesis, blocks, random payloads, and the invariants of EXECUTION §2.5 restated.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of it"
+)]
+
+use std::collections::BTreeMap;
+
+use fairlane_execution::account::Account;
+use fairlane_execution::params::{
+    Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, Tier,
+};
+use fairlane_execution::{BreakerParams, Clearing, Execution, Request, Status, Tx};
+use fairlane_types::{
+    ChainId, Item, Label, Micros, Millis, OrderAction, Outcome, Position, PublicKey, Root,
+    SequencedBlock, Side, TimeInForce,
+};
+use proptest::prelude::*;
+
+pub const TRADERS: u8 = 6;
+
+pub fn key(n: u8) -> PublicKey {
+    PublicKey([n; 32])
+}
+
+pub fn market(rule: MatchingRule) -> MarketParams {
+    MarketParams {
+        mark_ticks: 1_000,
+        rule,
+        initial_ppm: 100_000,
+        maintenance_ppm: 50_000,
+        step_ppm: 20_000,
+        band_ppm: 200_000,
+        taker_fee_ppm: 500,
+        maker_fee_ppm: 100,
+        tiers: vec![
+            Tier {
+                above: 20_000,
+                initial_ppm: 50_000,
+                maintenance_ppm: 25_000,
+            },
+            Tier {
+                above: 60_000,
+                initial_ppm: 100_000,
+                maintenance_ppm: 50_000,
+            },
+        ],
+        liquidation_fee_ppm: 5_000,
+        liquidation_block_ppm: 1_000_000,
+        funding_heights: 3,
+        funding_cap_ppm: 4_000,
+        breaker: None,
+    }
+}
+
+pub fn breaker() -> BreakerParams {
+    BreakerParams {
+        lag_ppm: 60_000,
+        liquidated_ppm: 300_000,
+        guard_heights: 2,
+        calm_heights: 2,
+        auction_heights: 2,
+        auction_ppm: 80_000,
+        prolong: 1,
+        halt_heights: 3,
+    }
+}
+
+pub fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
+    ExecutionGenesis {
+        markets: vec![market(rule), market(rule)],
+        accounts: (0..TRADERS).map(|n| (key(n), collateral)).collect(),
+        oracles: (100..104).map(key).collect(),
+        bridge: Some(key(200)),
+        insurance: 300,
+        deleveraging: Deleveraging::ProRata,
+        withdraw_hour_ppm: 500_000,
+        withdraw_day_ppm: 900_000,
+    }
+}
+
+pub fn next(clearing: &Clearing, parent: &Root, payloads: &[(u8, Vec<u8>)]) -> SequencedBlock {
+    let item = |(at, (sender, payload)): (usize, &(u8, Vec<u8>))| Item {
+        position: Position(at as u64),
+        label: Label {
+            suite: 1,
+            chain: ChainId(1),
+            key_id: Default::default(),
+            sender: key(*sender),
+            nonce: at as u64,
+            expiry: Default::default(),
+            fee: 0,
+            lane: 255,
+            reserved: [0; 19],
+        },
+        ct_id: Default::default(),
+        stamp: Micros(0),
+        outcome: Outcome::Opened {
+            payload: payload.clone(),
+            opening: [0; 32],
+        },
+    };
+    SequencedBlock {
+        chain: ChainId(1),
+        epoch: Default::default(),
+        height: clearing.head().0.next(),
+        block: Default::default(),
+        time: Millis(1_000 * clearing.head().0.next().0),
+        parent_root: *parent,
+        first_position: Position(0),
+        items: payloads.iter().enumerate().map(item).collect(),
+        state: None,
+        root: Root::default(),
+    }
+    .sealed()
+}
+
+/// Invariants 1 to 4, 6 and 9, and the open sums, restated.
+pub fn check(clearing: &Clearing) {
+    let house = clearing.house();
+    let core = house.core();
+    let mut money = core.fees + core.withdrawn + core.insurance + core.funding - core.bad_debt;
+    let mut unsettled = 0;
+    for (id, account) in house.accounts().iter().enumerate() {
+        money += account.collateral;
+        money -= account.positions.iter().map(|p| p.cost).sum::<i128>();
+        for p in &account.positions {
+            unsettled += p.unsettled(core.markets[p.market as usize].funding);
+        }
+        let health = house.health(id as u32);
+        assert!(
+            !health.liquidatable() || core.unsafe_left,
+            "left: {health:?}"
+        );
+        assert!(
+            health.equity >= 0 || core.unsafe_left,
+            "below zero: {health:?}"
+        );
+    }
+    assert_eq!(money, core.deposited, "money is neither made nor lost");
+    assert!(core.insurance >= 0);
+    assert!(
+        core.funding >= unsettled,
+        "more funding is owed than was taken"
+    );
+    assert!(
+        core.bad_debt == 0 || core.gated_until > 0,
+        "bad debt and never gated"
+    );
+    for number in 0..2 {
+        let (market, book) = house.market(number).unwrap();
+        let held = |a: &Account| {
+            let found = a.positions.iter().find(|p| p.market == number);
+            found.map_or(0, |p| p.lots)
+        };
+        let lots: Vec<i64> = house.accounts().iter().map(held).collect();
+        assert_eq!(lots.iter().sum::<i64>(), 0);
+        let long: i64 = lots.iter().map(|l| l.max(&0)).sum();
+        assert_eq!(long as u64, market.open_interest);
+        if let (Some(bid), Some(ask)) = (book.best(true), book.best(false)) {
+            let auction = matches!(market.status, Status::Auction { .. });
+            assert!(bid < ask || auction, "crossed or locked: {bid} {ask}");
+        }
+        let halted = matches!(market.status, Status::Halted { .. });
+        assert!(!halted || book.is_empty());
+        let mut own = 0;
+        let mut sums = [BTreeMap::new(), BTreeMap::new()];
+        for account in house.accounts() {
+            for p in account.positions.iter().filter(|p| p.market == number) {
+                let (mut open, mut worth) = ([0, 0], [0, 0]);
+                for (cloid, slot) in &p.orders {
+                    let order = book.order(*slot);
+                    assert_eq!(order.cloid, *cloid);
+                    let height = clearing.head().0.0;
+                    assert!(order.until == 0 || order.until > height, "rests for ever");
+                    own += 1;
+                    *sums[usize::from(order.buy)].entry(order.ticks).or_insert(0) += order.lots;
+                    if !order.reduce_only {
+                        open[usize::from(order.buy)] += order.lots;
+                        worth[usize::from(order.buy)] +=
+                            i128::from(order.ticks) * i128::from(order.lots);
+                    }
+                }
+                assert_eq!([p.open_sell, p.open_buy], open);
+                assert_eq!([p.sell_notional, p.buy_notional], worth);
+            }
+        }
+        assert_eq!(own, book.len());
+        for buy in [false, true] {
+            let mut levels = book.levels(buy);
+            levels.sort_unstable();
+            let mut last = (None, 0);
+            book.walk(buy, if buy { 0 } else { u64::MAX }, |_, order| {
+                let after = last.0 != Some(order.ticks) || order.seq > last.1;
+                assert!(after, "not first in, first out");
+                last = (Some(order.ticks), order.seq);
+                true
+            });
+            let want: Vec<_> = sums[usize::from(buy)].clone().into_iter().collect();
+            assert_eq!(levels, want);
+        }
+    }
+}
+
+pub fn tif() -> impl Strategy<Value = TimeInForce> {
+    prop_oneof![
+        3 => Just(TimeInForce::Gtc),
+        1 => Just(TimeInForce::Ioc),
+        1 => Just(TimeInForce::Fok),
+        1 => Just(TimeInForce::PostOnly),
+    ]
+}
+
+pub fn place() -> impl Strategy<Value = OrderAction> {
+    (
+        0..3u32,
+        any::<bool>(),
+        790..1_210u64,
+        1..60u64,
+        tif(),
+        prop::bool::weighted(0.2),
+        0..40u64,
+    )
+        .prop_map(
+            |(market, buy, price_ticks, lots, tif, reduce_only, cloid)| OrderAction::Place {
+                market,
+                side: if buy { Side::Buy } else { Side::Sell },
+                price_ticks,
+                lots,
+                tif,
+                reduce_only,
+                cloid,
+            },
+        )
+}
+
+pub fn order() -> impl Strategy<Value = OrderAction> {
+    prop_oneof![
+        8 => place(),
+        2 => (0..2u32, 0..40u64).prop_map(|(market, cloid)| OrderAction::Cancel { market, cloid }),
+        1 => proptest::option::of(0..3u32).prop_map(|market| OrderAction::CancelAll { market }),
+    ]
+}
+
+pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let trader = 0..TRADERS + 1;
+    prop_oneof![
+        20 => (trader.clone(), order()).prop_map(|(who, o)| (who, Tx::Order(o).to_bytes())),
+        1 => (trader.clone(), 0..9_000u64)
+            .prop_map(|(who, amount)| (who, Tx::Request(Request::Withdraw { amount }).to_bytes())),
+        1 => (trader.clone(), 0..20u8, 0..9_000u64).prop_map(|(who, to, amount)| {
+            (who, Tx::Request(Request::Transfer { to: key(to), amount }).to_bytes())
+        }),
+        3 => (99..105u8, 0..3u32, 900..1_100u64).prop_map(|(who, market, ticks)| {
+            (who, Tx::Request(Request::Observe { market, ticks }).to_bytes())
+        }),
+        1 => (199..201u8, 0..3u64).prop_map(|(who, number)| {
+            (who, Tx::Request(Request::Deposit { to: key(3), amount: 500, number }).to_bytes())
+        }),
+        2 => (0..TRADERS + 1, 0..3u32, 0..40u64, 0..60u64).prop_map(|(who, market, cloid, lots)| {
+            (who, Tx::Request(Request::Shrink { market, cloid, lots }).to_bytes())
+        }),
+        3 => (trader.clone(), place(), 1..14u64).prop_map(|(who, order, height)| {
+            (who, Tx::Request(Request::Until { order, height }).to_bytes())
+        }),
+        3 => (trader.clone(), (0..3u32, 0..40u64), 790..1_210u64, 1..60u64, tif()).prop_map(
+            |(who, (market, cloid), price_ticks, lots, tif)| {
+                let request = Request::Replace { market, cloid, price_ticks, lots, tif };
+                (who, Tx::Request(request).to_bytes())
+            }
+        ),
+        3 => (trader, proptest::collection::vec(order(), 1..5)).prop_map(|(who, orders)| {
+            (who, Tx::Request(Request::Batch { orders }).to_bytes())
+        }),
+        1 => (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..60)),
+    ]
+}
