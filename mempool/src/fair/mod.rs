@@ -4,6 +4,7 @@
 mod arrival;
 mod baseline;
 mod cycles;
+mod index;
 mod lane_order;
 mod majority;
 mod memory;

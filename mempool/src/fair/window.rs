@@ -2,7 +2,7 @@
 //! orders do not have more than f lanes that put x before them?
 //!
 //! Rows of like *shape* (differences between lanes: where the trader is) stand together, in
-//! the order of their least AOI, in tiles of 32. A tile knows the least stamp of each lane.
+//! the order of their least AOI, in tiles of 16. A tile knows the least stamp of each lane.
 //! If x is before that in more than f lanes, it is so for all rows of the tile, and no row is
 //! looked at. Inside a tile the stamps of a lane are adjacent, so that the count runs over
 //! several rows at a time. The shape decides about speed only: whatever the stamps are, the
@@ -14,7 +14,7 @@ use super::state::{State, kth};
 use super::table;
 
 /// Rows of a tile.
-const TILE: usize = 32;
+const TILE: usize = 16;
 /// Shapes that are told apart; the rest are one.
 const SHAPES_MAX: usize = 16;
 /// Lanes of rows of one shape differ by no more than this, µs.
@@ -33,7 +33,7 @@ pub(super) struct Window<'a> {
     n: usize,
     /// One row of n per order.
     stamps: Vec<i32>,
-    /// Per tile and lane 32 stamps; those beyond the last row are the least there is.
+    /// Per tile and lane 16 stamps; those beyond the last row are the least there is.
     columns: Vec<i32>,
     tiles: Vec<Tile>,
     /// Per tile the least stamp of every lane.
@@ -52,7 +52,7 @@ pub(super) struct Window<'a> {
     twins: Vec<(PublicKey, u64, usize)>,
 }
 
-/// What is known of 32 rows.
+/// What is known of the rows of a tile.
 #[derive(Clone, Copy)]
 struct Tile {
     /// Rows that are not gone.
