@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use fairlane_types::OrderRule;
+
 use crate::check::{Rule, Violation};
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::marks::Marks;
@@ -21,6 +23,8 @@ pub struct Swarm {
     pub jobs: usize,
     /// Which faults.
     pub profile: Profile,
+    /// The order rule of all seeds, instead of what each draws.
+    pub rule: Option<OrderRule>,
     /// Committee sizes, in turn.
     pub sizes: Vec<usize>,
     /// Seeds that run twice, for equal traces, per mille.
@@ -107,7 +111,10 @@ impl Swarm {
     pub fn scenario(&self, seed: u64) -> Scenario {
         let turn = seed % (self.sizes.len() as u64).max(1);
         let n = self.sizes.get(turn as usize).copied().unwrap_or(4);
-        Scenario::new(n, seed, 20 + (seed % 41) as usize, self.profile)
+        Scenario {
+            rule: self.rule,
+            ..Scenario::new(n, seed, 20 + (seed % 41) as usize, self.profile)
+        }
     }
 
     /// Runs until a limit is reached or `stop` is set. `elapsed_ms` is the caller's clock;
@@ -191,6 +198,7 @@ mod tests {
             budget_ms: None,
             jobs,
             profile: Profile::Crash,
+            rule: None,
             sizes: vec![4],
             recheck_per_mille: 500,
         };

@@ -29,18 +29,22 @@ fn save(path: &Path, scenario: &Scenario) -> Result<(), SimError> {
 pub(super) fn replay(args: &ReplayArgs, version: &str) -> Result<bool, SimError> {
     let mut scenario = match (&args.plan, args.seed) {
         (Some(path), _) => read(path)?,
-        (None, seed) => Scenario::new(
-            args.members,
-            seed.unwrap_or(0),
-            args.orders,
-            args.profile.into(),
-        ),
+        (None, seed) => Scenario {
+            rule: args.rule.map(Into::into),
+            ..Scenario::new(
+                args.members,
+                seed.unwrap_or(0),
+                args.orders,
+                args.profile.into(),
+            )
+        },
     };
     let options = scenario.options();
     if let Some(path) = &args.save {
         let mut explicit = scenario.clone();
         explicit.plan = Some(options.plan.clone());
         explicit.liars = Some(options.liars.clone());
+        explicit.rule = Some(options.rule);
         save(path, &explicit)?;
     }
     if let Some(folder) = &args.bundle {

@@ -147,6 +147,7 @@ impl Lab {
             small_window: false,
             brisk: false,
             snapshot_interval: protocol.order.snapshot_interval,
+            rule: protocol.order.rule,
             decrypt_max: protocol.order.decrypt_max,
             plan: plan(settings, &matrix, &regions)?,
             liars: liars(settings, n)?,
