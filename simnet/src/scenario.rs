@@ -6,7 +6,7 @@ use fairlane_encryption::{CertificateKeys, deal_pairing_insecure, deal_suite_ins
 use fairlane_replica::CryptoContext;
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros,
-    Millis, OrderParams, Scheme,
+    Millis, OrderParams, OrderRule, Scheme,
 };
 
 use crate::byz;
@@ -99,6 +99,8 @@ pub struct Scenario {
     pub plan: Option<Plan>,
     /// Misbehaving members by name, instead of generated ones.
     pub liars: Option<Vec<(usize, &'static str)>>,
+    /// The order rule, instead of what the seed draws.
+    pub rule: Option<OrderRule>,
     /// A planted bug.
     pub planted: Option<Planted>,
     /// The rule that every honest member breaks.
@@ -137,6 +139,7 @@ impl Scenario {
             profile,
             plan: None,
             liars: None,
+            rule: None,
             planted: None,
             mutant: fairlane_types::Planted::NONE,
             delay_ms: None,
@@ -224,6 +227,7 @@ impl Scenario {
                 small_window: false,
                 brisk: false,
                 snapshot_interval: order.snapshot_interval,
+                rule: self.rule.unwrap_or(order.rule),
                 decrypt_max: order.decrypt_max,
                 attest_ms: None,
                 plan,
@@ -238,6 +242,7 @@ impl Scenario {
             small_window,
             brisk,
             snapshot_interval: interval,
+            rule: self.rule.unwrap_or_else(|| self.draw_rule()),
             decrypt_max,
             attest_ms: self
                 .seed
@@ -245,6 +250,18 @@ impl Scenario {
                 .then_some(ATTEST_MS),
             plan,
             liars,
+        }
+    }
+
+    /// Half of the seeds run under rule `strong`. From a stream of its own, so that all other
+    /// draws stay the same.
+    fn draw_rule(&self) -> OrderRule {
+        let mut rng = Stream::new(self.seed, Owner::World, Purpose::Rule);
+        match rng.below(10) {
+            0..5 => OrderRule::Strong,
+            5..8 => OrderRule::Arrival,
+            8 => OrderRule::Majority,
+            _ => OrderRule::Shuffle,
         }
     }
 
@@ -278,6 +295,7 @@ impl Scenario {
         if self.plan.is_some() || self.liars.is_some() || self.delay_ms.is_some() {
             return format!("simnet replay plan.toml (seed 0x{:x})", self.seed);
         }
+        let rule = self.rule.map(|rule| format!(" --rule {}", rule.name()));
         let seconds = self
             .seconds
             .map_or_else(String::new, |seconds| format!(" --seconds {seconds}"));
@@ -286,11 +304,12 @@ impl Scenario {
             Tier::Ideal => " --ideal",
         };
         format!(
-            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}{seconds}{tier}",
+            "simnet replay --members {} --seed 0x{:x} --orders {} --profile {}{}{seconds}{tier}",
             self.n,
             self.seed,
             self.orders,
-            self.profile.name()
+            self.profile.name(),
+            rule.unwrap_or_default()
         )
     }
 }
@@ -312,6 +331,8 @@ pub struct Options {
     pub brisk: bool,
     /// Heights between two snapshots.
     pub snapshot_interval: u32,
+    /// The order rule.
+    pub rule: OrderRule,
     /// D_max.
     pub decrypt_max: u32,
     /// Finalized time between two attestations; `None` on a chain without certificates.
@@ -461,6 +482,7 @@ pub fn committee(
         lanes: Default::default(),
         consensus: Default::default(),
         order: OrderParams {
+            rule: options.rule,
             snapshot_interval: options.snapshot_interval,
             decrypt_max: options.decrypt_max,
             ..Default::default()

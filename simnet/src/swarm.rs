@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use fairlane_types::OrderRule;
+
 use crate::check::{Rule, Violation};
 use crate::crypto::Tier;
 use crate::engine::{Nanos, Owner, Purpose, Stream};
@@ -22,6 +24,8 @@ pub struct Swarm {
     pub jobs: usize,
     /// Which faults.
     pub profile: Profile,
+    /// The order rule of all seeds, instead of what each draws.
+    pub rule: Option<OrderRule>,
     /// Committee sizes, in turn.
     pub sizes: Vec<usize>,
     /// Virtual time of a seed, s, with faults all along; `None` leaves it to the seed: a few
@@ -117,6 +121,7 @@ impl Swarm {
         // One to three a second in a long run, so that some are always under way.
         let orders = self.seconds.map_or(few, |seconds| few * seconds / 20 + 1);
         Scenario {
+            rule: self.rule,
             seconds: self.seconds,
             tier: self.tier,
             ..Scenario::new(n, seed, orders as usize, self.profile)
@@ -204,6 +209,7 @@ mod tests {
             budget_ms: None,
             jobs,
             profile: Profile::Crash,
+            rule: None,
             sizes: vec![4],
             seconds: None,
             tier: Tier::Ideal,
@@ -231,6 +237,7 @@ mod tests {
     #[test]
     fn long_seeds_last_as_long_as_was_said_and_hold_every_rule() {
         let swarm = Swarm {
+            rule: None,
             first: 1,
             seeds: Some(2),
             budget_ms: None,

@@ -89,7 +89,10 @@ fn run(seed: u64, cuts: usize, rule: OrderRule, counts: &mut Counts) {
 #[test]
 fn strong_agrees_with_the_oracle() {
     let mut counts = Counts::default();
-    for seed in 0..2_500 {
+    let seeds = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    for seed in 0..seeds.unwrap_or(0).max(2_500) {
         run(seed, 24, OrderRule::Strong, &mut counts);
     }
     for seed in 100_000..100_020 {
@@ -108,12 +111,14 @@ fn strong_agrees_with_the_oracle() {
 }
 
 #[test]
-fn arrival_agrees_with_the_oracle() {
-    let mut counts = Counts::default();
-    for seed in 0..500 {
-        run(seed, 24, OrderRule::Arrival, &mut counts);
+fn the_other_rules_agree_with_the_oracle() {
+    for rule in [OrderRule::Arrival, OrderRule::Majority, OrderRule::Shuffle] {
+        let mut counts = Counts::default();
+        for seed in 0..500 {
+            run(seed, 24, rule, &mut counts);
+        }
+        assert!(counts.ordered > 1_000, "{rule:?} {}", counts.ordered);
     }
-    assert!(counts.ordered > 1_500);
 }
 
 /// Orders of a hand-made history: nonce i, far from expiring.

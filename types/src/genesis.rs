@@ -156,6 +156,31 @@ pub enum OrderRule {
     RoundRobin,
 }
 
+impl OrderRule {
+    /// Every rule.
+    pub const ALL: [Self; 6] = [
+        Self::Arrival,
+        Self::Strong,
+        Self::Majority,
+        Self::Shuffle,
+        Self::Leader,
+        Self::RoundRobin,
+    ];
+
+    /// As written in the genesis file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrival => "arrival",
+            Self::Strong => "strong",
+            Self::Majority => "majority",
+            Self::Shuffle => "shuffle",
+            Self::Leader => "leader",
+            Self::RoundRobin => "round-robin",
+        }
+    }
+}
+
 /// What breaks ties among equal keys.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,

@@ -2,31 +2,22 @@
 //! components (SIAM J. Comput. 1(2), 1972), iterative, then always the component with the
 //! least member among those that have nothing before them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Orders `nodes`, pairs of a name and a rank that no two share, by `edges` of (earlier,
-/// later); edges to names that are not among the nodes are ignored. Inside a component
-/// ranks decide. Returns names in order and the size of the largest component.
+/// later); edges to names that are not among the nodes are ignored. Names are small: a
+/// table is as long as the largest. Inside a component ranks decide. Returns names in
+/// order and the size of the largest component.
 pub(super) fn order<R: Ord + Copy>(
     nodes: &[(usize, R)],
-    edges: &[(usize, usize)],
+    edges: &[(u32, u32)],
 ) -> (Vec<usize>, usize) {
     if let [(name, _)] = nodes {
         return (vec![*name], 1);
     }
     let mut nodes = nodes.to_vec();
     nodes.sort_unstable_by_key(|(_, rank)| *rank);
-    let place: BTreeMap<usize, usize> = nodes
-        .iter()
-        .enumerate()
-        .map(|(i, (name, _))| (*name, i))
-        .collect();
-    let mut later = vec![Vec::new(); nodes.len()];
-    for (a, b) in edges {
-        if let (Some(a), Some(b)) = (place.get(a), place.get(b)) {
-            later[*a].push(*b);
-        }
-    }
+    let later = Later::new(&nodes, edges);
     let of = components(&later);
     let count = of.iter().max().map_or(0, |last| last + 1);
     // Nodes are sorted by rank, so the first of a component is its least.
@@ -35,10 +26,11 @@ pub(super) fn order<R: Ord + Copy>(
         members[*component].push(node);
     }
     let mut waits = vec![0usize; count];
-    for (a, all) in later.iter().enumerate() {
-        for b in all {
-            if of[a] != of[*b] {
-                waits[of[*b]] += 1;
+    for a in 0..nodes.len() {
+        for b in later.of(a) {
+            let b = *b as usize;
+            if of[a] != of[b] {
+                waits[of[b]] += 1;
             }
         }
     }
@@ -50,8 +42,8 @@ pub(super) fn order<R: Ord + Copy>(
     while let Some((_, component)) = ready.pop_first() {
         for a in &members[component] {
             out.push(nodes[*a].0);
-            for b in &later[*a] {
-                let next = of[*b];
+            for b in later.of(*a) {
+                let next = of[*b as usize];
                 if next != component {
                     waits[next] -= 1;
                     if waits[next] == 0 {
@@ -64,8 +56,57 @@ pub(super) fn order<R: Ord + Copy>(
     (out, members.iter().map(Vec::len).max().unwrap_or(0))
 }
 
+/// What comes later than each node, in one array.
+struct Later {
+    /// Where a node's part begins; one more at the end.
+    from: Vec<usize>,
+    nodes: Vec<u32>,
+}
+
+impl Later {
+    fn new<R>(nodes: &[(usize, R)], edges: &[(u32, u32)]) -> Self {
+        const NONE: u32 = u32::MAX;
+        let names = nodes.iter().map(|(name, _)| name + 1).max().unwrap_or(0);
+        let mut place = vec![NONE; names];
+        for (at, (name, _)) in nodes.iter().enumerate() {
+            place[*name] = u32::try_from(at).unwrap_or(NONE);
+        }
+        let place = |name: u32| {
+            let place = place.get(name as usize).copied();
+            place.filter(|place| *place != NONE)
+        };
+        let known = || {
+            edges
+                .iter()
+                .filter_map(|(a, b)| Some((place(*a)?, place(*b)?)))
+        };
+        let mut from = vec![0; nodes.len() + 1];
+        for (a, _) in known() {
+            from[a as usize + 1] += 1;
+        }
+        for node in 0..nodes.len() {
+            from[node + 1] += from[node];
+        }
+        let mut next = from.clone();
+        let mut all = vec![0; from[nodes.len()]];
+        for (a, b) in known() {
+            all[next[a as usize]] = b;
+            next[a as usize] += 1;
+        }
+        Self { from, nodes: all }
+    }
+
+    fn of(&self, node: usize) -> &[u32] {
+        &self.nodes[self.from[node]..self.from[node + 1]]
+    }
+
+    fn len(&self) -> usize {
+        self.from.len() - 1
+    }
+}
+
 /// Tarjan: the component of every node.
-fn components(later: &[Vec<usize>]) -> Vec<usize> {
+fn components(later: &Later) -> Vec<usize> {
     const NEW: usize = usize::MAX;
     let n = later.len();
     let (mut index, mut low, mut of) = (vec![NEW; n], vec![0; n], vec![NEW; n]);
@@ -83,12 +124,12 @@ fn components(later: &[Vec<usize>]) -> Vec<usize> {
                 stack.push(node);
             } else {
                 // Back from the edge before.
-                let done = later[node][edge - 1];
+                let done = later.of(node)[edge - 1] as usize;
                 if of[done] == NEW {
                     low[node] = low[node].min(low[done]);
                 }
             }
-            if let Some(&to) = later[node].get(edge) {
+            if let Some(to) = later.of(node).get(edge).map(|to| *to as usize) {
                 calls.push((node, edge + 1));
                 if index[to] == NEW {
                     calls.push((to, 0));
@@ -135,13 +176,13 @@ mod tests {
             bits = bits
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(case);
-            let n = if case < 512 { 3 } else { 6 };
+            let n: usize = if case < 512 { 3 } else { 6 };
             let word = if case < 512 { case } else { bits >> 28 & bits };
             let pairs = (0..n * n).filter(|i| word >> i & 1 == 1);
-            let edges: Vec<_> = pairs.map(|i| (i / n, i % n)).collect();
+            let edges: Vec<_> = pairs.map(|i| ((i / n) as u32, (i % n) as u32)).collect();
             let mut reach = vec![vec![false; n]; n];
             for (a, b) in &edges {
-                reach[*a][*b] = true;
+                reach[*a as usize][*b as usize] = true;
             }
             for k in 0..n {
                 let via = reach[k].clone();

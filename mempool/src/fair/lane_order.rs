@@ -3,8 +3,9 @@
 use fairlane_types::{CtId, OrderParams, OrderRule, Planted};
 
 use super::state::State;
-use super::strong::{self, Precedence};
-use super::{Emission, FairOrder, STRONG, SnapshotError, arrival, baseline, majority};
+use super::{
+    Emission, FairOrder, Precedence, STRONG, SnapshotError, arrival, baseline, majority, strong,
+};
 use crate::CutDelta;
 
 /// Width of a bucket of rule `shuffle`, µs.

@@ -4,20 +4,23 @@
 mod arrival;
 mod baseline;
 mod cycles;
+mod index;
 mod lane_order;
 mod majority;
 mod memory;
+mod precedence;
 mod state;
 mod strong;
 mod table;
 mod tie;
+mod window;
 
 use fairlane_types::{CtId, Digest, Label, Micros, OrderParams, Outcome, Planted};
 
 use crate::CutDelta;
 
 pub use lane_order::{LaneOrder, SHUFFLE_BUCKET_US};
-pub use strong::Precedence;
+pub use precedence::Precedence;
 
 /// Orders of one block at the most, equal keys or not: what one set of decryption shares
 /// can hold. Clamped stamps can make any number of keys equal; a group that would go

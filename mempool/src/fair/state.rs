@@ -47,6 +47,9 @@ pub(super) struct State {
     pub heads: Vec<u64>,
     pub table: Table,
     memory: Memory,
+    /// No nonce in the table is used: whoever uses one takes its rows along. Not known of
+    /// a table from a snapshot.
+    nonces_free: bool,
     pub planted: Planted,
 }
 
@@ -96,6 +99,7 @@ impl State {
             heads: vec![0; n],
             table: Table::new(n),
             memory: Memory::default(),
+            nonces_free: true,
             planted: Planted::NONE,
         }
     }
@@ -122,6 +126,7 @@ impl State {
             heads: saved.heads,
             table: Table::load(n, self.quorum, saved.base, saved.live)?,
             memory: Memory::load(saved.memory)?,
+            nonces_free: false,
             ..self
         })
     }
@@ -132,9 +137,15 @@ impl State {
         self.time = before.max(delta.time);
         self.memory.forget_seen(before);
         self.memory.forget_nonces(self.time);
+        let known = if self.nonces_free {
+            self.table.len()
+        } else {
+            0
+        };
         let stale = self.ingest(delta, before);
         let heads = self.head_offsets();
-        let (expired, duplicates) = self.expire(&heads);
+        let (expired, duplicates) = self.expire(&heads, known);
+        self.nonces_free = true;
         let watermark = self.freeze(&heads);
         Taken {
             expired,
@@ -201,8 +212,9 @@ impl State {
         label.expiry.plus(self.ttl_max) < before
     }
 
-    /// 1 expire: by label, and what cannot win its nonce any more.
-    fn expire(&mut self, heads: &[u32]) -> (Vec<Ordered>, Vec<Ordered>) {
+    /// 1 expire: by label, and what cannot win its nonce any more. The nonces of the first
+    /// `known` rows are free.
+    fn expire(&mut self, heads: &[u32], known: usize) -> (Vec<Ordered>, Vec<Ordered>) {
         let mut scratch = Vec::with_capacity(heads.len());
         let (mut expired, mut duplicates) = (Vec::new(), Vec::new());
         for slot in 0..self.table.len() {
@@ -210,7 +222,7 @@ impl State {
             let lives = self.time <= row.label.expiry || self.planted.is(Mutant::NeverExpire);
             let leaving = if !lives {
                 &mut expired
-            } else if self.memory.nonce_used(&row.label) {
+            } else if slot >= known && self.memory.nonce_used(&row.label) {
                 &mut duplicates
             } else {
                 continue;

@@ -16,253 +16,97 @@
 //!   out before what was everywhere before it (F2). Nothing that this adds reaches beyond
 //!   the AOI of x, so it does not prolong a chain.
 //!
+//! Not every order is compared with every other: see `window`.
+//!
 //! Roots with equal keys are taken together, in the order of their ids, so that D(c) does
 //! not depend on ties. The set of a group is fixed first, then brought into order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use fairlane_types::{BlockId, CtId, Micros, Mutant, PublicKey};
+use fairlane_types::{BlockId, CtId, Micros, Mutant};
 
 use super::ORDERS_PER_BLOCK_MAX;
 use super::cycles;
+use super::precedence::{Precedence, Relation};
 use super::state::{Extracted, State, kth};
-use super::table::ABSENT;
 use super::tie::tie;
-
-/// When y strongly precedes x; f is the number of lanes that may lie, q = n − f.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precedence {
-    /// `w(x,y) ≤ f < w(y,x)`: at most f lanes dissent. Lanes that lack both support it.
-    Dissent,
-    /// `w(y,x) ≥ q`: a quorum has recorded it. f silent lanes can switch it off.
-    Strict,
-    /// `w(y,x) ≥ q`, where lanes that lack both and whose heads lag behind the others by
-    /// the grace time count as support.
-    Hybrid,
-}
-
-/// Lanes by what they say of two orders.
-#[derive(Clone, Copy)]
-struct Lanes {
-    /// First before second.
-    before: usize,
-    /// Second before first.
-    after: usize,
-    /// Neither recorded.
-    open: usize,
-}
+use super::window::Window;
 
 /// Why a root cannot be emitted yet.
 struct Blocked;
 
-/// Copy of the live rows in the order of their least AOI, so that a window is a slice.
-struct Window<'a> {
-    state: &'a State,
-    precedence: Precedence,
-    n: usize,
-    stamps: Vec<u32>,
-    /// Least AOI: by the stamps that are there and the heads of lanes that lack it.
-    low: Vec<u32>,
-    /// Least stamp or head.
-    first: Vec<u32>,
-    /// The q-th smallest stamp or head.
-    spread: Vec<u32>,
-    /// Slot in the table.
-    slot: Vec<usize>,
-    /// Emitted in this cut, or leaves with one that is.
-    gone: Vec<bool>,
-    /// Lanes that lag behind the others.
-    lagging: Vec<bool>,
-    /// Rows that share a nonce with another one.
-    twins: BTreeMap<(PublicKey, u64), Vec<usize>>,
-}
-
-impl<'a> Window<'a> {
-    fn new(state: &'a State, precedence: Precedence) -> Self {
-        let (n, heads) = (state.heads.len(), state.head_offsets());
-        let mut scratch = Vec::with_capacity(n);
-        let mut rows: Vec<(u32, CtId, u32, u32, usize)> = (0..state.table.len())
-            .map(|slot| {
-                scratch.clear();
-                let row = state.table.stamps(slot).iter().zip(&heads);
-                scratch.extend(row.map(|(t, head)| if *t == ABSENT { *head } else { *t }));
-                let first = scratch.iter().copied().min().unwrap_or(0);
-                let low = kth(&mut scratch, state.f);
-                let spread = kth(&mut scratch, state.quorum - 1);
-                (low, state.table.rows()[slot].ct_id, first, spread, slot)
-            })
-            .collect();
-        rows.sort_unstable();
-        let newest = kth(&mut state.heads.clone(), n - 1 - state.f);
-        let late = newest.saturating_sub(Micros::from_millis(state.grace).0);
-        let mut stamps = Vec::with_capacity(rows.len() * n);
-        for row in &rows {
-            stamps.extend_from_slice(state.table.stamps(row.4));
-        }
-        let mut twins: BTreeMap<(PublicKey, u64), Vec<usize>> = BTreeMap::new();
-        for (at, row) in rows.iter().enumerate() {
-            let label = &state.table.rows()[row.4].label;
-            let nonce = (label.sender, label.nonce);
-            twins.entry(nonce).or_default().push(at);
-        }
-        twins.retain(|_, rows| rows.len() > 1);
-        Self {
-            state,
-            precedence,
-            twins,
-            n,
-            stamps,
-            low: rows.iter().map(|row| row.0).collect(),
-            first: rows.iter().map(|row| row.2).collect(),
-            spread: rows.iter().map(|row| row.3).collect(),
-            slot: rows.iter().map(|row| row.4).collect(),
-            gone: vec![false; rows.len()],
-            lagging: state.heads.iter().map(|head| *head < late).collect(),
-        }
-    }
-
-    fn row(&self, at: usize) -> &[u32] {
-        &self.stamps[at * self.n..(at + 1) * self.n]
-    }
-
-    fn key(&self, at: usize) -> Option<Micros> {
-        self.state.table.rows()[self.slot[at]].key
-    }
-
-    fn ct_id(&self, at: usize) -> CtId {
-        self.state.table.rows()[self.slot[at]].ct_id
-    }
-
-    fn nonce(&self, at: usize) -> (PublicKey, u64) {
-        let label = &self.state.table.rows()[self.slot[at]].label;
-        (label.sender, label.nonce)
-    }
-
-    fn before(&self, x: usize, y: usize) -> usize {
-        let pairs = self.row(x).iter().zip(self.row(y));
-        pairs.map(|(a, b)| u32::from(a < b)).sum::<u32>() as usize
-    }
-
-    fn lanes(&self, x: usize, y: usize) -> Lanes {
-        let pairs = self.row(x).iter().zip(self.row(y));
-        let open = pairs.filter(|(a, b)| **a == ABSENT && **b == ABSENT);
-        Lanes {
-            before: self.before(x, y),
-            after: self.before(y, x),
-            open: open.count(),
-        }
-    }
-
-    /// Whether y can never strongly precede x.
-    fn never(&self, x: usize, y: usize) -> bool {
-        match self.precedence {
-            Precedence::Dissent => self.before(x, y) > self.state.f,
-            Precedence::Strict | Precedence::Hybrid => {
-                let lanes = self.lanes(x, y);
-                lanes.after + lanes.open < self.state.quorum
-            }
-        }
-    }
-
-    /// Whether y strongly precedes x by what is known; asked if it is not [`never`] so.
-    ///
-    /// [`never`]: Window::never
-    fn precedes(&self, y: usize, x: usize) -> bool {
-        let lanes = self.lanes(y, x);
-        match self.precedence {
-            Precedence::Dissent => lanes.before + lanes.open > self.state.f,
-            Precedence::Strict => lanes.before >= self.state.quorum,
-            Precedence::Hybrid => {
-                let pairs = self.row(x).iter().zip(self.row(y)).zip(&self.lagging);
-                let lagging =
-                    pairs.filter(|((a, b), lags)| **lags && **a == ABSENT && **b == ABSENT);
-                lanes.before + lagging.count() >= self.state.quorum
-            }
-        }
-    }
-
-    /// Whether r strongly precedes y whatever the lanes still add.
-    fn surely_precedes(&self, r: usize, y: usize) -> bool {
-        let lanes = self.lanes(r, y);
-        match self.precedence {
-            Precedence::Dissent => {
-                lanes.before > self.state.f && lanes.after + lanes.open <= self.state.f
-            }
-            Precedence::Strict | Precedence::Hybrid => lanes.before >= self.state.quorum,
-        }
-    }
-
-    /// AOI of x, and up to where its window reaches.
-    fn reach(&self, x: usize, scratch: &mut Vec<u32>) -> (u32, u32) {
-        scratch.clear();
-        scratch.extend_from_slice(self.row(x));
-        let high = kth(scratch, 2 * self.state.f);
-        (kth(scratch, self.state.f), high)
-    }
-
-    /// Adds r and all that must come before it to `set`, with the edges.
-    fn close(&self, from: usize, root: usize, set: &mut Closure) -> Result<(), Blocked> {
-        let mut scratch = Vec::with_capacity(self.n);
-        let mut open = Vec::new();
-        if set.add(root) {
-            open.push(root);
-        }
-        while let Some(x) = open.pop() {
-            let (first, high) = self.reach(x, &mut scratch);
-            let end = from + self.low[from..].partition_point(|low| *low <= high);
-            for y in from..end {
-                if self.first[y] > first || y == x || self.gone[y] || self.never(x, y) {
-                    continue;
-                }
-                let may_wait = y != root && x != root && self.spread[y] >= first;
-                if may_wait && self.surely_precedes(root, y) {
-                    continue; // root cut
-                }
-                if self.key(y).is_none() {
-                    return Err(Blocked);
-                }
-                if self.precedes(y, x) {
-                    set.edges.push((y, x));
-                    if set.add(y) {
-                        open.push(y);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Roots of one key and what comes before them.
 struct Closure {
+    /// Rows of the window.
     members: Vec<usize>,
-    inside: Vec<bool>,
-    /// (earlier, later).
-    edges: Vec<(usize, usize)>,
+    /// Where a row is among the members; [`OUTSIDE`] if it is not.
+    place: Vec<u32>,
+    /// (earlier, later), as places among the members.
+    edges: Vec<(u32, u32)>,
+    /// Members that are not searched yet.
+    open: Vec<usize>,
+    rivals: Vec<usize>,
+    scratch: Vec<i32>,
 }
+
+const OUTSIDE: u32 = u32::MAX;
 
 impl Closure {
     fn new(rows: usize) -> Self {
         Self {
             members: Vec::new(),
-            inside: vec![false; rows],
+            place: vec![OUTSIDE; rows],
             edges: Vec::new(),
+            open: Vec::new(),
+            rivals: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
-    fn add(&mut self, at: usize) -> bool {
-        let new = !std::mem::replace(&mut self.inside[at], true);
-        if new {
+    fn add(&mut self, at: usize) -> u32 {
+        if self.place[at] == OUTSIDE {
+            self.place[at] = u32::try_from(self.members.len()).unwrap_or(OUTSIDE);
             self.members.push(at);
+            self.open.push(at);
         }
-        new
+        self.place[at]
     }
 
     fn clear(&mut self) {
         for at in self.members.drain(..) {
-            self.inside[at] = false;
+            self.place[at] = OUTSIDE;
         }
         self.edges.clear();
+        self.open.clear();
+    }
+
+    /// Adds r and all that must come before it, with the edges.
+    fn close(&mut self, window: &Window<'_>, by: &Relation, root: usize) -> Result<(), Blocked> {
+        self.add(root);
+        while let Some(x) = self.open.pop() {
+            let reach = window.reach(x, &mut self.scratch);
+            let mut rivals = std::mem::take(&mut self.rivals);
+            rivals.clear();
+            window.rivals(x, reach, &mut rivals);
+            for &y in &rivals {
+                if !by.possible(window.row(y), window.row(x)) {
+                    continue;
+                }
+                let may_wait = y != root && x != root && !window.everywhere(y, reach.0);
+                if may_wait && by.surely_precedes(window.row(root), window.row(y)) {
+                    continue; // root cut
+                }
+                if window.key(y).is_none() {
+                    return Err(Blocked);
+                }
+                if by.precedes(window.row(y), window.row(x)) {
+                    let edge = (self.add(y), self.place[x]);
+                    self.edges.push(edge);
+                }
+            }
+            self.rivals = rivals;
+        }
+        Ok(())
     }
 }
 
@@ -281,41 +125,29 @@ pub(super) fn extract(
         return out;
     }
     roots.sort_unstable();
-    let mut window = Window::new(state, precedence);
-    let mut at = vec![0; window.slot.len()];
-    for (index, slot) in window.slot.iter().enumerate() {
+    let by = relation(state, precedence);
+    let mut window = Window::new(state);
+    let mut at = vec![0; window.len()];
+    for (index, slot) in window.slots().iter().enumerate() {
         at[*slot] = index;
     }
     let mut set = Closure::new(at.len());
-    let mut from = 0;
     for group in roots.chunk_by(|a, b| a.0 == b.0) {
-        let open = |window: &Window<'_>| {
-            let gone = |(_, _, slot): &(Micros, CtId, usize)| window.gone[at[*slot]];
-            group.iter().any(|root| !gone(root))
-        };
-        if !open(&window) {
+        let here = |(_, _, slot): &&(Micros, CtId, usize)| !window.is_gone(at[*slot]);
+        let group: Vec<usize> = group.iter().filter(here).map(|root| at[root.2]).collect();
+        if group.is_empty() {
             continue;
         }
         if out.order.len() >= state.decrypt_max {
             out.backlog = true;
             break;
         }
-        while window.gone.get(from).is_some_and(|gone| *gone) {
-            from += 1;
-        }
         set.clear();
-        let mut blocked = false;
-        for (_, _, slot) in group {
-            let root = at[*slot];
-            if !window.gone[root] && window.close(from, root, &mut set).is_err() {
-                blocked = true;
-                break;
-            }
-        }
-        if blocked {
+        let mut roots = group.iter();
+        if roots.any(|root| set.close(&window, &by, *root).is_err()) {
             break;
         }
-        if !take(&mut window, block, &mut set, &mut out) {
+        if !take(&mut window, state, block, &set, &mut out) {
             out.backlog = true;
             break;
         }
@@ -323,17 +155,34 @@ pub(super) fn extract(
     out
 }
 
+fn relation(state: &State, precedence: Precedence) -> Relation {
+    let newest = kth(&mut state.heads.clone(), state.heads.len() - 1 - state.f);
+    let late = newest.saturating_sub(Micros::from_millis(state.grace).0);
+    Relation {
+        precedence,
+        f: state.f,
+        quorum: state.quorum,
+        lagging: state.heads.iter().map(|head| *head < late).collect(),
+    }
+}
+
 /// Emits a group: one order per nonce, as many as one set of shares can hold. Returns
 /// whether all of it went.
-fn take(window: &mut Window<'_>, block: BlockId, set: &mut Closure, out: &mut Extracted) -> bool {
-    let planted = window.state.planted;
-    let mut members: Vec<(Micros, CtId, usize)> = (set.members.iter())
-        .map(|&at| (window.key(at).unwrap_or_default(), window.ct_id(at), at))
+fn take(
+    window: &mut Window<'_>,
+    state: &State,
+    block: BlockId,
+    set: &Closure,
+    out: &mut Extracted,
+) -> bool {
+    let planted = state.planted;
+    let mut members: Vec<(Micros, CtId, usize)> = (set.members.iter().enumerate())
+        .map(|(place, &at)| (window.key(at).unwrap_or_default(), window.ct_id(at), place))
         .collect();
     members.sort_unstable();
     let mut used = BTreeSet::new();
-    members.retain(|(_, _, at)| {
-        let nonce = window.nonce(*at);
+    members.retain(|(_, _, place)| {
+        let nonce = window.nonce(set.members[*place]);
         let fresh = !out.used.contains(&nonce) && used.insert(nonce);
         fresh || planted.is(Mutant::ReuseNonce)
     });
@@ -346,30 +195,28 @@ fn take(window: &mut Window<'_>, block: BlockId, set: &mut Closure, out: &mut Ex
         // One group alone is more than shares can be sent for: by id, not by tie.
         let by_id: Vec<_> = members
             .iter()
-            .map(|(key, id, at)| (*at, (*key, id.0)))
+            .map(|(key, id, place)| (*place, (*key, id.0)))
             .collect();
         let (mut order, _) = cycles::order(&by_id, &set.edges);
         order.truncate(room);
         let kept: BTreeSet<usize> = order.into_iter().collect();
-        members.retain(|(_, _, at)| kept.contains(at));
+        members.retain(|(_, _, place)| kept.contains(place));
     }
     let ranked: Vec<_> = (members.iter())
-        .map(|(key, ct_id, at)| {
+        .map(|(key, ct_id, place)| {
             let by_id = planted.is(Mutant::TieById);
             let tie = if by_id { ct_id.0 } else { tie(block, *ct_id) };
-            (*at, (*key, tie))
+            (*place, (*key, tie))
         })
         .collect();
     let (order, cycle_max) = cycles::order(&ranked, &set.edges);
     out.cycle_max = out.cycle_max.max(cycle_max);
-    for at in order {
+    for place in order {
+        let at = set.members[place];
         let key = window.key(at).unwrap_or_default();
         out.order.push((key, window.ct_id(at)));
         out.used.insert(window.nonce(at));
-        window.gone[at] = true;
-        if let Some(twins) = window.twins.get(&window.nonce(at)) {
-            twins.iter().for_each(|twin| window.gone[*twin] = true);
-        }
+        window.leave(at);
     }
     all
 }

@@ -2,12 +2,11 @@
 //! Struct of arrays, `u32` microseconds since a base, one row of n per order; no pair
 //! matrix and no graph.
 
-use std::collections::BTreeMap;
-
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{CtId, Label, Micros, Millis};
 
 use super::SnapshotError;
+use super::index::Index;
 
 /// "Not in this lane." Larger than every stamp, so that absent counts as later.
 pub(super) const ABSENT: u32 = u32::MAX;
@@ -22,7 +21,7 @@ pub(super) struct Table {
     base: u64,
     stamps: Vec<u32>,
     rows: Vec<Row>,
-    index: BTreeMap<CtId, usize>,
+    index: Index,
 }
 
 /// What is known of an order besides its stamps.
@@ -55,7 +54,7 @@ impl Table {
             base: 0,
             stamps: Vec::new(),
             rows: Vec::new(),
-            index: BTreeMap::new(),
+            index: Index::new(),
         }
     }
 
@@ -76,7 +75,7 @@ impl Table {
     }
 
     pub fn slot(&self, ct_id: &CtId) -> Option<usize> {
-        self.index.get(ct_id).copied()
+        self.index.get(ct_id)
     }
 
     pub fn stamps(&self, slot: usize) -> &[u32] {
@@ -149,14 +148,14 @@ impl Table {
 
     /// Ids of all rows, ascending.
     pub fn ids(&self) -> Vec<CtId> {
-        self.index.keys().copied().collect()
+        self.index.iter().map(|(ct_id, _)| *ct_id).collect()
     }
 
     /// All rows by id.
     pub fn save(&self) -> Vec<SavedRow> {
         self.index
-            .values()
-            .map(|&slot| {
+            .iter()
+            .map(|(_, slot)| {
                 let row = &self.rows[slot];
                 SavedRow {
                     ct_id: row.ct_id,

@@ -1,4 +1,5 @@
-//! S11: rule `arrival` written a second time, from ORDERING.md, over plain lanes. It keeps
+//! S11: the rules written a second time, from ORDERING.md, over plain lanes: `arrival`, what
+//! all share, `shuffle` and `majority` (`strong` has its own extraction). It keeps
 //! everything for ever and sorts everything every time: slow, short and independent of the
 //! code it judges.
 //!
@@ -28,6 +29,9 @@ pub struct Step {
 
 /// A group of equal keys is cut here, by id: one set of shares holds no more.
 const BLOCK_MAX: usize = 8_192;
+
+/// Width of a bucket of rule `shuffle`, µs.
+const SHUFFLE_US: u64 = 10_000;
 
 /// What one lane gained: the lane, the stamp of its new head, its new entries with their
 /// stamps.
@@ -61,6 +65,8 @@ struct Live {
 #[derive(Clone, Debug)]
 pub struct Arrival {
     f: usize,
+    /// The key is the stamp of this rank, counted from 0.
+    rank: usize,
     params: OrderParams,
     /// Finalized time of the cut before.
     before_ms: u64,
@@ -77,8 +83,10 @@ impl Arrival {
     /// Before the first block.
     #[must_use]
     pub fn new(n: usize, f: usize, params: &OrderParams) -> Self {
+        let median = params.rule == OrderRule::Majority;
         Self {
             f,
+            rank: if median { n / 2 } else { f },
             params: params.clone(),
             before_ms: 0,
             base: 0,
@@ -191,12 +199,12 @@ impl Arrival {
     }
 
     fn freeze(&mut self, now: u64) {
-        let (f, heads, grace) = (self.f, &self.heads, self.params.grace_ms);
+        let (rank, heads, grace) = (self.rank, &self.heads, self.params.grace_ms);
         for live in self.live.values_mut().filter(|live| live.key.is_none()) {
             let Some(solid) = live.solid_ms else { continue };
             let mut stamps: Vec<_> = live.stamps.iter().flatten().copied().collect();
             stamps.sort_unstable();
-            let key = stamps[f];
+            let key = stamps[rank];
             let open = live
                 .stamps
                 .iter()
@@ -218,7 +226,7 @@ impl Arrival {
                 .map(|(stamp, head)| stamp.unwrap_or(*head))
                 .collect();
             stamps.sort_unstable();
-            stamps[self.f].max(self.base)
+            stamps[self.rank].max(self.base)
         })
     }
 
@@ -230,46 +238,80 @@ impl Arrival {
             .values()
             .filter(|live| live.key.is_none())
             .map(|live| self.bound(live))
-            .chain([heads[self.f]])
+            .chain([heads[self.rank]])
             .min()
             .unwrap_or(0);
         if self.params.rule == OrderRule::Strong {
             self.extract_strong(step, watermark, expected);
             return;
         }
-        let mut ready: BTreeMap<u64, Vec<CtId>> = BTreeMap::new();
+        let width = match self.params.rule {
+            OrderRule::Shuffle => SHUFFLE_US,
+            _ => 1,
+        };
+        // Buckets by their first instant; nothing more can come into these.
+        let mut ready: BTreeMap<u64, Vec<(u64, CtId)>> = BTreeMap::new();
         for (id, live) in &self.live {
-            if let Some(key) = live.key.filter(|key| *key < watermark) {
-                ready.entry(key).or_default().push(*id);
+            let Some(key) = live.key else { continue };
+            let bucket = key / width;
+            if (bucket + 1) * width - 1 < watermark {
+                ready.entry(bucket).or_default().push((key, *id));
             }
         }
-        for (key, ids) in ready {
-            // Equal keys come out together or not at all.
+        let mut stamps = BTreeMap::new();
+        for mut ids in ready.into_values() {
+            // A bucket comes out whole or not at all.
             if expected.ordered.len() >= self.params.decrypt_max as usize {
                 break;
             }
+            ids.sort_unstable();
             let mut winners = Vec::new();
-            for id in ids {
+            for (key, id) in ids {
                 if expected.ordered.len() + winners.len() >= BLOCK_MAX {
                     break;
                 }
-                let Some(label) = self.live.get(&id).map(|live| live.label.clone()) else {
+                let Some(live) = self.live.get(&id) else {
                     continue;
                 };
                 // The others stay in the table, for `drop_duplicates`.
-                if let Entry::Vacant(slot) = self.nonces.entry(account(&label)) {
-                    slot.insert(label.expiry.0);
-                    winners.push((tie(&step.block, &id), id));
+                if let Entry::Vacant(slot) = self.nonces.entry(account(&live.label)) {
+                    slot.insert(live.label.expiry.0);
+                    winners.push((tie(&step.block, &id), id, key));
+                    stamps.insert(id, live.stamps.clone());
                     self.live.remove(&id);
                     self.seen.insert(id);
                 }
             }
             winners.sort_unstable();
-            expected
-                .ordered
-                .extend(winners.into_iter().map(|(_, id)| (id, key)));
+            let winners = winners.into_iter().map(|(_, id, key)| (id, key));
+            expected.ordered.extend(winners);
+        }
+        if self.params.rule == OrderRule::Majority {
+            expected.ordered = by_majority(&expected.ordered, &stamps);
         }
     }
+}
+
+/// Each in turn goes before the longest run at the end of the list of which more lanes say
+/// that it was first, and before no more than 256.
+fn by_majority(
+    by_median: &[(CtId, u64)],
+    stamps: &BTreeMap<CtId, Vec<Option<u64>>>,
+) -> Vec<(CtId, u64)> {
+    let lanes_for = |x: &CtId, y: &CtId| {
+        let (x, y) = (&stamps[x], &stamps[y]);
+        let both = x.iter().zip(y);
+        both.filter(|(x, y)| x.is_some_and(|x| y.is_none_or(|y| x < y)))
+            .count()
+    };
+    let mut list: Vec<(CtId, u64)> = Vec::new();
+    for item in by_median {
+        let beats =
+            |other: &&(CtId, u64)| lanes_for(&item.0, &other.0) > lanes_for(&other.0, &item.0);
+        let passed = list.iter().rev().take(256).take_while(beats).count();
+        list.insert(list.len() - passed, *item);
+    }
+    list
 }
 
 impl Arrival {

@@ -11,6 +11,7 @@ mod speed;
 mod swarm;
 
 use clap::{Args, Subcommand, ValueEnum};
+use fairlane_types::OrderRule;
 use std::path::PathBuf;
 
 use crate::crypto::Tier;
@@ -77,6 +78,9 @@ pub struct SwarmArgs {
     /// What may go wrong.
     #[arg(long, value_enum, default_value_t = ProfileArg::Swarm)]
     pub profile: ProfileArg,
+    /// The order rule; not given: each seed draws one.
+    #[arg(long, value_enum)]
+    pub rule: Option<RuleArg>,
     /// Committee sizes, in turn.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "4,7", value_parser = members)]
     pub members: Vec<usize>,
@@ -104,7 +108,7 @@ pub struct SwarmArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
     /// A plan; without one, --seed and what else follows say what to run.
-    #[arg(value_name = "PLAN", conflicts_with_all = ["seed", "members", "orders", "profile", "seconds", "ideal"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["seed", "members", "orders", "profile", "seconds", "ideal", "rule"])]
     pub plan: Option<PathBuf>,
     /// The seed, decimal or 0x….
     #[arg(long, value_parser = seed, required_unless_present = "plan")]
@@ -121,6 +125,9 @@ pub struct ReplayArgs {
     /// Ideal cryptography.
     #[arg(long)]
     pub ideal: bool,
+    /// The order rule; not given: the seed draws one.
+    #[arg(long, value_enum)]
+    pub rule: Option<RuleArg>,
     /// What may go wrong.
     #[arg(long, value_enum, default_value_t = ProfileArg::Swarm)]
     pub profile: ProfileArg,
@@ -256,6 +263,30 @@ impl From<ProfileArg> for Profile {
             ProfileArg::Faults => Self::Faults,
             ProfileArg::Swarm => Self::Swarm,
             ProfileArg::Liars => Self::Liars,
+        }
+    }
+}
+
+/// Order rules that have a checker, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RuleArg {
+    /// By strong precedence.
+    Strong,
+    /// By assigned order indicator.
+    Arrival,
+    /// By median and majority.
+    Majority,
+    /// By coarse time and tie.
+    Shuffle,
+}
+
+impl From<RuleArg> for OrderRule {
+    fn from(rule: RuleArg) -> Self {
+        match rule {
+            RuleArg::Strong => Self::Strong,
+            RuleArg::Arrival => Self::Arrival,
+            RuleArg::Majority => Self::Majority,
+            RuleArg::Shuffle => Self::Shuffle,
         }
     }
 }
@@ -403,6 +434,7 @@ mod tests {
             "swarm --members 3",
             "swarm --jobs 0",
             "swarm --profile wild",
+            "swarm --rule leader",
             "replay",
             "replay plan.toml --seed 3",
             "replay --seed x",

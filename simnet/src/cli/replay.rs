@@ -32,6 +32,7 @@ pub(super) fn replay(args: &ReplayArgs, version: &str) -> Result<bool, SimError>
         (None, seed) => Scenario {
             seconds: args.seconds,
             tier: tier(args.ideal),
+            rule: args.rule.map(Into::into),
             ..Scenario::new(
                 args.members,
                 seed.unwrap_or(0),
@@ -45,6 +46,7 @@ pub(super) fn replay(args: &ReplayArgs, version: &str) -> Result<bool, SimError>
         let mut explicit = scenario.clone();
         explicit.plan = Some(options.plan.clone());
         explicit.liars = Some(options.liars.clone());
+        explicit.rule = Some(options.rule);
         save(path, &explicit)?;
     }
     if let Some(folder) = &args.bundle {

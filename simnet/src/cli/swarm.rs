@@ -25,6 +25,7 @@ pub(super) fn run(args: &SwarmArgs, version: &str) -> Result<bool, SimError> {
         budget_ms: args.budget.or(unlimited.then_some(BUDGET_MS_DEFAULT)),
         jobs: usize::from(args.jobs),
         profile: args.profile.into(),
+        rule: args.rule.map(Into::into),
         sizes: args.members.clone(),
         seconds: args.seconds_per_seed,
         tier: tier(args.ideal),

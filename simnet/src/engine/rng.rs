@@ -45,6 +45,8 @@ pub enum Purpose {
     Options,
     /// What ideal tags hang on.
     Tags,
+    /// The order rule of a scenario.
+    Rule,
     /// Tests of the engine itself.
     Test,
 }

@@ -5,6 +5,7 @@
 //! seed = "0x2a"
 //! orders = 30
 //! profile = "swarm"
+//! rule = "strong"           # the order rule; left out, the seed draws it
 //! delay_ms = 8              # every frame takes as long; left out, the seed draws it
 //! seconds = 60              # a long run; left out, a few
 //! ideal = true              # ideal cryptography; left out, real
@@ -20,7 +21,7 @@
 
 use std::collections::BTreeMap;
 
-use fairlane_types::MEMBERS_MAX;
+use fairlane_types::{MEMBERS_MAX, OrderRule};
 use serde::{Deserialize, Serialize};
 
 use crate::byz;
@@ -75,6 +76,8 @@ struct File {
     orders: usize,
     profile: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<OrderRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
@@ -127,6 +130,11 @@ pub fn from_toml(text: &str) -> Result<Scenario, FileError> {
         )
     })?;
     let mut scenario = Scenario::new(file.members, seed, file.orders, profile);
+    if let Some(OrderRule::Leader | OrderRule::RoundRobin) = file.rule {
+        let must = "strong, arrival, majority or shuffle: baselines have no checker";
+        return Err(value("rule", &"a baseline", must));
+    }
+    scenario.rule = file.rule;
     if let Some(delay_ms) = file.delay_ms {
         if delay_ms > DELAY_MS_MAX {
             return Err(value("delay_ms", &delay_ms, "at most 60000"));
@@ -184,6 +192,7 @@ pub fn to_toml(scenario: &Scenario) -> String {
         seed: Seed::Text(format!("0x{:x}", scenario.seed)),
         orders: scenario.orders,
         profile: scenario.profile.name().to_owned(),
+        rule: scenario.rule,
         delay_ms: scenario.delay_ms,
         seconds: scenario.seconds,
         ideal: scenario.tier == Tier::Ideal,
@@ -216,6 +225,7 @@ mod tests {
             if seed % 7 == 0 {
                 scenario.tier = Tier::Ideal;
             }
+            scenario.rule = (seed % 5 == 0).then_some(OrderRule::Strong);
             let text = to_toml(&scenario);
             let back = from_toml(&text).unwrap();
             assert_eq!(to_toml(&back), text);
@@ -225,6 +235,7 @@ mod tests {
                 liars
             };
             assert_eq!(back.options().plan, scenario.options().plan);
+            assert_eq!(back.rule, scenario.rule);
             assert_eq!(liars(&back), liars(&scenario));
         }
     }
@@ -236,6 +247,9 @@ mod tests {
         let four = format!("members = 4\n{head}");
         assert!(from_toml(&four).is_ok());
         assert!(refused(&format!("members = 3\n{head}")).contains(&format!("4 to {MEMBERS_MAX}")));
+        assert!(from_toml(&format!("{four}rule = \"majority\"")).is_ok());
+        assert!(refused(&format!("{four}rule = \"leader\"")).contains("baseline"));
+        assert!(refused(&format!("{four}rule = \"first\"")).contains("first"));
         assert!(refused(&format!("{four}surprise = 1")).contains("surprise"));
         assert!(refused(&format!("{four}events = [\"5ms crash 4\"]")).contains("0 to 3"));
         assert!(refused(&format!("{four}events = [\"5ms explode\"]")).contains("explode"));

@@ -156,6 +156,7 @@ impl Lab {
             small_window: false,
             brisk: false,
             snapshot_interval: protocol.order.snapshot_interval,
+            rule: protocol.order.rule,
             decrypt_max: protocol.order.decrypt_max,
             attest_ms: attest_ms(settings)?,
             plan: plan(settings, &matrix, &regions)?,

@@ -1,0 +1,91 @@
+//! "Strongly precedes", by what lanes say of two orders.
+
+use super::window::ABSENT;
+
+/// When y strongly precedes x; f is the number of lanes that may lie, q = n − f.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// `w(x,y) ≤ f < w(y,x)`: at most f lanes dissent. Lanes that lack both support it.
+    Dissent,
+    /// `w(y,x) ≥ q`: a quorum has recorded it. f silent lanes can switch it off.
+    Strict,
+    /// `w(y,x) ≥ q`, where lanes that lack both and whose heads lag behind the others by
+    /// the grace time count as support.
+    Hybrid,
+}
+
+/// Lanes by what they say of two orders; equal stamps say nothing.
+#[derive(Clone, Copy)]
+struct Lanes {
+    /// First before second.
+    before: usize,
+    /// Second before first.
+    after: usize,
+    /// Neither recorded.
+    open: usize,
+}
+
+impl Lanes {
+    fn of(x: &[i32], y: &[i32]) -> Self {
+        let (mut before, mut after, mut open) = (0u32, 0u32, 0u32);
+        for (a, b) in x.iter().zip(y) {
+            before = before.wrapping_add(u32::from(a < b));
+            after = after.wrapping_add(u32::from(b < a));
+            open = open.wrapping_add(u32::from(*a.min(b) == ABSENT));
+        }
+        Self {
+            before: before as usize,
+            after: after as usize,
+            open: open as usize,
+        }
+    }
+}
+
+/// A committee's relation. What it is asked about are rows of stamps, one per lane.
+#[derive(Clone, Debug)]
+pub(super) struct Relation {
+    pub precedence: Precedence,
+    pub f: usize,
+    pub quorum: usize,
+    /// Lanes that lag behind the others.
+    pub lagging: Vec<bool>,
+}
+
+impl Relation {
+    /// Whether y can still come to precede x strongly, if not more than f lanes have x first.
+    pub fn possible(&self, y: &[i32], x: &[i32]) -> bool {
+        match self.precedence {
+            Precedence::Dissent => true,
+            Precedence::Strict | Precedence::Hybrid => {
+                let lanes = Lanes::of(y, x);
+                lanes.before + lanes.open >= self.quorum
+            }
+        }
+    }
+
+    /// Whether y strongly precedes x by what is known; asked if it is [`possible`].
+    ///
+    /// [`possible`]: Relation::possible
+    pub fn precedes(&self, y: &[i32], x: &[i32]) -> bool {
+        let lanes = Lanes::of(y, x);
+        match self.precedence {
+            Precedence::Dissent => lanes.before + lanes.open > self.f,
+            Precedence::Strict => lanes.before >= self.quorum,
+            Precedence::Hybrid => {
+                let pairs = x.iter().zip(y).zip(&self.lagging);
+                let lagging =
+                    pairs.filter(|((a, b), lags)| **lags && **a == ABSENT && **b == ABSENT);
+                lanes.before + lagging.count() >= self.quorum
+            }
+        }
+    }
+
+    /// Whether r strongly precedes y whatever the lanes still add.
+    pub fn surely_precedes(&self, r: &[i32], y: &[i32]) -> bool {
+        let lanes = Lanes::of(r, y);
+        match self.precedence {
+            Precedence::Dissent => lanes.before > self.f && lanes.after + lanes.open <= self.f,
+            Precedence::Strict | Precedence::Hybrid => lanes.before >= self.quorum,
+        }
+    }
+}
