@@ -65,11 +65,13 @@ pub enum Mark {
     FinalAsAncestor,
     /// Shares left for a block whose height somebody had emitted already.
     LateShares,
+    /// The committee attested a root.
+    Attested,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -100,6 +102,7 @@ impl Mark {
         Self::NotarizedAndSkipped,
         Self::FinalAsAncestor,
         Self::LateShares,
+        Self::Attested,
     ];
 
     /// Name in reports.
@@ -136,6 +139,7 @@ impl Mark {
             Self::NotarizedAndSkipped => "notarized_and_skipped",
             Self::FinalAsAncestor => "final_as_ancestor",
             Self::LateShares => "late_shares",
+            Self::Attested => "attested",
         }
     }
 }

@@ -42,8 +42,20 @@ impl Behaviour for FalseShares {
         let Effect::Send { to, message } = &effect else {
             return vec![Act::Effect(effect)];
         };
-        let Message::Shares(shares) = message.as_ref() else {
-            return vec![Act::Effect(effect)];
+        let shares = match message.as_ref() {
+            Message::Shares(shares) => shares,
+            // The same lies about attestations, where they differ.
+            Message::Attest(share) => {
+                let mut share = share.as_ref().clone();
+                match self.lie {
+                    Lie::Nothing => return Vec::new(),
+                    Lie::Foreign => share.share.member.0 ^= 1,
+                    _ => share.share.signature[95] ^= 1,
+                }
+                let message = Arc::new(Message::Attest(Arc::new(share)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
+            _ => return vec![Act::Effect(effect)],
         };
         scene.lied();
         let resend = |batch| {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
+use fairlane_encryption::Attestation;
 use fairlane_mempool::{Ack, Batch, Cut, LaneMessage};
 use fairlane_replica::{Message, Table, height_of};
 use fairlane_types::{BlockHeader, BlockId, Certificate, Height, SequencedBlock, View, decode};
@@ -128,6 +129,8 @@ pub enum Durable {
     Ack(Ack),
     /// An emitted block.
     Sequenced(Arc<SequencedBlock>),
+    /// An attested root.
+    Attested(Attestation),
     /// Emitted blocks below this height are gone.
     Pruned(Height),
 }
@@ -160,6 +163,10 @@ pub fn durable(change: &Change) -> Option<Durable> {
         }
         Table::Lanes if key.first() == Some(&b'a') => {
             decode(value, ROW_BYTES_MAX).ok().map(Durable::Ack)
+        }
+        Table::Attestations => {
+            let attestation = decode(value, ROW_BYTES_MAX).ok()?;
+            Some(Durable::Attested(attestation))
         }
         Table::Sequence => {
             let block = decode(value, ROW_BYTES_MAX).ok()?;

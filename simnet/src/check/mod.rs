@@ -50,7 +50,8 @@ pub enum Rule {
     Grounds,
     /// S5: what is final was held by its voters.
     Availability,
-    /// S6: the same sequence of blocks everywhere, gapless, with the roots it should have.
+    /// S6: the same sequence of blocks everywhere, gapless, with the roots it should have;
+    /// what is attested is a root of it.
     Sequence,
     /// S7: the plaintext that the trader sealed, or the one right outcome.
     Plaintext,
@@ -246,8 +247,12 @@ impl Judge {
             Some(Durable::Sequenced(block)) => {
                 self.sequence.durable(node, &block, self.honest[node]);
             }
+            Some(Durable::Attested(found)) if self.honest[node] => {
+                let (height, root) = (found.height, found.root);
+                self.sequence.attested(node, height, root, &mut self.notes);
+            }
             Some(Durable::Pruned(below)) => self.sequence.pruned(node, below, &mut self.notes),
-            Some(Durable::Final(_) | Durable::Ack(_)) | None => {}
+            Some(Durable::Final(_) | Durable::Ack(_) | Durable::Attested(_)) | None => {}
         }
     }
 

@@ -72,6 +72,17 @@ impl Sequence {
         }
     }
 
+    /// S6: an attested root is that of the sequence.
+    pub fn attested(&mut self, node: usize, height: Height, root: Root, notes: &mut Notes) {
+        notes.mark(Mark::Attested);
+        let at = usize::try_from(height.0).unwrap_or(usize::MAX);
+        let block = at.checked_sub(1).and_then(|at| self.blocks.get(at));
+        if block.is_none_or(|block| block.root != root) {
+            let what = format!("attested a root of height {height} that nobody emitted");
+            notes.break_rule(Rule::Sequence, node, what);
+        }
+    }
+
     pub fn forgot(&mut self, node: usize) {
         self.durable[node].clear();
         self.unseen[node].clear();
