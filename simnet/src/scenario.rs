@@ -22,6 +22,9 @@ use crate::world::World;
 /// Reading of a true clock at the start of every run.
 pub const START: Millis = Millis(1_800_000_000_000);
 
+/// Virtual time after healing in which all must be well again, if nothing else is said, ms.
+pub(crate) const PATIENCE_MS: u64 = 120_000;
+
 /// Which faults a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -124,7 +127,7 @@ impl Scenario {
             n,
             seed,
             orders,
-            patience_ms: 120_000,
+            patience_ms: PATIENCE_MS,
             profile,
             plan: None,
             liars: None,

@@ -6,6 +6,7 @@
 //! orders = 30
 //! profile = "swarm"
 //! delay_ms = 8              # every frame takes as long; left out, the seed draws it
+//! patience_ms = 5000        # all is well again so long after healing; left out, 120000
 //! events = [                # left out, the seed draws them
 //!     "120ms crash 2",
 //!     "400ms heal",
@@ -22,7 +23,7 @@ use fairlane_types::MEMBERS_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::byz;
-use crate::scenario::{Profile, Scenario};
+use crate::scenario::{PATIENCE_MS, Profile, Scenario};
 
 use super::{Plan, PlanError};
 
@@ -30,6 +31,8 @@ use super::{Plan, PlanError};
 const MEMBERS_MIN: usize = 4;
 /// Most orders of a run.
 const ORDERS_MAX: usize = 1_000_000;
+/// Longest time to recover in, ms.
+const PATIENCE_MS_MAX: u64 = 3_600_000;
 /// Longest constant delay of a link, ms.
 const DELAY_MS_MAX: u64 = 60_000;
 
@@ -71,6 +74,8 @@ struct File {
     profile: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patience_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +129,12 @@ pub fn from_toml(text: &str) -> Result<Scenario, FileError> {
         }
         scenario.delay_ms = Some(delay_ms);
     }
+    if let Some(patience_ms) = file.patience_ms {
+        if patience_ms > PATIENCE_MS_MAX {
+            return Err(value("patience_ms", &patience_ms, "at most 3600000"));
+        }
+        scenario.patience_ms = patience_ms;
+    }
     if let Some(events) = &file.events {
         let plan = Plan::parse(&events.join("\n"))?;
         if let Some(timed) = plan.faults.iter().find(|t| !t.fault.fits(file.members)) {
@@ -167,6 +178,7 @@ pub fn to_toml(scenario: &Scenario) -> String {
         orders: scenario.orders,
         profile: scenario.profile.name().to_owned(),
         delay_ms: scenario.delay_ms,
+        patience_ms: (scenario.patience_ms != PATIENCE_MS).then_some(scenario.patience_ms),
         events,
         liars,
     };
@@ -192,6 +204,7 @@ mod tests {
             let n = if seed % 2 == 0 { 4 } else { 7 };
             let mut scenario = explicit(n, seed | 1 << 63);
             scenario.delay_ms = (seed % 3 == 0).then_some(seed);
+            scenario.patience_ms = if seed % 5 == 0 { seed } else { PATIENCE_MS };
             let text = to_toml(&scenario);
             let back = from_toml(&text).unwrap();
             assert_eq!(to_toml(&back), text);
@@ -200,6 +213,7 @@ mod tests {
                 liars.sort_unstable();
                 liars
             };
+            assert_eq!(back.patience_ms, scenario.patience_ms);
             assert_eq!(back.options().plan, scenario.options().plan);
             assert_eq!(liars(&back), liars(&scenario));
         }
@@ -213,6 +227,7 @@ mod tests {
         assert!(from_toml(&four).is_ok());
         assert!(refused(&format!("members = 3\n{head}")).contains(&format!("4 to {MEMBERS_MAX}")));
         assert!(refused(&format!("{four}surprise = 1")).contains("surprise"));
+        assert!(refused(&format!("{four}patience_ms = 9999999")).contains("3600000"));
         assert!(refused(&format!("{four}events = [\"5ms crash 4\"]")).contains("0 to 3"));
         assert!(refused(&format!("{four}events = [\"5ms explode\"]")).contains("explode"));
         assert!(refused(&format!("{four}[liars]\n1 = \"nice\"")).contains("equivocate"));
