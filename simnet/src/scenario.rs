@@ -26,6 +26,8 @@ pub const START: Millis = Millis(1_800_000_000_000);
 const ATTESTED_SEEDS: u64 = 8;
 /// Finalized time between two attestations there, ms.
 const ATTEST_MS: u64 = 400;
+/// Virtual time after healing in which all must be well again, if nothing else is said, ms.
+pub(crate) const PATIENCE_MS: u64 = 120_000;
 
 /// Which faults a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +137,7 @@ impl Scenario {
             n,
             seed,
             orders,
-            patience_ms: 120_000,
+            patience_ms: PATIENCE_MS,
             profile,
             plan: None,
             liars: None,

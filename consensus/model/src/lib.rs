@@ -28,6 +28,7 @@
 //!   compares the futures of states that it takes for one.
 //! - *Local steps once*: what an input does to a member depends on that member alone. It is
 //!   computed once by the core and remembered, whatever the others do meanwhile.
+//! - *Orders*: beyond two views fewer orders of events are explored ([`order`]).
 //! - *Timers* fire whenever the core would act on them; time itself is not part of the state.
 //! - Of two equal payloads the second exists only after the first was used.
 //!

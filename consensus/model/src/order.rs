@@ -216,13 +216,21 @@ mod tests {
         all
     }
 
+    /// `FAIRLANE_MODEL_VIEWS=3` compares three views as well, with honest leaders.
     #[test]
     fn orders_left_out_say_nothing_more() {
-        for (views, liar_leads) in [(1, 1), (2, 1), (2, 2), (2, 3)] {
+        let mut scopes = vec![(1, 1), (2, 1), (2, 2), (2, 3)];
+        if std::env::var("FAIRLANE_MODEL_VIEWS").is_ok_and(|views| views != "2") {
+            scopes.push((3, 4));
+        }
+        for (views, liar_leads) in scopes {
             let scope = Scope::new(views, liar_leads);
             let mut bits = HashMap::new();
             let any = all_said(scope, &mut bits);
-            for order in [Order::Forthcoming, Order::Layered] {
+            for order in [Order::Layered, Order::Forthcoming] {
+                if views > 2 && order == Order::Forthcoming {
+                    continue; // too many to compare with one another
+                }
                 let fewer = all_said(scope.ordered(order), &mut bits);
                 let covered = |said: &&u128| fewer.iter().any(|more| *said & more == **said);
                 let bare = any.iter().filter(|said| !covered(said)).count();

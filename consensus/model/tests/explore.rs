@@ -77,7 +77,7 @@ fn more_views_when_asked_for() {
 fn random_walks_of_eight_views_hold_every_rule() {
     for liar_leads in 1..=4 {
         let scope = Scope::new(8, liar_leads).ordered(Order::Forthcoming);
-        let report = wander(scope, 7, 400);
+        let report = wander(scope, 7, 1_000);
         println!("{report}");
         assert!(report.found.is_none(), "{report}");
         assert!(report.depth > 30, "{report}");

@@ -9,6 +9,7 @@
 //! delay_ms = 8              # every frame takes as long; left out, the seed draws it
 //! seconds = 60              # a long run; left out, a few
 //! ideal = true              # ideal cryptography; left out, real
+//! patience_ms = 5000        # all is well again so long after healing; left out, 120000
 //! events = [                # left out, the seed draws them
 //!     "120ms crash 2",
 //!     "400ms heal",
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::byz;
 use crate::crypto::Tier;
-use crate::scenario::{Profile, Scenario};
+use crate::scenario::{PATIENCE_MS, Profile, Scenario};
 
 use super::{Plan, PlanError};
 
@@ -34,6 +35,8 @@ use super::{Plan, PlanError};
 const MEMBERS_MIN: usize = 4;
 /// Most orders of a run.
 const ORDERS_MAX: usize = 1_000_000;
+/// Longest time to recover in, ms.
+const PATIENCE_MS_MAX: u64 = 3_600_000;
 /// Longest constant delay of a link, ms.
 const DELAY_MS_MAX: u64 = 60_000;
 /// Virtual seconds of a long run.
@@ -83,6 +86,7 @@ struct File {
     seconds: Option<u64>,
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     ideal: bool,
+    patience_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,6 +154,12 @@ pub fn from_toml(text: &str) -> Result<Scenario, FileError> {
     if file.ideal {
         scenario.tier = Tier::Ideal;
     }
+    if let Some(patience_ms) = file.patience_ms {
+        if patience_ms > PATIENCE_MS_MAX {
+            return Err(value("patience_ms", &patience_ms, "at most 3600000"));
+        }
+        scenario.patience_ms = patience_ms;
+    }
     if let Some(events) = &file.events {
         let plan = Plan::parse(&events.join("\n"))?;
         if let Some(timed) = plan.faults.iter().find(|t| !t.fault.fits(file.members)) {
@@ -196,6 +206,7 @@ pub fn to_toml(scenario: &Scenario) -> String {
         delay_ms: scenario.delay_ms,
         seconds: scenario.seconds,
         ideal: scenario.tier == Tier::Ideal,
+        patience_ms: (scenario.patience_ms != PATIENCE_MS).then_some(scenario.patience_ms),
         events,
         liars,
     };
@@ -226,6 +237,7 @@ mod tests {
                 scenario.tier = Tier::Ideal;
             }
             scenario.rule = (seed % 5 == 0).then_some(OrderRule::Strong);
+            scenario.patience_ms = if seed % 5 == 0 { seed } else { PATIENCE_MS };
             let text = to_toml(&scenario);
             let back = from_toml(&text).unwrap();
             assert_eq!(to_toml(&back), text);
@@ -234,6 +246,7 @@ mod tests {
                 liars.sort_unstable();
                 liars
             };
+            assert_eq!(back.patience_ms, scenario.patience_ms);
             assert_eq!(back.options().plan, scenario.options().plan);
             assert_eq!(back.rule, scenario.rule);
             assert_eq!(liars(&back), liars(&scenario));
@@ -251,6 +264,7 @@ mod tests {
         assert!(refused(&format!("{four}rule = \"leader\"")).contains("baseline"));
         assert!(refused(&format!("{four}rule = \"first\"")).contains("first"));
         assert!(refused(&format!("{four}surprise = 1")).contains("surprise"));
+        assert!(refused(&format!("{four}patience_ms = 9999999")).contains("3600000"));
         assert!(refused(&format!("{four}events = [\"5ms crash 4\"]")).contains("0 to 3"));
         assert!(refused(&format!("{four}events = [\"5ms explode\"]")).contains("explode"));
         assert!(refused(&format!("{four}[liars]\n1 = \"nice\"")).contains("equivocate"));
