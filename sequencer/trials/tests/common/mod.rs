@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fairlane_client::{Committee, FanOut, Member, Pin, SealOptions, Sealer};
+use fairlane_client::{ClientError, Committee, FanOut, Member, Pin, SealOptions, Sealer};
 use fairlane_node::testnet::{self, InitOptions, Testnet};
 use fairlane_types::{
-    CtId, Envelope, Height, Millis, Outcome, SecretKey, SeededRng, SequencedBlock,
+    CtId, Envelope, Height, Millis, Outcome, Scheme, SecretKey, SeededRng, SequencedBlock,
 };
 use tempfile::TempDir;
 
@@ -52,11 +52,17 @@ pub fn program(name: &str) -> PathBuf {
 impl Cluster {
     /// Starts `n` members, one of them a liar if asked, and waits until all are ready.
     pub async fn start(n: usize, liar: Option<usize>) -> Self {
+        Self::start_with(n, liar, Scheme::Tdh2).await
+    }
+
+    /// The same with an encryption scheme.
+    pub async fn start_with(n: usize, liar: Option<usize>, scheme: Scheme) -> Self {
         let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let mut options = InitOptions::new(dir.path().join("net"), n);
         options.port = free_ports(n);
         options.reserve_mb = 64;
+        options.scheme = scheme;
         let testnet = testnet::init(&options, |_| {}).unwrap();
         let pin = Pin::new(testnet.genesis.clone()).unwrap();
         let api = testnet
@@ -316,6 +322,9 @@ pub struct Sent {
     pub acknowledged: BTreeSet<CtId>,
     /// What was sealed.
     pub payloads: BTreeMap<CtId, Vec<u8>>,
+    /// Refusals by code, and how many of them came without a time to try again.
+    pub refused: BTreeMap<&'static str, usize>,
+    pub without_hint: usize,
     /// Receipts seen.
     pub receipts: usize,
     /// Acknowledged orders that only served to measure the maximum rate.
@@ -354,7 +363,8 @@ impl Load {
         Self::after(warm_up, cluster, count, rate.max(100))
     }
 
-    fn after(mut sent: Sent, cluster: &Cluster, count: usize, rate: usize) -> Self {
+    /// Goes on from an earlier load.
+    pub fn after(mut sent: Sent, cluster: &Cluster, count: usize, rate: usize) -> Self {
         let committee = cluster.committee.clone();
         let n = cluster.n();
         let envelopes = seal(committee.pin(), sent.all.len(), count);
@@ -379,10 +389,17 @@ impl Load {
                     let delays = DELAYS_MS.map(Duration::from_millis);
                     let plan = FanOut::around(index, n, n, &delays);
                     for delivery in committee.submit(&envelope, &plan).await {
-                        if delivery.result.is_ok() {
-                            let mut sent = lock(&shared);
-                            sent.acknowledged.insert(id);
-                            sent.receipts += 1;
+                        let mut sent = lock(&shared);
+                        match delivery.result {
+                            Ok(_) => {
+                                sent.acknowledged.insert(id);
+                                sent.receipts += 1;
+                            }
+                            Err(ClientError::Api(error)) => {
+                                *sent.refused.entry(error.code.word()).or_default() += 1;
+                                sent.without_hint += usize::from(error.retry_after_ms.is_none());
+                            }
+                            Err(_) => {}
                         }
                     }
                 });
