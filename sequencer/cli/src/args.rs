@@ -458,12 +458,21 @@ pub struct AuditArgs {
 }
 
 /// `exec`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum ExecVerb {
     /// Measure matching with margin, blocks with receipts and roots, the root and the
     /// liquidation sweep on one core, beside the order books lobster and obcore on the same
     /// orders. Takes some seconds. In a release build only are the figures of use.
     Bench,
+    /// Apply the sequences of two members' folders again and name the first block, receipt or
+    /// event that differs; also hold each snapshot against its own folder. The members must
+    /// not run, and their sequences must not be pruned.
+    Diff {
+        /// A member's folder.
+        a: PathBuf,
+        /// Another's.
+        b: PathBuf,
+    },
 }
 
 /// What `bench` measures besides a committee.

@@ -17,6 +17,7 @@ pub mod claim;
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod exec_diff;
 pub mod executor;
 pub mod failure;
 pub mod handle;

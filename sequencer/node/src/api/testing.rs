@@ -21,7 +21,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
 use super::{ApiLimits, public, serve};
+use crate::executor::{self, Executor};
 use crate::handle::{NodeHandle, NodeStatus, Shared};
+use crate::home::Home;
 use crate::inbox::{Inbox, Input, Request};
 use crate::store::{RocksStore, StoreOptions};
 
@@ -95,6 +97,9 @@ impl Rig {
         let mut options = StoreOptions::new(folder.path().join("db"));
         options.reserve_bytes = 0;
         let store = RocksStore::open(&options).unwrap();
+        let home = Home::create(folder.path().join("home")).unwrap();
+        executor::write_genesis(&home, &executor::tests::genesis()).unwrap();
+        let executor = Executor::open(&home, store.reader()).unwrap();
         let inbox = Arc::new(Inbox::default());
         let core = Arc::new(Mutex::new(Core {
             verdict: Verdict::Receipt,
@@ -118,7 +123,7 @@ impl Rig {
             stop: watch::channel(false).0,
             metrics: None,
             log_control: None,
-            executor: None,
+            executor,
         });
         let thread = std::thread::spawn({
             let (inbox, core) = (inbox.clone(), core.clone());

@@ -7,6 +7,7 @@ use fairlane_client::wire::{
 };
 use fairlane_client::{ClientError, Cursor, Feed, Member, Pin, check_proof, check_receipt};
 use fairlane_encryption::{Attestation, CERTIFICATE_BYTES, ThresholdCertificate};
+use fairlane_execution::AccountProof;
 use fairlane_replica::{AdmissionError, Stage};
 use fairlane_types::{
     ChainId, CtId, Digest, Envelope, EnvelopeError, Epoch, Height, KeyId, Millis, Order,
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use super::body::{self, Media};
 use super::testing::{Rig, Verdict, envelope, genesis};
 use super::{ApiLimits, fail, orders};
+use crate::executor::tests::key;
 
 fn quick() -> ApiLimits {
     ApiLimits {
@@ -329,6 +331,32 @@ async fn garbage_and_slow_writers_are_refused_and_the_port_lives_on() {
     let head = "POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
     assert!(raw(address, head.as_bytes()).await.contains("malformed"));
     member.info().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_block_did_and_an_account_with_its_proof_are_served() {
+    let (rig, member, _) = rig().await;
+    let (one, two) = (Height(1), Height(2));
+    assert_eq!(code(member.executed(one).await), ErrorCode::OutOfRange);
+    rig.emit(&[envelope(1), envelope(2)]);
+    let executor = rig.handle.executor().unwrap().clone();
+    let advanced = tokio::task::spawn_blocking(move || executor.advance());
+    assert_eq!(advanced.await.unwrap(), Ok(true));
+    let done = member.executed(one).await.unwrap();
+    let codes: Vec<u16> = done.receipts.iter().map(|receipt| receipt.code).collect();
+    assert_eq!((done.height, codes), (1, vec![1, 1]));
+    assert_eq!(code(member.executed(two).await), ErrorCode::OutOfRange);
+
+    let account = member.account(&key(2)).await.unwrap();
+    assert_eq!(
+        (account.height, account.collateral.as_str()),
+        (1, "1000000")
+    );
+    assert_eq!(account.state_root, done.state_root);
+    let proof: AccountProof = fairlane_types::decode(&account.proof, account.proof.len()).unwrap();
+    assert_eq!(proof.account.key, key(2));
+    assert_eq!(proof.state_root(), Some(done.state_root));
+    assert_eq!(code(member.account(&key(77)).await), ErrorCode::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
