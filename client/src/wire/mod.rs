@@ -14,7 +14,9 @@ mod stream;
 
 pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
-pub use info::{EpochBody, Head, InfoBody, Limits, MemberBody, StatusBody};
+pub use info::{
+    EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody, StatusBody,
+};
 pub use number::{dec, dec_option};
 pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};
 pub use proofs::{CertBody, EvidenceBody, EvidenceRecord};

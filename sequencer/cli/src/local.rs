@@ -10,7 +10,7 @@ use fairlane_node::handle::NodeHandle;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
-use fairlane_types::{Height, Root, Scheme};
+use fairlane_types::{Height, OrderRule, Root, Scheme};
 use tokio::task::JoinSet;
 
 use crate::children::{Children, Place, Program};
@@ -107,11 +107,17 @@ pub struct Agreement {
 
 impl LocalNet {
     /// Makes the folders, starts the members and waits until all are ready.
-    pub async fn start(members: u8, scheme: Scheme, folder: Folder, kind: Kind) -> Outcome<Self> {
+    pub async fn start(
+        members: u8,
+        (scheme, rule): (Scheme, OrderRule),
+        folder: Folder,
+        kind: Kind,
+    ) -> Outcome<Self> {
         let mut options = InitOptions::new(folder.path(), members.into());
         options.port = free_ports(members)?;
         options.reserve_mb = RESERVE_MB;
         options.scheme = scheme;
+        options.rule = rule;
         let net = tokio::task::spawn_blocking(move || init(&options, |_| {}))
             .await
             .map_err(Problem::failed)?

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fairlane_encryption::deal_suite_insecure;
 use fairlane_types::{
     ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX, MEMBERS_MIN, MemberId,
-    Millis, Scheme, SecretKey,
+    Millis, OrderParams, OrderRule, Scheme, SecretKey,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -41,6 +41,8 @@ pub struct InitOptions {
     pub reserve_mb: u64,
     /// Encryption scheme.
     pub scheme: Scheme,
+    /// Order rule.
+    pub rule: OrderRule,
 }
 
 impl InitOptions {
@@ -56,6 +58,7 @@ impl InitOptions {
             time: None,
             reserve_mb: DISK_RESERVE_BYTES >> 20,
             scheme: Scheme::Tdh2,
+            rule: OrderParams::default().rule,
         }
     }
 
@@ -134,7 +137,10 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         },
         lanes: Default::default(),
         consensus: Default::default(),
-        order: Default::default(),
+        order: OrderParams {
+            rule: options.rule,
+            ..OrderParams::default()
+        },
     };
     tweak(&mut genesis);
     genesis.validate().map_err(|e| refuse(e.to_string()))?;

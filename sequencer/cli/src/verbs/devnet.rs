@@ -75,7 +75,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     } else {
         Kind::Children { liars: 0 }
     };
-    let net = LocalNet::start(args.members, args.scheme, folder, kind).await?;
+    let net = LocalNet::start(args.members, (args.scheme, args.rule), folder, kind).await?;
     banner(&net, &args, &samples, start, term);
     // From here on the members are stopped whatever happens.
     let traded = tokio::select! {
