@@ -179,6 +179,12 @@ impl OrderRule {
             Self::RoundRobin => "round-robin",
         }
     }
+
+    /// The rule of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
 }
 
 /// What breaks ties among equal keys.

@@ -128,6 +128,47 @@ pub struct MemberBody {
     pub key: PublicKey,
 }
 
+/// How a member's own lane relates to the final order, since its start. Names and limits:
+/// `mempool/src/fair/receive_order.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveOrderBody {
+    /// Pairs of neighbours by how far apart the lane recorded them.
+    pub pairs: Vec<GapBody>,
+    /// Orders compared.
+    #[serde(with = "dec")]
+    pub orders: u64,
+    /// Orders that came out before the lane had them.
+    #[serde(with = "dec")]
+    pub unknown: u64,
+    /// Orders before which one came out that the lane recorded later.
+    #[serde(with = "dec")]
+    pub displaced: u64,
+    /// By how much later, summed up, ms.
+    #[serde(with = "dec")]
+    pub displaced_ms: u64,
+    /// Blocks with a strong cycle.
+    #[serde(with = "dec")]
+    pub strong_cycles: u64,
+    /// Orders in the largest of them.
+    #[serde(with = "dec")]
+    pub strong_cycle_max: u64,
+    /// Per leader: how far lanes lag in its blocks, on average, µs.
+    pub lane_lag_us: Vec<u64>,
+}
+
+/// Pairs of one gap bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapBody {
+    /// Upper end of the gap, ms; none for what is beyond.
+    pub below_ms: Option<u64>,
+    /// Pairs compared.
+    #[serde(with = "dec")]
+    pub seen: u64,
+    /// Pairs that came out the other way round.
+    #[serde(with = "dec")]
+    pub inverted: u64,
+}
+
 /// `GET /v1/status` of the ops port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusBody {
@@ -162,6 +203,8 @@ pub struct StatusBody {
     /// The clearing house, if this member executes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<ExecutionBody>,
+    /// The member's own lane against the final order.
+    pub receive_order: ReceiveOrderBody,
     /// Since the start, ms.
     #[serde(with = "dec")]
     pub uptime_ms: u64,

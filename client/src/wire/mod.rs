@@ -20,7 +20,9 @@ pub use error::{ApiError, ErrorCode, error_table};
 pub use execution::{
     AccountBody, ExecutedBody, ExecutedItem, ExecutionBody, FillBody, PositionBody,
 };
-pub use info::{EpochBody, Head, InfoBody, Limits, MemberBody, StatusBody};
+pub use info::{
+    EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody, StatusBody,
+};
 pub use number::{dec, dec_option};
 pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};
 pub use proofs::{CertBody, EvidenceBody, EvidenceRecord};

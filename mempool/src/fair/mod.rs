@@ -9,6 +9,7 @@ mod lane_order;
 mod majority;
 mod memory;
 mod precedence;
+mod receive_order;
 mod state;
 mod strong;
 mod table;
@@ -21,6 +22,7 @@ use crate::CutDelta;
 
 pub use lane_order::{LaneOrder, SHUFFLE_BUCKET_US};
 pub use precedence::Precedence;
+pub use receive_order::{GAP_MS, HeadLag, Pairs, ReceiveCounts, ReceiveOrder};
 
 /// Orders of one block at the most, equal keys or not: what one set of decryption shares
 /// can hold. Clamped stamps can make any number of keys equal; a group that would go

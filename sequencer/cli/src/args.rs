@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
 use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
-use fairlane_types::{Digest, Scheme};
+use fairlane_types::{Digest, OrderParams, OrderRule, Scheme};
 
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
 /// once their place is final.
@@ -88,6 +88,13 @@ fn scheme(name: &str) -> Result<Scheme, String> {
     Scheme::from_name(name).ok_or_else(|| "schemes are tdh2 and baek-zheng".to_owned())
 }
 
+/// A rule by the name it has in genesis; baselines are for simulations.
+fn rule(name: &str) -> Result<OrderRule, String> {
+    let baseline = |rule: &OrderRule| matches!(rule, OrderRule::Leader | OrderRule::RoundRobin);
+    let rule = OrderRule::from_name(name).filter(|rule| !baseline(rule));
+    rule.ok_or_else(|| "rules are strong, arrival, majority and shuffle".to_owned())
+}
+
 /// Generated tables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DocsTable {
@@ -125,6 +132,9 @@ pub struct DevnetArgs {
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
+    /// Order rule: strong, arrival, majority or shuffle.
+    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
+    pub rule: OrderRule,
 }
 
 /// `testnet`.
@@ -505,6 +515,9 @@ pub struct BenchArgs {
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
+    /// Order rule: strong, arrival, majority or shuffle.
+    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
+    pub rule: OrderRule,
     /// Put the members' folders here, and keep them. Must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,
@@ -559,7 +572,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_are_usage_errors() {
-        let wrong: [&[&str]; 9] = [
+        let wrong: [&[&str]; 10] = [
             &["fairlane"],
             &["fairlane", "nonsense"],
             &["fairlane", "devnet", "--members", "3"],
@@ -571,6 +584,7 @@ mod tests {
             &["fairlane", "verify", "x"],
             &["fairlane", "bench", "--rate", "0"],
             &["fairlane", "bench", "--scheme", "none"],
+            &["fairlane", "bench", "--rule", "leader"],
         ];
         for line in wrong {
             let error = Cli::try_parse_from(line).unwrap_err();

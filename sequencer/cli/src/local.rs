@@ -14,7 +14,7 @@ use fairlane_node::home::HomeError;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
-use fairlane_types::{Digest, Height, Root, Scheme};
+use fairlane_types::{Digest, Height, OrderRule, Root, Scheme};
 use tokio::task::JoinSet;
 
 use crate::children::{Children, Place, Program};
@@ -129,7 +129,7 @@ impl LocalNet {
     /// With the genesis of a clearing house, members execute.
     pub async fn start(
         members: u8,
-        scheme: Scheme,
+        (scheme, rule): (Scheme, OrderRule),
         folder: Folder,
         kind: Kind,
         execution: Option<ExecutionGenesis>,
@@ -138,6 +138,7 @@ impl LocalNet {
         options.port = free_ports(members)?;
         options.reserve_mb = RESERVE_MB;
         options.scheme = scheme;
+        options.rule = rule;
         let make = move || {
             let net = init(&options, |_| {})?;
             for (genesis, member) in execution

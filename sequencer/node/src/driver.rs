@@ -28,6 +28,7 @@ use crate::store::StoreReader;
 use crate::tamper::Tamper;
 use crate::timers::Timers;
 use crate::writer::Writer;
+use fairlane_mempool::fair::{GAP_MS, ReceiveCounts};
 
 /// Timers fired in one turn.
 const TIMERS_PER_TURN_MAX: usize = 64;
@@ -547,6 +548,7 @@ impl Driver {
             orders_held_max: replica.held_max,
             heights_opening: replica.opening,
             requests_open: self.replies.len() + self.parts.inbox.requests_waiting(),
+            receive_order: replica.receive_order.clone(),
         };
         publish_metrics(&status, &replica);
         self.parts.status.send_if_modified(|shown| {
@@ -556,6 +558,10 @@ impl Driver {
         });
     }
 }
+
+/// The buckets of [`fairlane_mempool::fair::GAP_MS`] as labels.
+const GAP_NAMES: [&str; GAP_MS.len() + 1] =
+    ["0-1", "1-5", "5-10", "10-20", "20-50", "50-100", "100-"];
 
 fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatus) {
     metrics::gauge!("fairlane_view").set(status.view as f64);
@@ -581,6 +587,30 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     set("fairlane_share_requests_total", counters.share_requests);
     set("fairlane_submissions_busy_total", counters.busy);
     set("fairlane_heights_pruned_total", counters.pruned);
+    publish_receive_order(&replica.receive_order);
+}
+
+fn publish_receive_order(counts: &ReceiveCounts) {
+    let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
+    for (gap, pairs) in GAP_NAMES.iter().zip(&counts.pairs) {
+        metrics::counter!("fairlane_receive_pairs_total", "gap_ms" => *gap).absolute(pairs.seen);
+        metrics::counter!("fairlane_receive_pairs_inverted_total", "gap_ms" => *gap)
+            .absolute(pairs.inverted);
+    }
+    set("fairlane_receive_orders_total", counts.compared);
+    set("fairlane_receive_orders_unknown_total", counts.unknown);
+    set("fairlane_receive_displaced_total", counts.displaced);
+    metrics::gauge!("fairlane_receive_displaced_seconds_total")
+        .set(counts.displaced_us as f64 / 1e6);
+    set("fairlane_strong_cycles_total", counts.cycles);
+    metrics::gauge!("fairlane_strong_cycle_orders_max").set(counts.cycle_max as f64);
+    for (leader, lag) in counts.leaders.iter().enumerate() {
+        let leader = leader.to_string();
+        metrics::counter!("fairlane_lane_lag_blocks_total", "leader" => leader.clone())
+            .absolute(lag.blocks);
+        metrics::gauge!("fairlane_lane_lag_seconds_total", "leader" => leader)
+            .set(lag.lag_us as f64 / 1e6);
+    }
 }
 
 #[cfg(test)]

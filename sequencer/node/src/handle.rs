@@ -16,6 +16,7 @@ use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
 use crate::store::StoreReader;
 
+pub use fairlane_mempool::fair::ReceiveCounts;
 pub use fairlane_replica::{Reply, Stage};
 
 /// Blocks kept for receivers of [`NodeHandle::blocks`] that are a little behind.
@@ -86,6 +87,8 @@ pub struct NodeStatus {
     pub heights_opening: usize,
     /// Requests of clients without an answer.
     pub requests_open: usize,
+    /// The own lane against the final order.
+    pub receive_order: ReceiveCounts,
 }
 
 /// Changes the log filter of the process, e.g. `info,fairlane_node::net=debug`.

@@ -12,7 +12,7 @@ use fairlane_encryption::{
 };
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX,
-    MEMBERS_MIN, MemberId, Millis, Scheme, SecretKey,
+    MEMBERS_MIN, MemberId, Millis, OrderParams, OrderRule, Scheme, SecretKey,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -47,6 +47,8 @@ pub struct InitOptions {
     pub scheme: Scheme,
     /// Encrypts every member's key files; without one they are plain.
     pub passphrase: Option<Arc<Passphrase>>,
+    /// Order rule.
+    pub rule: OrderRule,
 }
 
 impl InitOptions {
@@ -63,6 +65,7 @@ impl InitOptions {
             reserve_mb: DISK_RESERVE_BYTES >> 20,
             scheme: Scheme::Tdh2,
             passphrase: None,
+            rule: OrderParams::default().rule,
         }
     }
 
@@ -149,7 +152,10 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         ))),
         lanes: Default::default(),
         consensus: Default::default(),
-        order: Default::default(),
+        order: OrderParams {
+            rule: options.rule,
+            ..OrderParams::default()
+        },
     };
     tweak(&mut genesis);
     genesis.validate().map_err(|e| refuse(e.to_string()))?;

@@ -116,7 +116,7 @@ impl Replica {
             let Some(front) = self.finals.waiting.front() else {
                 return;
             };
-            let height = front.header.height;
+            let (height, leader) = (front.header.height, front.header.proposer);
             let cut = FinalCut {
                 block: front.header.id(),
                 time: front.header.time,
@@ -131,6 +131,7 @@ impl Replica {
                 return;
             };
             let emission = self.order.on_cut(&delta);
+            self.receive_order.observe(leader, &delta, &emission);
             self.backlog = emission.backlog;
             let snapshot = self
                 .genesis

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
 use fairlane_encryption::SuiteParsed;
-use fairlane_mempool::fair::FairOrder;
+use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
@@ -129,6 +129,7 @@ pub struct Replica {
     pub(crate) core: Core<CutPayload>,
     pub(crate) lanes: Lanes,
     pub(crate) order: Box<dyn FairOrder + Send>,
+    pub(crate) receive_order: ReceiveOrder,
     pub(crate) openings: Openings,
     pub(crate) finals: FinalQueue,
 
@@ -236,6 +237,8 @@ pub struct ReplicaStatus {
     pub consensus_marks: Vec<(&'static str, u64)>,
     /// Counts since start.
     pub counters: Counters,
+    /// The own lane against the final order, since start.
+    pub receive_order: ReceiveCounts,
 }
 
 impl Replica {
@@ -345,6 +348,7 @@ impl Replica {
             core,
             lanes,
             order,
+            receive_order: ReceiveOrder::new(n, me),
             openings,
             finals,
             envelope_checks: EnvelopeChecks::default(),
@@ -425,6 +429,7 @@ impl Replica {
             observer: !self.voting,
             consensus_marks: self.core.marks().iter().collect(),
             counters: self.counters,
+            receive_order: self.receive_order.counts().clone(),
         }
     }
 

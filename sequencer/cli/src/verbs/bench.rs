@@ -83,7 +83,7 @@ pub async fn run(args: BenchArgs, term: Term) -> Outcome {
     let kind = Kind::Children {
         liars: liars.into(),
     };
-    let net = LocalNet::start(args.members, args.scheme, folder, kind, None).await?;
+    let net = LocalNet::start(args.members, (args.scheme, args.rule), folder, kind, None).await?;
     let measured = tokio::select! {
         result = measure(&args, &net, term) => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted")),
@@ -228,7 +228,8 @@ async fn measure(
         ));
     }
     let value = serde_json::json!({
-        "members": args.members, "liars": args.liar, "scheme": args.scheme.name(), "offered_per_s": args.rate,
+        "members": args.members, "liars": args.liar, "scheme": args.scheme.name(),
+        "rule": args.rule.name(), "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),

@@ -77,7 +77,14 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         Kind::Children { liars: 0 }
     };
     let execution = dev_markets::genesis(&samples);
-    let net = LocalNet::start(args.members, args.scheme, folder, kind, Some(execution)).await?;
+    let net = LocalNet::start(
+        args.members,
+        (args.scheme, args.rule),
+        folder,
+        kind,
+        Some(execution),
+    )
+    .await?;
     banner(&net, &args, &samples, start, term);
     // From here on the members are stopped whatever happens.
     let traded = tokio::select! {

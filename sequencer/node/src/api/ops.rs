@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fairlane_client::wire::StatusBody;
+use fairlane_client::wire::{GapBody, ReceiveOrderBody, StatusBody};
+use fairlane_mempool::fair::{GAP_MS, ReceiveCounts};
 
 use super::Api;
 use super::body;
@@ -68,8 +69,29 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<StatusBod
         orders_held_max: status.orders_held_max as u64,
         peers: status.peers_connected.iter().map(|peer| peer.0).collect(),
         execution: super::execution::status(&api).await?,
+        receive_order: receive_order(&status.receive_order),
         uptime_ms: api.started.elapsed().as_millis() as u64,
     }))
+}
+
+fn receive_order(counts: &ReceiveCounts) -> ReceiveOrderBody {
+    let ends = GAP_MS.iter().copied().map(Some).chain([None]);
+    let pairs = ends.zip(&counts.pairs).map(|(below_ms, pairs)| GapBody {
+        below_ms,
+        seen: pairs.seen,
+        inverted: pairs.inverted,
+    });
+    let lag = counts.leaders.iter();
+    ReceiveOrderBody {
+        pairs: pairs.collect(),
+        orders: counts.compared,
+        unknown: counts.unknown,
+        displaced: counts.displaced,
+        displaced_ms: counts.displaced_us / 1_000,
+        strong_cycles: counts.cycles,
+        strong_cycle_max: counts.cycle_max,
+        lane_lag_us: lag.map(|lag| lag.lag_us / lag.blocks.max(1)).collect(),
+    }
 }
 
 /// Takes no new orders from now on; queries and streams go on until the process ends.
