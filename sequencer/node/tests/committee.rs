@@ -450,7 +450,7 @@ async fn a_lone_member_waits_refuses_while_draining_and_stops_in_order() {
     // The same home a second time: the message says what is wrong.
     let second = options(&net, 0);
     let error = Node::start(second).await.err().unwrap().to_string();
-    assert!(error.contains("is another node running"), "{error}");
+    assert!(error.contains("is in use by a running node"), "{error}");
 
     zero.handle.drain();
     let envelope = Arc::new(order(&net.genesis, 1, 1, b"late"));
