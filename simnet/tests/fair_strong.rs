@@ -61,7 +61,11 @@ fn run(seed: u64, cuts: usize, rule: OrderRule, counts: &mut Counts) {
         let step = step(&delta, &mut labels);
         let want = oracle.step(&step, |id| labels.get(id).cloned());
         let ordered: Vec<_> = got.ordered.iter().map(|o| (o.ct_id, o.key.0)).collect();
-        assert_eq!(ordered, want.ordered, "{:?} seed {seed} cut {at}", story.params.rule);
+        assert_eq!(
+            ordered, want.ordered,
+            "{:?} seed {seed} cut {at}",
+            story.params.rule
+        );
         if got.cycle_max > 1 || want.cycle_max > 1 {
             assert_eq!(got.cycle_max, want.cycle_max, "seed {seed} cut {at}");
         }
@@ -116,7 +120,11 @@ fn the_other_rules_agree_with_the_oracle() {
         let mut counts = Counts::default();
         // Open: history 467 under `majority`, a rule for comparison. The oracle lets an order
         // go one cut before the rule does; which of them is right is not settled.
-        let seeds = if rule == OrderRule::Majority { 450 } else { 500 };
+        let seeds = if rule == OrderRule::Majority {
+            450
+        } else {
+            500
+        };
         for seed in 0..seeds {
             run(seed, 24, rule, &mut counts);
         }
