@@ -313,11 +313,8 @@ impl House {
                 lots,
             }) => {
                 let account = self.sender(sender)?;
-                let book = self.books.get(*market as usize);
-                let book = book.ok_or(Reject::UnknownMarket)?;
-                let held = self.held(account, *market);
-                let slot = held.and_then(|position| position.order(*cloid));
-                let slot = slot.ok_or(Reject::NotFound)?;
+                let slot = self.resting(account, *market, *cloid)?;
+                let book = &self.books[*market as usize];
                 let gone = book.order(slot).lots.saturating_sub(*lots);
                 if *lots == 0 || gone == 0 {
                     return Err(Reject::Amount);
@@ -342,12 +339,8 @@ impl House {
                 tif,
             }) => {
                 let account = self.sender(sender)?;
-                let book = self.books.get(*market as usize);
-                let book = book.ok_or(Reject::UnknownMarket)?;
-                let held = self.held(account, *market);
-                let slot = held.and_then(|position| position.order(*cloid));
-                let slot = slot.ok_or(Reject::NotFound)?;
-                let old = *book.order(slot);
+                let slot = self.resting(account, *market, *cloid)?;
+                let old = *self.books[*market as usize].order(slot);
                 if old.ticks == *price_ticks && *lots < old.lots {
                     self.shrink(*market, slot, old.lots - lots);
                     return Ok(());
@@ -383,6 +376,16 @@ impl House {
             }
             Tx::Order(action) => self.order(self.sender(sender)?, action, 0, fills),
         }
+    }
+
+    /// Slot of an account's resting order.
+    fn resting(&self, account: u32, market: u32, cloid: u64) -> Result<u32, Reject> {
+        if market as usize >= self.books.len() {
+            return Err(Reject::UnknownMarket);
+        }
+        let held = self.held(account, market);
+        let slot = held.and_then(|position| position.order(cloid));
+        slot.ok_or(Reject::NotFound)
     }
 
     fn sender(&self, key: &PublicKey) -> Result<u32, Reject> {
@@ -432,10 +435,7 @@ impl House {
                 self.place(placing, fills)
             }
             OrderAction::Cancel { market, cloid } => {
-                check(market)?;
-                let held = self.held(account, market);
-                let slot = held.and_then(|position| position.order(cloid));
-                let slot = slot.ok_or(Reject::NotFound)?;
+                let slot = self.resting(account, market, cloid)?;
                 self.take_out(market, slot);
                 Ok(())
             }

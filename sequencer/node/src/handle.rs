@@ -103,6 +103,8 @@ pub struct NodeHandle {
 /// What all clones of a handle share.
 pub(crate) struct Shared {
     pub(crate) genesis: Arc<Genesis>,
+    /// Public key of certificates; empty on a chain without.
+    pub(crate) certificate_key: Vec<u8>,
     pub(crate) me: MemberId,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) reader: StoreReader,
@@ -186,6 +188,12 @@ impl NodeHandle {
     #[must_use]
     pub fn genesis(&self) -> &Arc<Genesis> {
         &self.shared.genesis
+    }
+
+    /// Public key of certificates; empty on a chain without.
+    #[must_use]
+    pub fn certificate_key(&self) -> &[u8] {
+        &self.shared.certificate_key
     }
 
     /// This member.

@@ -166,6 +166,7 @@ impl Node {
             certificates,
         } = home.keys(&genesis)?;
         let identity = Arc::new(identity);
+        let certificate_key = certificates.as_ref().map(|keys| *keys.key.public_key());
         let claim = Claim::take(&home, &genesis, &identity.public())?;
         let peers = config.peer_addresses(&home.config_path(), me, &committee)?;
 
@@ -214,6 +215,7 @@ impl Node {
         let (blocks, _) = broadcast::channel(BLOCKS_TAIL_MAX);
         let handle = NodeHandle::new(Shared {
             genesis: Arc::new(genesis),
+            certificate_key: certificate_key.map_or_else(Vec::new, Vec::from),
             me,
             inbox: Arc::clone(&inbox),
             reader: reader.clone(),

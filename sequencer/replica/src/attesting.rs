@@ -137,12 +137,11 @@ impl Attesting {
             let honest = shares.iter().filter_map(|of| of.get(height));
             let found: Vec<_> = honest
                 .filter(|share| !point.liars.contains(share.member))
-                .cloned()
                 .collect();
             let enough = found.len() >= t.max(point.tried + 1);
             enough.then(|| {
                 point.tried = found.len();
-                (*height, point.root, found)
+                (*height, point.root, found.into_iter().cloned().collect())
             })
         })?;
         self.certifying = Some(height);

@@ -170,16 +170,21 @@ fn stages(points: &[Point<'_>]) -> Figure {
         "Share of the orders that had reached each stage so long after they were sent. \
          Acknowledged: first receipt. Laned: in a quorum of lanes. Final and opened: at the \
          member nearest to the sender.",
-        Plot {
-            title: format!("Latency by stage ({label})"),
-            x: "ms since the order was sent".into(),
-            y: "share of orders".into(),
-            series,
-            from_zero: true,
-            y_range: Some((0.0, 1.0)),
-            ..Plot::default()
-        },
+        distribution(format!("Latency by stage ({label})"), series),
     )
+}
+
+/// Share of the orders by the time since each was sent.
+fn distribution(title: impl Into<String>, series: Vec<Series>) -> Plot {
+    Plot {
+        title: title.into(),
+        x: "ms since the order was sent".into(),
+        y: "share of orders".into(),
+        series,
+        from_zero: true,
+        y_range: Some((0.0, 1.0)),
+        ..Plot::default()
+    }
 }
 
 fn by_point(points: &[Point<'_>]) -> Option<Figure> {
@@ -199,15 +204,7 @@ fn by_point(points: &[Point<'_>]) -> Option<Figure> {
         "opened",
         "From sending an order to its plaintext at the member nearest to the sender, one line \
          per point of the sweep.",
-        Plot {
-            title: "Latency to plaintext by point".into(),
-            x: "ms since the order was sent".into(),
-            y: "share of orders".into(),
-            series,
-            from_zero: true,
-            y_range: Some((0.0, 1.0)),
-            ..Plot::default()
-        },
+        distribution("Latency to plaintext by point", series),
     ))
 }
 
@@ -241,15 +238,10 @@ fn regions(points: &[Point<'_>]) -> Option<Figure> {
     Some(Figure::plot(
         "regions",
         "The same by the region of the sender.",
-        Plot {
-            title: format!("Latency to plaintext by region ({})", point.label),
-            x: "ms since the order was sent".into(),
-            y: "share of orders".into(),
+        distribution(
+            format!("Latency to plaintext by region ({})", point.label),
             series,
-            from_zero: true,
-            y_range: Some((0.0, 1.0)),
-            ..Plot::default()
-        },
+        ),
     ))
 }
 

@@ -2,10 +2,10 @@
 //! `verify --committee-key`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::BufReader;
 use std::path::Path;
 
-use fairlane_client::sequence_file::{Record, SequenceReader, SequenceWriter};
+use fairlane_client::sequence_file::{Record, SequenceReader};
 use fairlane_client::{AttestedChain, AttestedError, AttestedEvent, AttestedFeed, Member};
 use fairlane_types::{ChainId, Digest, Height};
 
@@ -23,14 +23,7 @@ impl From<AttestedError> for Problem {
 pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome {
     let members = super::trust::members(&args.to)?;
     let (chain, genesis) = chain_of(&members).await?;
-    let mut out = match &args.out {
-        Some(path) => {
-            let file = File::create_new(path)
-                .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
-            Some(SequenceWriter::new(BufWriter::new(file), genesis)?)
-        }
-        None => None,
-    };
+    let mut out = super::follow::create(args.out.as_deref(), genesis)?;
     let mut feed = AttestedFeed::new(members, key, chain, Height(args.from));
     let until = Height(args.until.unwrap_or(u64::MAX));
     while feed.chain().attested().is_none_or(|(at, _)| at < until) {
@@ -66,13 +59,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
             }
         }
     }
-    if let Some(out) = out {
-        out.finish()?
-            .into_inner()
-            .map_err(|error| error.into_error())?
-            .sync_all()?;
-    }
-    Ok(())
+    super::follow::close(out)
 }
 
 /// What the first member that answers says of the chain: a false word verifies nothing.

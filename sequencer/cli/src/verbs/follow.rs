@@ -2,30 +2,29 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::path::Path;
 
 use fairlane_client::sequence_file::{Record, SequenceWriter};
 use fairlane_client::wire::BlockBody;
 use fairlane_client::{ChainVerifier, Cursor, Feed, FeedEvent, Member, Pin, check_proof, sample};
 use fairlane_encryption::Attestation;
-use fairlane_types::{Envelope, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock};
+use fairlane_types::{
+    Digest, Envelope, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock,
+};
 
 use crate::args::FollowArgs;
 use crate::exit::{Outcome, Problem};
 use crate::term::{Term, short};
+
+/// The sequence file that `--out` writes.
+pub type SequenceFile = SequenceWriter<BufWriter<File>>;
 
 /// Prints verified blocks until the end asked for or Ctrl-C.
 pub async fn run(args: FollowArgs, term: Term) -> Outcome {
     let committee = super::trust::committee(&args.trust, &args.to, term).await?;
     let (pin, members) = (committee.pin().clone(), committee.members().to_vec());
     let start = start(&args, &pin, &members, term).await?;
-    let mut out = match &args.out {
-        Some(path) => {
-            let file = File::create_new(path)
-                .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
-            Some(SequenceWriter::new(BufWriter::new(file), pin.hash())?)
-        }
-        None => None,
-    };
+    let mut out = create(args.out.as_deref(), pin.hash())?;
     let mut feed = Feed::new(pin.clone(), members.clone(), start);
     let mut pending = None;
     let until = Height(args.until.unwrap_or(u64::MAX));
@@ -53,6 +52,19 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
             }
         }
     }
+    close(out)
+}
+
+/// A new sequence file, if one is asked for.
+pub fn create(path: Option<&Path>, genesis: Digest) -> Outcome<Option<SequenceFile>> {
+    let Some(path) = path else { return Ok(None) };
+    let file = File::create_new(path)
+        .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
+    Ok(Some(SequenceWriter::new(BufWriter::new(file), genesis)?))
+}
+
+/// Ends it; it is on the disk then.
+pub fn close(out: Option<SequenceFile>) -> Outcome {
     if let Some(out) = out {
         out.finish()?
             .into_inner()

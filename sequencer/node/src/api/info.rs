@@ -94,7 +94,7 @@ pub(crate) async fn epoch(
         suite: genesis.encryption.scheme.suite(),
         key_id: genesis.encryption.key_id,
         public_key: genesis.encryption.public_key.clone(),
-        certificate_key: api.certificate_key.clone(),
+        certificate_key: api.node.certificate_key().to_vec(),
         first_height: 1,
         last_height: None,
     }))

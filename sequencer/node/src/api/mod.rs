@@ -72,8 +72,6 @@ pub(crate) struct Api {
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) genesis_json: bytes::Bytes,
     pub(crate) genesis_hash: fairlane_types::Digest,
-    /// Public key of certificates; empty on a chain without.
-    pub(crate) certificate_key: Vec<u8>,
     pub(crate) started: Instant,
 }
 
@@ -85,11 +83,6 @@ impl Api {
                 .unwrap_or_default()
                 .into(),
             genesis_hash: genesis.hash(),
-            certificate_key: match fairlane_encryption::certificate_key(genesis) {
-                Ok(Some(key)) => key.public_key().to_vec(),
-                // The node does not start on a genesis whose key does not decode.
-                Ok(None) | Err(_) => Vec::new(),
-            },
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             limits,
             node,

@@ -113,6 +113,7 @@ impl Rig {
         let (status, status_seen) = watch::channel(ready);
         let handle = NodeHandle::new(Shared {
             genesis: Arc::new(genesis()),
+            certificate_key: Vec::new(),
             me: MemberId(1),
             inbox: inbox.clone(),
             reader: store.reader(),
