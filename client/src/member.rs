@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fairlane_encryption::Attestation;
-use fairlane_types::{CtId, Envelope, Height, PublicKey, Receipt, SequencedBlock};
+use fairlane_types::{
+    CtId, Envelope, Genesis, Height, KeySource, PublicKey, Receipt, SequencedBlock,
+};
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
@@ -84,7 +86,8 @@ impl Member {
         self.get("/v1/epochs/current").await
     }
 
-    /// `GET /v1/genesis`, checked in itself; compare [`Pin::hash`] with the one expected.
+    /// `GET /v1/genesis`, and the activation of the key where the genesis names none; checked
+    /// in themselves: compare [`Pin::hash`] with the one expected.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -97,7 +100,25 @@ impl Member {
             Bytes::new(),
             self.limit,
         );
-        Pin::from_json(&call.await?.1).map_err(|error| self.http.protocol(error))
+        let genesis = Pin::parse(&call.await?.1).map_err(|error| self.http.protocol(error))?;
+        self.pin(genesis).await
+    }
+
+    /// A pin of a genesis that is trusted; the activation of the key, where the genesis
+    /// names none, comes from this member and is checked.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `no_encryption_key` while the members have not made one.
+    pub async fn pin(&self, genesis: Genesis) -> Result<Pin, ClientError> {
+        let activation = match genesis.encryption.source {
+            KeySource::InsecureDealer => None,
+            KeySource::Ceremony => {
+                let bytes = self.epoch().await?.activation;
+                let read = fairlane_types::decode(&bytes, bytes.len());
+                Some(read.map_err(|error| self.http.protocol(error))?)
+            }
+        };
+        Pin::activated(genesis, activation).map_err(|error| self.http.protocol(error))
     }
 
     /// Submits; answers with the receipt once it is durable. The receipt's signature is

@@ -1,11 +1,13 @@
 //! What a client trusts: the genesis file. Committee and encryption key follow from it, so
-//! that no member can serve false ones.
+//! that no member can serve false ones. Where the members made the key after the genesis, it
+//! comes with the signatures of a quorum of them.
 
 use std::path::Path;
 
 use fairlane_encryption::{CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key};
 use fairlane_types::{
-    Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError, Root,
+    CertificateError, Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError,
+    KeyActivation, KeySource, Root,
 };
 
 /// A checked genesis.
@@ -15,6 +17,7 @@ pub struct Pin {
     hash: Digest,
     committee: Committee,
     key: SuiteKey,
+    activation: Option<KeyActivation>,
     certificate_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
 }
 
@@ -44,6 +47,15 @@ pub enum PinError {
     /// The key is not the one named, or is for another committee size.
     #[error("encryption.public_key is not the key of encryption.key_id for these members")]
     KeyMismatch,
+    /// The members made the key after the genesis, and nothing tells which it is.
+    #[error(
+        "the encryption key of this chain was made by its members: it is not in the genesis, and \
+         their signatures over it are missing"
+    )]
+    NoKey,
+    /// The committee's word for its key does not hold.
+    #[error("the activation of the encryption key: {0}")]
+    Activation(#[from] CertificateError),
     /// The certificate key cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificateKeyError),
@@ -58,15 +70,40 @@ pub enum PinError {
 }
 
 impl Pin {
-    /// Checks a genesis.
+    /// Checks a genesis that names its encryption key.
+    ///
+    /// # Errors
+    /// [`PinError`]; `NoKey` where the members make the key.
+    pub fn new(genesis: Genesis) -> Result<Self, PinError> {
+        Self::activated(genesis, None)
+    }
+
+    /// Checks a genesis, with the committee's word for its key where the members make it.
     ///
     /// # Errors
     /// [`PinError`].
-    pub fn new(genesis: Genesis) -> Result<Self, PinError> {
+    pub fn activated(
+        genesis: Genesis,
+        activation: Option<KeyActivation>,
+    ) -> Result<Self, PinError> {
         let committee = genesis.validate()?;
-        let (scheme, bytes) = (genesis.encryption.scheme, &genesis.encryption.public_key);
-        let key = SuiteKey::from_bytes(scheme, bytes)?;
-        if key.id() != genesis.encryption.key_id || key.n() != committee.n() {
+        let params = &genesis.encryption;
+        let activation = activation.filter(|_| params.source == KeySource::Ceremony);
+        let key = match (&activation, params.key_id) {
+            (_, Some(id)) => {
+                let key = SuiteKey::from_bytes(params.scheme, &params.public_key)?;
+                if key.id() != id {
+                    return Err(PinError::KeyMismatch);
+                }
+                key
+            }
+            (Some(activation), None) if activation.epoch == genesis.epoch() => {
+                activation.verify(genesis.chain, &committee)?;
+                SuiteKey::from_bytes(params.scheme, &activation.public_key)?
+            }
+            (_, None) => return Err(PinError::NoKey),
+        };
+        if key.n() != committee.n() {
             return Err(PinError::KeyMismatch);
         }
         let certificates = certificate_key(&genesis)?;
@@ -75,8 +112,20 @@ impl Pin {
             genesis,
             committee,
             key,
+            activation,
             certificate_key: certificates.map(|key| *key.public_key()),
         })
+    }
+
+    /// Parses a genesis file's text.
+    ///
+    /// # Errors
+    /// [`PinError`].
+    pub fn parse(bytes: &[u8]) -> Result<Genesis, PinError> {
+        if bytes.len() > GENESIS_BYTES_MAX {
+            return Err(PinError::TooLong(bytes.len()));
+        }
+        Ok(serde_json::from_slice(bytes)?)
     }
 
     /// Parses and checks a genesis file's text.
@@ -84,10 +133,19 @@ impl Pin {
     /// # Errors
     /// [`PinError`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, PinError> {
-        if bytes.len() > GENESIS_BYTES_MAX {
-            return Err(PinError::TooLong(bytes.len()));
-        }
-        Self::new(serde_json::from_slice(bytes)?)
+        Self::new(Self::parse(bytes)?)
+    }
+
+    /// Reads a genesis file; nothing is checked yet.
+    ///
+    /// # Errors
+    /// [`PinError`].
+    pub fn read_genesis(path: &Path) -> Result<Genesis, PinError> {
+        let bytes = std::fs::read(path).map_err(|error| PinError::Read {
+            path: path.display().to_string(),
+            error,
+        })?;
+        Self::parse(&bytes)
     }
 
     /// Reads and checks a genesis file.
@@ -95,11 +153,7 @@ impl Pin {
     /// # Errors
     /// [`PinError`].
     pub fn read(path: &Path) -> Result<Self, PinError> {
-        let bytes = std::fs::read(path).map_err(|error| PinError::Read {
-            path: path.display().to_string(),
-            error,
-        })?;
-        Self::from_json(&bytes)
+        Self::new(Self::read_genesis(path)?)
     }
 
     /// Refuses any other genesis than the one with this hash.
@@ -136,6 +190,11 @@ impl Pin {
     #[must_use]
     pub fn key(&self) -> &SuiteKey {
         &self.key
+    }
+    /// The committee's word for the encryption key, where its members made it.
+    #[must_use]
+    pub const fn activation(&self) -> Option<&KeyActivation> {
+        self.activation.as_ref()
     }
     /// The key of attestations, on a chain that has one.
     #[must_use]

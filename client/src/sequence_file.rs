@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::Attestation;
-use fairlane_types::{Digest, Envelope, SequencedBlock};
+use fairlane_types::{Digest, Envelope, KeyActivation, SequencedBlock};
 
 use crate::wire::FRAME_BYTES_MAX;
 
@@ -20,6 +20,9 @@ pub enum Record {
     Envelope(Envelope),
     /// The committee's signature on the root after the block before.
     Attestation(Attestation),
+    /// The committee's word for its encryption key, where the genesis does not name one;
+    /// comes before the first block.
+    Activation(KeyActivation),
 }
 
 /// Why a sequence file cannot be read on.

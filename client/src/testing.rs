@@ -3,9 +3,9 @@
 use fairlane_encryption::{Opened, Suite, ThresholdScheme, deal_suite_insecure, resolve};
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, ChainId, Commit, ConsensusParams, Digest,
-    EncryptionParams, Envelope, Epoch, Finalized, Genesis, Height, Item, KeySource, LaneParams,
-    Micros, Millis, Order, OrderAction, OrderParams, Outcome, Scheme, SecretKey, SeededRng,
-    SequencedBlock, SignerSet, View,
+    EncryptionParams, Envelope, Epoch, Finalized, Genesis, Height, Item, LaneParams, Micros,
+    Millis, Order, OrderAction, OrderParams, Outcome, Scheme, SecretKey, SeededRng, SequencedBlock,
+    SignerSet, View,
 };
 
 use crate::{Cursor, Pin, SealOptions, Sealer, dev};
@@ -51,12 +51,7 @@ pub fn pin_of(n: usize) -> (Pin, Vec<SecretKey>) {
         time: Millis(1_000),
         experiment: true,
         members: keys.iter().map(SecretKey::public).collect(),
-        encryption: EncryptionParams {
-            scheme: Scheme::Tdh2,
-            source: KeySource::InsecureDealer,
-            key_id: key.id(),
-            public_key: key.to_bytes(),
-        },
+        encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
         certificates: None,
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),

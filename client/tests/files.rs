@@ -7,8 +7,7 @@ use fairlane_client::Pin;
 use fairlane_client::sample;
 use fairlane_encryption::{EncryptionKey, deal_insecure};
 use fairlane_types::{
-    ChainId, EncryptionParams, Epoch, Genesis, KeySource, Millis, Scheme, SecretKey, SeededRng,
-    encode,
+    ChainId, EncryptionParams, Epoch, Genesis, Millis, Scheme, SecretKey, SeededRng, encode,
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -23,12 +22,7 @@ static GENESIS: LazyLock<Vec<u8>> = LazyLock::new(|| {
         members: (1..=4)
             .map(|i| SecretKey::from_seed([i; 32]).public())
             .collect(),
-        encryption: EncryptionParams {
-            scheme: Scheme::Tdh2,
-            source: KeySource::InsecureDealer,
-            key_id: key.id(),
-            public_key: encode(&key),
-        },
+        encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), encode(&key)),
         certificates: None,
         lanes: Default::default(),
         consensus: Default::default(),

@@ -9,6 +9,9 @@ use fairlane_types::{
 /// Why a submission is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
+    /// The committee has not made its encryption key yet.
+    #[error("the committee has no encryption key yet")]
+    NoKey,
     /// A stateless fact about the label or the length.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
@@ -94,7 +97,7 @@ pub struct Config {
     pub genesis_time: Millis,
     /// First byte of labels and ciphertexts on this chain.
     pub suite: u8,
-    /// Keys that orders may be encrypted to in this epoch.
+    /// Keys that orders may be encrypted to in this epoch; none until a ceremony has made one.
     pub keys: Vec<KeyId>,
     /// Ciphertext lengths that belong to a size class.
     pub ciphertext_lens: Vec<usize>,

@@ -47,6 +47,9 @@ impl Lanes {
             if self.config.observer {
                 return Err(AdmissionError::Observer);
             }
+            if self.config.keys.is_empty() {
+                return Err(AdmissionError::NoKey);
+            }
             self.config.check_envelope(&envelope)?;
             let ct_id = envelope.id();
             if self.pool.get(&ct_id).is_some() || self.pool.is_done(&ct_id) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_types::{BlockId, CtId, Envelope, MemberId, Micros, Millis, Seq, SignerSet};
+use fairlane_types::{BlockId, CtId, Envelope, KeyId, MemberId, Micros, Millis, Seq, SignerSet};
 
 use crate::edge::Edge;
 use crate::fetch::PayloadWants;
@@ -260,6 +260,19 @@ impl Lanes {
             Some(_) => Stage::Laned,
             None => Stage::Received,
         })
+    }
+
+    /// Orders may name this key from now on.
+    pub fn admit_key(&mut self, key: KeyId) {
+        if !self.config.keys.contains(&key) {
+            self.config.keys.push(key);
+        }
+    }
+
+    /// Whether there is no key yet that orders may name.
+    #[must_use]
+    pub fn keyless(&self) -> bool {
+        self.config.keys.is_empty()
     }
 
     /// Number of orders that are on their way: held or being verified, without outcome.

@@ -67,11 +67,15 @@ pub enum Mark {
     LateShares,
     /// The committee attested a root.
     Attested,
+    /// The members made their key, and a quorum said which it is.
+    KeyMade,
+    /// A final dealing did not count.
+    DealingRefused,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -103,6 +107,8 @@ impl Mark {
         Self::FinalAsAncestor,
         Self::LateShares,
         Self::Attested,
+        Self::KeyMade,
+        Self::DealingRefused,
     ];
 
     /// Name in reports.
@@ -140,13 +146,21 @@ impl Mark {
             Self::FinalAsAncestor => "final_as_ancestor",
             Self::LateShares => "late_shares",
             Self::Attested => "attested",
+            Self::KeyMade => "key_made",
+            Self::DealingRefused => "dealing_refused",
         }
     }
 }
 
 /// How often each was hit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
 
 impl Marks {
     /// Counts one hit.

@@ -147,6 +147,10 @@ impl Member {
             archive: false,
             planted: self.planted,
         };
+        if self.keys.ceremony.is_some() {
+            // The share is only in memory: it is read from the log again.
+            self.keys.sharing = Arc::default();
+        }
         let replica = Replica::new(config, recovered).map_err(|error| error.to_string())?;
         self.life += 1;
         self.replica = Some(replica);

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::{CertificateKeys, deal_pairing_insecure, deal_suite_insecure};
-use fairlane_replica::CryptoContext;
+use fairlane_encryption::{
+    Ceremony, CertificateKeys, ReceiverSecret, deal_pairing_insecure, deal_suite_insecure,
+};
+use fairlane_replica::{CeremonyKeys, CryptoContext, Sharing};
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros,
-    Millis, OrderParams, OrderRule, Scheme,
+    Millis, OrderParams, OrderRule, ReceiverBytes, Scheme,
 };
 
 use crate::byz;
@@ -24,6 +26,10 @@ pub const START: Millis = Millis(1_800_000_000_000);
 
 /// One in so many seeds has certificates: making them is most of what such a run costs.
 const ATTESTED_SEEDS: u64 = 8;
+/// In one of so many seeds the members make the encryption key.
+const CEREMONY_SEEDS: u64 = 16;
+/// Which one; another than those with certificates.
+const CEREMONY_AT: u64 = 5;
 /// Finalized time between two attestations there, ms.
 const ATTEST_MS: u64 = 400;
 /// Virtual time after healing in which all must be well again, if nothing else is said, ms.
@@ -103,6 +109,9 @@ pub struct Scenario {
     pub liars: Option<Vec<(usize, &'static str)>>,
     /// The order rule, instead of what the seed draws.
     pub rule: Option<OrderRule>,
+    /// Whether the members make the key, instead of what the seed says; never where
+    /// cryptography is ideal.
+    pub ceremony: Option<bool>,
     /// A planted bug.
     pub planted: Option<Planted>,
     /// The rule that every honest member breaks.
@@ -142,6 +151,7 @@ impl Scenario {
             plan: None,
             liars: None,
             rule: None,
+            ceremony: None,
             planted: None,
             mutant: fairlane_types::Planted::NONE,
             delay_ms: None,
@@ -216,7 +226,17 @@ impl Scenario {
             Profile::Liars => self.draw_liars((self.n - 1) / 3, &mut rng),
             _ => Vec::new(),
         };
-        let liars = self.liars.clone().unwrap_or(drawn);
+        let mut liars = self.liars.clone().unwrap_or(drawn);
+        let ceremony = self
+            .ceremony
+            .unwrap_or(self.seed % CEREMONY_SEEDS == CEREMONY_AT)
+            && self.tier == Tier::Real;
+        if ceremony
+            && self.liars.is_none()
+            && let Some((_, name)) = liars.first_mut()
+        {
+            *name = "false-dealer";
+        }
         // A member without its disk begins at genesis, which must be there then.
         let brisk = rng.chance(300) && !plan.loses_disk();
         if let Some(span_ms) = self.steady_ms {
@@ -232,6 +252,7 @@ impl Scenario {
                 rule: self.rule.unwrap_or(order.rule),
                 decrypt_max: order.decrypt_max,
                 attest_ms: None,
+                ceremony: false,
                 plan,
                 liars,
             };
@@ -250,6 +271,7 @@ impl Scenario {
                 .seed
                 .is_multiple_of(ATTESTED_SEEDS)
                 .then_some(ATTEST_MS),
+            ceremony,
             plan,
             liars,
         }
@@ -274,7 +296,7 @@ impl Scenario {
         rng.shuffle(&mut members);
         members.truncate(rng.between(least as u64, f) as usize);
         // Half of the seeds of a small committee have a liar, and most of a larger one's.
-        let names = &byz::NAMES;
+        let names = &byz::NAMES[..byz::DRAWN];
         members
             .into_iter()
             .filter_map(|member| rng.pick(names).map(|name| (member, *name)))
@@ -339,6 +361,8 @@ pub struct Options {
     pub decrypt_max: u32,
     /// Finalized time between two attestations; `None` on a chain without certificates.
     pub attest_ms: Option<u64>,
+    /// The members make the encryption key; orders come once it is there.
+    pub ceremony: bool,
     /// Faults.
     pub plan: Plan,
     /// Misbehaving members.
@@ -459,6 +483,12 @@ pub fn committee(
     let identities: Vec<_> = (0..n).map(|_| crypto.signer(rng.bytes32())).collect();
     let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), n, &mut rng)
         .expect("invariant: a committee is small enough to deal to");
+    let receivers: Vec<_> = match options.ceremony {
+        true => (0..n)
+            .map(|_| Arc::new(ReceiverSecret::generate(&mut rng)))
+            .collect(),
+        false => Vec::new(),
+    };
     let mut genesis = Genesis {
         chain: ChainId(0x5151),
         time: START,
@@ -467,11 +497,13 @@ pub fn committee(
             .iter()
             .map(|identity| identity.public())
             .collect(),
-        encryption: EncryptionParams {
-            scheme: Scheme::Tdh2,
-            source: KeySource::InsecureDealer,
-            key_id: key.id(),
-            public_key: key.to_bytes(),
+        encryption: match options.ceremony {
+            true => EncryptionParams::ceremony(
+                (receivers.iter())
+                    .map(|secret| ReceiverBytes(*secret.key().bytes()))
+                    .collect(),
+            ),
+            false => EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
         },
         // Nobody in a run decodes the key: jobs have it at hand.
         certificates: options
@@ -507,6 +539,9 @@ pub fn committee(
         .validate()
         .expect("invariant: the parameters are in range");
     let certificates = certificate_keys(options, crypto, n, &mut rng);
+    let ceremony = Ceremony::of_genesis(&genesis)
+        .expect("invariant: receivers have keys")
+        .map(Arc::new);
     let key = Arc::new(key);
     let keys = identities
         .into_iter()
@@ -518,8 +553,14 @@ pub fn committee(
             committee: committee.clone(),
             me: MemberId(index as u8),
             identity,
-            key: Arc::clone(&key),
-            share: Arc::new(share),
+            sharing: match &ceremony {
+                Some(_) => Arc::default(),
+                None => Sharing::known(Arc::clone(&key), Arc::new(share)),
+            },
+            ceremony: ceremony.as_ref().map(|ceremony| CeremonyKeys {
+                ceremony: Arc::clone(ceremony),
+                receiver: Arc::clone(&receivers[index]),
+            }),
             certificates: certificates.get(index).cloned(),
         })
         .collect();

@@ -15,6 +15,9 @@ type Liars = Vec<(usize, &'static str)>;
 fn run(n: usize, seed: u64, liars: Liars) -> (Marks, u64) {
     let mut scenario = Scenario::new(n, seed, 25, Profile::Swarm);
     scenario.plan = Some(Plan::default());
+    // Lies about a key are told where a key is made.
+    let dealers = liars.iter().any(|(_, name)| *name == "false-dealer");
+    scenario.ceremony = dealers.then_some(true);
     scenario.liars = Some(liars);
     let report = scenario.run();
     assert!(report.passed(), "liars {:?}: {report}", scenario.liars);

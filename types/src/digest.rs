@@ -6,8 +6,8 @@ use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// The key of each domain, once it was asked for: saves hashing the context every time.
-static KEYS: [OnceLock<ContextKey>; Domain::Transport as usize + 1] =
-    [const { OnceLock::new() }; Domain::Transport as usize + 1];
+static KEYS: [OnceLock<ContextKey>; Domain::KeyActivation as usize + 1] =
+    [const { OnceLock::new() }; Domain::KeyActivation as usize + 1];
 
 /// What a hash or a signature is about. Every hashed or signed byte string starts from
 /// its own domain, so that no value of one type can be taken for a value of another.
@@ -57,6 +57,10 @@ pub enum Domain {
     Snapshot,
     /// Binding of a member's transport key to its identity.
     Transport,
+    /// A member's dealing in a key ceremony.
+    Dealing,
+    /// The encryption key that came of a ceremony.
+    KeyActivation,
 }
 
 impl Domain {
@@ -86,6 +90,8 @@ impl Domain {
             Self::DevKey => "FAIRLANE V1 dev key",
             Self::Snapshot => "FAIRLANE V1 snapshot",
             Self::Transport => "FAIRLANE V1 transport",
+            Self::Dealing => "FAIRLANE V1 dealing",
+            Self::KeyActivation => "FAIRLANE V1 key activation",
         }
     }
 

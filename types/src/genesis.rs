@@ -48,6 +48,8 @@ pub struct Genesis {
 pub enum KeySource {
     /// One party made the key and could have kept it: INSECURE, experiments only.
     InsecureDealer,
+    /// The members make it over their own log; nobody ever holds it (PROTOCOL §6).
+    Ceremony,
 }
 
 /// Encryption scheme.
@@ -90,7 +92,7 @@ impl Scheme {
     }
 }
 
-/// The threshold encryption key of epoch 0.
+/// The threshold encryption key of epoch 0: dealt, or to be made by the members.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncryptionParams {
@@ -98,11 +100,69 @@ pub struct EncryptionParams {
     pub scheme: Scheme,
     /// Origin of the key.
     pub source: KeySource,
-    /// Identity of the key.
-    pub key_id: KeyId,
-    /// Public key and verification keys in the scheme's canonical encoding, as hex.
-    #[serde(with = "hex::serde")]
+    /// Identity of a dealt key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// A dealt key with its verification keys in the scheme's canonical encoding, as hex.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::serde")]
     pub public_key: Vec<u8>,
+    /// Before a ceremony: the members' keys for dealings, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<ReceiverBytes>,
+}
+
+/// A member's public key for dealings: a canonical ristretto255 point, as hex.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct ReceiverBytes(#[serde(with = "hex::serde")] pub [u8; 32]);
+
+impl EncryptionParams {
+    /// A dealer's key.
+    #[must_use]
+    pub const fn dealt(scheme: Scheme, key_id: KeyId, public_key: Vec<u8>) -> Self {
+        Self {
+            scheme,
+            source: KeySource::InsecureDealer,
+            key_id: Some(key_id),
+            public_key,
+            receivers: Vec::new(),
+        }
+    }
+
+    /// A key that the members make once they run.
+    #[must_use]
+    pub const fn ceremony(receivers: Vec<ReceiverBytes>) -> Self {
+        Self {
+            scheme: Scheme::Tdh2,
+            source: KeySource::Ceremony,
+            key_id: None,
+            public_key: Vec::new(),
+            receivers,
+        }
+    }
+
+    /// What does not fit the source of the key.
+    fn flaw(&self, members: usize) -> Option<&'static str> {
+        match self.source {
+            KeySource::InsecureDealer if self.key_id.is_none() => {
+                Some("a dealt key needs encryption.key_id and encryption.public_key")
+            }
+            KeySource::InsecureDealer if !self.receivers.is_empty() => {
+                Some("a dealt key has no encryption.receivers")
+            }
+            KeySource::Ceremony if self.key_id.is_some() || !self.public_key.is_empty() => {
+                Some("before a ceremony there is no encryption.key_id or encryption.public_key")
+            }
+            KeySource::Ceremony if self.receivers.len() != members => {
+                Some("a ceremony needs one key in encryption.receivers for each member")
+            }
+            KeySource::Ceremony if self.scheme != Scheme::Tdh2 => {
+                Some("keys of scheme baek-zheng are made by a dealer only")
+            }
+            KeySource::InsecureDealer | KeySource::Ceremony => None,
+        }
+    }
 }
 
 /// The threshold BLS key with which the committee attests the sequence (PROTOCOL §5).
@@ -329,6 +389,9 @@ pub enum GenesisError {
         /// What is allowed.
         range: &'static str,
     },
+    /// The encryption key and where it comes from do not fit together.
+    #[error("{0}")]
+    Key(&'static str),
     /// Something unsafe on a chain that is not an experiment.
     #[error("{0} is allowed only with experiment = true")]
     NeedsExperiment(&'static str),
@@ -346,7 +409,15 @@ impl Genesis {
                 "encryption.source = insecure_dealer",
             ));
         }
+        if let Some(flaw) = self.encryption.flaw(committee.n()) {
+            return Err(GenesisError::Key(flaw));
+        }
         let certificates = self.certificates.as_ref();
+        if certificates.is_some_and(|c| c.source == KeySource::Ceremony) {
+            return Err(GenesisError::Key(
+                "certificate keys are made by a dealer only",
+            ));
+        }
         if certificates.is_some_and(|c| c.source == KeySource::InsecureDealer) && !self.experiment {
             return Err(GenesisError::NeedsExperiment(
                 "certificates.source = insecure_dealer",

@@ -5,6 +5,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws randomness.
 
+mod activation;
 mod certificate;
 mod codec;
 mod committee;
@@ -19,6 +20,7 @@ mod order;
 mod receipt;
 mod sequence;
 
+pub use activation::KeyActivation;
 pub use certificate::{
     BlockHeader, Certificate, CertificateError, CertificateKind, Commit, Finalized, Skip, Vote,
 };
@@ -31,7 +33,7 @@ pub use envelope::{
 };
 pub use genesis::{
     CertificateParams, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError,
-    KeySource, LaneParams, OrderParams, OrderRule, Scheme, TieSource,
+    KeySource, LaneParams, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
 };
 pub use identity::{
     PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, Signer, verify_batch,

@@ -33,8 +33,9 @@ pub struct InfoBody {
     pub epoch: u64,
     /// Encryption scheme.
     pub scheme: String,
-    /// Encryption key.
-    pub key_id: KeyId,
+    /// Encryption key; none until the members have made it.
+    #[serde(default)]
+    pub key_id: Option<KeyId>,
     /// The last emitted block.
     pub head: Head,
     /// The first height that is served.
@@ -108,6 +109,10 @@ pub struct EpochBody {
     /// Public key and verification keys in the scheme's encoding.
     #[serde(with = "hex::serde")]
     pub public_key: Vec<u8>,
+    /// Where the members made the key: a quorum's signatures over it, a `KeyActivation` in
+    /// borsh; else empty.
+    #[serde(default, with = "hex::serde")]
+    pub activation: Vec<u8>,
     /// Public key of certificates, 48 bytes; empty on a chain without.
     #[serde(default, with = "hex::serde")]
     pub certificate_key: Vec<u8>,

@@ -12,6 +12,9 @@ use super::number::dec;
 pub struct EvidenceBody {
     /// Hash of the genesis that the accused are members of.
     pub genesis: Digest,
+    /// As in [`EpochBody::activation`](super::EpochBody::activation).
+    #[serde(default, with = "hex::serde")]
+    pub activation: Vec<u8>,
     /// At most 64, one an offence.
     pub evidence: Vec<EvidenceRecord>,
 }

@@ -2,7 +2,7 @@
 
 use curve25519_dalek::traits::VartimeMultiscalarMul;
 use curve25519_dalek::{RistrettoPoint, Scalar};
-use fairlane_types::{Digest, Epoch, MemberId};
+use fairlane_types::{Digest, Domain, Epoch, Genesis, KeySource, MemberId};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -38,6 +38,21 @@ impl VerifiedDeal {
 }
 
 impl Ceremony {
+    /// The ceremony for the first key of a chain; `None` where a dealer made it.
+    ///
+    /// # Errors
+    /// [`KeyError`] when a receiver's key is none.
+    pub fn of_genesis(genesis: &Genesis) -> Result<Option<Self>, KeyError> {
+        if genesis.encryption.source != KeySource::Ceremony {
+            return Ok(None);
+        }
+        let receivers = genesis.encryption.receivers.iter();
+        let receivers = receivers.map(|key| ReceiverKey::new(key.0));
+        let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
+        let id = Domain::Dealing.hash_of(&genesis.hash());
+        Self::fresh(id, genesis.epoch(), receivers).map(Some)
+    }
+
     /// A ceremony for a fresh key, dealt by the receivers to each other. `id` names chain
     /// and attempt, so that no dealing serves twice.
     ///
@@ -176,6 +191,18 @@ impl Ceremony {
     /// # Errors
     /// [`DealError`] tells why it does not count.
     pub fn verify(&self, from: MemberId, deal: Deal) -> Result<VerifiedDeal, DealError> {
+        let verified = self.verified_before(from, deal)?;
+        let (context, points) = (&verified.context, &verified.points);
+        verified.deal.verify(context, &self.receivers, points)?;
+        Ok(verified)
+    }
+
+    /// A dealing that [`verify`](Self::verify) has passed earlier, read again from where
+    /// only this process writes: its proofs are not checked a second time.
+    ///
+    /// # Errors
+    /// [`DealError`] when it is not even of this ceremony.
+    pub fn verified_before(&self, from: MemberId, deal: Deal) -> Result<VerifiedDeal, DealError> {
         if deal.dealer != from || !self.deals(from) {
             return Err(DealError::Dealer(deal.dealer));
         }
@@ -199,7 +226,6 @@ impl Ceremony {
             }
         }
         let context = self.context(from, &deal.commitments);
-        deal.verify(&context, &self.receivers, &points)?;
         Ok(VerifiedDeal {
             deal,
             context,

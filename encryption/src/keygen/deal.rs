@@ -68,6 +68,14 @@ pub struct Deal {
 }
 
 impl Deal {
+    /// Bytes of the encoding of a dealing to `n` receivers.
+    #[must_use]
+    pub const fn encoded_len(n: usize) -> usize {
+        let t = threshold(n);
+        let slot = 1 + t + n;
+        3 + ENCODED * (t + 2 + 1 + (SLOTS - KEPT) + KEPT * slot)
+    }
+
     /// Receivers of the dealing.
     #[must_use]
     pub fn receivers(&self) -> usize {

@@ -132,6 +132,10 @@ pub struct DevnetArgs {
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
+    /// A dealer makes the encryption key, instead of the members themselves; always so with
+    /// baek-zheng.
+    #[arg(long)]
+    pub dealer: bool,
     /// Order rule: strong, arrival, majority or shuffle.
     #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
     pub rule: OrderRule,
@@ -140,7 +144,7 @@ pub struct DevnetArgs {
 /// `testnet`.
 #[derive(Debug, Subcommand)]
 pub enum TestnetVerb {
-    /// Make genesis, keys and configurations (with a dealer: for tests only).
+    /// Make genesis, keys and configurations of members on one machine: for tests only.
     Init {
         /// Members.
         #[arg(short = 'n', long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=100))]
@@ -154,6 +158,10 @@ pub enum TestnetVerb {
         /// Encryption scheme: tdh2 or baek-zheng.
         #[arg(long, default_value = "tdh2", value_parser = scheme)]
         scheme: Scheme,
+        /// A dealer makes the encryption key, and could keep it. Without this the members make
+        /// it when they first run (scheme tdh2 only).
+        #[arg(long)]
+        dealer: bool,
         /// Encrypt the key files under the passphrase in this file; plain without it.
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,

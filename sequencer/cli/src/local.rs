@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fairlane_client::wire::ExecutedBody;
-use fairlane_client::{Committee, Member, Pin};
+use fairlane_client::{Committee, Member};
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_node::executor;
 use fairlane_node::failure::Failure;
@@ -62,6 +62,17 @@ impl Folder {
             Self::Kept(path) => path,
         }
     }
+}
+
+/// What a chain is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Encryption scheme.
+    pub scheme: Scheme,
+    /// Order rule.
+    pub rule: OrderRule,
+    /// A dealer makes the encryption key.
+    pub dealer: bool,
 }
 
 /// How members run.
@@ -129,7 +140,7 @@ impl LocalNet {
     /// With the genesis of a clearing house, members execute.
     pub async fn start(
         members: u8,
-        (scheme, rule): (Scheme, OrderRule),
+        chain: Chain,
         folder: Folder,
         kind: Kind,
         execution: Option<ExecutionGenesis>,
@@ -137,8 +148,9 @@ impl LocalNet {
         let mut options = InitOptions::new(folder.path(), members.into());
         options.port = free_ports(members)?;
         options.reserve_mb = RESERVE_MB;
-        options.scheme = scheme;
-        options.rule = rule;
+        options.scheme = chain.scheme;
+        options.rule = chain.rule;
+        options.dealer = chain.dealer;
         let make = move || {
             let net = init(&options, |_| {})?;
             for (genesis, member) in execution
@@ -153,7 +165,6 @@ impl LocalNet {
             .await
             .map_err(Problem::failed)?
             .map_err(Problem::preflight)?;
-        let pin = Pin::new(net.genesis.clone())?;
         let client = |address: SocketAddr| Member::new(&address.to_string());
         let addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_api).collect();
         let ops_addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_ops).collect();
@@ -167,6 +178,9 @@ impl LocalNet {
                 Members::Children(Children::start(places(&net, liars)?).await?)
             }
         };
+        // Ready members have their key.
+        let first = apis.first().ok_or_else(|| Problem::usage("no members"))?;
+        let pin = first.pin(net.genesis.clone()).await?;
         Ok(Self {
             committee: Committee::new(pin, apis),
             ops,

@@ -7,11 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::{CertificateSecret, KeyFileKind, SuiteSecret, certificate_key};
+use fairlane_encryption::{
+    CertificateSecret, KeyFileKind, ReceiverSecret, SuiteSecret, certificate_key,
+};
 use fairlane_types::{Digest, Genesis, MemberId, SecretKey};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::home::{Home, HomeError, MemberKeys, encryption_key, write_new};
+use crate::home::{
+    EncryptionKeys, Home, HomeError, MemberKeys, encryption_key, receiver_secret, write_new,
+};
 use crate::key_files::{MODE_KEY, load, open_sealed, seal};
 use crate::passphrase::Passphrase;
 
@@ -24,14 +28,24 @@ pub struct Backup {
     pub member: MemberId,
     /// Its identity.
     pub identity: SecretKey,
-    /// Its share.
-    pub share: SuiteSecret,
+    /// Its share of a dealt encryption key, or its secret for the ceremony.
+    pub part: Part,
     /// Its share of the certificate key, on a chain that has one.
     pub certificate: Option<Arc<CertificateSecret>>,
 }
 
-/// genesis 32 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ length u32 ‖ certificate share,
-/// which is empty on a chain without certificates.
+/// A member's part of the encryption key.
+#[derive(Debug)]
+pub enum Part {
+    /// A share from a dealer.
+    Share(SuiteSecret),
+    /// What a ceremony's dealings are read with.
+    Receiver(Arc<ReceiverSecret>),
+}
+
+/// genesis 32 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ length u32 ‖ receiver secret ‖
+/// length u32 ‖ certificate share. One of share and receiver secret is empty, and so is the
+/// certificate share on a chain without certificates.
 #[derive(BorshSerialize, BorshDeserialize, ZeroizeOnDrop)]
 struct Body {
     #[zeroize(skip)]
@@ -40,6 +54,7 @@ struct Body {
     member: MemberId,
     seed: [u8; 32],
     share: Vec<u8>,
+    receiver: Vec<u8>,
     certificate: Vec<u8>,
 }
 
@@ -51,7 +66,10 @@ impl Backup {
             genesis: genesis.hash(),
             member: keys.me,
             identity: keys.identity,
-            share: keys.share,
+            part: match keys.encryption {
+                EncryptionKeys::Dealt(_, share) => Part::Share(share),
+                EncryptionKeys::Ceremony(keys) => Part::Receiver(keys.receiver),
+            },
             certificate: keys.certificates.map(|keys| keys.secret),
         }
     }
@@ -61,11 +79,16 @@ impl Backup {
     /// # Errors
     /// [`HomeError`].
     pub fn write(&self, path: &Path, passphrase: &Passphrase) -> Result<(), HomeError> {
+        let (share, receiver) = match &self.part {
+            Part::Share(share) => (fairlane_types::encode(share), Vec::new()),
+            Part::Receiver(secret) => (Vec::new(), secret.expose_secret().to_vec()),
+        };
         let body = Body {
             genesis: self.genesis,
             member: self.member,
             seed: *self.identity.seed(),
-            share: fairlane_types::encode(&self.share),
+            share,
+            receiver,
             certificate: (self.certificate.as_deref())
                 .map(fairlane_types::encode)
                 .unwrap_or_default(),
@@ -87,14 +110,21 @@ impl Backup {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let body: Body = fairlane_types::decode(bytes, bytes.len()).map_err(|e| e.to_string())?;
-        let share: SuiteSecret =
-            fairlane_types::decode(&body.share, body.share.len()).map_err(|e| e.to_string())?;
-        if share.member() != body.member {
-            let (of, is) = (share.member(), body.member);
-            return Err(format!(
-                "the share of member {of} in a backup of member {is}"
-            ));
-        }
+        let part = match (body.share.as_slice(), body.receiver.as_slice()) {
+            (share, []) => {
+                let share: SuiteSecret =
+                    fairlane_types::decode(share, share.len()).map_err(|e| e.to_string())?;
+                if share.member() != body.member {
+                    let (of, is) = (share.member(), body.member);
+                    return Err(format!(
+                        "the share of member {of} in a backup of member {is}"
+                    ));
+                }
+                Part::Share(share)
+            }
+            ([], secret) => Part::Receiver(Arc::new(receiver_secret(secret)?)),
+            _ => return Err("both a share and a receiver key".to_owned()),
+        };
         let certificate = match body.certificate.as_slice() {
             [] => None,
             bytes => {
@@ -107,7 +137,7 @@ impl Backup {
             genesis: body.genesis,
             member: body.member,
             identity: SecretKey::from_seed(body.seed),
-            share,
+            part,
             certificate,
         })
     }
@@ -128,9 +158,19 @@ impl Backup {
             let (key, me) = (self.identity.public(), self.member);
             return Err(format!("key {key} is not that of member {me}"));
         }
-        self.share
-            .belongs_to(&encryption_key(genesis)?)
-            .map_err(|e| e.to_string())?;
+        match (&self.part, encryption_key(genesis)?) {
+            (Part::Share(share), Some(key)) => {
+                share.belongs_to(&key).map_err(|e| e.to_string())?;
+            }
+            (Part::Receiver(secret), None) => {
+                let want = genesis.encryption.receivers.get(self.member.index());
+                if want.is_none_or(|want| want.0 != *secret.key().bytes()) {
+                    let me = self.member;
+                    return Err(format!("the receiver key is not that of member {me}"));
+                }
+            }
+            _ => return Err("its part of the key is of another kind than the chain's".to_owned()),
+        }
         let key = certificate_key(genesis).map_err(|e| e.to_string())?;
         match (&key, &self.certificate) {
             (None, None) => Ok(()),
@@ -149,13 +189,17 @@ impl Backup {
         let taken = [
             home.identity_path(),
             home.share_path(),
+            home.receiver_path(),
             home.certificate_path(),
         ];
         if let Some(path) = taken.into_iter().find(|path| path.exists()) {
             return Err(HomeError::Exists(path));
         }
         home.write_identity(&self.identity)?;
-        home.write_share(&self.share)?;
+        match &self.part {
+            Part::Share(share) => home.write_share(share)?,
+            Part::Receiver(secret) => home.write_receiver(secret)?,
+        }
         match &self.certificate {
             Some(secret) => home.write_certificate_share(secret),
             None => Ok(()),
@@ -181,6 +225,7 @@ mod tests {
             member: MemberId(2),
             seed: [5; 32],
             share: fairlane_types::encode(&shares[2]),
+            receiver: Vec::new(),
             certificate: if with_certificate {
                 let (_, secrets) = deal_pairing_insecure::<Signing, _>(Epoch(0), 4, rng).unwrap();
                 fairlane_types::encode(&secrets[2])
@@ -205,7 +250,9 @@ mod tests {
             let end = (at + cut).min(bytes.len());
             bytes.splice(at.min(end)..end, piece);
             if let Ok(backup) = Backup::parse(&bytes) {
-                prop_assert_eq!(backup.share.member(), backup.member);
+                if let Part::Share(share) = &backup.part {
+                    prop_assert_eq!(share.member(), backup.member);
+                }
             }
         }
     }

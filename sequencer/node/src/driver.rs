@@ -537,7 +537,8 @@ impl Driver {
             view: replica.view.0,
             catching_up,
             observer: replica.observer,
-            share_missing: false,
+            keyless: replica.keyless,
+            dealings: replica.dealings,
             quorum_connected: peers_connected.len() + 1 >= self.parts.quorum,
             peers_connected,
             draining: false,
@@ -568,6 +569,7 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     metrics::gauge!("fairlane_final_height").set(status.final_height.0 as f64);
     metrics::gauge!("fairlane_emitted_height").set(status.emitted_height.0 as f64);
     metrics::gauge!("fairlane_attested_height").set(status.attested_height.0 as f64);
+    metrics::gauge!("fairlane_encryption_key").set(f64::from(u8::from(!status.keyless)));
     metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
     metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);
     metrics::gauge!("fairlane_orders_live").set(status.orders_live as f64);

@@ -8,12 +8,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fairlane_replica::StoreError;
 use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SequencedBlock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
+use crate::known_key::KnownKey;
 use crate::store::StoreReader;
 
 pub use fairlane_mempool::fair::ReceiveCounts;
@@ -65,8 +67,10 @@ pub struct NodeStatus {
     pub catching_up: bool,
     /// C7: the identity has no safety record, so the node does not vote.
     pub observer: bool,
-    /// The node has no usable share of the encryption key.
-    pub share_missing: bool,
+    /// The members have not made the encryption key yet.
+    pub keyless: bool,
+    /// Dealings that count, and how many the key needs; 0 and 0 where a dealer made it.
+    pub dealings: (usize, usize),
     /// Members with a link up, this one excluded.
     pub peers_connected: Vec<MemberId>,
     /// Links up, this member counted, reach a quorum.
@@ -194,6 +198,14 @@ impl NodeHandle {
     #[must_use]
     pub fn certificate_key(&self) -> &[u8] {
         &self.shared.certificate_key
+    }
+
+    /// The encryption key; `None` while the members are making it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn encryption_key(&self) -> Result<Option<KnownKey>, StoreError> {
+        KnownKey::read(&self.shared.genesis, &self.shared.reader)
     }
 
     /// This member.

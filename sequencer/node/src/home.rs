@@ -4,7 +4,8 @@
 //! genesis.json    committee, keys, every consensus parameter; the same for all
 //! config.toml     addresses and limits of this node
 //! identity.key    ed25519 seed, mode 0600
-//! share.key       share of the encryption key, mode 0600
+//! share.key       share of a dealt encryption key, mode 0600; or
+//! receiver.key    secret that reads the member's part of a key from the ceremony, mode 0600
 //! certificate.key share of the certificate key, mode 0600
 //! lock            held while a node runs
 //! data/           the database, with the safety record (C7)
@@ -17,10 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CertificateKeys, CertificateSecret, KeyFileError, SuiteKey, SuiteSecret, certificate_key,
+    Ceremony, CertificateKeys, CertificateSecret, KeyFileError, ReceiverSecret, SuiteKey,
+    SuiteSecret, certificate_key,
 };
-use fairlane_replica::{Store, StoreError, Table, birth, meta};
-use fairlane_types::{Digest, GENESIS_BYTES_MAX, Genesis, MemberId, PublicKey, SecretKey};
+use fairlane_replica::{CeremonyKeys, Store, StoreError, Table, birth, meta};
+use fairlane_types::{
+    Digest, GENESIS_BYTES_MAX, Genesis, KeySource, MemberId, PublicKey, SecretKey,
+};
 use zeroize::Zeroizing;
 
 use crate::key_files::{self, AtRest, Secret};
@@ -135,12 +139,19 @@ pub struct MemberKeys {
     pub me: MemberId,
     /// Its identity.
     pub identity: SecretKey,
-    /// The committee's encryption key.
-    pub key: SuiteKey,
-    /// Its share of that.
-    pub share: SuiteSecret,
+    /// Its part of the encryption key.
+    pub encryption: EncryptionKeys,
     /// The certificate key and its share of that, on a chain that has one.
     pub certificates: Option<CertificateKeys>,
+}
+
+/// A member's part of the encryption key.
+#[derive(Debug)]
+pub enum EncryptionKeys {
+    /// From a dealer: the key and a share of it.
+    Dealt(SuiteKey, SuiteSecret),
+    /// From a ceremony: what the share is read from the log with.
+    Ceremony(CeremonyKeys),
 }
 
 impl Home {
@@ -207,6 +218,11 @@ impl Home {
     pub fn share_path(&self) -> PathBuf {
         self.root.join("share.key")
     }
+    /// `receiver.key`.
+    #[must_use]
+    pub fn receiver_path(&self) -> PathBuf {
+        self.root.join("receiver.key")
+    }
     /// `certificate.key`.
     #[must_use]
     pub fn certificate_path(&self) -> PathBuf {
@@ -247,7 +263,11 @@ impl Home {
         let mut all = AtRest::Encrypted;
         let certificate = genesis.certificates.is_some();
         let certificate = certificate.then(|| self.certificate_path());
-        let files = [self.identity_path(), self.share_path()];
+        let part = match genesis.encryption.source {
+            KeySource::InsecureDealer => self.share_path(),
+            KeySource::Ceremony => self.receiver_path(),
+        };
+        let files = [self.identity_path(), part];
         for path in files.into_iter().chain(certificate) {
             if key_files::at_rest(&path)? == AtRest::Plain {
                 if !genesis.experiment {
@@ -266,15 +286,19 @@ impl Home {
     pub fn keys(&self, genesis: &Genesis) -> Result<MemberKeys, HomeError> {
         let identity = self.identity()?;
         let me = member_of(self, genesis, &identity.public())?;
-        let key = encryption_key(genesis)
-            .map_err(|reason| HomeError::content(&self.genesis_path(), reason))?;
-        let share = self.share(me, &key)?;
+        let wrong = |reason: String| HomeError::content(&self.genesis_path(), reason);
+        let encryption = match encryption_key(genesis).map_err(wrong)? {
+            Some(key) => {
+                let share = self.share(me, &key)?;
+                EncryptionKeys::Dealt(key, share)
+            }
+            None => EncryptionKeys::Ceremony(self.ceremony_keys(me, genesis)?),
+        };
         let certificates = self.certificate_keys(me, genesis)?;
         Ok(MemberKeys {
             me,
             identity,
-            key,
-            share,
+            encryption,
             certificates,
         })
     }
@@ -288,12 +312,13 @@ impl Home {
         let files = [
             (self.identity_path(), Secret::Identity),
             (self.share_path(), Secret::Share),
+            (self.receiver_path(), Secret::Receiver),
             (self.certificate_path(), Secret::Certificate),
         ];
         let mut secrets = Vec::new();
         for (path, secret) in files {
-            // A chain may have no certificates.
-            if secret == Secret::Certificate && !path.exists() {
+            // A chain may have no certificates, and its key is dealt or made by the members.
+            if secret != Secret::Identity && !path.exists() {
                 continue;
             }
             let bytes = key_files::read(&path, secret, self.passphrase.as_deref())?;
@@ -363,6 +388,45 @@ impl Home {
             &self.share_path(),
             Secret::Share,
             &Zeroizing::new(fairlane_types::encode(share)),
+            self.passphrase.as_deref(),
+        )
+    }
+
+    /// Reads this member's secret for dealings and checks it against the genesis.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn ceremony_keys(
+        &self,
+        me: MemberId,
+        genesis: &Genesis,
+    ) -> Result<CeremonyKeys, HomeError> {
+        let ceremony = Ceremony::of_genesis(genesis)
+            .map_err(|error| HomeError::content(&self.genesis_path(), error))?
+            .ok_or_else(|| HomeError::content(&self.genesis_path(), "it asks for no ceremony"))?;
+        let path = self.receiver_path();
+        let bytes = key_files::read(&path, Secret::Receiver, self.passphrase.as_deref())?;
+        let receiver = receiver_secret(&bytes).map_err(|e| HomeError::content(&path, e))?;
+        let want = genesis.encryption.receivers.get(me.index());
+        if want.is_none_or(|want| want.0 != *receiver.key().bytes()) {
+            let reason = format!("this is not the receiver key of member {me} in the genesis");
+            return Err(HomeError::content(&path, reason));
+        }
+        Ok(CeremonyKeys {
+            ceremony: Arc::new(ceremony),
+            receiver: Arc::new(receiver),
+        })
+    }
+
+    /// Writes this member's secret for dealings; never over another.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn write_receiver(&self, secret: &ReceiverSecret) -> Result<(), HomeError> {
+        key_files::write(
+            &self.receiver_path(),
+            Secret::Receiver,
+            &secret.expose_secret()[..],
             self.passphrase.as_deref(),
         )
     }
@@ -468,18 +532,32 @@ pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
     write_new(path, 0o644, text.as_bytes())
 }
 
-/// The encryption key of a genesis, checked against its own id and the committee.
+/// A secret for dealings from its bytes.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn receiver_secret(bytes: &[u8]) -> Result<ReceiverSecret, String> {
+    let scalar = <[u8; 32]>::try_from(bytes).map(Zeroizing::new);
+    let scalar = scalar.map_err(|_| "a receiver key has 32 bytes".to_owned())?;
+    ReceiverSecret::from_bytes(&scalar).map_err(|error| error.to_string())
+}
+
+/// The encryption key of a genesis, checked against its own id and the committee; `None`
+/// where the members make it.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn encryption_key(genesis: &Genesis) -> Result<SuiteKey, String> {
+pub fn encryption_key(genesis: &Genesis) -> Result<Option<SuiteKey>, String> {
     let params = &genesis.encryption;
+    let Some(id) = params.key_id else {
+        return Ok(None);
+    };
     let key = SuiteKey::from_bytes(params.scheme, &params.public_key)
         .map_err(|e| format!("encryption.public_key: {e}"))?;
-    if key.id() != params.key_id {
+    if key.id() != id {
         return Err(format!(
             "encryption.key_id is {}, the key's id is {}",
-            params.key_id,
+            id,
             key.id()
         ));
     }
@@ -490,7 +568,7 @@ pub fn encryption_key(genesis: &Genesis) -> Result<SuiteKey, String> {
             genesis.members.len()
         ));
     }
-    Ok(key)
+    Ok(Some(key))
 }
 
 /// The member with a key.

@@ -27,6 +27,8 @@ pub enum Secret {
     Share,
     /// The share of the certificate key.
     Certificate,
+    /// The secret that dealings of a ceremony are read with.
+    Receiver,
 }
 
 impl Secret {
@@ -36,6 +38,7 @@ impl Secret {
             Self::Identity => "fairlane-identity-v1",
             Self::Share => "fairlane-share-v1",
             Self::Certificate => "fairlane-certificate-v1",
+            Self::Receiver => "fairlane-receiver-v1",
         }
     }
 
@@ -44,6 +47,7 @@ impl Secret {
             Self::Identity => KeyFileKind::Identity,
             Self::Share => KeyFileKind::EncryptionShare,
             Self::Certificate => KeyFileKind::CertificateShare,
+            Self::Receiver => KeyFileKind::Receiver,
         }
     }
 }

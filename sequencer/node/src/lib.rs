@@ -24,6 +24,7 @@ pub mod handle;
 pub mod home;
 pub mod inbox;
 pub mod key_files;
+pub mod known_key;
 pub mod net;
 pub mod node;
 pub mod passphrase;

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fairlane_replica::{
-    CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, WriteId,
+    CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, Sharing,
+    WriteId,
 };
 use fairlane_types::{Genesis, Height, MemberId, Planted};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,7 +25,7 @@ use crate::driver::{Driver, Ingress, Links, Parts, crypto_pool};
 use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
-use crate::home::{Home, HomeError, MemberKeys};
+use crate::home::{EncryptionKeys, Home, HomeError, MemberKeys};
 use crate::inbox::Inbox;
 use crate::key_files::AtRest;
 use crate::net::{NetConfig, NetError, Network};
@@ -161,10 +162,15 @@ impl Node {
         let MemberKeys {
             me,
             identity,
-            key,
-            share,
+            encryption,
             certificates,
         } = home.keys(&genesis)?;
+        let (sharing, ceremony) = match encryption {
+            EncryptionKeys::Dealt(key, share) => {
+                (Sharing::known(Arc::new(key), Arc::new(share)), None)
+            }
+            EncryptionKeys::Ceremony(keys) => (Arc::default(), Some(keys)),
+        };
         let identity = Arc::new(identity);
         let certificate_key = certificates.as_ref().map(|keys| *keys.key.public_key());
         let claim = Claim::take(&home, &genesis, &identity.public())?;
@@ -194,8 +200,8 @@ impl Node {
             committee: committee.clone(),
             me,
             identity: Arc::<fairlane_types::SecretKey>::clone(&identity),
-            key: Arc::new(key),
-            share: Arc::new(share),
+            sharing,
+            ceremony,
             certificates,
         };
         let threads = options.crypto_threads.unwrap_or_else(pool::default_threads);

@@ -1,5 +1,6 @@
-//! Homes for a committee on one machine: keys by a dealer, so INSECURE by construction,
-//! which the genesis says (`experiment = true`, `encryption.source = insecure_dealer`).
+//! Homes for a committee on one machine. The encryption key is made by the members once they
+//! run, unless a dealer is asked for; the certificate key is always dealt. Whoever runs this
+//! could keep every secret it writes, which the genesis says (`experiment = true`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,16 +9,18 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fairlane_encryption::{
-    CERTIFICATE_KEY_BYTES, CertificateKey, deal_pairing_insecure, deal_suite_insecure,
+    CERTIFICATE_KEY_BYTES, CertificateKey, ReceiverSecret, deal_pairing_insecure,
+    deal_suite_insecure,
 };
 use fairlane_types::{
-    CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX,
-    MEMBERS_MIN, MemberId, Millis, OrderParams, OrderRule, Scheme, SecretKey,
+    CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, MEMBERS_MAX, MEMBERS_MIN,
+    MemberId, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, SecretKey,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
+use crate::backup::Part;
 use crate::config::{Config, StoreConfig};
 use crate::home::{Home, HomeError, write_genesis, write_new};
 use crate::passphrase::Passphrase;
@@ -49,6 +52,8 @@ pub struct InitOptions {
     pub passphrase: Option<Arc<Passphrase>>,
     /// Order rule.
     pub rule: OrderRule,
+    /// A dealer makes the encryption key: INSECURE.
+    pub dealer: bool,
 }
 
 impl InitOptions {
@@ -66,6 +71,7 @@ impl InitOptions {
             scheme: Scheme::Tdh2,
             passphrase: None,
             rule: OrderParams::default().rule,
+            dealer: true,
         }
     }
 
@@ -127,9 +133,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     let identities = (0..n)
         .map(|_| secret_key(out))
         .collect::<Result<Vec<_>, _>>()?;
-    // UnwrapErr: without randomness there are no keys, and the call above has just worked.
-    let (key, shares) = deal_suite_insecure(options.scheme, Epoch(0), n, &mut UnwrapErr(SysRng))
-        .map_err(|e| refuse(e.to_string()))?;
+    let (encryption, parts) = encryption(options).map_err(refuse)?;
     let dealt = deal_pairing_insecure(Epoch(0), n, &mut UnwrapErr(SysRng));
     let (certificate_key, secrets) = dealt.map_err(|e| refuse(e.to_string()))?;
     let certificate_key: CertificateKey = certificate_key;
@@ -141,12 +145,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         time: options.time.unwrap_or_else(now),
         experiment: true,
         members: identities.iter().map(SecretKey::public).collect(),
-        encryption: EncryptionParams {
-            scheme: options.scheme,
-            source: KeySource::InsecureDealer,
-            key_id: key.id(),
-            public_key: key.to_bytes(),
-        },
+        encryption,
         certificates: Some(CertificateParams::dealt(fairlane_types::encode(
             &certificate_key,
         ))),
@@ -164,14 +163,17 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     let genesis_path = out.join("genesis.json");
     write_genesis(&genesis_path, &genesis)?;
     let mut members = Vec::with_capacity(n);
-    let secrets = identities.iter().zip(&shares).zip(&secrets);
-    for (index, ((identity, share), certificate)) in secrets.enumerate() {
+    let secrets = identities.iter().zip(&parts).zip(&secrets);
+    for (index, ((identity, part), certificate)) in secrets.enumerate() {
         let id = MemberId(index as u8);
         let home = Home::create(out.join(format!("member-{index}")))?
             .with_passphrase(options.passphrase.clone());
         home.write_genesis(&genesis)?;
         home.write_identity(identity)?;
-        home.write_share(share)?;
+        match part {
+            Part::Share(share) => home.write_share(share)?,
+            Part::Receiver(secret) => home.write_receiver(secret)?,
+        }
         if genesis.certificates.is_some() {
             home.write_certificate_share(certificate)?;
         }
@@ -186,6 +188,28 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         genesis_path,
         members,
     })
+}
+
+/// The encryption key of the genesis, or the keys for its ceremony; and each member's part.
+fn encryption(options: &InitOptions) -> Result<(EncryptionParams, Vec<Part>), String> {
+    // UnwrapErr: without randomness there are no keys, and the identities have just worked.
+    let rng = &mut UnwrapErr(SysRng);
+    if options.dealer {
+        let (key, shares) = deal_suite_insecure(options.scheme, Epoch(0), options.members, rng)
+            .map_err(|error| error.to_string())?;
+        let params = EncryptionParams::dealt(options.scheme, key.id(), key.to_bytes());
+        return Ok((params, shares.into_iter().map(Part::Share).collect()));
+    }
+    let secrets: Vec<_> = (0..options.members)
+        .map(|_| ReceiverSecret::generate(rng))
+        .collect();
+    let receivers = secrets.iter().map(|s| ReceiverBytes(*s.key().bytes()));
+    let params = EncryptionParams {
+        scheme: options.scheme,
+        ..EncryptionParams::ceremony(receivers.collect())
+    };
+    let parts = secrets.into_iter().map(|s| Part::Receiver(Arc::new(s)));
+    Ok((params, parts.collect()))
 }
 
 fn config_of(options: &InitOptions, me: MemberId) -> Config {

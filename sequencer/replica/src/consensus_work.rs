@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Output, RecordId, Statement, Verdict};
 use fairlane_mempool as mempool;
-use fairlane_types::{BlockId, Domain, MemberId, Micros, Mutant, View, encode};
+use fairlane_types::{BlockId, Domain, MemberId, Micros, Mutant, SignerSet, View, encode};
 
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::keys::height_key;
@@ -32,7 +32,7 @@ impl Replica {
             Output::Say { after, statement } => {
                 if matches!(statement, Statement::Skip { .. }) {
                     // The next leader may have to build on an older parent.
-                    let cut = self.final_tip().payload.0.clone();
+                    let cut = self.final_tip().payload.cut.clone();
                     self.tell_lanes(mempool::Input::Parent(cut));
                 }
                 if after <= self.recorded || self.planted.is(Mutant::SendFirst) {
@@ -63,7 +63,7 @@ impl Replica {
                 payload,
                 parent,
             } => {
-                self.tell_lanes(mempool::Input::Parent(payload.0.clone()));
+                self.tell_lanes(mempool::Input::Parent(payload.cut.clone()));
                 if self.checks.len() >= PENDING_CHECKS_MAX {
                     self.checks.pop_first();
                 }
@@ -81,9 +81,12 @@ impl Replica {
             } => {
                 let only: Vec<MemberId> = certified_only.iter().collect();
                 let parent_time = parent.header.time;
-                let built = self.lanes.build_cut(&parent.payload.0, parent_time, &only);
+                let built = self
+                    .lanes
+                    .build_cut(&parent.payload.cut, parent_time, &only);
                 self.tell_lanes(mempool::Input::Parent(built.cut.clone()));
-                let (payload, time) = (CutPayload(built.cut), built.time);
+                let (payload, time) = (CutPayload::of(built.cut), built.time);
+                let payload = self.payload_with(view, payload);
                 self.tell(consensus::Input::PayloadBuilt {
                     view,
                     payload,
@@ -157,12 +160,22 @@ impl Replica {
         let Some(pending) = self.checks.get(&id) else {
             return;
         };
+        let (view, payload) = (pending.block.header.view, pending.block.payload.clone());
+        let dealing = self.check_dealing(view, &payload);
+        let Some(pending) = self.checks.get(&id) else {
+            return;
+        };
         let (parent, block) = (&pending.parent, &pending.block);
-        let (old, new) = (&parent.payload.0, &block.payload.0);
+        let (old, new) = (&parent.payload.cut, &block.payload.cut);
         let verdict = self
             .lanes
             .check_cut(old, parent.header.time, new, block.header.time);
         let verdict = match verdict {
+            _ if dealing == Some(false) => Verdict::Invalid,
+            // Nobody's fault: its proposer does not know yet that the ceremony is over.
+            _ if dealing.is_none() => Verdict::Fetching {
+                missing: SignerSet::default(),
+            },
             mempool::Verdict::Valid => Verdict::Valid,
             mempool::Verdict::Invalid(_) => Verdict::Invalid,
             mempool::Verdict::Missing(lanes) => {
@@ -188,17 +201,19 @@ impl Replica {
         let Some(tip) = blocks.last().map(|block| block.header.height) else {
             return;
         };
-        let writes = blocks.iter().map(|block| {
+        let rows = blocks.iter().map(|block| {
             Write::put(
                 Table::Blocks,
                 height_key(block.header.height),
                 encode(block),
             )
         });
+        let mut writes: Vec<Write> = rows.collect();
+        writes.extend(self.dealings_final(&blocks, out));
         // Final before revealed: shares leave only when this is synced (D2).
-        self.store(writes.collect(), true, Written::Final(tip), out);
+        self.store(writes, true, Written::Final(tip), out);
         for block in &blocks {
-            let (cut, time) = (block.payload.0.clone(), block.header.time);
+            let (cut, time) = (block.payload.cut.clone(), block.header.time);
             self.checks.remove(&block.header.id());
             self.tell_lanes(mempool::Input::Finalized { cut, time });
         }

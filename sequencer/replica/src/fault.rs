@@ -23,6 +23,12 @@ pub enum Fault {
     /// A share of an attestation that is none.
     #[error("a false share of an attestation")]
     Attestation,
+    /// A dealing that is not its sender's, or comes where nobody deals.
+    #[error("a dealing out of place")]
+    Dealing,
+    /// A signature over another encryption key than the dealings give.
+    #[error("a false signature over the encryption key")]
+    KeyMade,
     /// More than it may ask for.
     #[error("a request over its limits")]
     Request,
@@ -37,6 +43,8 @@ impl Fault {
             Self::Lane(_) => "lane",
             Self::Share(_) => "share",
             Self::Attestation => "attestation",
+            Self::Dealing => "dealing",
+            Self::KeyMade => "key_made",
             Self::Request => "request",
         }
     }

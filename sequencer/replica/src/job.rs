@@ -1,18 +1,19 @@
 //! Costly cryptography as data: the replica asks, a shell's pool computes (boundary rule
 //! 3). [`run_job`] is a pure function of the job, the keys and 32 bytes of entropy.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
-    CertificateKeys, CertificateShare, Certification, CombineError, CtError, Opened, Subject,
-    Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme, accept_certificate_share, resolve,
-    sign_attestation,
+    Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError, Opened,
+    ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
+    accept_certificate_share, resolve, sign_attestation,
 };
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    Root, SeededRng, SigCheck, Signer, verify_each,
+    Root, SeededRng, SigCheck, Signer, decode, verify_each,
 };
 
+use crate::dealing::Dealing;
 use crate::share_message::{ShareFault, ShareMessage, list_digest};
 
 /// Keys and parameters that jobs work with.
@@ -28,12 +29,47 @@ pub struct CryptoContext {
     pub me: MemberId,
     /// Its identity key.
     pub identity: Arc<dyn Signer>,
+    /// The encryption key and this member's share of it: set from the start where a dealer
+    /// made them, else by [`Job::Conclude`], once.
+    pub sharing: Arc<OnceLock<Sharing>>,
+    /// What a ceremony for the key needs, on a chain that has one.
+    pub ceremony: Option<CeremonyKeys>,
+    /// The certificate key, on a chain that has one.
+    pub certificates: Option<CertificateKeys>,
+}
+
+impl CryptoContext {
+    /// The encryption key, once there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<&Arc<SuiteKey>> {
+        self.sharing.get().map(|sharing| &sharing.key)
+    }
+}
+
+/// An encryption key and one member's share of it.
+#[derive(Clone, Debug)]
+pub struct Sharing {
     /// The epoch's encryption key.
     pub key: Arc<SuiteKey>,
     /// This member's share of it.
     pub share: Arc<SuiteSecret>,
-    /// The certificate key, on a chain that has one.
-    pub certificates: Option<CertificateKeys>,
+}
+
+impl Sharing {
+    /// A sharing that is known from the start.
+    #[must_use]
+    pub fn known(key: Arc<SuiteKey>, share: Arc<SuiteSecret>) -> Arc<OnceLock<Self>> {
+        Arc::new(OnceLock::from(Self { key, share }))
+    }
+}
+
+/// A key ceremony and what this member reads its part of the key with.
+#[derive(Clone, Debug)]
+pub struct CeremonyKeys {
+    /// The ceremony of the genesis.
+    pub ceremony: Arc<Ceremony>,
+    /// This member's secret for dealings.
+    pub receiver: Arc<ReceiverSecret>,
 }
 
 /// A piece of work.
@@ -56,6 +92,12 @@ pub enum Job {
     },
     /// Combine shares of a certificate.
     Certify(Box<CertifyJob>),
+    /// Make this member's dealing in the key ceremony.
+    Deal,
+    /// Judge a dealing that a final block carries.
+    Judge(Arc<Dealing>),
+    /// Make the key, and this member's share of it, from the dealings that count.
+    Conclude(Box<ConcludeJob>),
 }
 
 impl Job {
@@ -75,6 +117,9 @@ impl Job {
             Self::Combine(_) => "combine",
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
+            Self::Deal => "deal",
+            Self::Judge(_) => "judge_dealing",
+            Self::Conclude(_) => "conclude_ceremony",
         }
     }
 
@@ -86,7 +131,8 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } => 1,
+            Self::Attest { .. } | Self::Deal | Self::Judge(_) => 1,
+            Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
         }
     }
@@ -178,6 +224,13 @@ pub struct CertifyJob {
     pub shares: Vec<CertificateShare>,
 }
 
+/// Dealings that were judged valid, in the order in which they count.
+#[derive(Clone, Debug)]
+pub struct ConcludeJob {
+    /// The dealings.
+    pub dealings: Vec<Arc<Dealing>>,
+}
+
 /// What came of a job.
 #[derive(Clone, Debug)]
 pub enum JobResult {
@@ -197,6 +250,13 @@ pub enum JobResult {
     Attest(Option<CertificateShare>),
     /// What shares of a certificate gave.
     Certified(Certification),
+    /// This member's dealing; `None` where it has no part in a ceremony.
+    Dealt(Option<Arc<Dealing>>),
+    /// Whether a dealing is valid.
+    Judged(bool),
+    /// The encoding of the key, once [`CryptoContext::sharing`] is set; `None` when this
+    /// member cannot read its share.
+    Concluded(Option<Vec<u8>>),
 }
 
 /// Why an envelope is refused after the cheap checks.
@@ -222,7 +282,8 @@ pub struct Combined {
 }
 
 /// Runs a job. `entropy` must be fresh and unknown to others: it blinds batch checks and
-/// proof nonces.
+/// proof nonces, and dealings are made from it. But for [`CryptoContext::sharing`], which
+/// [`Job::Conclude`] sets, a function of its arguments.
 #[must_use]
 pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobResult {
     match job {
@@ -234,7 +295,45 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Combine(job) => JobResult::Combined(combine(context, job, entropy)),
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
+        Job::Deal => JobResult::Dealt(deal(context, entropy).map(Arc::new)),
+        Job::Judge(dealing) => JobResult::Judged(judge(context, dealing).is_some()),
+        Job::Conclude(job) => JobResult::Concluded(conclude(context, job)),
     }
+}
+
+fn deal(context: &CryptoContext, entropy: &[u8; 32]) -> Option<Dealing> {
+    let keys = context.ceremony.as_ref()?;
+    let mut rng = SeededRng::new(entropy, b"deal");
+    let deal = keys.ceremony.deal(context.me, &mut rng).ok()?;
+    let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
+    Some(Dealing::sign(&deal, key.as_ref(), chain, epoch))
+}
+
+/// The signature first: whatever does not bear its dealer's is nobody's.
+fn judge(context: &CryptoContext, dealing: &Dealing) -> Option<()> {
+    let keys = context.ceremony.as_ref()?;
+    let identity = context.committee.key(dealing.dealer)?;
+    let check = dealing.signature_check(identity, context.chain, context.epoch);
+    check.verify().ok()?;
+    let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
+    keys.ceremony.verify(dealing.dealer, deal).ok()?;
+    Some(())
+}
+
+fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<Vec<u8>> {
+    let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
+    let read = |dealing: &Arc<Dealing>| {
+        let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
+        ceremony.verified_before(dealing.dealer, deal).ok()
+    };
+    let deals: Vec<_> = job.dealings.iter().map(read).collect::<Option<_>>()?;
+    let (key, share) = ceremony.share(&deals, context.me, receiver).ok()?;
+    let key = SuiteKey::Tdh2(key);
+    let bytes = key.to_bytes();
+    let (key, share) = (Arc::new(key), Arc::new(SuiteSecret::Tdh2(share)));
+    // After a restart in the middle of a run the same is computed again.
+    let sharing = context.sharing.get_or_init(|| Sharing { key, share });
+    (sharing.key.to_bytes() == bytes).then_some(bytes)
 }
 
 fn attest(context: &CryptoContext, height: Height, root: Root) -> Option<CertificateShare> {
@@ -280,13 +379,17 @@ fn verify_envelopes(
     list: &[(CtId, Arc<Envelope>)],
     entropy: &[u8; 32],
 ) -> Vec<Result<Arc<SuiteParsed>, EnvelopeFault>> {
+    // The replica keeps such jobs back until there is a key.
+    let Some(sharing) = context.sharing.get() else {
+        return vec![Err(CtError::UnknownKey.into()); list.len()];
+    };
     let signatures: Vec<_> = list.iter().map(|(_, e)| e.signature_check()).collect();
     let forged = verify_each(&signatures, entropy);
     let pairs: Vec<_> = list
         .iter()
         .map(|(_, e)| (e.label.to_bytes().to_vec(), e.ciphertext.as_slice()))
         .collect();
-    let mut results: Vec<_> = Suite::check_batch(&context.key, &pairs, entropy)
+    let mut results: Vec<_> = Suite::check_batch(&sharing.key, &pairs, entropy)
         .into_iter()
         .map(|result| result.map(Arc::new).map_err(EnvelopeFault::from))
         .collect();
@@ -301,6 +404,7 @@ fn make_shares(
     job: &SharesJob,
     entropy: &[u8; 32],
 ) -> Option<ShareMessage> {
+    let sharing = context.sharing.get()?;
     // D1: the token exists only where q commit signatures verify.
     let mut token = job
         .certificate
@@ -310,7 +414,7 @@ fn make_shares(
         token = token.parent(header)?;
     }
     let mut rng = SeededRng::new(entropy, b"shares");
-    let sealed = Suite::shares(&context.share, job.block, &job.list, &mut rng);
+    let sealed = Suite::shares(&sharing.share, job.block, &job.list, &mut rng);
     let shares = sealed.take(&token).ok()?;
     let list = list_digest(job.list.iter().map(AsRef::as_ref));
     let batch = shares.batch();
@@ -322,15 +426,21 @@ fn make_shares(
 
 /// Signatures first, so that whatever is found false afterwards convicts its maker.
 fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Combined {
-    let t = context.key.t();
+    let Some(Sharing { key, .. }) = context.sharing.get() else {
+        return Combined {
+            outcomes: vec![None; job.list.len()],
+            liars: Vec::new(),
+            missing: context.committee.threshold(),
+        };
+    };
     let want = list_digest(job.list.iter().map(AsRef::as_ref));
     let mut liars = Vec::new();
     let checks: Vec<_> = job
         .sets
         .iter()
         .filter_map(|(member, set)| {
-            let key = context.committee.key(*member)?;
-            Some(set.signature_check(key, context.chain, context.epoch))
+            let identity = context.committee.key(*member)?;
+            Some(set.signature_check(identity, context.chain, context.epoch))
         })
         .collect();
     let forged = if checks.len() == job.sets.len() {
@@ -346,8 +456,7 @@ fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Com
             Err(ShareFault::List)
         } else {
             let batch = set.batch.clone();
-            Suite::accept(&context.key, job.block, job.list.len(), *member, batch)
-                .map_err(ShareFault::False)
+            Suite::accept(key, job.block, job.list.len(), *member, batch).map_err(ShareFault::False)
         };
         match shares {
             Ok(shares) => accepted.push((*member, shares)),
@@ -358,7 +467,7 @@ fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Com
         .iter()
         .map(|(member, shares)| (*member, shares))
         .collect();
-    match resolve::<Suite, _>(&context.key, &job.list, &sets, entropy) {
+    match resolve::<Suite, _>(key, &job.list, &sets, entropy) {
         Ok(resolution) => {
             let false_sets = resolution.liars.into_iter();
             liars.extend(false_sets.map(|(member, error)| (member, ShareFault::False(error))));
@@ -373,7 +482,7 @@ fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Com
         Err(_) => Combined {
             outcomes: vec![None; job.list.len()],
             liars,
-            missing: t,
+            missing: key.t(),
         },
     }
 }

@@ -63,6 +63,13 @@ pub fn stale_key(height: Height) -> Vec<u8> {
     [b"stale/".as_slice(), &height.0.to_be_bytes()].concat()
 }
 
+/// Key in [`Table::Dealings`](crate::Table::Dealings) of the word that the dealing of a
+/// height counts; the dealing itself is under the height.
+#[must_use]
+pub fn dealing_verdict_key(height: Height) -> Vec<u8> {
+    [&height.0.to_be_bytes()[..], b"v"].concat()
+}
+
 /// Keys in [`Table::Meta`](crate::Table::Meta).
 pub mod meta {
     /// Hash of the genesis the folder belongs to.
@@ -73,6 +80,8 @@ pub mod meta {
     pub const BIRTH: &[u8] = b"birth";
     /// Latest snapshot of the order state.
     pub const SNAPSHOT: &[u8] = b"snapshot";
+    /// The committee's word for the encryption key of a ceremony.
+    pub const ACTIVATION: &[u8] = b"activation";
 }
 
 /// Value in [`Table::Index`](crate::Table::Index): where an order was emitted.

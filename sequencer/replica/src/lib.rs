@@ -16,11 +16,14 @@ mod attesting;
 pub mod audit;
 mod boundary;
 mod capacity;
+mod ceremony;
 mod class;
 mod consensus_work;
+mod dealing;
 mod envelope_checks;
 mod fault;
 mod job;
+mod key_making;
 mod keys;
 mod lane_work;
 mod message;
@@ -37,18 +40,21 @@ mod store;
 pub use attesting::AttestShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
+pub use dealing::Dealing;
 pub use fairlane_mempool::AdmissionError;
 pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
-    CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, SharesJob,
-    run_job,
+    CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext, EnvelopeFault, Job,
+    JobResult, SharesJob, Sharing, run_job,
 };
+pub use key_making::FinalDealing;
 pub use keys::{
-    Emitted, ack_key, batch_key, height_key, height_of, index_key, late_key, meta, payload_key,
+    Emitted, ack_key, batch_key, dealing_verdict_key, height_key, height_of, index_key, late_key,
+    meta, payload_key,
 };
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, FinalBlock, SafetyRecord};
-pub use recovery::{RecoverError, Recovered, Snapshot, birth};
+pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
 pub use share_message::{ShareFault, ShareMessage, list_digest_of};
 pub use store::{Row, Store, StoreError, Table, Write};

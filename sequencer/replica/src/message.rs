@@ -5,10 +5,11 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
 use fairlane_mempool::LaneMessage;
-use fairlane_types::{DecodeError, Height, decode, encode};
+use fairlane_types::{DecodeError, Height, Signature, decode, encode};
 
 use crate::Class;
 use crate::attesting::AttestShare;
+use crate::dealing::Dealing;
 use crate::payload::CutPayload;
 use crate::share_message::ShareMessage;
 
@@ -35,6 +36,10 @@ pub enum Message {
     Emitted(Height),
     /// A share of the attestation of a root (PROTOCOL §5).
     Attest(Arc<AttestShare>),
+    /// The sender's dealing in the key ceremony (PROTOCOL §6).
+    Dealing(Arc<Dealing>),
+    /// The sender's signature over the key that the ceremony gave.
+    KeyMade(Signature),
 }
 
 /// Why a frame is not a message.
@@ -63,7 +68,11 @@ impl Message {
                 _ => Class::Consensus,
             },
             Self::Lane(LaneMessage::Batches(_)) | Self::Emitted(_) => Class::Sync,
-            Self::Shares(_) | Self::GetShares { .. } | Self::Attest(_) => Class::Shares,
+            Self::Shares(_)
+            | Self::GetShares { .. }
+            | Self::Attest(_)
+            | Self::Dealing(_)
+            | Self::KeyMade(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
     }
@@ -98,6 +107,8 @@ impl Message {
             Self::GetShares { .. } => "get_shares",
             Self::Emitted(_) => "emitted",
             Self::Attest(_) => "attest",
+            Self::Dealing(_) => "dealing",
+            Self::KeyMade(_) => "key_made",
         }
     }
 

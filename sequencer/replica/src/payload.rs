@@ -1,17 +1,38 @@
-//! The payload that consensus orders is a cut of the lanes.
+//! What consensus orders: a cut of the lanes, and now and then a dealing of a key ceremony.
+
+use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
 use fairlane_mempool::Cut;
-use fairlane_types::Digest;
+use fairlane_types::{Digest, Domain};
 
-/// A cut as the payload of a block.
+use crate::dealing::Dealing;
+
+/// The payload of a block.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
-pub struct CutPayload(pub Cut);
+pub struct CutPayload {
+    /// The cut.
+    pub cut: Cut,
+    /// While the committee makes its key, a member's part of it (PROTOCOL §6).
+    pub dealing: Option<Arc<Dealing>>,
+}
+
+impl CutPayload {
+    /// A cut alone.
+    #[must_use]
+    pub const fn of(cut: Cut) -> Self {
+        Self { cut, dealing: None }
+    }
+}
 
 impl consensus::Payload for CutPayload {
     fn digest(&self) -> Digest {
-        self.0.digest()
+        let cut = self.cut.digest();
+        match &self.dealing {
+            None => cut,
+            Some(dealing) => Domain::Dealing.hash_of(&(cut, dealing)),
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl Replica {
         let blocks = self.finals.waiting.iter().take(self.finals.restored);
         let told: Vec<_> = blocks
             .map(|b| mempool::Input::Finalized {
-                cut: b.payload.0.clone(),
+                cut: b.payload.cut.clone(),
                 time: b.header.time,
             })
             .collect();
@@ -120,8 +120,8 @@ impl Replica {
             let cut = FinalCut {
                 block: front.header.id(),
                 time: front.header.time,
-                parent: self.finals.ordered.payload.0.clone(),
-                cut: front.payload.0.clone(),
+                parent: self.finals.ordered.payload.cut.clone(),
+                cut: front.payload.cut.clone(),
             };
             let mut outputs = Vec::new();
             let delta = self.lanes.take_final(now, &cut, &mut outputs);

@@ -6,11 +6,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_mempool::fair::{self, FairOrder};
 use fairlane_mempool::{self as mempool, Ack, Batch, Cut};
 use fairlane_types::{
-    Certificate, CtId, Digest, Envelope, Genesis, GenesisError, Height, Item, MemberId, Micros,
-    Millis, Outcome, Seq, SequencedBlock, decode, encode,
+    Certificate, CtId, Digest, Envelope, Genesis, GenesisError, Height, Item, KeyActivation,
+    MemberId, Micros, Millis, Outcome, Seq, SequencedBlock, decode, encode,
 };
 
-use crate::keys::{ack_key, batch_key, height_key, height_of, late_key, meta, payload_key};
+use crate::key_making::FinalDealing;
+use crate::keys::{
+    ack_key, batch_key, dealing_verdict_key, height_key, height_of, late_key, meta, payload_key,
+};
 use crate::payload::{FinalBlock, SafetyRecord};
 use crate::{Evidence, Row, Store, StoreError, Table, Write};
 
@@ -85,6 +88,17 @@ pub struct Recovered {
     pub replayed: Vec<SequencedBlock>,
     /// For the lanes.
     pub lanes: mempool::Recovered,
+    /// Of the key ceremony.
+    pub key: RecoveredKey,
+}
+
+/// What the disk knows of a key ceremony.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredKey {
+    /// Dealings of final blocks, in order, that count or have no verdict yet.
+    pub dealings: Vec<FinalDealing>,
+    /// The committee's word for the key.
+    pub activation: Option<KeyActivation>,
 }
 
 /// The writes with which an identity is born (C7): made once by `keys init`, before the
@@ -184,6 +198,7 @@ impl Recovered {
             emitted,
             replayed,
             lanes,
+            key: reader.key()?,
         })
     }
 
@@ -255,7 +270,7 @@ impl Reader<'_> {
         order: &dyn FairOrder,
     ) -> Result<mempool::Recovered, RecoverError> {
         let n = genesis.members.len();
-        let cut = base.map_or_else(|| Cut::genesis(n), |block| block.payload.0.clone());
+        let cut = base.map_or_else(|| Cut::genesis(n), |block| block.payload.cut.clone());
         let time = base.map_or(genesis.time, |block| block.header.time);
         let ttl = genesis.order.ttl_max_ms;
         let mut recovered = mempool::Recovered {
@@ -328,6 +343,28 @@ impl Reader<'_> {
         }
         recovered.cut = cut;
         Ok(recovered)
+    }
+
+    fn key(&self) -> Result<RecoveredKey, RecoverError> {
+        let (start, end) = (height_key(Height(0)), height_key(Height(u64::MAX)));
+        let mut dealings: Vec<FinalDealing> = Vec::new();
+        for (key, value) in self.scan(Table::Dealings, &start, &end)? {
+            if let Some(height) = height_of(&key) {
+                dealings.push(FinalDealing {
+                    height,
+                    dealing: parse(Table::Dealings, &key, &value)?,
+                    valid: false,
+                });
+            } else if let Some(last) = dealings.last_mut()
+                && dealing_verdict_key(last.height) == key
+            {
+                last.valid = true;
+            }
+        }
+        Ok(RecoveredKey {
+            dealings,
+            activation: self.get(Table::Meta, meta::ACTIVATION)?,
+        })
     }
 
     /// Outcomes of the emitted blocks up to `until` whose time is not below `oldest`.

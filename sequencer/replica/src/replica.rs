@@ -12,7 +12,7 @@ use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
-    Planted, Position, Root, SequencedBlock, Signer, View,
+    Planted, Position, Root, SequencedBlock, Signature, Signer, View,
 };
 
 use crate::attesting::Attesting;
@@ -20,7 +20,9 @@ use crate::boundary::{
     Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
 };
 use crate::capacity::Capacity;
+use crate::ceremony::{Keyless, key_making};
 use crate::envelope_checks::{Checked, EnvelopeChecks};
+use crate::key_making::KeyMaking;
 use crate::keys::{Emitted, meta};
 use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
@@ -63,6 +65,9 @@ pub enum ReplicaError {
     /// This member, or its identity key, is not in the committee.
     #[error("the identity key is not that of member {0} in genesis")]
     Identity(MemberId),
+    /// The ceremony that the genesis asks for cannot be held.
+    #[error("encryption.receivers: {0}")]
+    Ceremony(String),
     /// The stored state does not fit together.
     #[error("the stored state cannot be restored: {0}")]
     Restore(String),
@@ -90,6 +95,10 @@ pub(crate) enum Purpose {
     Combine(Height),
     Attest(Height),
     Certify(Height),
+    Deal,
+    Judge(Height),
+    Conclude,
+    KeyMade(BTreeMap<MemberId, Signature>),
 }
 
 /// What a `Loaded` is for.
@@ -153,6 +162,9 @@ pub struct Replica {
     pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
     pub(crate) attesting: Attesting,
+    /// On a chain whose key the members make.
+    pub(crate) ceremony: Option<KeyMaking>,
+    pub(crate) keyless: Keyless,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
 
@@ -192,6 +204,8 @@ pub struct Counters {
     pub false_shares: u64,
     /// False shares of attestations found.
     pub false_attestations: u64,
+    /// Dealings in final blocks that do not count.
+    pub dealings_refused: u64,
     /// Times shares were asked for again.
     pub share_requests: u64,
     /// Submissions that came while too much was under way.
@@ -215,6 +229,10 @@ pub struct ReplicaStatus {
     pub emitted_height: Height,
     /// Highest height attested since the start.
     pub attested_height: Height,
+    /// A ceremony for the encryption key is under way: orders are refused.
+    pub keyless: bool,
+    /// Dealings that count, and how many the key needs; 0 and 0 without a ceremony.
+    pub dealings: (usize, usize),
     /// Root of the sequence at `emitted_height`.
     pub root: Root,
     /// Position of the next item.
@@ -271,7 +289,7 @@ impl Replica {
             Height(0),
             BlockId::default(),
             genesis.time,
-            CutPayload(Cut::genesis(n)),
+            CutPayload::of(Cut::genesis(n)),
         );
         let tip = recovered.blocks.last().unwrap_or(&genesis_block).clone();
         let base = match &recovered.snapshot {
@@ -295,6 +313,7 @@ impl Replica {
             },
         )
         .map_err(|error| restore(&error))?;
+        let ceremony = key_making(&genesis, committee.quorum(), recovered.key)?;
         let lanes = Lanes::restore(
             mempool::Config {
                 me,
@@ -304,7 +323,7 @@ impl Replica {
                 lanes: genesis.lanes.clone(),
                 ttl_max: fairlane_types::Millis(genesis.order.ttl_max_ms),
                 genesis_time: genesis.time,
-                keys: vec![genesis.encryption.key_id],
+                keys: Self::first_keys(&genesis, ceremony.as_ref()),
                 suite: genesis.encryption.scheme.suite(),
                 ciphertext_lens: fairlane_encryption::ciphertext_lens(genesis.encryption.scheme),
                 quota: mempool::Quota::default(),
@@ -365,6 +384,8 @@ impl Replica {
             capacity,
             retention,
             attesting,
+            ceremony,
+            keyless: Keyless::default(),
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             work: VecDeque::new(),
@@ -390,6 +411,7 @@ impl Replica {
             Event::Connected(peer) => {
                 self.say_shares_again(peer, out);
                 self.say_attest_again(peer, out);
+                self.say_ceremony_again(peer, out);
                 self.report_emitted(Peers::One(peer), out);
             }
             Event::Submit { ticket, envelope } => self.submit(now, ticket, envelope),
@@ -418,6 +440,8 @@ impl Replica {
             ordered_height: self.finals.ordered(),
             emitted_height: self.last.height,
             attested_height: self.attesting.attested(),
+            keyless: self.ceremony.is_some() && self.activation().is_none(),
+            dealings: (self.ceremony.as_ref()).map_or((0, 0), KeyMaking::progress),
             root: self.last.root,
             next_position: self.last.next,
             first_height: self.retention.first(),
@@ -463,6 +487,7 @@ impl Replica {
             writes.push(put_meta(meta::BIRTH, b"started".to_vec()));
         }
         self.store(writes, true, Written::Nothing, out);
+        self.start_ceremony(out);
         self.tell_lanes(mempool::Input::Start);
         self.replay();
         self.run(now, out);
@@ -482,6 +507,7 @@ impl Replica {
                     message: *message,
                 });
             }
+            Message::Lane(message) if self.too_early(&message) => {}
             Message::Lane(message) => self.tell_lanes(mempool::Input::Message { from, message }),
             Message::Shares(message) => self.receive_shares(from, message, out),
             Message::GetShares {
@@ -492,6 +518,8 @@ impl Replica {
             }
             Message::Emitted(height) => self.emitted_report(from, height),
             Message::Attest(share) => self.receive_attest(from, share, out),
+            Message::Dealing(dealing) => self.receive_dealing(from, dealing, out),
+            Message::KeyMade(signature) => self.key_said(from, signature, out),
         }
     }
 
@@ -539,7 +567,7 @@ impl Replica {
     }
 
     fn tell_proposable(&mut self) {
-        let proposable = self.advancing || self.backlog;
+        let proposable = self.advancing || self.backlog || self.ceremony_waits();
         if proposable != self.proposable {
             self.proposable = proposable;
             self.tell(consensus::Input::Proposable(proposable));
@@ -608,6 +636,14 @@ impl Replica {
             (Purpose::Certify(height), JobResult::Certified(result)) => {
                 self.certified(height, &result, out);
             }
+            (Purpose::Deal, JobResult::Dealt(dealing)) => self.dealt(dealing, out),
+            (Purpose::Judge(height), JobResult::Judged(valid)) => {
+                self.dealing_judged(height, valid, out);
+            }
+            (Purpose::Conclude, JobResult::Concluded(key)) => self.concluded(key, out),
+            (Purpose::KeyMade(said), JobResult::Verified { bad }) => {
+                self.key_signatures(said, &bad, out);
+            }
             // A shell that answers a job with another one's result is broken; the job is
             // lost, and only progress suffers.
             _ => {}
@@ -631,6 +667,9 @@ impl Replica {
     }
 
     pub(crate) fn compute(&mut self, job: Job, purpose: Purpose, out: &mut Vec<Effect>) {
+        let Some((job, purpose)) = self.keep_back(job, purpose) else {
+            return;
+        };
         let id = JobId(self.fresh());
         self.jobs.insert(id, purpose);
         out.push(Effect::Compute { id, job });

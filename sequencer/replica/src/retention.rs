@@ -193,7 +193,7 @@ impl Replica {
                 let lanes = self.committee.ids().zip(&mut self.retention.lanes);
                 for (lane, first) in lanes {
                     // The head itself stays: its stamp is where the lane goes on.
-                    let from = std::mem::replace(first, block.payload.0.head(lane).seq);
+                    let from = std::mem::replace(first, block.payload.cut.head(lane).seq);
                     for key in [batch_key, ack_key] {
                         writes.push(Write::DeleteRange {
                             table: Table::Lanes,

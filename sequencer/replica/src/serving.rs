@@ -26,6 +26,7 @@ pub(crate) struct Serving {
     to: MemberId,
     from: Height,
     count: usize,
+    bytes: usize,
     /// Consecutive blocks; those beyond `count` without their payload.
     run: Vec<FinalBlock>,
 }
@@ -36,6 +37,7 @@ impl Serving {
             to,
             from,
             count: count as usize,
+            bytes: 0,
             run: Vec::new(),
         }
     }
@@ -47,10 +49,15 @@ impl Serving {
                 return false;
             };
             if self.run.len() >= self.count {
-                block.payload = CutPayload(Cut::default());
+                block.payload = CutPayload::of(Cut::default());
             }
             let proven = block.certificate.is_some();
+            self.bytes += row.len();
             self.run.push(block);
+            if self.bytes >= SERVE_BYTES {
+                // Dealings are long; the rest goes with the next request.
+                self.count = self.count.min(self.run.len());
+            }
             if proven && self.run.len() >= self.count {
                 return false;
             }
@@ -121,7 +128,7 @@ mod tests {
         });
         let block = FinalBlock {
             header,
-            payload: CutPayload(Cut::genesis(4)),
+            payload: CutPayload::of(Cut::genesis(4)),
             certificate,
         };
         (height_key(Height(height)), encode(&block))
@@ -141,7 +148,7 @@ mod tests {
         assert!(
             serving.run[4..]
                 .iter()
-                .all(|b| b.payload.0.heads.is_empty())
+                .all(|b| b.payload.cut.heads.is_empty())
         );
         let blocks = Blocks::collect(serving.run, 4);
         assert_eq!((blocks.blocks.len(), blocks.tail.len()), (4, 596));

@@ -26,11 +26,13 @@ pub enum Table {
     Evidence,
     /// Attested roots by height.
     Attestations,
+    /// Dealings of final blocks by height, and which of them count (PROTOCOL §6).
+    Dealings,
 }
 
 impl Table {
     /// Every table, in the order of their column families.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Safety,
         Self::Blocks,
@@ -41,6 +43,7 @@ impl Table {
         Self::Index,
         Self::Evidence,
         Self::Attestations,
+        Self::Dealings,
     ];
 
     /// Name of the column family.
@@ -57,6 +60,7 @@ impl Table {
             Self::Index => "index",
             Self::Evidence => "evidence",
             Self::Attestations => "attestations",
+            Self::Dealings => "dealings",
         }
     }
 }

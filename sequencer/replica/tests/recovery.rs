@@ -13,8 +13,8 @@ use fairlane_replica::{
 };
 use fairlane_types::{
     BlockHeader, BlockId, ChainId, Digest, EncryptionParams, Envelope, Epoch, Genesis, Height,
-    KeyId, KeySource, LANE_NONE, Label, MemberId, Micros, Millis, Position, Root, SUITE_TDH2,
-    Scheme, SecretKey, Seq, SequencedBlock, View, encode,
+    KeyId, LANE_NONE, Label, MemberId, Micros, Millis, Position, Root, SUITE_TDH2, Scheme,
+    SecretKey, Seq, SequencedBlock, View, encode,
 };
 
 const CHAIN: ChainId = ChainId(5);
@@ -67,12 +67,7 @@ fn genesis() -> Genesis {
         time: Millis(0),
         experiment: true,
         members: (0..4).map(|i| identity(i).public()).collect(),
-        encryption: EncryptionParams {
-            scheme: Scheme::Tdh2,
-            source: KeySource::InsecureDealer,
-            key_id: KeyId::default(),
-            public_key: Vec::new(),
-        },
+        encryption: EncryptionParams::dealt(Scheme::Tdh2, KeyId::default(), Vec::new()),
         certificates: None,
         lanes: Default::default(),
         consensus: Default::default(),
@@ -130,7 +125,7 @@ fn folder(genesis: &Genesis, live: &[Envelope]) -> Memory {
             time: NOW,
             payload: Digest::default(),
         },
-        payload: CutPayload(Cut::genesis(4)),
+        payload: CutPayload::of(Cut::genesis(4)),
         certificate: None,
     };
     let sequenced = |height| SequencedBlock {

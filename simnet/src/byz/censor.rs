@@ -56,7 +56,7 @@ impl Censor {
             Message::Consensus(message) => {
                 if let consensus::Message::Proposal(proposal) = message.as_ref() {
                     let block = &proposal.block;
-                    self.remember(block.id(), &block.payload.0, block.header.time);
+                    self.remember(block.id(), &block.payload.cut, block.header.time);
                 }
             }
             _ => {}
@@ -99,7 +99,7 @@ impl Censor {
             _ => self.cuts.get(&header.parent)?.clone(),
         };
         let victim = (scene.keys.me.index() + 1) % n;
-        let mut cut = proposal.block.payload.0.clone();
+        let mut cut = proposal.block.payload.cut.clone();
         for (lane, head) in cut.heads.iter_mut().enumerate() {
             let out = if self.shuffle {
                 scene.rng.chance(500)
@@ -110,13 +110,13 @@ impl Censor {
                 *head = *before.heads.get(lane)?;
             }
         }
-        if cut == proposal.block.payload.0 || cut == before {
+        if cut == proposal.block.payload.cut || cut == before {
             return None;
         }
         let mut other = proposal.clone();
         other.block.header.time = self.time(scene, time, &cut)?;
         other.block.header.payload = cut.digest();
-        other.block.payload = CutPayload(cut);
+        other.block.payload = CutPayload::of(cut);
         let (key, chain) = (&scene.keys.identity, scene.keys.chain);
         other.signature = other.block.header.sign(key, chain);
         Some(other)
@@ -158,7 +158,7 @@ impl Behaviour for Censor {
                     scene.lied();
                     let block = &other.block;
                     self.instead.insert(id, block.id());
-                    self.remember(block.id(), &block.payload.0.clone(), block.header.time);
+                    self.remember(block.id(), &block.payload.cut.clone(), block.header.time);
                     consensus::Message::Proposal(other)
                 })
             }

@@ -46,9 +46,10 @@ impl Behaviour for EarlyShares {
 
 impl EarlyShares {
     fn release(&mut self, scene: &mut Scene<'_>, vote: &Vote) -> Option<Act> {
+        let key = Arc::clone(scene.keys.key()?);
         let list: Vec<Arc<SuiteParsed>> = std::mem::take(&mut self.seen)
             .into_values()
-            .filter_map(|e| scene.crypto.parse(&scene.keys.key, &e))
+            .filter_map(|e| scene.crypto.parse(&key, &e))
             .collect();
         if list.is_empty() {
             return None;

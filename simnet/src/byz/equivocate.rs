@@ -28,7 +28,7 @@ impl Behaviour for Equivocate {
         let Some(consensus::Message::Proposal(proposal)) = consensus_of(message) else {
             return vec![Act::Effect(effect)];
         };
-        let cut = proposal.block.payload.0.clone();
+        let cut = proposal.block.payload.cut.clone();
         let before = self
             .last
             .replace(cut.clone())
@@ -37,8 +37,8 @@ impl Behaviour for Equivocate {
         let lane = scene.rng.below(cut.heads.len() as u64) as usize;
         let mut heads = cut.heads;
         heads[lane] = before.heads[lane];
-        let payload = CutPayload(Cut { heads });
-        other.block.header.payload = payload.0.digest();
+        let payload = CutPayload::of(Cut { heads });
+        other.block.header.payload = payload.cut.digest();
         other.block.payload = payload;
         if other.block == proposal.block {
             // Nothing to leave out: another time makes another block, though no valid one.

@@ -58,10 +58,10 @@ fn spoil(scene: &mut Scene<'_>, blocks: &mut Blocks<CutPayload>) {
         return;
     };
     match scene.rng.below(4) {
-        0 => block.payload = CutPayload(Cut::genesis(n)),
+        0 => block.payload = CutPayload::of(Cut::genesis(n)),
         1 => {
-            block.payload = CutPayload(Cut::genesis(n));
-            block.header.payload = block.payload.0.digest();
+            block.payload = CutPayload::of(Cut::genesis(n));
+            block.header.payload = block.payload.cut.digest();
         }
         2 => block.header.height = block.header.height.next(),
         _ => {

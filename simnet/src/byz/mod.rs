@@ -2,6 +2,7 @@
 //! file per behaviour; a behaviour never touches what honest members do.
 
 mod censor;
+mod dealer;
 mod early_shares;
 mod equivocate;
 mod false_answers;
@@ -30,6 +31,7 @@ use crate::crypto::Crypto;
 use crate::engine::Stream;
 
 pub use censor::Censor;
+pub use dealer::FalseDealer;
 pub use early_shares::EarlyShares;
 pub use equivocate::Equivocate;
 pub use false_answers::{FalseAnswers, Flood};
@@ -155,8 +157,11 @@ pub trait Behaviour: core::fmt::Debug {
     }
 }
 
-/// Every behaviour by name.
-pub const NAMES: [&str; 33] = [
+/// So many of [`NAMES`] may be drawn by any seed; the rest is for runs of a kind.
+pub const DRAWN: usize = 33;
+
+/// Every behaviour by name; where members make their key, one is a `false-dealer`.
+pub const NAMES: [&str; DRAWN + 1] = [
     "wrong-shares",
     "empty-shares",
     "foreign-shares",
@@ -190,6 +195,7 @@ pub const NAMES: [&str; 33] = [
     "slow",
     "silent",
     "garbage",
+    "false-dealer",
 ];
 
 /// The behaviour of a name.
@@ -229,6 +235,7 @@ pub fn behaviour(name: &str) -> Option<Box<dyn Behaviour>> {
         "slow" => Box::new(Slow(Late::All)),
         "silent" => Box::new(Silent { proposals: false }),
         "garbage" => Box::new(Garbage),
+        "false-dealer" => Box::new(FalseDealer),
         _ => return None,
     })
 }

@@ -82,8 +82,8 @@ impl Behaviour for FalseShares {
             Lie::Wrong => {
                 // A valid point, but not this order's: the list turned by one, or the proof's
                 // own nonce spoilt when there is only one.
-                match (&mut batch.shares[..], scene.keys.key.as_ref()) {
-                    ([only], SuiteKey::Tdh2(key)) => *only = *key.y(),
+                match (&mut batch.shares[..], scene.keys.key().map(AsRef::as_ref)) {
+                    ([only], Some(SuiteKey::Tdh2(key))) => *only = *key.y(),
                     (shares, _) => shares.rotate_left(shares.len().min(1)),
                 }
                 vec![resend(SuiteBatch::Tdh2(batch))]

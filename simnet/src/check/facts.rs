@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
 use fairlane_encryption::Attestation;
 use fairlane_mempool::{Ack, Batch, Cut, LaneMessage};
-use fairlane_replica::{Message, Table, height_of};
+use fairlane_replica::{CutPayload, Message, Table, height_of};
 use fairlane_types::{BlockHeader, BlockId, Certificate, Height, SequencedBlock, View, decode};
 
 use crate::disk::Change;
@@ -86,7 +86,7 @@ pub fn facts(message: &Message) -> Option<Fact> {
             },
             consensus::Message::Proposal(proposal) => Fact::Proposal {
                 header: Box::new(proposal.block.header.clone()),
-                cut: proposal.block.payload.0.clone(),
+                cut: proposal.block.payload.cut.clone(),
             },
             consensus::Message::Certificate(certificate) => {
                 Fact::Certificate(Box::new(certificate.clone()))
@@ -150,10 +150,10 @@ pub fn durable(change: &Change) -> Option<Durable> {
     match table {
         Table::Safety => statement(decode(value, ROW_BYTES_MAX).ok()?).map(Durable::Safety),
         Table::Blocks => {
-            let block: FinalBlock<Cut> = decode(value, ROW_BYTES_MAX).ok()?;
+            let block: FinalBlock<CutPayload> = decode(value, ROW_BYTES_MAX).ok()?;
             Some(Durable::Final(Arc::new(Final {
                 header: block.header,
-                cut: block.payload,
+                cut: block.payload.cut,
                 certificate: block.certificate,
             })))
         }
@@ -176,7 +176,7 @@ pub fn durable(change: &Change) -> Option<Durable> {
     }
 }
 
-fn statement(record: SafetyRecord<Cut>) -> Option<(View, Kind, BlockId)> {
+fn statement(record: SafetyRecord<CutPayload>) -> Option<(View, Kind, BlockId)> {
     Some(match record {
         SafetyRecord::Proposed { block, .. } => {
             (block.header.view, Kind::Proposal, block.header.id())

@@ -55,6 +55,8 @@ pub enum Rule {
     Sequence,
     /// S7: the plaintext that the trader sealed, or the one right outcome.
     Plaintext,
+    /// One encryption key for all who made it, and that one signed by a quorum.
+    OneKey,
     /// S8: no share for anything that is not final at its sender.
     EarlyShare,
     /// S9: what was acknowledged is in the sequence.
@@ -166,6 +168,12 @@ impl Judge {
             progress: Progress::new(n),
             honest,
         }
+    }
+
+    /// What traders will send, where it was not known from the start.
+    pub fn expect(&mut self, trades: &[Trade]) {
+        self.order.expect(trades);
+        self.sequence.expect(trades);
     }
 
     /// An order of a client that is no trader of the run.

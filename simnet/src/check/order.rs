@@ -50,10 +50,15 @@ impl Order {
             stamps: BTreeMap::new(),
             disagree: false,
         };
-        for trade in trades {
-            order.learn(&trade.envelope);
-        }
+        order.expect(trades);
         order
+    }
+
+    /// What traders will send.
+    pub fn expect(&mut self, trades: &[Trade]) {
+        for trade in trades {
+            self.learn(&trade.envelope);
+        }
     }
 
     /// The public part of an order.

@@ -33,11 +33,7 @@ pub struct Sequence {
 
 impl Sequence {
     pub fn new(n: usize, trades: &[Trade]) -> Self {
-        let sealed = trades.iter().map(|trade| {
-            let payload = (trade.kind != Kind::Unopenable).then(|| trade.payload.clone());
-            (trade.envelope.id(), payload)
-        });
-        Self {
+        let mut sequence = Self {
             blocks: Vec::new(),
             next: vec![1; n],
             durable: vec![BTreeMap::new(); n],
@@ -45,8 +41,18 @@ impl Sequence {
             heights: BTreeMap::new(),
             burned: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
-            sealed: sealed.collect(),
-        }
+            sealed: BTreeMap::new(),
+        };
+        sequence.expect(trades);
+        sequence
+    }
+
+    /// What traders will send.
+    pub fn expect(&mut self, trades: &[Trade]) {
+        self.sealed.extend(trades.iter().map(|trade| {
+            let payload = (trade.kind != Kind::Unopenable).then(|| trade.payload.clone());
+            (trade.envelope.id(), payload)
+        }));
     }
 
     /// What was sealed in an order.

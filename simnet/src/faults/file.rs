@@ -81,6 +81,8 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<OrderRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ceremony: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
@@ -139,6 +141,7 @@ pub fn from_toml(text: &str) -> Result<Scenario, FileError> {
         return Err(value("rule", &"a baseline", must));
     }
     scenario.rule = file.rule;
+    scenario.ceremony = file.ceremony;
     if let Some(delay_ms) = file.delay_ms {
         if delay_ms > DELAY_MS_MAX {
             return Err(value("delay_ms", &delay_ms, "at most 60000"));
@@ -203,6 +206,7 @@ pub fn to_toml(scenario: &Scenario) -> String {
         orders: scenario.orders,
         profile: scenario.profile.name().to_owned(),
         rule: scenario.rule,
+        ceremony: scenario.ceremony,
         delay_ms: scenario.delay_ms,
         seconds: scenario.seconds,
         ideal: scenario.tier == Tier::Ideal,

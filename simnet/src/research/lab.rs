@@ -2,8 +2,7 @@
 
 use fairlane_encryption::SuiteKey;
 use fairlane_types::{
-    ChainId, ConsensusParams, EncryptionParams, Genesis, KeySource, LaneParams, OrderParams,
-    Scheme, SecretKey,
+    ChainId, ConsensusParams, EncryptionParams, Genesis, LaneParams, OrderParams, Scheme, SecretKey,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,12 +56,7 @@ impl Protocol {
             time: START,
             experiment: true,
             members: (0..n).map(member).collect(),
-            encryption: EncryptionParams {
-                scheme: Scheme::Tdh2,
-                source: KeySource::InsecureDealer,
-                key_id: Default::default(),
-                public_key: Vec::new(),
-            },
+            encryption: EncryptionParams::dealt(Scheme::Tdh2, Default::default(), Vec::new()),
             certificates: None,
             lanes: Default::default(),
             consensus: Default::default(),
@@ -159,6 +153,7 @@ impl Lab {
             rule: protocol.order.rule,
             decrypt_max: protocol.order.decrypt_max,
             attest_ms: attest_ms(settings)?,
+            ceremony: false,
             plan: plan(settings, &matrix, &regions)?,
             liars: liars(settings, n)?,
         };

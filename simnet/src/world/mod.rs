@@ -1,6 +1,7 @@
 //! The run: one queue of events, all members, the network between them, the traders, the
 //! plan of faults, and the checkers that watch.
 
+mod ceremony;
 mod faults;
 mod frame;
 mod happening;
@@ -82,6 +83,8 @@ pub struct World {
     by_id: BTreeMap<CtId, usize>,
     /// Pairs with a reconnection under way.
     connecting: BTreeSet<(usize, usize)>,
+    /// What traders will send once the members have made a key.
+    awaiting_key: Option<Workload>,
     stats: Stats,
     suspicious: Vec<String>,
     log: VecDeque<Line>,
@@ -108,16 +111,13 @@ impl World {
             life_ms: genesis.order.ttl_max_ms * 3 / 4,
         };
         let lab = scenario.lab.as_deref();
-        let trades = match lab {
-            Some(lab) => lab.trades(genesis.chain, &keys[0].key, &mut crypto),
-            None => trades(
-                scenario.seed,
-                &workload,
-                genesis.chain,
-                &keys[0].key,
-                &mut crypto,
-            ),
+        let key = keys[0].key().cloned();
+        let trades = match (lab, &key) {
+            (Some(lab), Some(key)) => lab.trades(genesis.chain, key, &mut crypto),
+            (None, Some(key)) => trades(scenario.seed, &workload, genesis.chain, key, &mut crypto),
+            (_, None) => Vec::new(),
         };
+        let awaiting_key = key.is_none().then_some(workload);
         let recorder = lab.map(|lab| Box::new(Recorder::new(lab, n, &trades)));
         let mut honest = vec![true; n];
         let mut members: Vec<_> = keys
@@ -187,6 +187,7 @@ impl World {
             settled_to: 0,
             by_id,
             connecting: BTreeSet::new(),
+            awaiting_key,
             stats: Stats::default(),
             suspicious: Vec::new(),
             log: VecDeque::new(),
@@ -211,30 +212,10 @@ impl World {
         for node in 0..self.members.len() {
             self.queue.push(Nanos(0), 1, Happening::Boot(node));
         }
-        let mut last_send = Nanos(0);
-        for trade in &self.trades {
-            for (node, at) in &trade.sends {
-                let submit = Happening::Submit {
-                    trade: trade.index,
-                    node: *node,
-                };
-                self.queue.push(*at, 2, submit);
-                last_send = last_send.max(*at);
-            }
-            let first = trade
-                .sends
-                .iter()
-                .map(|(_, at)| *at)
-                .max()
-                .unwrap_or_default();
-            if trade.patience_ns == 0 {
-                continue;
-            }
-            let impatient = Happening::Impatient { trade: trade.index };
-            self.queue.push(first.plus(trade.patience_ns), 2, impatient);
-        }
-        let calm = healed.max(last_send);
-        let end = calm.plus(self.scenario.patience_ms * MILLISECOND);
+        let last_send = self.schedule();
+        let patience = self.scenario.patience_ms * MILLISECOND;
+        let mut calm = healed.max(last_send);
+        let mut end = calm.plus(patience);
         if self.plan.faults.is_empty() {
             self.judge.healed();
         }
@@ -247,6 +228,15 @@ impl World {
             self.now = key.time;
             self.judge.at(self.now);
             self.happen(key.tie, happening);
+            if self.awaiting_key.is_some() {
+                match self.open_for_orders() {
+                    Some(last_send) => {
+                        calm = calm.max(last_send);
+                        end = calm.plus(patience);
+                    }
+                    None => continue,
+                }
+            }
             if self.now >= calm && self.now.since(looked) >= 10 * MILLISECOND {
                 looked = self.now;
                 self.judge.healed();
@@ -291,6 +281,7 @@ impl World {
     }
 
     fn report(mut self, live: bool) -> Report {
+        self.check_key();
         let failed = self.judge.failed();
         self.stats.events = self.trace.events();
         self.stats.virtual_ms = self.now.as_millis();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fairlane_encryption::SuiteKey;
 use fairlane_replica::{Event, Reply, Ticket};
 use fairlane_types::{
     Envelope, LANE_NONE, Label, Millis, Order, OrderAction, SUITE_TDH2, SecretKey, Side,
@@ -30,12 +31,16 @@ impl World {
             Burst::Queries => self.queries(node, count),
             Burst::Flood | Burst::OneNonce | Burst::Cancels | Burst::Expired => {
                 let sender = SecretKey::from_seed(self.choices.bytes32());
+                // Before there is a key nobody can make an order.
+                let Some(key) = self.encryption_key() else {
+                    return;
+                };
                 for index in 0..count {
                     let to = match burst {
                         Burst::OneNonce => (node + index as usize) % self.members.len(),
                         _ => node,
                     };
-                    let envelope = self.stranger_order(burst, &sender, index);
+                    let envelope = self.stranger_order(burst, &key, &sender, index);
                     self.ask(to, burst, |ticket| Event::Submit { ticket, envelope });
                 }
             }
@@ -52,7 +57,13 @@ impl World {
         self.step(node, event(ticket));
     }
 
-    fn stranger_order(&mut self, burst: Burst, key: &SecretKey, index: u64) -> Arc<Envelope> {
+    fn stranger_order(
+        &mut self,
+        burst: Burst,
+        encryption: &SuiteKey,
+        key: &SecretKey,
+        index: u64,
+    ) -> Arc<Envelope> {
         let now = START.0 + self.now.as_millis();
         let expiry = match burst {
             Burst::Expired => now - LONG_AGO_MS,
@@ -61,7 +72,7 @@ impl World {
         let label = Label {
             suite: SUITE_TDH2,
             chain: self.genesis.chain,
-            key_id: self.all_keys[0].key.id(),
+            key_id: encryption.id(),
             sender: key.public(),
             nonce: match burst {
                 Burst::OneNonce => 1,
@@ -88,10 +99,9 @@ impl World {
             },
         };
         let payload = Order::new(action).to_bytes();
-        let encryption = Arc::clone(&self.all_keys[0].key);
         let ciphertext =
             self.crypto
-                .seal(&encryption, &label, &payload, key.seed(), &mut self.choices);
+                .seal(encryption, &label, &payload, key.seed(), &mut self.choices);
         let signer = self.crypto.signer(*key.seed());
         let envelope = Arc::new(Envelope::sign(label, ciphertext, &signer));
         self.crypto.signed(&envelope);

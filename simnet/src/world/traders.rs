@@ -83,7 +83,9 @@ impl World {
         let id = self.trades[trade].id;
         let kind = self.trades[trade].kind;
         let fits = match error {
-            AdmissionError::OverQuota { .. } | AdmissionError::OverCapacity { .. } => return,
+            AdmissionError::OverQuota { .. }
+            | AdmissionError::OverCapacity { .. }
+            | AdmissionError::NoKey => return,
             AdmissionError::Observer if self.observer[node] => return,
             AdmissionError::BadProof => kind == Kind::BadProof,
             AdmissionError::Expired { .. } => self.may_have_expired(trade),

@@ -7,6 +7,7 @@ use std::path::Path;
 use fairlane_client::wire::ReceiptBody;
 use fairlane_client::{Member, Pin};
 use fairlane_node::home::Home;
+use fairlane_node::known_key::KnownKey;
 use fairlane_node::store::{RocksStore, StoreReader};
 use fairlane_replica::StoreError;
 use fairlane_replica::audit::{Auditor, Case, STEP_BYTES_MAX, Start, Step, StepError, Violation};
@@ -28,7 +29,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         return case(path, &args, term);
     }
     let mut source = Source::open(&args)?;
-    let pin = source.pin(&args)?;
+    let pin = source.pin(&args).await?;
     let genesis = pin.genesis();
     let start = source.start(&pin).await?;
     if let Start::At(at) = &start {
@@ -38,7 +39,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
             short(at.sequenced.root)
         )));
     }
-    let mut auditor = Auditor::new(genesis, start.clone())
+    let mut auditor = Auditor::new(genesis, pin.key().clone(), start.clone())
         .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
     let receipts = match &args.receipts {
         Some(path) => read_receipts(path, &mut auditor, &pin)?,
@@ -48,6 +49,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
     let until = Height(args.until.unwrap_or(u64::MAX));
     let mut case = Case {
         genesis: pin.hash(),
+        activation: pin.activation().cloned(),
         start,
         steps: Vec::new(),
     };
@@ -154,12 +156,13 @@ fn case(path: &Path, args: &AuditArgs, term: Term) -> Outcome {
             "a case is held against a genesis file: give --genesis FILE",
         ));
     };
-    let pin = Pin::read(genesis)?;
+    let genesis = Pin::read_genesis(genesis)?;
     let bytes = input::read(path, FILE_BYTES_MAX)?;
     let case: Case = decode(&bytes, bytes.len())
         .map_err(|error| Problem::usage(format!("{} is no case: {error}", path.display())))?;
+    let pin = Pin::activated(genesis, case.activation.clone())?;
     let violation = case
-        .verify(pin.genesis())
+        .verify(pin.genesis(), pin.key().clone())
         .map_err(|error| Problem::new(Exit::Verification, format!("nothing is shown: {error}")))?;
     let trusted = match &case.start {
         Start::Genesis => "the genesis".to_owned(),
@@ -213,20 +216,28 @@ impl Source {
         }
     }
 
-    fn pin(&self, args: &AuditArgs) -> Outcome<Pin> {
-        match (&args.trust.genesis, self) {
-            (Some(path), _) => Ok(Pin::read(path)?),
+    async fn pin(&self, args: &AuditArgs) -> Outcome<Pin> {
+        let genesis = match (&args.trust.genesis, self) {
+            (Some(path), _) => Pin::read_genesis(path)?,
             // The folder's own: what the member itself runs on.
-            (None, Self::Disk { home, .. }) => {
-                let pin = Pin::read(&home.genesis_path())?;
-                match args.trust.genesis_hash {
-                    Some(hash) => Ok(pin.expect(hash)?),
-                    None => Ok(pin),
-                }
+            (None, Self::Disk { home, .. }) => Pin::read_genesis(&home.genesis_path())?,
+            (None, Self::Api { .. }) => {
+                return Err(Problem::usage(
+                    "a member's word is not enough for an audit: give --genesis FILE",
+                ));
             }
-            (None, Self::Api { .. }) => Err(Problem::usage(
-                "a member's word is not enough for an audit: give --genesis FILE",
-            )),
+        };
+        let pin = match self {
+            Self::Disk { reader, .. } => {
+                let known = KnownKey::read(&genesis, reader).map_err(Problem::preflight)?;
+                let activation = known.and_then(|known| known.activation);
+                Pin::activated(genesis, activation)?
+            }
+            Self::Api { member, .. } => member.pin(genesis).await?,
+        };
+        match args.trust.genesis_hash {
+            Some(hash) => Ok(pin.expect(hash)?),
+            None => Ok(pin),
         }
     }
 

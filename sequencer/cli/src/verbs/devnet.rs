@@ -9,7 +9,9 @@ use fairlane_client::wire::OrderWord;
 use fairlane_client::{
     ClientError, Committee, Cursor, FanOut, Feed, FeedEvent, SealOptions, Sealer, dev,
 };
-use fairlane_types::{CtId, Envelope, Height, Millis, Outcome as OrderOutcome, SequencedBlock};
+use fairlane_types::{
+    CtId, Envelope, Height, Millis, Outcome as OrderOutcome, Scheme, SequencedBlock,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand_core::Rng;
 use tokio::sync::mpsc;
@@ -17,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::args::DevnetArgs;
 use crate::dev_markets;
 use crate::exit::{Exit, Outcome, Problem};
-use crate::local::{Agreement, Folder, Kind, LocalNet};
+use crate::local::{Agreement, Chain, Folder, Kind, LocalNet};
 use crate::measure::{percentiles, round};
 use crate::seed;
 use crate::term::{Term, short};
@@ -79,7 +81,11 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     let execution = dev_markets::genesis(&samples);
     let net = LocalNet::start(
         args.members,
-        (args.scheme, args.rule),
+        Chain {
+            scheme: args.scheme,
+            rule: args.rule,
+            dealer: args.dealer || args.scheme == Scheme::BaekZheng,
+        },
         folder,
         kind,
         Some(execution),
@@ -199,11 +205,15 @@ fn banner(net: &LocalNet, args: &DevnetArgs, samples: &[Sample], start: Instant,
     let addresses: Vec<_> = net.addresses.iter().map(ToString::to_string).collect();
     let all = addresses.join(",");
     term.line(format!(
-        "{} {} members · chain {} · threshold {} · EXPERIMENT: keys by a dealer",
+        "{} {} members · chain {} · threshold {} · EXPERIMENT: {}",
         term.bold("fairlane devnet"),
         args.members,
         pin.genesis().chain,
         pin.key().t(),
+        match pin.activation() {
+            Some(_) => "encryption key by the members, certificate key by a dealer",
+            None => "keys by a dealer",
+        },
     ));
     for (id, (api, ops)) in net.addresses.iter().zip(&net.ops_addresses).enumerate() {
         term.line(format!(

@@ -25,6 +25,9 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
     let (pin, members) = (committee.pin().clone(), committee.members().to_vec());
     let start = start(&args, &pin, &members, term).await?;
     let mut out = create(args.out.as_deref(), pin.hash())?;
+    if let (Some(out), Some(activation)) = (&mut out, pin.activation()) {
+        out.write(&Record::Activation(activation.clone()))?;
+    }
     let mut feed = Feed::new(pin.clone(), members.clone(), start);
     let mut pending = None;
     let until = Height(args.until.unwrap_or(u64::MAX));

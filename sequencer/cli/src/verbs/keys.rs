@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fairlane_encryption::SuiteKey;
 use fairlane_node::backup::Backup;
-use fairlane_node::home::{Home, HomeError, read_genesis};
+use fairlane_node::home::{EncryptionKeys, Home, HomeError, read_genesis};
 use fairlane_node::key_files::AtRest;
 use fairlane_node::passphrase::Passphrase;
 use fairlane_node::process::keep_secrets_in;
@@ -130,26 +130,34 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
     let genesis = home.genesis()?;
     let at_rest = home.at_rest(&genesis)?;
     let keys = home.keys(&genesis)?;
-    let (identity, key) = (keys.identity.public(), keys.key.id());
-    let (scheme, share) = match &keys.key {
-        SuiteKey::Tdh2(key) => ("tdh2", key.verification_key(keys.me).map(hex::encode)),
-        SuiteKey::BaekZheng(_) => ("baek-zheng", None),
+    let identity = keys.identity.public();
+    let scheme = genesis.encryption.scheme.name();
+    let (key, share) = match &keys.encryption {
+        EncryptionKeys::Dealt(key, _) => {
+            let share = match key {
+                SuiteKey::Tdh2(key) => key.verification_key(keys.me).map(hex::encode),
+                SuiteKey::BaekZheng(_) => None,
+            };
+            (Some(key.id()), share)
+        }
+        EncryptionKeys::Ceremony(keys) => (None, Some(hex::encode(keys.receiver.key().bytes()))),
     };
     let value = json!({ "keys": {
         "member": keys.me, "identity": identity, "genesis": genesis.hash(),
-        "scheme": scheme, "encryption_key": key, "verification_key": share,
+        "scheme": scheme, "encryption_key": key, "public_part": share,
         "key_files": at_rest.word(),
     }});
     term.result(&value, || {
         let mut text = format!(
             "member {} of chain {} (genesis {})\nidentity        {identity}\n\
-             encryption key  {key} ({scheme})\n",
+             encryption key  {} ({scheme})\n",
             keys.me,
             genesis.chain,
-            short(genesis.hash())
+            short(genesis.hash()),
+            key.map_or_else(|| "made by the members".to_owned(), |key| key.to_string()),
         );
         if let Some(share) = &share {
-            text.push_str(&format!("share's public  {share}\n"));
+            text.push_str(&format!("public part     {share}\n"));
         }
         text.push_str(&format!("key files       {}", at_rest.word()));
         text

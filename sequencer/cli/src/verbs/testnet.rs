@@ -17,12 +17,14 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         out,
         base_port,
         scheme,
+        dealer,
         passphrase_file,
     } = verb;
     fairlane_node::process::keep_secrets_in()?;
     let mut options = InitOptions::new(&out, members.into());
     options.port = base_port;
     options.scheme = scheme;
+    options.dealer = dealer;
     // Only the flag: a passphrase that is in the environment by chance would be a surprise.
     if let Some(path) = passphrase_file {
         options.passphrase = Some(Arc::new(Passphrase::from_file(&path)?));
@@ -42,8 +44,12 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         })).collect::<Vec<_>>(),
     }});
     term.result(&value, || {
+        let key = match dealer {
+            true => "encryption key by a dealer",
+            false => "encryption key to be made by the members",
+        };
         let mut text = format!(
-            "{} genesis {} · keys by a dealer: for tests only · key files {}\n",
+            "{} genesis {} · for tests only · {key} · key files {}\n",
             term.green("✔"),
             short(net.genesis.hash()),
             at_rest.word()

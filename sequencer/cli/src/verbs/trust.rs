@@ -1,5 +1,7 @@
 //! What a client verb trusts, and the members it talks to.
 
+use std::path::Path;
+
 use fairlane_client::{Committee, Member, Pin, PinError};
 
 use crate::args::TrustArgs;
@@ -23,12 +25,29 @@ pub fn members(addresses: &[String]) -> Outcome<Vec<Member>> {
     Ok(members.collect::<Result<_, _>>()?)
 }
 
+/// The pin of a genesis file; where the members made the key, the first of them that answers
+/// tells which it is, with a quorum's signatures.
+async fn pin(path: &Path, members: &[Member]) -> Outcome<Pin> {
+    let genesis = Pin::read_genesis(path)?;
+    let mut last = Problem::from(match Pin::new(genesis.clone()) {
+        Ok(pin) => return Ok(pin),
+        Err(error) => error,
+    });
+    for member in members {
+        match member.pin(genesis.clone()).await {
+            Ok(pin) => return Ok(pin),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
 /// The genesis: from a file, or from a member under a hash, or, on an experiment only, from
 /// a member on its word.
 pub async fn committee(args: &TrustArgs, addresses: &[String], term: Term) -> Outcome<Committee> {
     let members = members(addresses)?;
     if let Some(path) = &args.genesis {
-        return Ok(Committee::new(Pin::read(path)?, members));
+        return Ok(Committee::new(pin(path, &members).await?, members));
     }
     let mut pin = None;
     let mut last = Problem::usage("no member's address was given");

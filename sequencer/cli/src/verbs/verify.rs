@@ -10,7 +10,7 @@ use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
 use fairlane_client::wire::EvidenceBody;
 use fairlane_client::{ChainVerifier, Cursor, Pin};
 use fairlane_replica::Evidence;
-use fairlane_types::{CtId, Height, Item, Outcome as OrderOutcome};
+use fairlane_types::{CtId, Genesis, Height, Item, Outcome as OrderOutcome};
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, Outcome, Problem};
@@ -29,10 +29,10 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
     }
     let genesis = args.genesis.as_deref();
     let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
-    let pin = Pin::read(genesis)?;
+    let trusted = Pin::read_genesis(genesis)?;
     match (&args.file, &args.evidence) {
-        (Some(file), _) => sequence(file, genesis, &pin, term),
-        (None, Some(file)) => evidence(file, &pin, term),
+        (Some(file), _) => sequence(file, genesis, trusted, term),
+        (None, Some(file)) => evidence(file, trusted, term),
         (None, None) => Err(Problem::usage(
             "neither a sequence file nor --evidence".to_owned(),
         )),
@@ -40,20 +40,27 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
 }
 
 /// Checks every proof in the file and names whom it convicts.
-fn evidence(path: &Path, pin: &Pin, term: Term) -> Outcome {
+fn evidence(path: &Path, genesis: Genesis, term: Term) -> Outcome {
     let bytes = super::input::read(path, EVIDENCE_BYTES_MAX)?;
     let body: EvidenceBody = serde_json::from_slice(&bytes).map_err(|error| {
         Problem::usage(format!("{}: {error}", path.display()))
             .next("such files are what a member answers to GET /v1/evidence")
     })?;
-    if body.genesis != pin.hash() {
+    if body.genesis != genesis.hash() {
         let what = format!(
             "the evidence is about genesis {}, not {}",
             body.genesis,
-            pin.hash()
+            genesis.hash()
         );
         return Err(Problem::new(Exit::Verification, what));
     }
+    let activation = match body.activation.as_slice() {
+        [] => None,
+        bytes => Some(fairlane_types::decode(bytes, bytes.len()).map_err(|error| {
+            Problem::new(Exit::Verification, format!("the key's activation: {error}"))
+        })?),
+    };
+    let pin = Pin::activated(genesis, activation)?;
     let genesis = pin.genesis();
     for record in &body.evidence {
         let unproven = |what: String| {
@@ -98,25 +105,34 @@ pub fn unreadable(path: &Path, error: SequenceFileError) -> Problem {
 }
 
 /// Checks every root, parent link, opening and attestation in the file.
-fn sequence(path: &Path, genesis: &Path, pin: &Pin, term: Term) -> Outcome {
+fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcome {
     let wrong = |error| unreadable(path, error);
     let file = File::open(path).map_err(|error| wrong(error.into()))?;
     let mut reader = SequenceReader::new(BufReader::new(file)).map_err(wrong)?;
-    if reader.genesis() != pin.hash() {
+    if reader.genesis() != trusted.hash() {
         let what = format!(
             "the file is of genesis {}, {} is {}",
             short(reader.genesis()),
             genesis.display(),
-            short(pin.hash())
+            short(trusted.hash())
         );
         return Err(Problem::new(Exit::Verification, what));
     }
+    let mut record = reader.next_record().map_err(wrong)?;
+    let activation = match record {
+        Some(Record::Activation(activation)) => {
+            record = reader.next_record().map_err(wrong)?;
+            Some(activation)
+        }
+        _ => None,
+    };
+    let pin = &Pin::activated(trusted, activation)?;
     let mut verifier: Option<ChainVerifier> = None;
     let mut waiting: BTreeMap<CtId, Item> = BTreeMap::new();
     let mut attested = Height(0);
     let (mut first, mut orders, mut opened, mut checked) = (0_u64, 0_u64, 0_u64, 0_u64);
-    while let Some(record) = reader.next_record().map_err(wrong)? {
-        match record {
+    while let Some(found) = record {
+        match found {
             Record::Block(block) => {
                 let chain = verifier.get_or_insert_with(|| {
                     first = block.height.0;
@@ -135,6 +151,10 @@ fn sequence(path: &Path, genesis: &Path, pin: &Pin, term: Term) -> Outcome {
                         waiting.insert(item.ct_id, item);
                     }
                 }
+            }
+            Record::Activation(_) => {
+                let what = "an encryption key is named after the first block";
+                return Err(Problem::new(Exit::Verification, what));
             }
             Record::Attestation(attestation) => {
                 let at = verifier.as_ref().map(|chain| chain.cursor());
@@ -165,6 +185,7 @@ fn sequence(path: &Path, genesis: &Path, pin: &Pin, term: Term) -> Outcome {
                 checked += u64::from(chain.check_opening(&item, &envelope)?);
             }
         }
+        record = reader.next_record().map_err(wrong)?;
     }
     let Some(verifier) = verifier else {
         return Err(Problem::new(Exit::Verification, "the file holds no block"));

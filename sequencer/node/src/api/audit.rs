@@ -61,7 +61,7 @@ pub(crate) async fn steps(
             }
             let get = |table, key: &[u8]| reader.get(table, key);
             let step = Step::read(Height(height), &parent, get).map_err(broken)?;
-            parent = step.block.payload.0.clone();
+            parent = step.block.payload.cut.clone();
             let body = encode(&step);
             let length = u32::try_from(body.len())
                 .map_err(|_| Fail::new(ErrorCode::Internal, "a step is over 4 GiB"))?;
@@ -83,7 +83,7 @@ fn cut_below(reader: &StoreReader, genesis: &Genesis, from: Height) -> Result<Cu
         bytes.ok_or_else(|| Fail::new(ErrorCode::OutOfRange, "the block below is pruned"))?;
     let block: FinalBlock = fairlane_types::decode(&bytes, bytes.len())
         .map_err(|_| Fail::new(ErrorCode::Internal, "a block on disk does not decode"))?;
-    Ok(block.payload.0)
+    Ok(block.payload.cut)
 }
 
 fn broken(error: StepError) -> Fail {

@@ -33,8 +33,11 @@ pub(crate) async fn evidence(State(api): State<Arc<Api>>) -> Result<Response, Fa
             })
         });
         let evidence = records.collect();
+        let key = api.node.encryption_key()?;
+        let activation = key.map(|key| key.activation_bytes()).unwrap_or_default();
         Ok(EvidenceBody {
             genesis: api.genesis_hash,
+            activation,
             evidence,
         })
     });

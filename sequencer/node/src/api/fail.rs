@@ -59,6 +59,9 @@ impl From<RequestError> for Fail {
     }
 }
 
+/// When to ask again for a key that is being made, ms.
+const KEY_RETRY_MS: u32 = 1_000;
+
 /// The code of each refusal by the protocol; every one has its own.
 pub(crate) fn admission(error: &AdmissionError) -> ApiError {
     let message = error.to_string();
@@ -74,6 +77,9 @@ pub(crate) fn admission(error: &AdmissionError) -> ApiError {
                 EnvelopeError::Length(_) => ErrorCode::BadLength,
             };
             ApiError::new(code, message)
+        }
+        AdmissionError::NoKey => {
+            ApiError::new(ErrorCode::NoEncryptionKey, message).after_ms(KEY_RETRY_MS)
         }
         AdmissionError::BadSignature => ApiError::new(ErrorCode::BadSignature, message),
         AdmissionError::BadProof => ApiError::new(ErrorCode::BadProof, message),

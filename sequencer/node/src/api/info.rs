@@ -16,6 +16,7 @@ use fairlane_types::{Height, PAYLOAD_BYTES_MAX, Root};
 use super::Api;
 use super::body::segment;
 use super::fail::Fail;
+use crate::known_key::KnownKey;
 
 /// Version of the API's contract.
 const API_VERSION: u32 = 1;
@@ -24,6 +25,7 @@ pub(crate) async fn info(State(api): State<Arc<Api>>) -> Result<Json<InfoBody>, 
     let genesis = api.node.genesis();
     let (n, f) = (genesis.members.len(), (genesis.members.len() - 1) / 3);
     let (head, first) = head(&api).await?;
+    let key_id = key(&api).await?.map(|known| known.key.id());
     Ok(Json(InfoBody {
         version: env!("CARGO_PKG_VERSION").into(),
         api: API_VERSION,
@@ -36,7 +38,7 @@ pub(crate) async fn info(State(api): State<Arc<Api>>) -> Result<Json<InfoBody>, 
         threshold: (2 * f + 1) as u8,
         epoch: genesis.epoch().0,
         scheme: genesis.encryption.scheme.name().into(),
-        key_id: genesis.encryption.key_id,
+        key_id,
         head,
         first_available: first.0,
         now_ms: SystemTime::now()
@@ -75,6 +77,14 @@ pub(crate) async fn epoch(
         return Err(Fail::new(ErrorCode::NotFound, message));
     }
     let (n, f) = (genesis.members.len(), (genesis.members.len() - 1) / 3);
+    let known = key(&api).await?.ok_or_else(|| {
+        let status = api.node.status().borrow().dealings;
+        let message = format!(
+            "the members are making the encryption key: {} of {} dealings are final",
+            status.0, status.1
+        );
+        Fail::new(ErrorCode::NoEncryptionKey, message)
+    })?;
     Ok(Json(EpochBody {
         epoch: asked,
         chain: genesis.chain.0,
@@ -92,12 +102,20 @@ pub(crate) async fn epoch(
         threshold: (2 * f + 1) as u8,
         scheme: genesis.encryption.scheme.name().into(),
         suite: genesis.encryption.scheme.suite(),
-        key_id: genesis.encryption.key_id,
-        public_key: genesis.encryption.public_key.clone(),
+        key_id: known.key.id(),
+        public_key: known.key.to_bytes(),
+        activation: known.activation_bytes(),
         certificate_key: api.node.certificate_key().to_vec(),
         first_height: 1,
         last_height: None,
     }))
+}
+
+/// The encryption key; `None` while the members are making it.
+async fn key(api: &Arc<Api>) -> Result<Option<KnownKey>, Fail> {
+    let api = api.clone();
+    let read = tokio::task::spawn_blocking(move || Ok(api.node.encryption_key()?));
+    joined(read.await)
 }
 
 /// The last emitted block, and the first height that is kept (the next one if none is).

@@ -27,7 +27,7 @@ pub(crate) fn reasons(api: &Api) -> Vec<&'static str> {
     [
         (status.catching_up, "catching-up"),
         (!status.quorum_connected, "no-quorum"),
-        (status.share_missing, "share-missing"),
+        (status.keyless, "no-encryption-key"),
         (status.observer, "observer"),
         (draining, "draining"),
     ]

@@ -14,8 +14,8 @@ use fairlane_replica::{
 };
 use fairlane_types::{
     BlockId, ChainId, ConsensusParams, CtId, EncryptionParams, Envelope, Epoch, Genesis, Height,
-    Item, KeySource, LaneParams, MemberId, Micros, Millis, OrderParams, Outcome, Position, Receipt,
-    Root, Scheme, SecretKey, SeededRng, Seq, SequencedBlock, Signature, encode,
+    Item, LaneParams, MemberId, Micros, Millis, OrderParams, Outcome, Position, Receipt, Root,
+    Scheme, SecretKey, SeededRng, Seq, SequencedBlock, Signature, encode,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -65,12 +65,7 @@ pub fn genesis() -> Genesis {
         time: Millis(1_000),
         experiment: true,
         members: (0..4).map(|i| member_key(i).public()).collect(),
-        encryption: EncryptionParams {
-            scheme: Scheme::Tdh2,
-            source: KeySource::InsecureDealer,
-            key_id: key.id(),
-            public_key: key.to_bytes(),
-        },
+        encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
         certificates: None,
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),

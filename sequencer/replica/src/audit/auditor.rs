@@ -51,9 +51,6 @@ pub enum StartError {
     /// The genesis file.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
-    /// The key in the genesis file.
-    #[error("the encryption key of the genesis does not decode")]
-    Key,
     /// The checkpoint contradicts itself.
     #[error("the checkpoint does not hold: {0}")]
     Checkpoint(String),
@@ -99,14 +96,12 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// Begins.
+    /// Begins, with the encryption key that the genesis or the committee vouches for.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(genesis: &Genesis, start: Start) -> Result<Self, StartError> {
+    pub fn new(genesis: &Genesis, key: SuiteKey, start: Start) -> Result<Self, StartError> {
         let committee = genesis.validate()?;
-        let (scheme, bytes) = (genesis.encryption.scheme, &genesis.encryption.public_key);
-        let key = SuiteKey::from_bytes(scheme, bytes).map_err(|_| StartError::Key)?;
         let (n, f) = (committee.n(), committee.f());
         let root = consensus::genesis(
             genesis.chain,
@@ -114,7 +109,7 @@ impl Auditor {
             Height(0),
             BlockId::default(),
             genesis.time,
-            CutPayload(Cut::genesis(n)),
+            CutPayload::of(Cut::genesis(n)),
         );
         let mut auditor = Self {
             genesis: genesis.clone(),
@@ -137,7 +132,7 @@ impl Auditor {
 
     fn enter(&mut self, at: Checkpoint) -> Result<(), String> {
         let (n, f) = (self.committee.n(), self.committee.f());
-        let (cut, sequenced) = (&at.block.payload.0, &at.sequenced);
+        let (cut, sequenced) = (&at.block.payload.cut, &at.sequenced);
         if at.block.header.chain != self.genesis.chain || sequenced.chain != self.genesis.chain {
             return Err("it is of another chain".to_owned());
         }
@@ -192,7 +187,7 @@ impl Auditor {
             .order
             .commits_at(height)
             .then(|| self.order.snapshot());
-        let state = state.map(|order| state_digest(&order, &step.block.payload.0));
+        let state = state.map(|order| state_digest(&order, &step.block.payload.cut));
         self.block(height, step, state)?;
         self.items(height, &emission, &step.sequenced, missing)?;
         let want = step.sequenced.compute_root();
@@ -230,7 +225,7 @@ impl Auditor {
     /// Its cut.
     #[must_use]
     pub fn cut(&self) -> &Cut {
-        &self.tip.payload.0
+        &self.tip.payload.cut
     }
 
     /// Root of the sequence there.
@@ -283,7 +278,7 @@ impl Auditor {
         if header.height != height || header.parent != parent.id() {
             return Err(broken("the block does not follow the one below"));
         }
-        let cut = &step.block.payload.0;
+        let cut = &step.block.payload.cut;
         if header.payload != cut.digest() || cut.heads.len() != self.committee.n() {
             return Err(broken("the block does not commit to this cut"));
         }
@@ -316,7 +311,7 @@ impl Auditor {
 
     /// 2, 3 and 4: the batches between the cuts, their envelopes, and the time.
     fn lanes(&mut self, height: Height, step: &Step) -> Result<CutDelta, Violation> {
-        let cut = step.block.payload.0.clone();
+        let cut = step.block.payload.cut.clone();
         // Only what lanes name is taken in: the rest is none of this height's.
         let entries = step.batches.iter().flat_map(|batch| &batch.entries);
         let named: BTreeSet<CtId> = entries.map(|entry| entry.ct_id).collect();
@@ -332,7 +327,7 @@ impl Auditor {
                 lane,
                 why: why.to_owned(),
             };
-            let (from, to) = (self.tip.payload.0.head(lane), cut.head(lane));
+            let (from, to) = (self.tip.payload.cut.head(lane), cut.head(lane));
             if to.seq < from.seq || (to.seq == from.seq && to.digest != from.digest) {
                 return Err(broken("the cut moves the lane back"));
             }

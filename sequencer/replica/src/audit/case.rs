@@ -1,7 +1,8 @@
 //! A violation with all that is needed to see it again.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{Digest, Genesis};
+use fairlane_encryption::SuiteKey;
+use fairlane_types::{Digest, Genesis, KeyActivation};
 
 use super::{Auditor, Start, Step, Violation};
 
@@ -11,6 +12,8 @@ use super::{Auditor, Start, Step, Violation};
 pub struct Case {
     /// Hash of the genesis that it is about.
     pub genesis: Digest,
+    /// The members' word for the encryption key, where the genesis does not name it.
+    pub activation: Option<KeyActivation>,
     /// Where it begins.
     pub start: Start,
     /// Every height after that; the last one is broken.
@@ -40,18 +43,18 @@ pub enum CaseError {
 }
 
 impl Case {
-    /// Runs it again.
+    /// Runs it again, with the encryption key that is trusted for this genesis.
     ///
     /// # Errors
     /// [`CaseError`] when it shows no violation.
-    pub fn verify(&self, genesis: &Genesis) -> Result<Violation, CaseError> {
+    pub fn verify(&self, genesis: &Genesis, key: SuiteKey) -> Result<Violation, CaseError> {
         if self.genesis != genesis.hash() {
             return Err(CaseError::OtherGenesis {
                 got: self.genesis,
                 want: genesis.hash(),
             });
         }
-        let mut auditor = Auditor::new(genesis, self.start.clone())
+        let mut auditor = Auditor::new(genesis, key, self.start.clone())
             .map_err(|error| CaseError::Start(error.to_string()))?;
         let last = self.steps.len().saturating_sub(1);
         for (index, step) in self.steps.iter().enumerate() {

@@ -98,7 +98,7 @@ impl Start {
         let block: FinalBlock = rows.need("the final block", Table::Blocks, &height_key(height))?;
         let sequenced = rows.need("the emitted block", Table::Sequence, &height_key(height))?;
         let mut heads = Vec::new();
-        for (index, head) in block.payload.0.heads.iter().enumerate() {
+        for (index, head) in block.payload.cut.heads.iter().enumerate() {
             let lane = MemberId(u8::try_from(index).unwrap_or(u8::MAX));
             heads.push(match head.seq {
                 Seq(0) => None,
@@ -151,7 +151,7 @@ impl Step {
             None => Some(rows.ancestor_proof()?),
         };
         let mut batches: Vec<Batch> = Vec::new();
-        for (index, head) in block.payload.0.heads.iter().enumerate() {
+        for (index, head) in block.payload.cut.heads.iter().enumerate() {
             let lane = MemberId(u8::try_from(index).unwrap_or(u8::MAX));
             for seq in parent.head(lane).seq.next().0..=head.seq.0 {
                 let what = format!("batch {seq} of lane {lane}");

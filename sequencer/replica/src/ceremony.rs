@@ -1,0 +1,327 @@
+//! The key ceremony of a replica: dealings into blocks, verdicts and the key out of final
+//! ones (PROTOCOL §6). Until the key is there, the log runs for the ceremony alone and
+//! orders are refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fairlane_encryption::{Ceremony, SuiteKey};
+use fairlane_mempool::LaneMessage;
+use fairlane_types::{Height, KeyActivation, KeySource, MemberId, Scheme, Signature, View, encode};
+
+use crate::boundary::{Effect, Peers};
+use crate::dealing::Dealing;
+use crate::job::ConcludeJob;
+use crate::key_making::{Judged, KeyMaking};
+use crate::keys::{dealing_verdict_key, height_key, meta};
+use crate::payload::{CutPayload, FinalBlock};
+use crate::recovery::RecoveredKey;
+use crate::replica::{Purpose, Replica, ReplicaError, Written};
+use crate::{Fault, Job, Message, Table, Write};
+
+/// Jobs that need the encryption key, kept until it is made.
+#[derive(Debug, Default)]
+pub(crate) struct Keyless {
+    jobs: Vec<(Job, Purpose)>,
+}
+
+/// The ceremony of a genesis that asks for one, as far as the disk knows it.
+///
+/// # Errors
+/// [`ReplicaError::Ceremony`].
+pub(crate) fn key_making(
+    genesis: &fairlane_types::Genesis,
+    quorum: usize,
+    recovered: RecoveredKey,
+) -> Result<Option<KeyMaking>, ReplicaError> {
+    let ceremony = Ceremony::of_genesis(genesis);
+    let ceremony = ceremony.map_err(|error| ReplicaError::Ceremony(error.to_string()))?;
+    let RecoveredKey {
+        dealings,
+        activation,
+    } = recovered;
+    Ok(ceremony.map(|ceremony| KeyMaking::new(ceremony.needed(), quorum, dealings, activation)))
+}
+
+impl Replica {
+    /// Whether the encryption key is at hand.
+    fn keyed(&self) -> bool {
+        self.ceremony.as_ref().is_none_or(|c| c.key().is_some())
+    }
+
+    /// The committee's word for its key, on a chain that had a ceremony.
+    #[must_use]
+    pub fn activation(&self) -> Option<&KeyActivation> {
+        self.ceremony.as_ref()?.activation()
+    }
+
+    /// Keeps a job back while there is no key to do it with.
+    pub(crate) fn keep_back(&mut self, job: Job, purpose: Purpose) -> Option<(Job, Purpose)> {
+        let needs_key = matches!(job, Job::Envelopes(_) | Job::Shares(_) | Job::Combine(_));
+        if !needs_key || self.keyed() {
+            return Some((job, purpose));
+        }
+        self.keyless.jobs.push((job, purpose));
+        None
+    }
+
+    /// Goes on where the disk says.
+    pub(crate) fn start_ceremony(&mut self, out: &mut Vec<Effect>) {
+        let Some(ceremony) = &self.ceremony else {
+            return;
+        };
+        let deals = self.voting && !ceremony.complete() && !ceremony.is_final(self.me);
+        for (height, dealing) in ceremony.unjudged() {
+            self.judge(height, dealing, out);
+        }
+        if deals {
+            self.compute(Job::Deal, Purpose::Deal, out);
+        }
+        self.conclude(out);
+    }
+
+    fn judge(&mut self, height: Height, dealing: Arc<Dealing>, out: &mut Vec<Effect>) {
+        self.compute(Job::Judge(dealing), Purpose::Judge(height), out);
+    }
+
+    /// This member's dealing is made.
+    pub(crate) fn dealt(&mut self, dealing: Option<Arc<Dealing>>, out: &mut Vec<Effect>) {
+        let (Some(dealing), Some(ceremony)) = (dealing, &mut self.ceremony) else {
+            return;
+        };
+        if ceremony.offer(Arc::clone(&dealing)) {
+            self.send(Peers::All, Message::Dealing(dealing), out);
+        }
+    }
+
+    /// A member's dealing came.
+    pub(crate) fn receive_dealing(
+        &mut self,
+        from: MemberId,
+        dealing: Arc<Dealing>,
+        out: &mut Vec<Effect>,
+    ) {
+        let n = self.committee.n();
+        match &mut self.ceremony {
+            Some(ceremony) if dealing.dealer == from && dealing.fits(n) => {
+                ceremony.offer(dealing);
+            }
+            _ => out.push(Effect::Fault {
+                peer: from,
+                fault: Fault::Dealing,
+            }),
+        }
+    }
+
+    /// A link came up: what the peer may have missed of the ceremony.
+    pub(crate) fn say_ceremony_again(&mut self, peer: MemberId, out: &mut Vec<Effect>) {
+        let Some(ceremony) = &self.ceremony else {
+            return;
+        };
+        if let Some(dealing) = ceremony.offered(self.me) {
+            let message = Message::Dealing(Arc::clone(dealing));
+            self.send(Peers::One(peer), message, out);
+        }
+        if let Some(key) = ceremony.key()
+            && self.voting
+        {
+            let signature = self.sign_key(key);
+            self.send(Peers::One(peer), Message::KeyMade(signature), out);
+        }
+    }
+
+    fn sign_key(&self, key: &[u8]) -> Signature {
+        KeyActivation::sign(self.identity.as_ref(), self.chain(), self.epoch(), key)
+    }
+
+    /// The payload of a block of `view`.
+    pub(crate) fn payload_with(&mut self, view: View, mut payload: CutPayload) -> CutPayload {
+        if let Some(ceremony) = &mut self.ceremony {
+            payload.dealing = ceremony.to_carry(view);
+        }
+        payload
+    }
+
+    /// What a member says to the dealing in a proposal: that it is none (`Some(false)`), or
+    /// nothing (`None`) when it is not wanted any more, which a leader may not know yet.
+    pub(crate) fn check_dealing(&mut self, view: View, payload: &CutPayload) -> Option<bool> {
+        let Some(dealing) = &payload.dealing else {
+            return Some(true);
+        };
+        let n = self.committee.n();
+        let Some(ceremony) = &mut self.ceremony else {
+            return Some(false);
+        };
+        if !dealing.fits(n) {
+            return Some(false);
+        }
+        ceremony.seen(view, dealing.dealer);
+        (!ceremony.complete()).then_some(true)
+    }
+
+    /// Writes that belong to final blocks, and the verdicts they ask for.
+    pub(crate) fn dealings_final(
+        &mut self,
+        blocks: &[FinalBlock],
+        out: &mut Vec<Effect>,
+    ) -> Vec<Write> {
+        let Some(ceremony) = &mut self.ceremony else {
+            return Vec::new();
+        };
+        let mut wanted = Vec::new();
+        for block in blocks {
+            if let Some(dealing) = &block.payload.dealing
+                && ceremony.finalized(block.header.height, dealing)
+            {
+                wanted.push((block.header.height, Arc::clone(dealing)));
+            }
+        }
+        let row = |(height, dealing): &(Height, Arc<Dealing>)| {
+            Write::put(Table::Dealings, height_key(*height), encode(dealing))
+        };
+        let writes = wanted.iter().map(row).collect();
+        for (height, dealing) in wanted {
+            self.judge(height, dealing, out);
+        }
+        writes
+    }
+
+    /// A verdict on a final dealing.
+    pub(crate) fn dealing_judged(&mut self, height: Height, valid: bool, out: &mut Vec<Effect>) {
+        let Some(ceremony) = &mut self.ceremony else {
+            return;
+        };
+        if let Judged::Settled { counted, refused } = ceremony.judged(height, valid) {
+            self.counters.dealings_refused += refused.len() as u64;
+            let valid = counted
+                .into_iter()
+                .map(|height| Write::put(Table::Dealings, dealing_verdict_key(height), Vec::new()));
+            let gone = refused
+                .into_iter()
+                .map(|height| Write::delete(Table::Dealings, height_key(height)));
+            let writes = valid.chain(gone).collect();
+            self.store(writes, false, Written::Nothing, out);
+        }
+        self.conclude(out);
+    }
+
+    fn conclude(&mut self, out: &mut Vec<Effect>) {
+        if let Some(ceremony) = &mut self.ceremony
+            && let Some(dealings) = ceremony.conclude()
+        {
+            let job = Job::Conclude(Box::new(ConcludeJob { dealings }));
+            self.compute(job, Purpose::Conclude, out);
+        }
+    }
+
+    /// The key is made: what waited for it goes on, and this member says which it is.
+    pub(crate) fn concluded(&mut self, key: Option<Vec<u8>>, out: &mut Vec<Effect>) {
+        let id = key
+            .as_ref()
+            .and_then(|key| SuiteKey::from_bytes(Scheme::Tdh2, key).ok())
+            .map(|key| key.id());
+        let (Some(key), Some(id), Some(ceremony)) = (key, id, &mut self.ceremony) else {
+            // A secret that is not this member's: everybody else can go on.
+            out.push(Effect::Halt(
+                "this member cannot read its part of the encryption key: its receiver key is not \
+                 the one in the genesis"
+                    .to_owned(),
+            ));
+            return;
+        };
+        ceremony.made(key.clone());
+        self.lanes.admit_key(id);
+        for (job, purpose) in std::mem::take(&mut self.keyless.jobs) {
+            self.compute(job, purpose, out);
+        }
+        if self.voting {
+            let signature = self.sign_key(&key);
+            self.send(Peers::All, Message::KeyMade(signature), out);
+            self.key_said(self.me, signature, out);
+        } else {
+            self.verify_key_signatures(out);
+        }
+    }
+
+    /// A member says which key was made.
+    pub(crate) fn key_said(&mut self, from: MemberId, signature: Signature, out: &mut Vec<Effect>) {
+        if let Some(ceremony) = &mut self.ceremony {
+            ceremony.say(from, signature);
+        }
+        self.verify_key_signatures(out);
+    }
+
+    fn verify_key_signatures(&mut self, out: &mut Vec<Effect>) {
+        let Some((key, said)) = self.ceremony.as_mut().and_then(KeyMaking::unverified) else {
+            return;
+        };
+        let check = |(member, signature): (&MemberId, &Signature)| {
+            let identity = self.committee.key(*member)?;
+            let (chain, epoch) = (self.chain(), self.epoch());
+            Some(KeyActivation::check(
+                identity, chain, epoch, &key, *signature,
+            ))
+        };
+        let checks: Vec<_> = said.iter().filter_map(check).collect();
+        self.compute(Job::Verify(checks), Purpose::KeyMade(said), out);
+    }
+
+    /// Signatures over the key were verified.
+    pub(crate) fn key_signatures(
+        &mut self,
+        said: BTreeMap<MemberId, Signature>,
+        bad: &[usize],
+        out: &mut Vec<Effect>,
+    ) {
+        let epoch = self.epoch();
+        let good = said.into_iter().enumerate();
+        let (bad_ones, good): (Vec<_>, Vec<_>) = good.partition(|(at, _)| bad.contains(at));
+        for (_, (peer, _)) in bad_ones {
+            out.push(Effect::Fault {
+                peer,
+                fault: Fault::KeyMade,
+            });
+        }
+        let good = good.into_iter().map(|(_, signature)| signature);
+        let Some(ceremony) = &mut self.ceremony else {
+            return;
+        };
+        if let Some(activation) = ceremony.verified(good, epoch) {
+            let write = Write::put(Table::Meta, meta::ACTIVATION.to_vec(), encode(activation));
+            self.store(vec![write], true, Written::Nothing, out);
+        }
+    }
+
+    /// Whether a lane's message cannot be judged yet: it carries orders, and no key is known
+    /// here. It is asked for again like one that was lost.
+    pub(crate) fn too_early(&self, message: &LaneMessage) -> bool {
+        if !self.lanes.keyless() {
+            return false;
+        }
+        match message {
+            LaneMessage::Batch(batch) => !batch.entries.is_empty(),
+            LaneMessage::Batches(batches) => batches.iter().any(|b| !b.entries.is_empty()),
+            LaneMessage::Payloads(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether blocks are wanted for the ceremony.
+    pub(crate) fn ceremony_waits(&self) -> bool {
+        let waits = self.ceremony.as_ref().map(KeyMaking::wants_a_block);
+        waits.unwrap_or(false)
+    }
+
+    /// The key ids that orders may name from the start.
+    pub(crate) fn first_keys(
+        genesis: &fairlane_types::Genesis,
+        ceremony: Option<&KeyMaking>,
+    ) -> Vec<fairlane_types::KeyId> {
+        if genesis.encryption.source != KeySource::Ceremony {
+            return genesis.encryption.key_id.into_iter().collect();
+        }
+        let known = ceremony.and_then(KeyMaking::activation);
+        let key = known.and_then(|a| SuiteKey::from_bytes(Scheme::Tdh2, &a.public_key).ok());
+        key.map(|key| key.id()).into_iter().collect()
+    }
+}
