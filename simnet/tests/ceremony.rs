@@ -17,8 +17,12 @@ fn a_key_is_made_and_orders_come_out() {
     let mut refused = 0;
     for (n, seeds) in [(4, 0..10), (7, 10..12)] {
         for seed in seeds {
-            let profile = [Profile::Swarm, Profile::Calm, Profile::Crash, Profile::Faults]
-                [seed as usize % 4];
+            let profile = [
+                Profile::Swarm,
+                Profile::Calm,
+                Profile::Crash,
+                Profile::Faults,
+            ][seed as usize % 4];
             let report = ceremony(n, 900 + seed, profile).run();
             assert!(report.passed(), "{report}");
             assert_eq!(report.marks.count(Mark::KeyMade), 1, "{report}");

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
+use fairlane_encryption::SuiteKey;
 use fairlane_node::home::Home;
+use fairlane_node::known_key::KnownKey;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_replica::audit::{Auditor, Case, CaseError, Start, Step, Violation};
 use fairlane_replica::{Store, Table, Write, height_key};
@@ -61,6 +63,17 @@ fn net() -> &'static Path {
     net
 }
 
+/// The key that the members made, and their word for it.
+fn known(genesis: &Genesis) -> KnownKey {
+    let home = Home::open(member(net(), 0)).unwrap();
+    let reader = RocksStore::read_only(&home.data_path()).unwrap();
+    KnownKey::read(genesis, &reader).unwrap().unwrap()
+}
+
+fn key(genesis: &Genesis) -> SuiteKey {
+    known(genesis).key
+}
+
 fn member(net: &Path, member: u8) -> PathBuf {
     net.join(format!("member-{member}"))
 }
@@ -83,7 +96,7 @@ fn steps(home: &Path) -> (Genesis, Vec<Step>) {
     let home = Home::open(home).unwrap();
     let genesis = home.genesis().unwrap();
     let reader = RocksStore::read_only(&home.data_path()).unwrap();
-    let mut auditor = Auditor::new(&genesis, Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(&genesis, key(&genesis), Start::Genesis).unwrap();
     let mut steps = Vec::new();
     let (_, last) = reader.emitted_range().unwrap().unwrap();
     for height in 1..=last.0 {
@@ -97,7 +110,7 @@ fn steps(home: &Path) -> (Genesis, Vec<Step>) {
 
 /// What an audit from genesis finds first.
 fn first_violation(genesis: &Genesis, steps: &[Step]) -> Option<Violation> {
-    let mut auditor = Auditor::new(genesis, Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(genesis, key(genesis), Start::Genesis).unwrap();
     steps.iter().find_map(|step| auditor.step(step).err())
 }
 
@@ -224,13 +237,16 @@ fn a_node_that_reorders_is_caught_and_the_case_shows_it() {
     let mut honest: Case = decode(&bytes, bytes.len()).unwrap();
     let (genesis, steps) = self::steps(&member(net(), 1));
     honest.steps = steps[..honest.steps.len()].to_vec();
-    assert_eq!(honest.verify(&genesis), Err(CaseError::Nothing));
+    assert_eq!(
+        honest.verify(&genesis, key(&genesis)),
+        Err(CaseError::Nothing)
+    );
     let other = Genesis {
         chain: fairlane_types::ChainId(genesis.chain.0 ^ 1),
-        ..genesis
+        ..genesis.clone()
     };
     assert!(matches!(
-        honest.verify(&other),
+        honest.verify(&other, key(&genesis)),
         Err(CaseError::OtherGenesis { .. })
     ));
 }
@@ -431,7 +447,7 @@ fn receipts_are_held_against_the_lanes() {
         seq: fairlane_types::Seq(1 << 40),
         ..kept.clone()
     };
-    let mut auditor = Auditor::new(&genesis, Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(&genesis, key(&genesis), Start::Genesis).unwrap();
     for receipt in [&kept, &earlier, &never] {
         let receipt = receipt.clone().signed(&identity);
         let (chain, epoch) = (genesis.chain, genesis.epoch());
@@ -467,7 +483,7 @@ fn receipts_are_held_against_the_lanes() {
 #[test]
 fn an_audit_goes_on_from_a_commitment() {
     let (genesis, steps) = steps(&member(net(), 3));
-    let mut auditor = Auditor::new(&genesis, Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(&genesis, key(&genesis), Start::Genesis).unwrap();
     let mut checkpoint = None;
     let mut rest = Vec::new();
     for step in &steps {
@@ -483,21 +499,21 @@ fn an_audit_goes_on_from_a_commitment() {
         assert!(steps.len() < genesis.order.snapshot_interval as usize);
         return;
     };
-    let mut second = Auditor::new(&genesis, Start::At(at.clone())).unwrap();
+    let mut second = Auditor::new(&genesis, key(&genesis), Start::At(at.clone())).unwrap();
     for step in rest {
         second.step(step).unwrap();
     }
     assert_eq!(second.root(), auditor.root());
     let mut false_order = at.clone();
     false_order.order.push(0);
-    assert!(Auditor::new(&genesis, Start::At(false_order)).is_err());
+    assert!(Auditor::new(&genesis, key(&genesis), Start::At(false_order)).is_err());
     let mut false_heads = at;
     false_heads
         .heads
         .iter_mut()
         .flatten()
         .for_each(|h| h.stamp.0 += 1);
-    assert!(Auditor::new(&genesis, Start::At(false_heads)).is_err());
+    assert!(Auditor::new(&genesis, key(&genesis), Start::At(false_heads)).is_err());
 }
 
 /// Bytes from a stranger: refused or judged, never a panic.
@@ -507,6 +523,7 @@ fn mutated_cases_never_panic() {
     let at = pair(&steps);
     let case = Case {
         genesis: genesis.hash(),
+        activation: known(&genesis).activation,
         start: Start::Genesis,
         steps: steps[..=at].to_vec(),
     };
@@ -528,7 +545,7 @@ fn mutated_cases_never_panic() {
         }
         if let Ok(case) = decode::<Case>(&mutated, mutated.len().max(1)) {
             decoded += 1;
-            let verdict = case.verify(&genesis);
+            let verdict = case.verify(&genesis, key(&genesis));
             assert!(
                 verdict != Err(CaseError::Nothing) || mutated == bytes || honest(&case, &steps)
             );

@@ -38,7 +38,7 @@ pub struct Backup {
 #[derive(Debug)]
 pub enum Part {
     /// A share from a dealer.
-    Share(SuiteSecret),
+    Share(Arc<SuiteSecret>),
     /// What a ceremony's dealings are read with.
     Receiver(Arc<ReceiverSecret>),
 }
@@ -80,7 +80,7 @@ impl Backup {
     /// [`HomeError`].
     pub fn write(&self, path: &Path, passphrase: &Passphrase) -> Result<(), HomeError> {
         let (share, receiver) = match &self.part {
-            Part::Share(share) => (fairlane_types::encode(share), Vec::new()),
+            Part::Share(share) => (fairlane_types::encode(share.as_ref()), Vec::new()),
             Part::Receiver(secret) => (Vec::new(), secret.expose_secret().to_vec()),
         };
         let body = Body {
@@ -120,7 +120,7 @@ impl Backup {
                         "the share of member {of} in a backup of member {is}"
                     ));
                 }
-                Part::Share(share)
+                Part::Share(Arc::new(share))
             }
             ([], secret) => Part::Receiver(Arc::new(receiver_secret(secret)?)),
             _ => return Err("both a share and a receiver key".to_owned()),
@@ -249,10 +249,10 @@ mod tests {
             prop_assert_eq!(Backup::parse(&bytes).unwrap().member, MemberId(2));
             let end = (at + cut).min(bytes.len());
             bytes.splice(at.min(end)..end, piece);
-            if let Ok(backup) = Backup::parse(&bytes) {
-                if let Part::Share(share) = &backup.part {
-                    prop_assert_eq!(share.member(), backup.member);
-                }
+            if let Ok(backup) = Backup::parse(&bytes)
+                && let Part::Share(share) = &backup.part
+            {
+                prop_assert_eq!(share.member(), backup.member);
             }
         }
     }

@@ -149,7 +149,7 @@ pub struct MemberKeys {
 #[derive(Debug)]
 pub enum EncryptionKeys {
     /// From a dealer: the key and a share of it.
-    Dealt(SuiteKey, SuiteSecret),
+    Dealt(Arc<SuiteKey>, Arc<SuiteSecret>),
     /// From a ceremony: what the share is read from the log with.
     Ceremony(CeremonyKeys),
 }
@@ -290,7 +290,7 @@ impl Home {
         let encryption = match encryption_key(genesis).map_err(wrong)? {
             Some(key) => {
                 let share = self.share(me, &key)?;
-                EncryptionKeys::Dealt(key, share)
+                EncryptionKeys::Dealt(Arc::new(key), Arc::new(share))
             }
             None => EncryptionKeys::Ceremony(self.ceremony_keys(me, genesis)?),
         };

@@ -166,9 +166,7 @@ impl Node {
             certificates,
         } = home.keys(&genesis)?;
         let (sharing, ceremony) = match encryption {
-            EncryptionKeys::Dealt(key, share) => {
-                (Sharing::known(Arc::new(key), Arc::new(share)), None)
-            }
+            EncryptionKeys::Dealt(key, share) => (Sharing::known(key, share), None),
             EncryptionKeys::Ceremony(keys) => (Arc::default(), Some(keys)),
         };
         let identity = Arc::new(identity);

@@ -198,7 +198,13 @@ fn encryption(options: &InitOptions) -> Result<(EncryptionParams, Vec<Part>), St
         let (key, shares) = deal_suite_insecure(options.scheme, Epoch(0), options.members, rng)
             .map_err(|error| error.to_string())?;
         let params = EncryptionParams::dealt(options.scheme, key.id(), key.to_bytes());
-        return Ok((params, shares.into_iter().map(Part::Share).collect()));
+        return Ok((
+            params,
+            shares
+                .into_iter()
+                .map(|share| Part::Share(Arc::new(share)))
+                .collect(),
+        ));
     }
     let secrets: Vec<_> = (0..options.members)
         .map(|_| ReceiverSecret::generate(rng))

@@ -148,7 +148,7 @@ fn order(genesis: &Genesis, trader: u8, nonce: u64, payload: &[u8]) -> Envelope 
 }
 
 fn order_for(life_ms: u64, genesis: &Genesis, trader: u8, nonce: u64, payload: &[u8]) -> Envelope {
-    let key = encryption_key(genesis).unwrap();
+    let key = encryption_key(genesis).unwrap().unwrap();
     let sender = SecretKey::from_seed([trader; 32]);
     let label = Label {
         suite: SUITE_TDH2,

@@ -28,7 +28,7 @@ fn a_testnet_is_a_set_of_homes_that_fit_together() {
     assert_eq!(net.genesis.encryption.source, KeySource::InsecureDealer);
     assert_eq!(net.genesis.consensus.max_interval_ms, 250);
     assert_eq!(home::read_genesis(&net.genesis_path).unwrap(), net.genesis);
-    let key = encryption_key(&net.genesis).unwrap();
+    let key = encryption_key(&net.genesis).unwrap().unwrap();
     let committee = net.genesis.validate().unwrap();
     let mut ports = std::collections::BTreeSet::new();
     for member in &net.members {
@@ -97,7 +97,7 @@ fn keys_that_others_can_read_are_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let net = init(&options(&dir), |_| {}).unwrap();
     let home = &net.members[0].home;
-    let key = encryption_key(&net.genesis).unwrap();
+    let key = encryption_key(&net.genesis).unwrap().unwrap();
     for (path, mode) in [(home.identity_path(), 0o640), (home.share_path(), 0o604)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -115,7 +115,7 @@ fn damaged_and_exchanged_files_are_named_and_secrets_are_not_shown() {
     let dir = tempfile::tempdir().unwrap();
     let net = init(&options(&dir), |_| {}).unwrap();
     let (zero, one) = (&net.members[0].home, &net.members[1].home);
-    let key = encryption_key(&net.genesis).unwrap();
+    let key = encryption_key(&net.genesis).unwrap().unwrap();
 
     // Another member's share.
     fs::copy(one.share_path(), zero.share_path()).unwrap();

@@ -2,7 +2,6 @@
 //! ones (PROTOCOL §6). Until the key is there, the log runs for the ceremony alone and
 //! orders are refused.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_encryption::{Ceremony, SuiteKey};
@@ -12,7 +11,7 @@ use fairlane_types::{Height, KeyActivation, KeySource, MemberId, Scheme, Signatu
 use crate::boundary::{Effect, Peers};
 use crate::dealing::Dealing;
 use crate::job::ConcludeJob;
-use crate::key_making::{Judged, KeyMaking};
+use crate::key_making::{Judged, KeyMaking, Signatures};
 use crate::keys::{dealing_verdict_key, height_key, meta};
 use crate::payload::{CutPayload, FinalBlock};
 use crate::recovery::RecoveredKey;
@@ -137,7 +136,7 @@ impl Replica {
     /// The payload of a block of `view`.
     pub(crate) fn payload_with(&mut self, view: View, mut payload: CutPayload) -> CutPayload {
         if let Some(ceremony) = &mut self.ceremony {
-            payload.dealing = ceremony.to_carry(view);
+            payload.dealing = ceremony.carry(view);
         }
         payload
     }
@@ -269,7 +268,7 @@ impl Replica {
     /// Signatures over the key were verified.
     pub(crate) fn key_signatures(
         &mut self,
-        said: BTreeMap<MemberId, Signature>,
+        said: Signatures,
         bad: &[usize],
         out: &mut Vec<Effect>,
     ) {

@@ -38,6 +38,9 @@ pub(crate) enum Judged {
     },
 }
 
+/// Of members, over one key.
+pub(crate) type Signatures = BTreeMap<MemberId, Signature>;
+
 /// A key ceremony, as one member sees it.
 #[derive(Debug)]
 pub(crate) struct KeyMaking {
@@ -54,8 +57,8 @@ pub(crate) struct KeyMaking {
     /// The encoded key, once it is made here.
     key: Option<Arc<Vec<u8>>>,
     /// Signatures over the key: as they came, and those that verify.
-    said: BTreeMap<MemberId, Signature>,
-    signed: BTreeMap<MemberId, Signature>,
+    said: Signatures,
+    signed: Signatures,
     activation: Option<KeyActivation>,
 }
 
@@ -135,7 +138,7 @@ impl KeyMaking {
     }
 
     /// The dealing that a block of `view` carries.
-    pub fn to_carry(&mut self, view: View) -> Option<Arc<Dealing>> {
+    pub fn carry(&mut self, view: View) -> Option<Arc<Dealing>> {
         if self.complete() {
             return None;
         }
@@ -233,7 +236,7 @@ impl KeyMaking {
     }
 
     /// Signatures to verify, with the key they are said to be over.
-    pub fn unverified(&mut self) -> Option<(Arc<Vec<u8>>, BTreeMap<MemberId, Signature>)> {
+    pub fn unverified(&mut self) -> Option<(Arc<Vec<u8>>, Signatures)> {
         let key = Arc::clone(self.key.as_ref()?);
         if self.activation.is_some() || self.said.is_empty() {
             return None;
@@ -342,15 +345,15 @@ mod tests {
     fn a_dealing_is_carried_again_only_after_a_while() {
         let mut making = making();
         assert!(making.offer(dealing(2, 1)) && making.offer(dealing(0, 1)));
-        assert_eq!(making.to_carry(View(5)).unwrap().dealer, MemberId(0));
-        assert_eq!(making.to_carry(View(6)).unwrap().dealer, MemberId(2));
-        assert_eq!(making.to_carry(View(7)), None);
+        assert_eq!(making.carry(View(5)).unwrap().dealer, MemberId(0));
+        assert_eq!(making.carry(View(6)).unwrap().dealer, MemberId(2));
+        assert_eq!(making.carry(View(7)), None);
         making.seen(View(8), MemberId(2));
-        assert_eq!(making.to_carry(View(9)).unwrap().dealer, MemberId(0));
+        assert_eq!(making.carry(View(9)).unwrap().dealer, MemberId(0));
         making.finalized(Height(1), &dealing(0, 1));
         assert!(!making.offer(dealing(0, 2)));
-        assert_eq!(making.to_carry(View(11)), None);
-        assert_eq!(making.to_carry(View(12)).unwrap().dealer, MemberId(2));
+        assert_eq!(making.carry(View(11)), None);
+        assert_eq!(making.carry(View(12)).unwrap().dealer, MemberId(2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
     BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
-    Planted, Position, Root, SequencedBlock, Signature, Signer, View,
+    Planted, Position, Root, SequencedBlock, Signer, View,
 };
 
 use crate::attesting::Attesting;
@@ -22,7 +22,7 @@ use crate::boundary::{
 use crate::capacity::Capacity;
 use crate::ceremony::{Keyless, key_making};
 use crate::envelope_checks::{Checked, EnvelopeChecks};
-use crate::key_making::KeyMaking;
+use crate::key_making::{KeyMaking, Signatures};
 use crate::keys::{Emitted, meta};
 use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
@@ -98,7 +98,7 @@ pub(crate) enum Purpose {
     Deal,
     Judge(Height),
     Conclude,
-    KeyMade(BTreeMap<MemberId, Signature>),
+    KeyMade(Signatures),
 }
 
 /// What a `Loaded` is for.

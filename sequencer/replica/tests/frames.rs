@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
 use fairlane_encryption::{CertificateShare, SuiteBatch};
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
-use fairlane_replica::{AttestShare, Class, Message, MessageError, ShareMessage};
+use fairlane_replica::{AttestShare, Class, Dealing, Message, MessageError, ShareMessage};
 use fairlane_types::{
     Digest, Epoch, Height, MemberId, Micros, Seq, Signature, SignerSet, Skip, View, Vote, encode,
 };
@@ -87,6 +87,12 @@ fn samples() -> Vec<Message> {
                 signature: [3; 96],
             },
         })),
+        Message::Dealing(Arc::new(Dealing {
+            dealer: MemberId(2),
+            deal: vec![7; 40],
+            signature,
+        })),
+        Message::KeyMade(signature),
     ]
 }
 
@@ -126,7 +132,7 @@ proptest! {
 
     #[test]
     fn mutated_frames(
-        which in 0..7usize,
+        which in 0..samples().len(),
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         tail in proptest::collection::vec(any::<u8>(), 0..4),
     ) {

@@ -10,7 +10,7 @@ use fairlane_encryption::{
 };
 use fairlane_replica::{
     CertifyJob, CombineJob, Combined, CryptoContext, Evidence, EvidenceFault, FalseShares, Job,
-    JobResult, ShareFault, ShareMessage, SharesJob, run_job,
+    JobResult, ShareFault, ShareMessage, SharesJob, Sharing, run_job,
 };
 use fairlane_types::{
     BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
@@ -68,8 +68,8 @@ impl World {
                 committee: committee.clone(),
                 me: MemberId(i as u8),
                 identity: Arc::new(identity(i as u8)),
-                key: Arc::new(key.clone()),
-                share: Arc::new(share),
+                sharing: Sharing::known(Arc::new(key.clone()), Arc::new(share)),
+                ceremony: None,
                 certificates: None,
             })
             .collect();

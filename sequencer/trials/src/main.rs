@@ -42,7 +42,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let genesis = home.genesis()?;
     let identity = home.identity()?;
     let me = home::member_of(&home, &genesis, &identity.public())?;
-    let key = home::encryption_key(&genesis)?;
+    let key = home::encryption_key(&genesis)?.ok_or("lies are about a dealt key")?;
     let mut options = NodeOptions::new(folder);
     options.tamper = Some(Arc::new(Liar::new(&genesis, key, me, identity)));
     let node = Node::start(options).await?;

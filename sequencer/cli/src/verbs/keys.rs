@@ -134,7 +134,7 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
     let scheme = genesis.encryption.scheme.name();
     let (key, share) = match &keys.encryption {
         EncryptionKeys::Dealt(key, _) => {
-            let share = match key {
+            let share = match key.as_ref() {
                 SuiteKey::Tdh2(key) => key.verification_key(keys.me).map(hex::encode),
                 SuiteKey::BaekZheng(_) => None,
             };

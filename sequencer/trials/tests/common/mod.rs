@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -57,38 +58,9 @@ impl Cluster {
 
     /// The same with an encryption scheme.
     pub async fn start_with(n: usize, liar: Option<usize>, scheme: Scheme) -> Self {
-        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = tempfile::tempdir().unwrap();
-        let mut options = InitOptions::new(dir.path().join("net"), n);
-        options.port = free_ports(n);
-        options.reserve_mb = 64;
-        options.scheme = scheme;
-        let testnet = testnet::init(&options, |_| {}).unwrap();
-        let pin = Pin::new(testnet.genesis.clone()).unwrap();
-        let api = testnet
-            .members
-            .iter()
-            .map(|m| m.config.listen_api.to_string());
-        let ops = testnet
-            .members
-            .iter()
-            .map(|m| m.config.listen_ops.to_string());
-        let short = Duration::from_secs(5);
-        let members = api
-            .map(|a| Member::new(&a).unwrap().with_limit(short))
-            .collect();
-        let ops = ops
-            .map(|a| Member::new(&a).unwrap().with_limit(short))
-            .collect();
-        let mut cluster = Self {
-            committee: Committee::new(pin, members),
-            ops,
-            children: (0..n).map(|_| None).collect(),
-            liar,
-            testnet,
-            _dir: dir,
-            _machine: machine,
-        };
+        let pin = |testnet: &Testnet| Pin::new(testnet.genesis.clone()).unwrap();
+        let (testnet, dir) = homes(n, scheme, true);
+        let mut cluster = Self::over(pin(&testnet), testnet, dir, liar);
         for member in 0..n {
             cluster.spawn(member);
         }
@@ -96,6 +68,57 @@ impl Cluster {
             cluster.ready(member).await;
         }
         cluster
+    }
+
+    /// Starts `n` members that make their key; member `late` is killed before there is one
+    /// and stays down.
+    pub async fn start_making_a_key(n: usize, late: usize) -> Self {
+        let (testnet, dir) = homes(n, Scheme::Tdh2, false);
+        // What it runs with until the key is there, which no request asks for.
+        let unkeyed = {
+            let (dealt, _dir) = homes(n, Scheme::Tdh2, true);
+            Pin::new(dealt.genesis).unwrap()
+        };
+        let genesis = testnet.genesis.clone();
+        let mut cluster = Self::over(unkeyed, testnet, dir, None);
+        for member in 0..n {
+            cluster.spawn(member);
+        }
+        cluster.kill(late);
+        let others = (0..n).filter(|member| *member != late);
+        for member in others.clone() {
+            cluster.ready(member).await;
+        }
+        let members = cluster.committee.members().to_vec();
+        let mut pins = Vec::new();
+        for member in others {
+            pins.push(members[member].pin(genesis.clone()).await.unwrap());
+        }
+        let key = pins[0].key().id();
+        assert!(pins.iter().all(|pin| pin.key().id() == key), "two keys");
+        cluster.committee = Committee::new(pins.swap_remove(0), members);
+        cluster
+    }
+
+    fn over(pin: Pin, testnet: Testnet, dir: TempDir, liar: Option<usize>) -> Self {
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let short = Duration::from_secs(5);
+        let client = |address: SocketAddr| {
+            let member = Member::new(&address.to_string()).unwrap();
+            member.with_limit(short)
+        };
+        let configs = || testnet.members.iter().map(|member| &member.config);
+        let members = configs().map(|config| client(config.listen_api)).collect();
+        let ops = configs().map(|config| client(config.listen_ops)).collect();
+        Self {
+            committee: Committee::new(pin, members),
+            ops,
+            children: testnet.members.iter().map(|_| None).collect(),
+            liar,
+            testnet,
+            _dir: dir,
+            _machine: machine,
+        }
     }
 
     pub fn n(&self) -> usize {
@@ -311,6 +334,17 @@ impl Drop for Cluster {
             drop(child.wait());
         }
     }
+}
+
+/// Homes of a committee on free ports.
+fn homes(n: usize, scheme: Scheme, dealer: bool) -> (Testnet, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = InitOptions::new(dir.path().join("net"), n);
+    options.port = free_ports(n);
+    options.reserve_mb = 64;
+    options.scheme = scheme;
+    options.dealer = dealer;
+    (testnet::init(&options, |_| {}).unwrap(), dir)
 }
 
 /// What is known about the orders sent.
