@@ -94,16 +94,22 @@ impl Lanes {
         }
     }
 
-    /// L3: records a held order in the own lane, once.
+    /// L3: records a held order in the own lane, once. One that everybody has forgotten, or
+    /// will have when the record is final, gets no outcome (decision 4) and is not recorded:
+    /// it may be in this lane already.
     pub(crate) fn echo(&mut self, now: Micros, ct_id: &CtId) {
         if self.config.observer {
             return;
         }
         let (me, n) = (self.config.me, self.lanes.len());
         let floor = self.lanes[me.index()].tip_stamp;
+        let (final_time, ttl_max) = (self.final_time, self.config.ttl_max);
         let Some(held) = self.pool.get_mut(ct_id) else {
             return;
         };
+        if held.envelope.label.expiry.plus(ttl_max.0) < final_time {
+            return;
+        }
         if held.parked || std::mem::replace(&mut held.queued, true) {
             return;
         }

@@ -125,16 +125,19 @@ fn with_devnet(story: impl AsyncFnOnce(Pin, Vec<Member>)) {
     let banner: Value = serde_json::from_str(&line).unwrap();
     let banner = &banner["devnet"];
     let genesis = Path::new(banner["genesis_file"].as_str().unwrap());
-    let pin = Pin::read(genesis).unwrap();
+    let genesis = Pin::read_genesis(genesis).unwrap();
     let addresses = banner["api"].as_array().unwrap();
-    let members = addresses
+    let members: Vec<_> = addresses
         .iter()
         .map(|address| Member::new(address.as_str().unwrap()).unwrap())
         .collect();
     // Dropped also when the story fails: nothing is left running.
     let _running = Running(devnet);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(story(pin, members));
+    runtime.block_on(async {
+        let pin = members[0].pin(genesis).await.unwrap();
+        story(pin, members).await;
+    });
 }
 
 struct Running(std::process::Child);

@@ -54,8 +54,16 @@ struct World {
     folder: tempfile::TempDir,
 }
 
+/// Who makes the encryption key: its members read it with `receiver.key`, a dealer leaves
+/// them `share.key`.
+#[derive(Clone, Copy)]
+enum Maker {
+    Members,
+    Dealer,
+}
+
 impl World {
-    fn new() -> Self {
+    fn new(maker: Maker) -> Self {
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -63,14 +71,19 @@ impl World {
         private(&world.path("new"), PASSPHRASE_NEW);
         private(&world.path("wrong"), "correct horse");
         let net = world.path("net");
-        let made = json(&[
+        let right = world.path("right");
+        let init = [
             "testnet",
             "init",
             "-o",
             text(&net),
             "--passphrase-file",
-            text(&world.path("right")),
-        ]);
+            text(&right),
+        ];
+        let made = match maker {
+            Maker::Members => json(&init),
+            Maker::Dealer => json(&[&init[..], &["--dealer"]].concat()),
+        };
         assert_eq!(made["testnet"]["key_files"], "encrypted");
         world
     }
@@ -124,7 +137,7 @@ impl Drop for Running {
 
 #[test]
 fn a_node_opens_its_keys_with_a_passphrase_from_any_of_three_places() {
-    let world = World::new();
+    let world = World::new(Maker::Members);
     let home = world.home(0);
     let node = ["node", "--home", text(&home)];
     refused(&node, 3, "is encrypted: give its passphrase");
@@ -152,7 +165,14 @@ fn a_node_opens_its_keys_with_a_passphrase_from_any_of_three_places() {
 
 #[test]
 fn wrong_passphrases_damaged_files_and_loose_modes_are_refused() {
-    let world = World::new();
+    let foreign = "not the receiver key of member 1";
+    refusals(&World::new(Maker::Members), "receiver.key", foreign);
+    refusals(&World::new(Maker::Dealer), "share.key", "share of member 2");
+}
+
+/// `part` is the file with a member's part of the encryption key, `foreign` what is said of
+/// another member's.
+fn refusals(world: &World, part: &str, foreign: &str) {
     let home = world.home(1);
     for verb in [
         &["node"][..],
@@ -175,7 +195,7 @@ fn wrong_passphrases_damaged_files_and_loose_modes_are_refused() {
     fs::set_permissions(world.path("new"), fs::Permissions::from_mode(0o644)).unwrap();
     world.refused(&verify, &home, "new", 3, "chmod 600");
 
-    let share = home.join("share.key");
+    let share = home.join(part);
     let whole = fs::read(&share).unwrap();
     let mut damaged = whole.clone();
     *damaged.last_mut().unwrap() ^= 1;
@@ -185,13 +205,13 @@ fn wrong_passphrases_damaged_files_and_loose_modes_are_refused() {
         &home,
         "right",
         3,
-        "share.key: wrong passphrase, or the key file",
+        &format!("{part}: wrong passphrase, or the key file"),
     );
     fs::write(&share, &whole[..whole.len() / 2]).unwrap();
-    world.refused(&["node"], &home, "right", 3, "share.key");
+    world.refused(&["node"], &home, "right", 3, part);
     // Another member's share, in order and under the same passphrase.
-    fs::copy(world.home(2).join("share.key"), &share).unwrap();
-    world.refused(&["node"], &home, "right", 3, "share of member 2");
+    fs::copy(world.home(2).join(part), &share).unwrap();
+    world.refused(&["node"], &home, "right", 3, foreign);
     // A share in the place of the identity.
     let identity = home.join("identity.key");
     let seed = fs::read(&identity).unwrap();
@@ -216,7 +236,7 @@ fn wrong_passphrases_damaged_files_and_loose_modes_are_refused() {
 
 #[test]
 fn one_identity_does_not_run_twice() {
-    let world = World::new();
+    let world = World::new(Maker::Members);
     let (home, right) = (world.home(2), world.path("right"));
     let node = [
         "node",
@@ -234,7 +254,7 @@ fn one_identity_does_not_run_twice() {
         "genesis.json",
         "config.toml",
         "identity.key",
-        "share.key",
+        "receiver.key",
         "certificate.key",
     ] {
         fs::copy(home.join(file), copy.join(file)).unwrap();
@@ -269,7 +289,12 @@ fn one_identity_does_not_run_twice() {
 
 #[test]
 fn a_backup_brings_the_keys_back_as_an_observer() {
-    let world = World::new();
+    for maker in [Maker::Members, Maker::Dealer] {
+        restores(&World::new(maker));
+    }
+}
+
+fn restores(world: &World) {
     let (home, right, new) = (world.home(0), world.path("right"), world.path("new"));
     let at = ["--home", text(&home), "--passphrase-file", text(&right)];
     let shown = json(&[&["keys", "show"][..], &at].concat());
@@ -353,7 +378,7 @@ fn a_backup_brings_the_keys_back_as_an_observer() {
 
 #[test]
 fn passphrases_change_and_plain_keys_are_marked() {
-    let world = World::new();
+    let world = World::new(Maker::Members);
     let (right, new) = (world.path("right"), world.path("new"));
     let net = world.path("plain");
     let made = json(&["testnet", "init", "-o", text(&net)]);
@@ -381,7 +406,7 @@ fn passphrases_change_and_plain_keys_are_marked() {
 
 #[test]
 fn an_identity_is_made_encrypted_unless_plain_is_asked_for() {
-    let world = World::new();
+    let world = World::new(Maker::Members);
     let out = world.path("new-member");
     let generate = ["keys", "generate", "-o", text(&out)];
     refused(&generate, 2, "no passphrase");

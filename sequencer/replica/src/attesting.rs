@@ -4,8 +4,12 @@
 //! Which heights are attested follows from the emitted blocks alone, so that all members
 //! sign the same ones: the first of each interval of finalized time, and, since that time
 //! rests while nothing happens, now and then one without orders. Members sign what they
-//! have emitted, durably, themselves; t shares make the certificate. A height that misses
-//! its certificate is covered by the next one: the root is chained.
+//! have emitted, durably, themselves; t shares make the certificate.
+//!
+//! Two members in turn combine the shares of a height and give the certificate to all, who
+//! check it: combining costs a pairing-friendly group's operations for each of t shares,
+//! checking costs two pairings. A height that misses its certificate, because both are away
+//! or lie, is covered by the next one, which others combine: the root is chained.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +28,8 @@ use crate::{Fault, Job, Message, Table, Write};
 const IDLE_HEIGHTS: u64 = 4;
 /// Shares kept of each member, and own heights kept, above the last attested one.
 const POINTS_MAX: usize = 64;
+/// Members that combine the shares of a height.
+const COMBINERS: u64 = 2;
 
 /// One member's share of the attestation of a height.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -57,6 +63,10 @@ pub(crate) struct Attesting {
     shares: Vec<BTreeMap<Height, CertificateShare>>,
     /// The job that runs is for this height.
     certifying: Option<Height>,
+    /// Certificates that members gave, the highest of each, not checked yet.
+    given: Vec<Option<Attestation>>,
+    /// A given certificate is being checked.
+    checking: bool,
 }
 
 impl Attesting {
@@ -70,6 +80,62 @@ impl Attesting {
             points: BTreeMap::new(),
             shares: vec![BTreeMap::new(); n],
             certifying: None,
+            given: vec![None; n],
+            checking: false,
+        }
+    }
+
+    /// Who combines the shares of a height.
+    fn combiners(&self, height: Height) -> impl Iterator<Item = MemberId> + use<> {
+        let n = self.shares.len() as u64;
+        (0..COMBINERS.min(n)).map(move |k| MemberId(((height.0 + k) % n) as u8))
+    }
+
+    /// A member gives a certificate; false when its root is not the one that was emitted
+    /// here.
+    fn give(&mut self, from: MemberId, attestation: Attestation) -> bool {
+        let height = attestation.height;
+        if height <= self.attested {
+            return true;
+        }
+        let emitted = self.points.get(&height);
+        if emitted.is_some_and(|point| point.root != attestation.root) {
+            return false;
+        }
+        if let Some(given) = self.given.get_mut(from.index())
+            && given.as_ref().is_none_or(|last| last.height < height)
+        {
+            *given = Some(attestation);
+        }
+        true
+    }
+
+    /// The highest given certificate of a height that was emitted here, unless one is being
+    /// checked.
+    fn to_check(&mut self) -> Option<(MemberId, Attestation)> {
+        if self.checking {
+            return None;
+        }
+        let (points, attested) = (&self.points, self.attested);
+        let fits = |given: &Attestation| {
+            let point = points.get(&given.height);
+            given.height > attested && point.is_some_and(|point| point.root == given.root)
+        };
+        let found = self.given.iter().enumerate();
+        let found = found.filter(|(_, given)| given.as_ref().is_some_and(fits));
+        let at = found.max_by_key(|(_, given)| given.as_ref().map(|given| given.height))?;
+        let member = MemberId(at.0 as u8);
+        let given = self.given[member.index()].take()?;
+        self.checking = true;
+        Some((member, given))
+    }
+
+    /// A height is attested: what lies below is covered.
+    fn done(&mut self, height: Height) {
+        self.attested = self.attested.max(height);
+        self.points = self.points.split_off(&height.next());
+        for shares in &mut self.shares {
+            *shares = shares.split_off(&height.next());
         }
     }
 
@@ -170,11 +236,7 @@ impl Attesting {
             return (None, fresh);
         }
         let root = point.root;
-        self.attested = self.attested.max(height);
-        self.points = self.points.split_off(&height.next());
-        for shares in &mut self.shares {
-            *shares = shares.split_off(&height.next());
-        }
+        self.done(height);
         (Some(root), fresh)
     }
 
@@ -210,9 +272,15 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) {
         let Some(share) = share else { return };
-        self.attesting.add(self.me, height, share.clone());
-        let message = Message::Attest(Arc::new(AttestShare { height, share }));
-        self.send(Peers::All, message, out);
+        let share = Arc::new(AttestShare { height, share });
+        for combiner in self.attesting.combiners(height) {
+            if combiner != self.me {
+                let message = Message::Attest(Arc::clone(&share));
+                self.send(Peers::One(combiner), message, out);
+            }
+        }
+        let AttestShare { height, share } = Arc::unwrap_or_clone(share);
+        self.attesting.add(self.me, height, share);
         self.certify(out);
     }
 
@@ -234,12 +302,59 @@ impl Replica {
 
     /// A link came up: the last share may have been lost with it.
     pub(crate) fn say_attest_again(&self, peer: MemberId, out: &mut Vec<Effect>) {
-        if let Some(latest) = self.attesting.latest(self.me) {
+        if let Some(latest) = self.attesting.latest(self.me)
+            && self.attesting.combiners(latest.height).any(|c| c == peer)
+        {
             self.send(Peers::One(peer), Message::Attest(Arc::new(latest)), out);
         }
     }
 
+    /// A peer's certificate.
+    pub(crate) fn receive_attested(
+        &mut self,
+        from: MemberId,
+        attestation: Attestation,
+        out: &mut Vec<Effect>,
+    ) {
+        if attestation.epoch != self.epoch() || !self.attesting.give(from, attestation) {
+            let fault = Fault::Attestation;
+            return out.push(Effect::Fault { peer: from, fault });
+        }
+        self.certify(out);
+    }
+
+    /// A peer's certificate was checked.
+    pub(crate) fn attested_checked(
+        &mut self,
+        from: MemberId,
+        attestation: Attestation,
+        holds: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        self.attesting.checking = false;
+        if !holds {
+            self.counters.false_attestations += 1;
+            let fault = Fault::Attestation;
+            out.push(Effect::Fault { peer: from, fault });
+        } else if attestation.height > self.attesting.attested {
+            self.attesting.done(attestation.height);
+            self.keep_attestation(&attestation, out);
+        }
+        self.certify(out);
+    }
+
+    fn keep_attestation(&mut self, attestation: &Attestation, out: &mut Vec<Effect>) {
+        // Not synced: a lost one is covered by the next.
+        let key = height_key(attestation.height);
+        let write = Write::put(Table::Attestations, key, encode(attestation));
+        self.store(vec![write], false, Written::Nothing, out);
+    }
+
     fn certify(&mut self, out: &mut Vec<Effect>) {
+        if let Some((from, given)) = self.attesting.to_check() {
+            let job = Job::CheckAttestation(Box::new(given.clone()));
+            self.compute(job, Purpose::CheckAttestation(from, Box::new(given)), out);
+        }
         let Some((height, root, shares)) = self.attesting.next() else {
             return;
         };
@@ -273,13 +388,8 @@ impl Replica {
                 root,
                 certificate,
             };
-            // Not synced: a lost one is covered by the next.
-            let write = Write::put(
-                Table::Attestations,
-                height_key(height),
-                encode(&attestation),
-            );
-            self.store(vec![write], false, Written::Nothing, out);
+            self.keep_attestation(&attestation, out);
+            self.send(Peers::All, Message::Attested(Box::new(attestation)), out);
         }
         self.certify(out);
     }
@@ -388,6 +498,66 @@ mod tests {
         }
         assert_eq!(state.shares[2].len(), POINTS_MAX);
         assert!(!state.shares[2].contains_key(&Height(8)));
+    }
+
+    fn attestation(height: u64, root: u8) -> Attestation {
+        Attestation {
+            epoch: Epoch(0),
+            height: Height(height),
+            root: Root(Digest([root; 32])),
+            certificate: ThresholdCertificate([1; 96]),
+        }
+    }
+
+    #[test]
+    fn two_members_in_turn_combine() {
+        let state = attesting();
+        let who = |height| {
+            state
+                .combiners(Height(height))
+                .map(|m| m.0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            [who(8), who(9), who(11)],
+            [vec![0, 1], vec![1, 2], vec![3, 0]]
+        );
+    }
+
+    /// The highest one is checked, one at a time, and only of what was emitted here.
+    #[test]
+    fn given_certificates_are_held_against_what_was_emitted() {
+        let mut state = attesting();
+        let give = |state: &mut Attesting, from, height, root| {
+            state.give(MemberId(from), attestation(height, root))
+        };
+        assert!(give(&mut state, 1, 8, 7) && state.to_check().is_none());
+        for height in [8, 9] {
+            state.begin(Height(height), Root(Digest([7; 32])));
+        }
+        assert!(
+            !give(&mut state, 2, 9, 6),
+            "another root than the one emitted"
+        );
+        assert!(give(&mut state, 3, 9, 7));
+        let (from, found) = state.to_check().unwrap();
+        assert_eq!((from, found.height), (MemberId(3), Height(9)));
+        assert!(state.to_check().is_none(), "one at a time");
+        state.checking = false;
+        // It was false: the other one is next.
+        assert_eq!(state.to_check().unwrap().1.height, Height(8));
+        state.checking = false;
+        state.done(Height(9));
+        assert!(give(&mut state, 1, 9, 7) && state.to_check().is_none());
+    }
+
+    /// A root that was given before it was emitted here, and is another one.
+    #[test]
+    fn a_root_that_turns_out_another_is_never_checked() {
+        let mut state = attesting();
+        assert!(state.give(MemberId(1), attestation(8, 6)));
+        state.begin(Height(8), Root(Digest([7; 32])));
+        assert!(state.to_check().is_none());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
-    Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError, Opened,
-    ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
+    Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError,
+    Opened, ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
     accept_certificate_share, resolve, sign_attestation,
 };
 use fairlane_types::{
@@ -92,6 +92,8 @@ pub enum Job {
     },
     /// Combine shares of a certificate.
     Certify(Box<CertifyJob>),
+    /// Check an attestation that another member combined.
+    CheckAttestation(Box<Attestation>),
     /// Make this member's dealing in the key ceremony.
     Deal,
     /// Judge a dealing that a final block carries.
@@ -117,6 +119,7 @@ impl Job {
             Self::Combine(_) => "combine",
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
+            Self::CheckAttestation(_) => "check_attestation",
             Self::Deal => "deal",
             Self::Judge(_) => "judge_dealing",
             Self::Conclude(_) => "conclude_ceremony",
@@ -131,7 +134,7 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } | Self::Deal | Self::Judge(_) => 1,
+            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal | Self::Judge(_) => 1,
             Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
         }
@@ -252,7 +255,7 @@ pub enum JobResult {
     Certified(Certification),
     /// This member's dealing; `None` where it has no part in a ceremony.
     Dealt(Option<Arc<Dealing>>),
-    /// Whether a dealing is valid.
+    /// Whether an attestation or a dealing holds.
     Judged(bool),
     /// The encoding of the key, once [`CryptoContext::sharing`] is set; `None` when this
     /// member cannot read its share.
@@ -295,10 +298,16 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Combine(job) => JobResult::Combined(combine(context, job, entropy)),
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
+        Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
         Job::Deal => JobResult::Dealt(deal(context, entropy).map(Arc::new)),
         Job::Judge(dealing) => JobResult::Judged(judge(context, dealing).is_some()),
         Job::Conclude(job) => JobResult::Concluded(conclude(context, job)),
     }
+}
+
+fn attested(context: &CryptoContext, given: &Attestation) -> bool {
+    let keys = context.certificates.as_ref();
+    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }
 
 fn deal(context: &CryptoContext, entropy: &[u8; 32]) -> Option<Dealing> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
+use fairlane_encryption::Attestation;
 use fairlane_mempool::LaneMessage;
 use fairlane_types::{DecodeError, Height, Signature, decode, encode};
 
@@ -36,6 +37,8 @@ pub enum Message {
     Emitted(Height),
     /// A share of the attestation of a root (PROTOCOL §5).
     Attest(Arc<AttestShare>),
+    /// The committee's signature on a root, combined by the sender.
+    Attested(Box<Attestation>),
     /// The sender's dealing in the key ceremony (PROTOCOL §6).
     Dealing(Arc<Dealing>),
     /// The sender's signature over the key that the ceremony gave.
@@ -71,6 +74,7 @@ impl Message {
             Self::Shares(_)
             | Self::GetShares { .. }
             | Self::Attest(_)
+            | Self::Attested(_)
             | Self::Dealing(_)
             | Self::KeyMade(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
@@ -107,6 +111,7 @@ impl Message {
             Self::GetShares { .. } => "get_shares",
             Self::Emitted(_) => "emitted",
             Self::Attest(_) => "attest",
+            Self::Attested(_) => "attested",
             Self::Dealing(_) => "dealing",
             Self::KeyMade(_) => "key_made",
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
-use fairlane_encryption::SuiteParsed;
+use fairlane_encryption::{Attestation, SuiteParsed};
 use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
@@ -95,6 +95,7 @@ pub(crate) enum Purpose {
     Combine(Height),
     Attest(Height),
     Certify(Height),
+    CheckAttestation(MemberId, Box<Attestation>),
     Deal,
     Judge(Height),
     Conclude,
@@ -518,6 +519,7 @@ impl Replica {
             }
             Message::Emitted(height) => self.emitted_report(from, height),
             Message::Attest(share) => self.receive_attest(from, share, out),
+            Message::Attested(attestation) => self.receive_attested(from, *attestation, out),
             Message::Dealing(dealing) => self.receive_dealing(from, dealing, out),
             Message::KeyMade(signature) => self.key_said(from, signature, out),
         }
@@ -635,6 +637,9 @@ impl Replica {
             }
             (Purpose::Certify(height), JobResult::Certified(result)) => {
                 self.certified(height, &result, out);
+            }
+            (Purpose::CheckAttestation(from, given), JobResult::Judged(holds)) => {
+                self.attested_checked(from, *given, holds, out);
             }
             (Purpose::Deal, JobResult::Dealt(dealing)) => self.dealt(dealing, out),
             (Purpose::Judge(height), JobResult::Judged(valid)) => {

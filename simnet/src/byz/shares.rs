@@ -45,6 +45,13 @@ impl Behaviour for FalseShares {
         let shares = match message.as_ref() {
             Message::Shares(shares) => shares,
             // The same lies about attestations, where they differ.
+            Message::Attested(attestation) => {
+                scene.lied();
+                let mut false_one = attestation.as_ref().clone();
+                false_one.certificate.0[95] ^= 1;
+                let message = Arc::new(Message::Attested(Box::new(false_one)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
             Message::Attest(share) => {
                 let mut share = share.as_ref().clone();
                 match self.lie {

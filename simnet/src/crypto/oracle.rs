@@ -195,6 +195,10 @@ impl Oracle {
                 }))
             }
             Job::Certify(job) => JobResult::Certified(self.certify(keys, job)),
+            Job::CheckAttestation(given) => {
+                let subject = given.subject(keys.chain);
+                JobResult::Judged(given.certificate == self.certificate(&subject))
+            }
             // Committees on ideal cryptography have a dealer: a ceremony is all cryptography.
             Job::Deal => JobResult::Dealt(None),
             Job::Judge(_) => JobResult::Judged(false),
@@ -205,6 +209,11 @@ impl Oracle {
     fn certificate_share(&self, member: MemberId, subject: &Subject) -> [u8; CERTIFICATE_BYTES] {
         let tag = Tag::new(self.secret, 4).word(u64::from(member.0));
         tag.bytes(&subject.message()).fill()
+    }
+
+    fn certificate(&self, subject: &Subject) -> ThresholdCertificate {
+        let tag = Tag::new(self.secret, 5).bytes(&subject.message());
+        ThresholdCertificate(tag.fill())
     }
 
     /// As for real shares: verified one by one only where t of them make no certificate.
@@ -219,10 +228,7 @@ impl Oracle {
             let wrong = job.shares.iter().filter(|share| !right(share));
             liars.extend(wrong.map(|share| share.member));
         }
-        let certificate = (good == t).then(|| {
-            let tag = Tag::new(self.secret, 5).bytes(&job.subject.message());
-            ThresholdCertificate(tag.fill())
-        });
+        let certificate = (good == t).then(|| self.certificate(&job.subject));
         Certification {
             certificate,
             liars,

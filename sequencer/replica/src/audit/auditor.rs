@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_consensus as consensus;
+use fairlane_consensus::{self as consensus, Payload as _};
 use fairlane_encryption::{Suite, SuiteKey, ThresholdScheme};
 use fairlane_mempool::fair::{self, Emission, FairOrder, Ordered};
 use fairlane_mempool::{Batch, BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, Limits};
@@ -136,7 +136,7 @@ impl Auditor {
         if at.block.header.chain != self.genesis.chain || sequenced.chain != self.genesis.chain {
             return Err("it is of another chain".to_owned());
         }
-        if at.block.header.payload != cut.digest() || cut.heads.len() != n {
+        if at.block.header.payload != at.block.payload.digest() || cut.heads.len() != n {
             return Err("the block does not commit to its cut".to_owned());
         }
         if sequenced.block != at.block.id() || sequenced.height != at.block.header.height {
@@ -279,7 +279,7 @@ impl Auditor {
             return Err(broken("the block does not follow the one below"));
         }
         let cut = &step.block.payload.cut;
-        if header.payload != cut.digest() || cut.heads.len() != self.committee.n() {
+        if header.payload != step.block.payload.digest() || cut.heads.len() != self.committee.n() {
             return Err(broken("the block does not commit to this cut"));
         }
         let id = header.id();
