@@ -85,7 +85,8 @@ pub enum EvidenceFault {
 }
 
 impl Evidence {
-    /// Checks it, and names the offender.
+    /// Checks it, and names the offender. The encryption key is needed where shares are
+    /// accused; contradictions are proven without one.
     ///
     /// # Errors
     /// [`EvidenceFault`].
@@ -94,7 +95,7 @@ impl Evidence {
         chain: ChainId,
         epoch: Epoch,
         committee: &Committee,
-        key: &SuiteKey,
+        key: Option<&SuiteKey>,
     ) -> Result<MemberId, EvidenceFault> {
         let unproven = |reason: String| EvidenceFault::Unproven(reason);
         match self {
@@ -107,7 +108,10 @@ impl Evidence {
             Self::LaneFork(fork) => fork
                 .verify(committee, chain)
                 .map_err(|e| unproven(e.to_string())),
-            Self::FalseShares(shares) => shares.verify(chain, epoch, committee, key),
+            Self::FalseShares(shares) => {
+                let key = key.ok_or_else(|| unproven("there is no encryption key".to_owned()))?;
+                shares.verify(chain, epoch, committee, key)
+            }
         }
     }
 

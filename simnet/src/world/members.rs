@@ -1,6 +1,6 @@
 //! Members of a run: their processes, effects, disks and cores.
 
-use fairlane_replica::{Effect, Event, Evidence, EvidenceFault, Store as _, Table, TimerId, Write};
+use fairlane_replica::{Effect, Event, Evidence, Store as _, Table, TimerId, Write};
 use fairlane_types::Micros;
 
 use crate::byz::{Act, Behaviour, Heard, Scene};
@@ -231,10 +231,10 @@ impl World {
     pub(super) fn evidence(&mut self, node: usize, evidence: &Evidence) {
         let keys = &self.members[node].keys;
         let verdict = match self.scenario.tier {
-            Tier::Real => match keys.key() {
-                Some(key) => evidence.verify(keys.chain, keys.epoch, &keys.committee, key),
-                None => Err(EvidenceFault::Unproven("there is no key yet".to_owned())),
-            },
+            Tier::Real => {
+                let key = keys.key().map(AsRef::as_ref);
+                evidence.verify(keys.chain, keys.epoch, &keys.committee, key)
+            }
             // Only real signatures convict anyone; whom it accuses is judged all the same.
             Tier::Ideal => Ok(evidence.accused()),
         };

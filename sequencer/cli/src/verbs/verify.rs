@@ -8,7 +8,7 @@ use std::path::Path;
 
 use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
 use fairlane_client::wire::EvidenceBody;
-use fairlane_client::{ChainVerifier, Cursor, Pin};
+use fairlane_client::{ChainVerifier, Cursor, Pin, PinError};
 use fairlane_replica::Evidence;
 use fairlane_types::{CtId, Genesis, Height, Item, Outcome as OrderOutcome};
 
@@ -60,8 +60,14 @@ fn evidence(path: &Path, genesis: Genesis, term: Term) -> Outcome {
             Problem::new(Exit::Verification, format!("the key's activation: {error}"))
         })?),
     };
-    let pin = Pin::activated(genesis, activation)?;
-    let genesis = pin.genesis();
+    let committee = genesis.validate().map_err(PinError::from)?;
+    // Members may contradict themselves before they have made a key.
+    let pin = match Pin::activated(genesis.clone(), activation) {
+        Ok(pin) => Some(pin),
+        Err(PinError::NoKey) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let key = pin.as_ref().map(Pin::key);
     for record in &body.evidence {
         let unproven = |what: String| {
             let what = format!("{} against member {}: {what}", record.kind, record.accused);
@@ -71,7 +77,7 @@ fn evidence(path: &Path, genesis: Genesis, term: Term) -> Outcome {
             .map_err(|error| unproven(error.to_string()))?;
         let (chain, epoch) = (genesis.chain, genesis.epoch());
         let convicted = proof
-            .verify(chain, epoch, pin.committee(), pin.key())
+            .verify(chain, epoch, &committee, key)
             .map_err(|error| unproven(error.to_string()))?;
         let value = serde_json::json!({ "convicted": {
             "member": convicted.0, "kind": proof.kind(),
