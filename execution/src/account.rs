@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
 
 use crate::house::Market;
-use crate::units::{PPM, micro, notional, times};
+use crate::units::{PPM, compare_products, micro, notional, times};
 
 /// What an account holds in one market.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,11 +222,10 @@ impl Health {
         if self.maintenance_micro == 0 {
             return self.equity > before.equity;
         }
-        // Both maintenances are positive. A product that does not fit is refused.
-        let scale = |micro: i128| micro / PPM + 1;
-        let now = self.equity.checked_mul(scale(before.maintenance_micro));
-        let then = before.equity.checked_mul(scale(self.maintenance_micro));
-        matches!((now, then), (Some(now), Some(then)) if now >= then)
+        // Both maintenances are positive.
+        let (now, then) = (self.maintenance_micro, before.maintenance_micro);
+        let (now, then) = (now.unsigned_abs(), then.unsigned_abs());
+        compare_products(self.equity, then, before.equity, now).is_ge()
     }
 
     /// Adds one position at its market's mark, with the funding it has not settled.

@@ -23,6 +23,8 @@ mod gate;
 mod house;
 mod interface;
 mod journal;
+#[cfg(test)]
+mod lemmas;
 mod liquidation;
 mod margin;
 mod mark;

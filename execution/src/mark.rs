@@ -76,14 +76,14 @@ impl House {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::Status;
     use crate::params::{MarketParams, MatchingRule};
 
-    fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
+    pub(crate) fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
         let params = MarketParams {
             mark_ticks: mark,
             rule: MatchingRule::PriceTime,

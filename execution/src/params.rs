@@ -154,8 +154,8 @@ pub enum ParamsError {
 }
 
 impl MarketParams {
-    /// The solvency envelope (invariant 11): the loss of one block's step, and the fee for
-    /// closing at the stepped price, are covered by the maintenance margin.
+    /// The solvency envelope (invariant 11): the loss of one block's step, one funding and
+    /// the fee for closing, both at the stepped price, are covered by the maintenance margin.
     ///
     /// # Errors
     /// What does not hold.
@@ -189,10 +189,10 @@ impl MarketParams {
         self.validate_tiers()?;
         let (step, funding) = (i128::from(self.step_ppm), i128::from(self.funding_cap_ppm));
         let fee = i128::from(self.taker_fee_ppm.max(self.liquidation_fee_ppm));
-        // In ppm²: step + funding + fee·(1 + step) ≤ maintenance. Linear in the notional,
-        // and tiers only add to the right side, so that it holds for every position once
-        // it holds here.
-        let worst = (step + funding) * PPM + fee * (PPM + step);
+        // In ppm²: step + (funding + fee)·(1 + step) ≤ maintenance; funding is paid at the
+        // mark that has moved. Linear in the notional, and tiers only add to the right
+        // side, so that it holds for every position once it holds here (lemma `envelope`).
+        let worst = step * PPM + (funding + fee) * (PPM + step);
         if worst > i128::from(self.maintenance_ppm) * PPM {
             return Err("step, funding and closing fee exceed the maintenance margin");
         }
