@@ -14,6 +14,8 @@ QUOTE_MAX = 2**90
 FUNDING_MAX = 2**80
 MARKETS_MAX = 256
 ACCOUNTS_MAX = 2**24
+PPB = 10**9
+HORIZON_MAX = 2**10
 I128_MAX = 2**127 - 1
 
 
@@ -131,3 +133,14 @@ def share_of(k, value, part, whole):
     upper_times = k.floor(upper, whole)
     lower = (upper - upper_times * whole) * half + rest * low
     return times * part + upper_times * half + k.floor(lower, whole)
+
+
+def variance(k, before, square, shift):
+    """predictive.rs, `Predictor::sample`: an arithmetic shift rounds down."""
+    return before + k.floor(square - before, 2**shift)
+
+
+def additions(k, was, wanted, rise, fall):
+    """predictive.rs, `Predictor::adjust`: new additions to initial and maintenance margins."""
+    initial = k.most(k.least(wanted, was + rise), k.most(was - fall, 0))
+    return initial, k.least(was, initial)

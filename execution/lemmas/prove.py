@@ -216,6 +216,30 @@ def undercollateralised():
     control("may_follow on whole quanta", facts, z3.Implies(cut, now * mm_then >= then * mm_now))
 
 
+def predicted():
+    """A predicted margin only adds, and no account can be liquidated for a rise it could not see."""
+    before, square = ints("before square")
+    facts = [0 <= before, before <= m.PPB**2, 0 <= square, square <= m.PPB**2]
+    for shift in (1, 4, 12):
+        k = m.Terms(z3.Int)
+        after = m.variance(k, before, square, shift)
+        check(f"variance: stays within 0 and 1, shift {shift}", facts + k.facts, z3.And(0 <= after, after <= m.PPB**2))
+    k = m.Terms(z3.Int)
+    after = m.variance(k, before, square, 4)
+    control("variance that rounds down once more", facts + k.facts, after - 1 >= 0)
+
+    was, seen, wanted, rise, fall, cap, base, more = ints("was seen wanted rise fall cap base more")
+    facts = [0 <= seen, seen <= was, was <= cap, 0 <= wanted, wanted <= cap, rise > 0, fall > 0, 0 <= base, base < more]
+    initial, maintenance = m.additions(m.Terms(z3.Int), was, wanted, rise, fall)
+    claim = z3.And(maintenance >= 0, maintenance <= was, maintenance <= initial, initial <= cap, initial <= was + rise)
+    check("additions: maintenance follows what initial margins had", facts, claim)
+    check("additions: initial margins stay above maintenance", facts, more + initial > base + maintenance)
+    control("additions that count for both at once", facts, initial <= was)
+    ratio, deviation, root = ints("ratio deviation root")
+    facts = [0 <= ratio, ratio < 2**32, 0 <= deviation, deviation <= m.PPB, 0 <= root, root * root <= m.HORIZON_MAX * PPM * PPM]
+    check("predicted_ppm: fits", facts + [root <= 32 * PPM], ratio * deviation * root <= m.I128_MAX)
+
+
 def widths():
     """No product or sum leaves 128 bits inside the bounds of units.rs and params.rs."""
     fits = lambda x: z3.And(x <= m.I128_MAX, x >= -m.I128_MAX)
@@ -302,6 +326,11 @@ def vectors():
         cost, held = draw.choice([-1, 1]) * size(62), draw.randint(1, m.LOTS_MAX)
         closing = draw.randint(1, held)
         line("trade_part", cost, closing, held, m.trade_part(k, cost, closing, held))
+        before, gone, shift = size(59), draw.randint(1, m.PPB) >> draw.randint(0, 29) or 1, draw.randint(1, 12)
+        line("variance", before, gone, shift, m.variance(k, before, gone * gone, shift))
+        was, wanted, rise, fall = draw.randint(0, 500_000), draw.randint(0, 500_000), size(18) + 1, size(18) + 1
+        initial, maintenance = m.additions(k, was, wanted, rise, fall)
+        line("additions", was, wanted, rise, fall, initial * PPM + maintenance)
         step, cap, closing = draw.randint(0, 20_000), draw.randint(0, 20_000), draw.randint(0, 10_000)
         mm = m.worst(step, cap, closing) // PPM + draw.randint(-1, 1)
         line("envelope", step, cap, closing, mm, int(m.worst(step, cap, closing) <= mm * PPM))
@@ -314,7 +343,7 @@ def main():
     if parser.parse_args().vectors:
         VECTORS.write_text(vectors())
         return 0
-    for group in (rounding, tiers, envelope, close, undercollateralised, widths):
+    for group in (rounding, tiers, envelope, close, undercollateralised, predicted, widths):
         group()
     for name, good, what in results:
         print(f"{'ok ' if good else 'NOT'} {name}: {what}")

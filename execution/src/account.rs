@@ -239,8 +239,8 @@ impl Health {
         self.losses += profit.min(0);
         let size = |lots: u64| i128::from(mark) * i128::from(lots);
         let rate = |value: i128, ppm: u32| times(value, u64::from(ppm));
-        self.maintenance_micro += params.maintenance(size(position.lots.unsigned_abs()));
-        self.initial_micro += params.initial(size(position.worst_lots()));
+        self.maintenance_micro += market.maintenance(size(position.lots.unsigned_abs()));
+        self.initial_micro += market.initial(size(position.worst_lots()));
         if position.open_buy | position.open_sell == 0 {
             return;
         }

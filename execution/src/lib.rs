@@ -32,6 +32,7 @@ mod matching;
 pub mod merkle;
 mod money;
 pub mod params;
+pub mod predictive;
 mod reject;
 mod tx;
 pub mod units;

@@ -144,7 +144,7 @@ impl House {
     pub(crate) fn maintenance_of(&self, market: u32, lots: i64) -> i128 {
         let market = &self.core.markets[market as usize];
         let value = notional(market.mark, lots).abs();
-        market.params.maintenance(value)
+        market.maintenance(value)
     }
 
     /// Closes up to `lots` of a position against the book; gives how many.

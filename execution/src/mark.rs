@@ -82,6 +82,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::Status;
     use crate::params::{MarketParams, MatchingRule};
+    use crate::predictive::Predictor;
 
     pub(crate) fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
         let params = MarketParams {
@@ -99,6 +100,7 @@ pub(crate) mod tests {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            predictive: None,
         };
         Market {
             params,
@@ -110,6 +112,7 @@ pub(crate) mod tests {
             premiums: 0,
             status: Status::Normal,
             liquidated: 0,
+            predictor: Predictor::default(),
         }
     }
 
