@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
 
 use crate::house::Market;
-use crate::units::{PPM, micro, notional, times};
+use crate::units::{PPM, compare_products, micro, notional, times};
 
 /// What an account holds in one market.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,11 +222,10 @@ impl Health {
         if self.maintenance_micro == 0 {
             return self.equity > before.equity;
         }
-        // Both maintenances are positive. A product that does not fit is refused.
-        let scale = |micro: i128| micro / PPM + 1;
-        let now = self.equity.checked_mul(scale(before.maintenance_micro));
-        let then = before.equity.checked_mul(scale(self.maintenance_micro));
-        matches!((now, then), (Some(now), Some(then)) if now >= then)
+        // Both maintenances are positive.
+        let (now, then) = (self.maintenance_micro, before.maintenance_micro);
+        let (now, then) = (now.unsigned_abs(), then.unsigned_abs());
+        compare_products(self.equity, then, before.equity, now).is_ge()
     }
 
     /// Adds one position at its market's mark, with the funding it has not settled.
@@ -240,8 +239,8 @@ impl Health {
         self.losses += profit.min(0);
         let size = |lots: u64| i128::from(mark) * i128::from(lots);
         let rate = |value: i128, ppm: u32| times(value, u64::from(ppm));
-        self.maintenance_micro += params.maintenance(size(position.lots.unsigned_abs()));
-        self.initial_micro += params.initial(size(position.worst_lots()));
+        self.maintenance_micro += market.maintenance(size(position.lots.unsigned_abs()));
+        self.initial_micro += market.initial(size(position.worst_lots()));
         if position.open_buy | position.open_sell == 0 {
             return;
         }

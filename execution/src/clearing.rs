@@ -182,6 +182,7 @@ impl Execution for Clearing {
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
         let moved = self.house.move_marks(got.0);
+        let moved = self.house.predict(got.0) || moved;
         let before = events.len();
         self.house.fund(got.0, &mut events);
         let revalued = moved || events.len() > before;
@@ -280,6 +281,7 @@ impl Execution for Clearing {
                 && (1..=TICKS_MAX).contains(&m.mark)
                 && m.observed.len() == core.oracles.len()
                 && (m.params.breaker.is_some() || m.status == crate::Status::Normal)
+                && m.predictor.is_sane(m.params.predictive.as_ref())
                 && m.funding.abs() <= FUNDING_MAX
                 && m.premiums <= FUNDING_HEIGHTS_MAX
                 && m.premium_ppm.unsigned_abs() <= u64::from(m.premiums) * PPM as u64

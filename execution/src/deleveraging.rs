@@ -10,7 +10,7 @@
 use crate::event::Event;
 use crate::house::House;
 use crate::params::Deleveraging;
-use crate::units::{PPM, micro, notional};
+use crate::units::{PPM, micro, notional, share_of};
 
 /// Leverage counts up to this, as a multiple.
 const LEVERAGE_MAX: i128 = 1_000;
@@ -117,8 +117,7 @@ impl House {
                 health.maintenance_micro / PPM + 1,
             );
             let owed = (-health.equity).max(0);
-            let share = owed / whole * part + owed % whole * part / whole;
-            missing.push(share.min(owed));
+            missing.push(share_of(owed, part.min(whole), whole));
             need += lots.unsigned_abs();
         }
         self.core.markets[market as usize].liquidated += need;
@@ -244,8 +243,7 @@ impl House {
         let mut paid: Vec<i128> = Vec::with_capacity(profits.len());
         for ((_, part, _), most) in profits.iter().zip(&most) {
             let part = i128::from(*part);
-            let share = total / lots * part + total % lots * part / lots;
-            let share = share.min(*most).min(left);
+            let share = share_of(total, part, lots).min(*most).min(left);
             left -= share;
             paid.push(share);
         }

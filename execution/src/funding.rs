@@ -6,8 +6,9 @@ use crate::event::Event;
 use crate::house::House;
 use crate::units::PPM;
 
-/// Bound of an index. A funding that would pass it does not happen.
-pub const FUNDING_MAX: i128 = 1 << 90;
+/// Bound of an index. A funding that would pass it does not happen. With it the equity of an
+/// account in all markets, × ppm, fits an i128 (lemma `equity_fits`).
+pub const FUNDING_MAX: i128 = 1 << 80;
 
 impl House {
     /// Samples each market's premium, and moves the index where a period ends. Before the

@@ -17,7 +17,9 @@ use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::journal::Journal;
 use crate::matching::{Placing, Plan};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
+use crate::predictive::Predictor;
 use crate::tx::{Request, Tx};
+use crate::units::times;
 
 /// A market's committed part; its book follows from the accounts' orders.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -40,6 +42,24 @@ pub struct Market {
     pub status: Status,
     /// Lots liquidated since the breaker last looked.
     pub liquidated: u64,
+    /// What its predicted margin is made of.
+    pub predictor: Predictor,
+}
+
+impl Market {
+    /// Initial margin × ppm of a notional that is not negative: the market's own and what is
+    /// predicted beyond.
+    #[must_use]
+    pub fn initial(&self, notional: i128) -> i128 {
+        self.params.initial(notional) + times(notional, u64::from(self.predictor.initial_ppm))
+    }
+
+    /// Maintenance margin × ppm, likewise.
+    #[must_use]
+    pub fn maintenance(&self, notional: i128) -> i128 {
+        let more = u64::from(self.predictor.maintenance_ppm);
+        self.params.maintenance(notional) + times(notional, more)
+    }
 }
 
 /// Everything committed but the accounts.
@@ -164,6 +184,7 @@ impl House {
             premiums: 0,
             status: Status::Normal,
             liquidated: 0,
+            predictor: Predictor::default(),
         };
         let core = Core {
             markets: genesis.markets.iter().map(market).collect(),

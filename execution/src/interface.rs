@@ -40,7 +40,8 @@ pub struct Executed {
 
 impl Executed {
     /// Merkle root over the receipts, then the events; the two cannot stand for another.
-    pub(crate) fn receipts_root(receipts: &[Receipt], events: &[Event]) -> Digest {
+    #[must_use]
+    pub fn receipts_root(receipts: &[Receipt], events: &[Event]) -> Digest {
         let receipts = receipts
             .iter()
             .map(|receipt| leaf(&fairlane_types::encode(&(0u8, receipt))));

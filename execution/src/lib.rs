@@ -23,6 +23,8 @@ mod gate;
 mod house;
 mod interface;
 mod journal;
+#[cfg(test)]
+mod lemmas;
 mod liquidation;
 mod margin;
 mod mark;
@@ -30,6 +32,7 @@ mod matching;
 pub mod merkle;
 mod money;
 pub mod params;
+pub mod predictive;
 mod reject;
 mod tx;
 pub mod units;

@@ -3,7 +3,8 @@
 //!
 //! - No fill is worse than the bankruptcy price unless the insurance fund pays for what it
 //!   is worse. At that price equity / maintenance does not fall (dYdX v4; the lemma
-//!   `close_never_hurts`), so that a liquidation never makes an account's ratio worse.
+//!   `close_never_hurts`), so that a liquidation never makes an account's ratio worse. That
+//!   holds down to −100 %; below, equity itself does not fall.
 //! - The price accepted slides from the mark to where the whole margin is used up as the
 //!   account's equity does (dYdX v4, fillable price).
 //! - A block closes at most a share of the open interest, and tries so many accounts. One
@@ -26,10 +27,17 @@ pub const LIQUIDATIONS_PER_BLOCK: usize = 1_024;
 const ROUNDS: usize = 8;
 
 /// A health as equity over maintenance, in ppm, rounded down and cut to ±100 %.
-fn ratio_ppm(health: &Health) -> i128 {
+pub(crate) fn ratio_ppm(health: &Health) -> i128 {
     let whole = health.maintenance_micro.max(1);
     let equity = health.equity.clamp(-whole / PPM - 1, whole / PPM + 1);
     (equity * PPM * PPM).div_euclid(whole).clamp(-PPM, PPM)
+}
+
+/// What a lot may lose against the mark, in ticks: a share of the margin that closing frees,
+/// rounded towards the account. At equity's share it is the bankruptcy price; negative for
+/// an account below zero.
+pub(crate) fn ticks_given(share_ppm: i128, freed_micro: i128, lots: u64) -> i128 {
+    (share_ppm * freed_micro).div_euclid(i128::from(lots) * PPM * PPM)
 }
 
 impl House {
@@ -136,7 +144,7 @@ impl House {
     pub(crate) fn maintenance_of(&self, market: u32, lots: i64) -> i128 {
         let market = &self.core.markets[market as usize];
         let value = notional(market.mark, lots).abs();
-        market.params.maintenance(value)
+        market.maintenance(value)
     }
 
     /// Closes up to `lots` of a position against the book; gives how many.
@@ -156,12 +164,9 @@ impl House {
             held + lots as i64
         };
         let freed = self.maintenance_of(market, held) - self.maintenance_of(market, after);
-        // What a lot may lose against the mark: equity's share of the margin it frees, in
-        // ticks, rounded towards the account. Negative for an account below zero.
         let ratio = ratio_ppm(health);
-        let share = |ppm: i128| (ppm * freed).div_euclid(i128::from(lots) * PPM * PPM);
-        let bankruptcy = share(ratio);
-        let most = bankruptcy.max(share(PPM - ratio.max(0)));
+        let bankruptcy = ticks_given(ratio, freed, lots);
+        let most = bankruptcy.max(ticks_given(PPM - ratio.max(0), freed, lots));
         let params = &self.core.markets[market as usize].params;
         let (fee_ppm, maker_ppm) = (params.liquidation_fee_ppm, params.maker_fee_ppm);
         let mark = i128::from(self.core.markets[market as usize].mark);

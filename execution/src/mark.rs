@@ -76,14 +76,15 @@ impl House {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::Status;
     use crate::params::{MarketParams, MatchingRule};
+    use crate::predictive::Predictor;
 
-    fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
+    pub(crate) fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
         let params = MarketParams {
             mark_ticks: mark,
             rule: MatchingRule::PriceTime,
@@ -99,6 +100,7 @@ mod tests {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            predictive: None,
         };
         Market {
             params,
@@ -110,6 +112,7 @@ mod tests {
             premiums: 0,
             status: Status::Normal,
             liquidated: 0,
+            predictor: Predictor::default(),
         }
     }
 

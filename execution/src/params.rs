@@ -6,6 +6,7 @@ use fairlane_types::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerParams;
+use crate::predictive::PredictiveParams;
 use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
 
 /// Most markets of a clearing house.
@@ -106,6 +107,9 @@ pub struct MarketParams {
     /// Circuit breaker, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerParams>,
+    /// Margin that is added as the mark's moves demand it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictive: Option<PredictiveParams>,
 }
 
 /// What a clearing house starts from.
@@ -154,8 +158,8 @@ pub enum ParamsError {
 }
 
 impl MarketParams {
-    /// The solvency envelope (invariant 11): the loss of one block's step, and the fee for
-    /// closing at the stepped price, are covered by the maintenance margin.
+    /// The solvency envelope (invariant 11): the loss of one block's step, one funding and
+    /// the fee for closing, both at the stepped price, are covered by the maintenance margin.
     ///
     /// # Errors
     /// What does not hold.
@@ -186,13 +190,16 @@ impl MarketParams {
                 return Err("a breaker's rates must be at most 100 %, its auction not empty");
             }
         }
+        if let Some(predictive) = &self.predictive {
+            predictive.validate()?;
+        }
         self.validate_tiers()?;
         let (step, funding) = (i128::from(self.step_ppm), i128::from(self.funding_cap_ppm));
         let fee = i128::from(self.taker_fee_ppm.max(self.liquidation_fee_ppm));
-        // In ppm²: step + funding + fee·(1 + step) ≤ maintenance. Linear in the notional,
-        // and tiers only add to the right side, so that it holds for every position once
-        // it holds here.
-        let worst = (step + funding) * PPM + fee * (PPM + step);
+        // In ppm²: step + (funding + fee)·(1 + step) ≤ maintenance; funding is paid at the
+        // mark that has moved. Linear in the notional, and tiers only add to the right
+        // side, so that it holds for every position once it holds here (lemma `envelope`).
+        let worst = step * PPM + (funding + fee) * (PPM + step);
         if worst > i128::from(self.maintenance_ppm) * PPM {
             return Err("step, funding and closing fee exceed the maintenance margin");
         }
@@ -214,6 +221,10 @@ impl MarketParams {
             if initial > PPM as u32 || initial <= maintenance {
                 return Err("maintenance < initial <= 100 % must hold in every tier");
             }
+        }
+        let most = self.predictive.map_or(0, |predictive| predictive.cap_ppm);
+        if initial.saturating_add(most) > PPM as u32 {
+            return Err("initial margin, tiers and predicted margin must stay under 100 %");
         }
         Ok(())
     }
@@ -301,6 +312,7 @@ mod tests {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            predictive: None,
         }
     }
 
@@ -334,6 +346,29 @@ mod tests {
         ] {
             assert!(with(bad.clone()).validate().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_may_be_predicted_must_fit_above_all_tiers() {
+        let with = |cap_ppm| MarketParams {
+            tiers: vec![Tier {
+                above: 5,
+                initial_ppm: 50_000,
+                maintenance_ppm: 0,
+            }],
+            predictive: Some(PredictiveParams {
+                cap_ppm,
+                ..crate::predictive::tests::params()
+            }),
+            ..market()
+        };
+        assert_eq!(with(900_000).validate(), Ok(()));
+        assert!(with(900_001).validate().is_err());
+        let mut unfit = with(0);
+        if let Some(predictive) = &mut unfit.predictive {
+            predictive.shift = 0;
+        }
+        assert!(unfit.validate().is_err());
     }
 
     #[test]

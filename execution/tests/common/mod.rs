@@ -12,6 +12,7 @@ use fairlane_execution::account::Account;
 use fairlane_execution::params::{
     Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, Tier,
 };
+use fairlane_execution::predictive::PredictiveParams;
 use fairlane_execution::{BreakerParams, Clearing, Execution, Request, Status, Tx};
 use fairlane_types::{
     ChainId, Item, Label, Micros, Millis, OrderAction, Outcome, Position, PublicKey, Root,
@@ -52,6 +53,16 @@ pub fn market(rule: MatchingRule) -> MarketParams {
         funding_heights: 3,
         funding_cap_ppm: 4_000,
         breaker: None,
+        predictive: Some(PredictiveParams {
+            sample_heights: 1,
+            shift: 4,
+            window: 100,
+            quantile_ppm: 990_000,
+            horizon: 4,
+            cap_ppm: 300_000,
+            rise_ppm: 10_000,
+            fall_ppm: 2_000,
+        }),
     }
 }
 

@@ -68,6 +68,7 @@ fn market(mark_ticks: u64) -> MarketParams {
         funding_heights: 0,
         funding_cap_ppm: 0,
         breaker: None,
+        predictive: None,
     }
 }
 
