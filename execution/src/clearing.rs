@@ -181,7 +181,8 @@ impl Execution for Clearing {
         }
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
-        let moved = self.house.move_marks(got.0);
+        self.house.step_oracles(&mut events);
+        let moved = self.house.move_marks();
         let before = events.len();
         self.house.fund(got.0, &mut events);
         let revalued = moved || events.len() > before;
@@ -278,7 +279,7 @@ impl Execution for Clearing {
         let sane = |m: &crate::Market| {
             m.params.validate().is_ok()
                 && (1..=TICKS_MAX).contains(&m.mark)
-                && m.observed.len() == core.oracles.len()
+                && m.oracle.is_sane(core.oracles.len())
                 && (m.params.breaker.is_some() || m.status == crate::Status::Normal)
                 && m.funding.abs() <= FUNDING_MAX
                 && m.premiums <= FUNDING_HEIGHTS_MAX
@@ -291,6 +292,7 @@ impl Execution for Clearing {
         if core.markets.len() > MARKETS_MAX
             || core.oracles.len() > ORACLES_MAX
             || !core.markets.iter().all(sane)
+            || core.oracle.validate().is_err()
             || core.limits.map(|bucket| bucket.drains_ms) != periods
             || core
                 .limits

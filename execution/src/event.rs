@@ -5,6 +5,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::breaker::Status;
 use crate::house::Fill;
+use crate::oracle::Validity;
 
 /// One of them, in the order they happened.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -74,6 +75,13 @@ pub enum Event {
         market: u32,
         /// Where it is now.
         now: Status,
+    },
+    /// How far a market's price is to be trusted changed.
+    Oracle {
+        /// Market.
+        market: u32,
+        /// From now on.
+        now: Validity,
     },
     /// An order reached its last height.
     Expired {

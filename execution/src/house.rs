@@ -16,6 +16,7 @@ use crate::expiry::Expiring;
 use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::journal::Journal;
 use crate::matching::{Placing, Plan};
+use crate::oracle::{OracleParams, OracleState};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
 use crate::tx::{Request, Tx};
 
@@ -28,8 +29,8 @@ pub struct Market {
     pub mark: u64,
     /// Lots held long, and as many short.
     pub open_interest: u64,
-    /// Each oracle's last observation and the height it was made at; 0 for none.
-    pub observed: Vec<(u64, u64)>,
+    /// What the oracles say.
+    pub oracle: OracleState,
     /// Quote quanta × ppm that a long lot has paid, and a short one got, since genesis.
     pub funding: i128,
     /// Sum of the premiums seen since the last funding, ppm of the mark.
@@ -49,6 +50,8 @@ pub struct Core {
     pub markets: Vec<Market>,
     /// Who makes the marks.
     pub oracles: Vec<PublicKey>,
+    /// How.
+    pub oracle: OracleParams,
     /// Who credits deposits.
     pub bridge: Option<PublicKey>,
     /// Deposits credited by the bridge; the number of the next one.
@@ -153,12 +156,11 @@ impl House {
     /// [`ParamsError`](crate::params::ParamsError).
     pub fn new(genesis: &ExecutionGenesis) -> Result<Self, ParamsError> {
         genesis.validate()?;
-        let observed = vec![(0, 0); genesis.oracles.len()];
         let market = |params: &MarketParams| Market {
             params: params.clone(),
             mark: params.mark_ticks,
             open_interest: 0,
-            observed: observed.clone(),
+            oracle: OracleState::new(genesis.oracles.len()),
             funding: 0,
             premium_ppm: 0,
             premiums: 0,
@@ -168,6 +170,7 @@ impl House {
         let core = Core {
             markets: genesis.markets.iter().map(market).collect(),
             oracles: genesis.oracles.clone(),
+            oracle: genesis.oracle,
             bridge: genesis.bridge,
             deposits: 0,
             deposited: i128::from(genesis.insurance),
@@ -288,9 +291,7 @@ impl House {
     ) -> Result<(), Reject> {
         self.height = height;
         match tx {
-            Tx::Request(Request::Observe { market, ticks }) => {
-                self.observe(sender, *market, *ticks, height)
-            }
+            Tx::Request(Request::Observe { quotes }) => self.observe(sender, quotes),
             Tx::Request(Request::Deposit { to, amount, number }) => {
                 self.deposit(sender, *to, *amount, *number)
             }

@@ -75,9 +75,9 @@ impl House {
         for (_, account) in found {
             self.liquidate(account, &mut budget, events);
             let health = self.health(account);
-            if health.equity < 0 {
+            if health.equity < 0 && self.is_priced(account) {
                 bankrupt.push(account);
-            } else if health.liquidatable() {
+            } else if health.liquidatable() || health.equity < 0 {
                 self.core.unsafe_left = true;
             }
         }

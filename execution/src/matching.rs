@@ -8,7 +8,8 @@ use crate::account::Position;
 use crate::book::Resting;
 use crate::breaker::Status;
 use crate::house::{Fill, House};
-use crate::params::{ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
+use crate::oracle::Validity;
+use crate::params::{MatchingRule, ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
 use crate::units::{LOTS_MAX, PPM, TICKS_MAX, fee, notional};
 
 /// An order about to be placed.
@@ -132,11 +133,22 @@ impl House {
     /// What a market's status and rule make of an order. Where orders are cleared at one
     /// price they rest till then: an immediate one up to this height.
     fn admit_status(&self, order: &mut Placing) -> Result<(), Reject> {
-        let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly;
-        match self.core.markets[order.market as usize].status {
+        let market = &self.core.markets[order.market as usize];
+        let auction = matches!(market.status, Status::Auction { .. });
+        // Where orders are cleared at one price a post-only one may fill at once.
+        let uniform = market.params.rule == MatchingRule::UniformBatch;
+        let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly && !uniform;
+        match market.status {
             Status::Halted { .. } => return Err(Reject::Halted),
             Status::Guarded { .. } if !quiet => return Err(Reject::Guarded),
             _ => {}
+        }
+        match market.oracle.validity {
+            Validity::Fresh => {}
+            Validity::Dead => return Err(Reject::Unpriced),
+            // An auction is not cleared before there is a price again.
+            Validity::Uncertain | Validity::Stale if quiet || auction => {}
+            Validity::Uncertain | Validity::Stale => return Err(Reject::Unpriced),
         }
         if !self.batches(order.market) {
             return Ok(());

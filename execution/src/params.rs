@@ -6,6 +6,7 @@ use fairlane_types::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerParams;
+use crate::oracle::OracleParams;
 use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
 
 /// Most markets of a clearing house.
@@ -118,6 +119,9 @@ pub struct ExecutionGenesis {
     pub accounts: Vec<(PublicKey, u64)>,
     /// Whose observations make the mark.
     pub oracles: Vec<PublicKey>,
+    /// How they do.
+    #[serde(default)]
+    pub oracle: OracleParams,
     /// Who may credit deposits, if anyone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<PublicKey>,
@@ -140,6 +144,9 @@ pub enum ParamsError {
     /// A list is too long.
     #[error("too many {0}")]
     TooMany(&'static str),
+    /// The oracle's parameters are out of their bounds.
+    #[error("{0}")]
+    Oracle(&'static str),
     /// A key comes twice among accounts or oracles.
     #[error("key {0:?} comes twice")]
     Twice(PublicKey),
@@ -258,6 +265,7 @@ impl ExecutionGenesis {
         if self.oracles.len() > ORACLES_MAX {
             return Err(ParamsError::TooMany("oracles"));
         }
+        self.oracle.validate().map_err(ParamsError::Oracle)?;
         for (market, params) in self.markets.iter().enumerate() {
             params
                 .validate()

@@ -70,6 +70,9 @@ pub enum Reject {
     /// The sender's own orders would meet in a clearing.
     #[error("the order meets the sender's own")]
     SelfTrade = 22,
+    /// The market has no price that is good enough for this.
+    #[error("the market has no price that is good enough for this")]
+    Unpriced = 23,
 }
 
 impl Reject {

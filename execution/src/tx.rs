@@ -7,6 +7,7 @@ use fairlane_types::{
 };
 
 use crate::Reject;
+use crate::oracle::{QUOTES_MAX, Quote};
 
 /// First byte of a [`Request`].
 pub const REQUEST_VERSION: u8 = 2;
@@ -45,12 +46,10 @@ pub enum Request {
         /// Counts from 0 without a gap, so that no deposit is credited twice.
         number: u64,
     },
-    /// A member's view of a price; only for the genesis' oracle keys.
+    /// A member's view of prices; only for the genesis' oracle keys.
     Observe {
-        /// Market.
-        market: u32,
-        /// Price in ticks.
-        ticks: u64,
+        /// One to [`QUOTES_MAX`], by market, ascending.
+        quotes: Vec<Quote>,
     },
     /// Fewer lots for an open order, which keeps its place in the queue. An order that was
     /// filled below that meanwhile is left as it is.
@@ -112,6 +111,12 @@ impl Request {
             } => *price_ticks > 0 && *lots > 0,
             Self::Batch { orders } => {
                 (1..=BATCH_MAX).contains(&orders.len()) && orders.iter().all(sound)
+            }
+            Self::Observe { quotes } => {
+                (1..=QUOTES_MAX).contains(&quotes.len())
+                    && quotes
+                        .windows(2)
+                        .all(|pair| pair[0].market < pair[1].market)
             }
             _ => true,
         }
@@ -205,8 +210,16 @@ mod tests {
             (key, any::<(u64, u64)>()).prop_map(|(to, (amount, number))| {
                 Tx::Request(Request::Deposit { to, amount, number })
             }),
-            any::<(u32, u64)>()
-                .prop_map(|(market, ticks)| Tx::Request(Request::Observe { market, ticks })),
+            proptest::collection::btree_map(any::<u32>(), any::<(u64, u64)>(), 1..QUOTES_MAX)
+                .prop_map(|quotes| {
+                    let quote = |(market, (ticks, spread))| Quote {
+                        market,
+                        ticks,
+                        spread,
+                    };
+                    let quotes = quotes.into_iter().map(quote).collect();
+                    Tx::Request(Request::Observe { quotes })
+                }),
             any::<(u32, u64, u64)>().prop_map(|(market, cloid, lots)| {
                 Tx::Request(Request::Shrink {
                     market,

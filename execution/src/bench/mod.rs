@@ -186,6 +186,7 @@ fn genesis() -> ExecutionGenesis {
         markets: vec![market],
         accounts: (0..TRADERS).map(|n| (key(n), 1 << 50)).collect(),
         oracles: Vec::new(),
+        oracle: Default::default(),
         bridge: None,
         insurance: 0,
         deleveraging: Deleveraging::ProRata,

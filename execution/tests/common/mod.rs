@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 
 use fairlane_execution::account::Account;
+use fairlane_execution::oracle::{OracleParams, Quote};
 use fairlane_execution::params::{
     Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, Tier,
 };
-use fairlane_execution::{BreakerParams, Clearing, Execution, Request, Status, Tx};
+use fairlane_execution::{BreakerParams, Clearing, DAY_MS, Execution, Request, Status, Tx};
 use fairlane_types::{
     ChainId, Item, Label, Micros, Millis, OrderAction, Outcome, Position, PublicKey, Root,
     SequencedBlock, Side, TimeInForce,
@@ -68,11 +69,40 @@ pub fn breaker() -> BreakerParams {
     }
 }
 
+/// Any quorum of the last 50 blocks is a price, and without one the first mark is.
+pub fn lenient() -> OracleParams {
+    OracleParams {
+        fresh_ms: 50_000,
+        stale_ms: DAY_MS,
+        dead_ms: DAY_MS,
+        uncertain_ppm: 1_000_000,
+        jump_ppm: 1_000_000,
+        recovery_reports: 0,
+    }
+}
+
+/// An observation of one price.
+pub fn seen(who: u8, market: u32, ticks: u64) -> (u8, Vec<u8>) {
+    let quotes = vec![Quote {
+        market,
+        ticks,
+        spread: 0,
+    }];
+    (who, Tx::Request(Request::Observe { quotes }).to_bytes())
+}
+
+/// All oracles see a price in both markets.
+pub fn observe(ticks: u64) -> Vec<(u8, Vec<u8>)> {
+    let all = (100..104).flat_map(|who| [(who, 0), (who, 1)]);
+    all.map(|(who, market)| seen(who, market, ticks)).collect()
+}
+
 pub fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
     ExecutionGenesis {
         markets: vec![market(rule), market(rule)],
         accounts: (0..TRADERS).map(|n| (key(n), collateral)).collect(),
         oracles: (100..104).map(key).collect(),
+        oracle: lenient(),
         bridge: Some(key(200)),
         insurance: 300,
         deleveraging: Deleveraging::ProRata,
@@ -254,7 +284,7 @@ pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
             (who, Tx::Request(Request::Transfer { to: key(to), amount }).to_bytes())
         }),
         3 => (99..105u8, 0..3u32, 900..1_100u64).prop_map(|(who, market, ticks)| {
-            (who, Tx::Request(Request::Observe { market, ticks }).to_bytes())
+            seen(who, market, ticks)
         }),
         1 => (199..201u8, 0..3u64).prop_map(|(who, number)| {
             (who, Tx::Request(Request::Deposit { to: key(3), amount: 500, number }).to_bytes())

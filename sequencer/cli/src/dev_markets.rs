@@ -44,6 +44,7 @@ pub fn genesis(samples: &[Sample]) -> ExecutionGenesis {
         markets: (0..MARKS.len()).map(mark).map(market).collect(),
         accounts: names.iter().map(account).collect(),
         oracles: Vec::new(),
+        oracle: Default::default(),
         bridge: None,
         insurance: COLLATERAL,
         deleveraging: Deleveraging::ProRata,

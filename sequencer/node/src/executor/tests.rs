@@ -37,6 +37,7 @@ pub(crate) fn genesis() -> ExecutionGenesis {
         }],
         accounts: (0..4).map(|n| (key(n), 1_000_000)).collect(),
         oracles: Vec::new(),
+        oracle: Default::default(),
         bridge: None,
         insurance: 7,
         deleveraging: Deleveraging::ProRata,
