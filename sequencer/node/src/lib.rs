@@ -26,6 +26,7 @@ pub mod inbox;
 pub mod key_files;
 pub mod net;
 pub mod node;
+pub mod oracle;
 pub mod passphrase;
 pub mod pool;
 pub mod process;

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fairlane_encryption::{
     CERTIFICATE_KEY_BYTES, CertificateKey, deal_pairing_insecure, deal_suite_insecure,
 };
+use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MEMBERS_MAX,
     MEMBERS_MIN, MemberId, Millis, OrderParams, OrderRule, Scheme, SecretKey,
@@ -19,7 +20,9 @@ use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, StoreConfig};
+use crate::executor;
 use crate::home::{Home, HomeError, write_genesis, write_new};
+use crate::oracle::OracleConfig;
 use crate::passphrase::Passphrase;
 use crate::store::DISK_RESERVE_BYTES;
 
@@ -49,6 +52,10 @@ pub struct InitOptions {
     pub passphrase: Option<Arc<Passphrase>>,
     /// Order rule.
     pub rule: OrderRule,
+    /// What every member executes, if anything.
+    pub execution: Option<ExecutionGenesis>,
+    /// Where every member's prices come from. The members are the oracles then.
+    pub oracle: Option<OracleConfig>,
 }
 
 impl InitOptions {
@@ -66,6 +73,8 @@ impl InitOptions {
             scheme: Scheme::Tdh2,
             passphrase: None,
             rule: OrderParams::default().rule,
+            execution: None,
+            oracle: None,
         }
     }
 
@@ -160,6 +169,14 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     tweak(&mut genesis);
     genesis.validate().map_err(|e| refuse(e.to_string()))?;
 
+    let mut execution = options.execution.clone();
+    if let (Some(execution), Some(_)) = (&mut execution, &options.oracle) {
+        execution.oracles.clone_from(&genesis.members);
+    }
+    if let Some(execution) = &execution {
+        execution.validate().map_err(|e| refuse(e.to_string()))?;
+    }
+
     std::fs::create_dir_all(out).map_err(|e| HomeError::io(out, &e))?;
     let genesis_path = out.join("genesis.json");
     write_genesis(&genesis_path, &genesis)?;
@@ -177,6 +194,9 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         }
         let config = config_of(options, id);
         write_config(&home, &config)?;
+        if let Some(execution) = &execution {
+            executor::write_genesis(&home, execution)?;
+        }
         home.write_birth(&genesis, id, config.reserve_bytes())?;
         members.push(Member { id, home, config });
     }
@@ -206,6 +226,7 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
             reserve_mb: options.reserve_mb,
             ..StoreConfig::default()
         },
+        oracle: options.oracle.clone(),
     }
 }
 
@@ -234,7 +255,8 @@ fn random_chain(out: &Path) -> Result<ChainId, HomeError> {
     Ok(ChainId(u64::from(u32::from_le_bytes(bytes)).max(1)))
 }
 
-fn now() -> Millis {
+/// The system's time.
+pub(crate) fn now() -> Millis {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

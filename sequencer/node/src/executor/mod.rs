@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fairlane_execution::params::ExecutionGenesis;
-use fairlane_execution::{AccountProof, Clearing, Executed, Execution, SNAPSHOT_BYTES_MAX};
+use fairlane_execution::{AccountProof, Clearing, Executed, Execution, Market, SNAPSHOT_BYTES_MAX};
 use fairlane_types::{Digest, Height, PublicKey, Root};
 use tokio::sync::watch;
 
@@ -178,6 +178,18 @@ impl Executor {
             positions: held.filter(|position| position.lots != 0).count() as u64,
             fills: house.core().fills,
         }
+    }
+
+    /// Its markets, without their books.
+    #[must_use]
+    pub fn markets(&self) -> Vec<Market> {
+        self.clearing().house().core().markets.clone()
+    }
+
+    /// Whether a key's observations make prices.
+    #[must_use]
+    pub fn is_oracle(&self, key: &PublicKey) -> bool {
+        self.clearing().house().core().oracles.contains(key)
     }
 
     /// An account at the head, with its proof.
