@@ -18,6 +18,7 @@ mod mutant;
 mod order;
 mod receipt;
 mod sequence;
+mod state_claim;
 
 pub use certificate::{
     BlockHeader, Certificate, CertificateError, CertificateKind, Commit, Finalized, Skip, Vote,
@@ -43,3 +44,4 @@ pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
 pub use receipt::Receipt;
 pub use sequence::{Item, Outcome, SequencedBlock};
+pub use state_claim::StateClaim;

@@ -51,6 +51,8 @@ pub enum Verb {
     Follow(FollowArgs),
     /// What members say of themselves.
     Status(StatusArgs),
+    /// Show an account, proven under a state that f+1 members signed.
+    Account(AccountArgs),
     /// Compute the order again from a member's lanes, and hold the sequence against it.
     Audit(AuditArgs),
     /// Verify a sequence file offline: roots, links, openings.
@@ -157,7 +159,34 @@ pub enum TestnetVerb {
         /// Encrypt the key files under the passphrase in this file; plain without it.
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
+        /// Members order only: no execution.toml, no prices. Without it they run development
+        /// markets on made-up prices.
+        #[arg(long)]
+        no_execution: bool,
     },
+}
+
+/// `account`.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Public key of the account, in hex.
+    #[arg(required_unless_present = "trader", conflicts_with = "trader")]
+    pub key: Option<String>,
+    /// Development trader by name (experiment chains only).
+    #[arg(long, value_name = "NAME")]
+    pub trader: Option<String>,
+    /// Members' public addresses in the order of their ids; f+1 of them at least.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 }
 
 /// The passphrase of key files.

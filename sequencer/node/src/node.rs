@@ -230,6 +230,7 @@ impl Node {
             metrics: options.metrics.clone(),
             log_control: options.log_control.clone(),
             executor: executor.clone(),
+            identity: Arc::clone(&identity),
         });
         let addresses = Addresses {
             quic: network.address(),

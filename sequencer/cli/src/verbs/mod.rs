@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod account;
 mod attested;
 mod audit;
 mod bench;
@@ -55,6 +56,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         }
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
+        Verb::Account(args) => blocking(account::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
         Verb::Exec(verb) => exec::run(verb, term),
         Verb::Testnet(verb) => testnet::run(verb, term),
