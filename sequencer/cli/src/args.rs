@@ -497,7 +497,7 @@ pub struct AuditArgs {
 }
 
 /// `exec`.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum ExecVerb {
     /// Measure matching with margin, blocks with receipts and roots, the root and the
     /// liquidation sweep on one core, beside the order books lobster and obcore on the same
@@ -512,6 +512,38 @@ pub enum ExecVerb {
         /// Another's.
         b: PathBuf,
     },
+    /// Run the clearing house in a process of its own, fed by the members, verified. After a
+    /// kill it goes on from its last save to the same roots.
+    Follow(ExecFollowArgs),
+}
+
+/// `exec follow`.
+#[derive(Debug, Args)]
+pub struct ExecFollowArgs {
+    /// Folder for what it keeps; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub home: PathBuf,
+    /// The members' execution.toml.
+    #[arg(long, value_name = "FILE")]
+    pub execution: PathBuf,
+    /// Members' public addresses; any of them may serve the feed.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Heights between two saves.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    pub save_every: u64,
+    /// End after this height.
+    #[arg(long, value_name = "HEIGHT")]
+    pub until: Option<u64>,
 }
 
 /// What `bench` measures besides a committee.

@@ -252,11 +252,17 @@ impl Node {
             me,
             tamper: options.tamper,
         };
+        if let Some(executor) = &executor {
+            // Before any block: nothing leaves the disk that a restart would need.
+            inbox.results([Event::Executed(executor.saved())]);
+        }
         let driver = Driver::new(parts, &failures)?;
         let core = failures.spawn("fairlane-core", move || driver.run())?;
 
         if let Some(executor) = executor {
-            tokio::spawn(executor.run(handle.heads(), handle.stopping()));
+            let telling = Arc::clone(&inbox);
+            let tell = move |height| telling.results([Event::Executed(height)]);
+            tokio::spawn(executor.run(handle.heads(), handle.stopping(), tell));
         }
         if let Some(observer) = observer {
             tokio::spawn(observer.run(handle.clone()));

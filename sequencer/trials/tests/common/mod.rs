@@ -57,12 +57,21 @@ impl Cluster {
 
     /// The same with an encryption scheme.
     pub async fn start_with(n: usize, liar: Option<usize>, scheme: Scheme) -> Self {
+        Self::start_as(n, liar, |options| options.scheme = scheme).await
+    }
+
+    /// The same with other options.
+    pub async fn start_as(
+        n: usize,
+        liar: Option<usize>,
+        change: impl FnOnce(&mut InitOptions),
+    ) -> Self {
         let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let mut options = InitOptions::new(dir.path().join("net"), n);
         options.port = free_ports(n);
         options.reserve_mb = 64;
-        options.scheme = scheme;
+        change(&mut options);
         let testnet = testnet::init(&options, |_| {}).unwrap();
         let pin = Pin::new(testnet.genesis.clone()).unwrap();
         let api = testnet
