@@ -13,6 +13,7 @@ use crate::funding::FUNDING_MAX;
 use crate::gate::{DAY_MS, HOUR_MS};
 use crate::house::{ByPrefix, Core, House};
 use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
+use crate::large::LARGE_MAX;
 use crate::merkle::{DenseTree, leaf};
 use crate::params::{
     ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
@@ -181,7 +182,7 @@ impl Execution for Clearing {
         }
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
-        self.house.step_oracles(&mut events);
+        self.house.step_oracles(got.0, &mut events);
         let moved = self.house.move_marks();
         let before = events.len();
         self.house.fund(got.0, &mut events);
@@ -207,6 +208,7 @@ impl Execution for Clearing {
             receipts[at].code = result.err().map_or(0, Reject::code);
             receipts[at].fills = fills;
         }
+        self.house.settle_large(got.0, &mut events);
         self.house.clear(got.0, &block.root, since, &mut events);
         self.house.expire(got.0, &mut events);
         self.house.sweep(revalued, got.0, &mut events);
@@ -344,6 +346,16 @@ impl Execution for Clearing {
                     resting.push((held.market, order));
                 }
             }
+        }
+        if house.core.large.len() > LARGE_MAX {
+            return Err(bad("too many large orders"));
+        }
+        for at in 0..house.core.large.len() {
+            let large = house.core.large[at].clone();
+            if !large.is_sane(house.accounts.len(), &house.core.markets) {
+                return Err(bad("a large order is out of its bounds"));
+            }
+            house.reserve(&large, large.left as i64);
         }
         resting.sort_unstable_by_key(|(_, order)| order.seq);
         if resting

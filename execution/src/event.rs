@@ -5,6 +5,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::breaker::Status;
 use crate::house::Fill;
+use crate::large::Ended;
 use crate::oracle::Validity;
 
 /// One of them, in the order they happened.
@@ -75,6 +76,30 @@ pub enum Event {
         market: u32,
         /// Where it is now.
         now: Status,
+    },
+    /// A slice of a large order traded.
+    Sliced {
+        /// Number of the account.
+        account: u32,
+        /// Market.
+        market: u32,
+        /// The account's own number for it.
+        number: u64,
+        /// What filled.
+        fills: Vec<Fill>,
+        /// What it paid for its impact, to the insurance fund.
+        fee: i128,
+    },
+    /// A large order is over.
+    LargeEnded {
+        /// Number of the account.
+        account: u32,
+        /// Market.
+        market: u32,
+        /// The account's own number for it.
+        number: u64,
+        /// Why.
+        why: Ended,
     },
     /// How far a market's price is to be trusted changed.
     Oracle {

@@ -15,6 +15,7 @@ use crate::breaker::Status;
 use crate::expiry::Expiring;
 use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::journal::Journal;
+use crate::large::Large;
 use crate::matching::{Placing, Plan};
 use crate::oracle::{OracleParams, OracleState};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
@@ -71,6 +72,8 @@ pub struct Core {
     pub funding: i128,
     /// Who closes against an account below zero.
     pub deleveraging: Deleveraging,
+    /// Large orders on their way, in the order they were committed in.
+    pub large: Vec<Large>,
     /// Whether an account was left below its maintenance margin, for lack of a budget or of
     /// orders to close against.
     pub unsafe_left: bool,
@@ -180,6 +183,7 @@ impl House {
             bad_debt: 0,
             funding: 0,
             deleveraging: genesis.deleveraging,
+            large: Vec::new(),
             unsafe_left: false,
             time_ms: 0,
             gated_until: 0,
@@ -361,6 +365,31 @@ impl House {
                     house.take_out(placing.market, slot);
                     house.place(placing, fills)
                 })
+            }
+            Tx::Request(Request::Commit {
+                market,
+                side,
+                limit_ticks,
+                lots,
+                slices,
+                number,
+            }) => self.commit_large(Large {
+                account: self.sender(sender)?,
+                market: *market,
+                number: *number,
+                buy: *side == Side::Buy,
+                limit: *limit_ticks,
+                left: *lots,
+                slices: *slices,
+                at: height,
+                due: 0,
+                ends: height,
+                prices: Vec::new(),
+                profit: 0,
+                matures: 0,
+            }),
+            Tx::Request(Request::TakeBack { market, number }) => {
+                self.cancel_large(self.sender(sender)?, *market, *number)
             }
             Tx::Request(Request::Batch { orders }) => {
                 let account = self.sender(sender)?;

@@ -23,6 +23,7 @@ mod gate;
 mod house;
 mod interface;
 mod journal;
+pub mod large;
 mod liquidation;
 mod margin;
 mod mark;

@@ -94,6 +94,7 @@ impl House {
     }
 
     fn liquidate(&mut self, account: u32, budget: &mut [u64], events: &mut Vec<Event>) {
+        self.drop_large(account, events);
         let positions = &self.accounts[account as usize].positions;
         let open = positions
             .iter()

@@ -80,6 +80,9 @@ impl House {
         if order.lots > LOTS_MAX {
             return Err(Reject::Size);
         }
+        if !self.needs_no_commitment(&order) {
+            return Err(Reject::TooLarge);
+        }
         let held = self.held(order.account, order.market);
         let held_lots = held.map_or(0, |p| p.lots);
         if let Some(position) = held {
@@ -288,7 +291,7 @@ impl House {
         }
     }
 
-    fn write(&mut self, order: &Placing, plan: &Plan, fills: &mut Vec<Fill>) {
+    pub(crate) fn write(&mut self, order: &Placing, plan: &Plan, fills: &mut Vec<Fill>) {
         for (slot, lots) in &plan.fills {
             let maker = self.shrink(order.market, *slot, *lots);
             self.fill(order, &maker, *lots, fills);

@@ -17,7 +17,8 @@ impl House {
         }
         let health = self.health(account);
         let collateral = self.accounts[account as usize].collateral;
-        let free = (collateral + health.losses) * PPM - health.initial_micro;
+        let ripe = collateral - self.unripe(account);
+        let free = (ripe + health.losses) * PPM - health.initial_micro;
         if amount == 0 || i128::from(amount) * PPM > free {
             return Err(Reject::Amount);
         }

@@ -218,15 +218,16 @@ impl OracleState {
     }
 
     /// Makes a report if one is due, and says how far the price is to be trusted. Without
-    /// oracles nothing moves and everything goes.
-    pub(crate) fn step(&mut self, params: &OracleParams, now_ms: u64) {
+    /// oracles nothing moves and everything goes. Says whether there was a report.
+    pub(crate) fn step(&mut self, params: &OracleParams, now_ms: u64) -> bool {
         if self.observed.is_empty() {
-            return;
+            return false;
         }
         if now_ms.saturating_sub(self.reported_ms) > params.stale_ms {
             self.streak = 0;
         }
-        if let Some(found) = self.report(params, now_ms) {
+        let found = self.report(params, now_ms);
+        if let Some(found) = found {
             self.streak = (self.streak + 1).min(params.recovery_reports);
             self.spread = found.spread;
             let jumps = |from: u64| from > 0 && apart(found.ticks, from, params.jump_ppm);
@@ -248,6 +249,7 @@ impl OracleState {
         } else {
             Validity::Fresh
         };
+        found.is_some()
     }
 }
 
@@ -261,15 +263,20 @@ impl Market {
 
 impl House {
     /// Steps every market's oracle, before the marks move.
-    pub(crate) fn step_oracles(&mut self, events: &mut Vec<Event>) {
+    pub(crate) fn step_oracles(&mut self, height: u64, events: &mut Vec<Event>) {
         let (params, now_ms) = (self.core.oracle, self.core.time_ms);
-        for (number, market) in self.core.markets.iter_mut().enumerate() {
+        for number in 0..self.core.markets.len() as u32 {
+            let market = &mut self.core.markets[number as usize];
             let was = market.oracle.validity;
-            market.oracle.step(&params, now_ms);
+            let reported = market.oracle.step(&params, now_ms);
             let now = market.oracle.validity;
             if was != now {
-                let market = number as u32;
+                let market = number;
                 events.push(Event::Oracle { market, now });
+            }
+            // A jump that is not confirmed is no price yet.
+            if reported && self.core.markets[number as usize].oracle.pending == 0 {
+                self.price_large(number, height);
             }
         }
     }

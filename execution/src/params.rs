@@ -6,6 +6,7 @@ use fairlane_types::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerParams;
+use crate::large::LargeParams;
 use crate::oracle::OracleParams;
 use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
 
@@ -107,6 +108,9 @@ pub struct MarketParams {
     /// Circuit breaker, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerParams>,
+    /// How large positions settle, if they do so apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large: Option<LargeParams>,
 }
 
 /// What a clearing house starts from.
@@ -191,6 +195,13 @@ impl MarketParams {
             let rates = [breaker.lag_ppm, breaker.liquidated_ppm, breaker.auction_ppm];
             if rates.iter().any(|rate| *rate > ppm) || breaker.auction_heights == 0 {
                 return Err("a breaker's rates must be at most 100 %, its auction not empty");
+            }
+        }
+        if let Some(large) = &self.large {
+            large.validate()?;
+            // There no place is worth anything, however large the order is.
+            if self.rule == MatchingRule::UniformBatch {
+                return Err("a market cleared at one price has no large orders");
             }
         }
         self.validate_tiers()?;
@@ -309,6 +320,7 @@ mod tests {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            large: None,
         }
     }
 

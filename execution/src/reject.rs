@@ -73,6 +73,15 @@ pub enum Reject {
     /// The market has no price that is good enough for this.
     #[error("the market has no price that is good enough for this")]
     Unpriced = 23,
+    /// The order is so large that it must be committed first.
+    #[error("the order is so large that it must be committed")]
+    TooLarge = 24,
+    /// The market has no large orders.
+    #[error("the market has no large orders")]
+    NotLarge = 25,
+    /// The large order cannot be taken back yet.
+    #[error("the large order cannot be taken back yet")]
+    Held = 26,
 }
 
 impl Reject {

@@ -3,7 +3,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{
-    Order, OrderAction, PAYLOAD_BYTES_MAX, PublicKey, TimeInForce, decode, encode,
+    Order, OrderAction, PAYLOAD_BYTES_MAX, PublicKey, Side, TimeInForce, decode, encode,
 };
 
 use crate::Reject;
@@ -88,6 +88,28 @@ pub enum Request {
         /// One to [`BATCH_MAX`].
         orders: Vec<OrderAction>,
     },
+    /// A large order, traded later in slices; see [`large`](crate::large).
+    Commit {
+        /// Market.
+        market: u32,
+        /// Side.
+        side: Side,
+        /// Worst price in ticks; not 0.
+        limit_ticks: u64,
+        /// Lots; not 0.
+        lots: u64,
+        /// Slices; not 0.
+        slices: u32,
+        /// The trader's own number for it.
+        number: u64,
+    },
+    /// Ends a large order, after it was held for a while.
+    TakeBack {
+        /// Market.
+        market: u32,
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// Most orders of a batch.
@@ -112,6 +134,12 @@ impl Request {
             Self::Batch { orders } => {
                 (1..=BATCH_MAX).contains(&orders.len()) && orders.iter().all(sound)
             }
+            Self::Commit {
+                limit_ticks,
+                lots,
+                slices,
+                ..
+            } => *limit_ticks > 0 && *lots > 0 && *slices > 0,
             Self::Observe { quotes } => {
                 (1..=QUOTES_MAX).contains(&quotes.len())
                     && quotes
@@ -155,7 +183,6 @@ impl Tx {
 
 #[cfg(test)]
 mod tests {
-    use fairlane_types::Side;
     use proptest::prelude::*;
 
     use super::*;
@@ -205,6 +232,25 @@ mod tests {
                 .prop_map(|(market, cloid)| Tx::Order(OrderAction::Cancel { market, cloid })),
             any::<Option<u32>>().prop_map(|market| Tx::Order(OrderAction::CancelAll { market })),
             any::<u64>().prop_map(|amount| Tx::Request(Request::Withdraw { amount })),
+            (
+                (any::<u32>(), any::<bool>()),
+                (1..=u64::MAX, 1..=u64::MAX),
+                1..=u32::MAX,
+                any::<u64>()
+            )
+                .prop_map(|((market, buy), (limit_ticks, lots), slices, number)| {
+                    let side = if buy { Side::Buy } else { Side::Sell };
+                    Tx::Request(Request::Commit {
+                        market,
+                        side,
+                        limit_ticks,
+                        lots,
+                        slices,
+                        number,
+                    })
+                }),
+            any::<(u32, u64)>()
+                .prop_map(|(market, number)| Tx::Request(Request::TakeBack { market, number })),
             (key.clone(), any::<u64>())
                 .prop_map(|(to, amount)| Tx::Request(Request::Transfer { to, amount })),
             (key, any::<(u64, u64)>()).prop_map(|(to, (amount, number))| {

@@ -211,7 +211,7 @@ fn storms_reach_every_kind_of_event() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    let mut seen = [0; 14];
+    let mut seen = [0; 16];
     let mut runner = TestRunner::deterministic();
     let streams = (
         1_500..12_000u64,
@@ -226,6 +226,7 @@ fn storms_reach_every_kind_of_event() {
             market.breaker = (case % 3 == 0).then(breaker);
             if case % 5 == 0 {
                 market.rule = MatchingRule::UniformBatch;
+                market.large = None;
             }
         }
         if case % 4 == 0 {
@@ -253,6 +254,8 @@ fn storms_reach_every_kind_of_event() {
                 Event::Expired { .. } => 7,
                 Event::Cleared { .. } => 8,
                 Event::Oracle { .. } => 13,
+                Event::Sliced { .. } => 14,
+                Event::LargeEnded { .. } => 15,
                 Event::Breaker { now, .. } => match now {
                     Status::Normal => 9,
                     Status::Guarded { .. } => 10,

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use fairlane_execution::account::Account;
+use fairlane_execution::large::{Large, LargeParams};
 use fairlane_execution::oracle::{OracleParams, Quote};
 use fairlane_execution::params::{
     Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, Tier,
@@ -53,6 +54,25 @@ pub fn market(rule: MatchingRule) -> MarketParams {
         funding_heights: 3,
         funding_cap_ppm: 4_000,
         breaker: None,
+        large: None,
+    }
+}
+
+pub fn large() -> LargeParams {
+    LargeParams {
+        always: 40_000,
+        never: 80_000,
+        depth_ppm: 500_000,
+        interest_ppm: 500_000,
+        delay_heights: 2,
+        reports: 2,
+        slices: 4,
+        gap_heights: 1,
+        hold_heights: 3,
+        life_heights: 12,
+        price_ppm: 100_000,
+        impact_ppm: 5_000,
+        mature_heights: 4,
     }
 }
 
@@ -99,7 +119,13 @@ pub fn observe(ticks: u64) -> Vec<(u8, Vec<u8>)> {
 
 pub fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
     ExecutionGenesis {
-        markets: vec![market(rule), market(rule)],
+        markets: vec![
+            market(rule),
+            MarketParams {
+                large: (rule != MatchingRule::UniformBatch).then(large),
+                ..market(rule)
+            },
+        ],
         accounts: (0..TRADERS).map(|n| (key(n), collateral)).collect(),
         oracles: (100..104).map(key).collect(),
         oracle: lenient(),
@@ -213,6 +239,14 @@ pub fn check(clearing: &Clearing) {
                             i128::from(order.ticks) * i128::from(order.lots);
                     }
                 }
+                // What is reserved for a large order counts as open at its limit.
+                let id = house.account(&account.key).unwrap().0;
+                let mine = |l: &&Large| l.account == id && l.market == number;
+                for large in core.large.iter().filter(mine) {
+                    open[usize::from(large.buy)] += large.left;
+                    worth[usize::from(large.buy)] +=
+                        i128::from(large.limit) * i128::from(large.left);
+                }
                 assert_eq!([p.open_sell, p.open_buy], open);
                 assert_eq!([p.sell_notional, p.buy_notional], worth);
             }
@@ -276,6 +310,7 @@ pub fn order() -> impl Strategy<Value = OrderAction> {
 
 pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
     let trader = 0..TRADERS + 1;
+    let trader_too = trader.clone();
     prop_oneof![
         20 => (trader.clone(), order()).prop_map(|(who, o)| (who, Tx::Order(o).to_bytes())),
         1 => (trader.clone(), 0..9_000u64)
@@ -303,6 +338,15 @@ pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
         ),
         3 => (trader, proptest::collection::vec(order(), 1..5)).prop_map(|(who, orders)| {
             (who, Tx::Request(Request::Batch { orders }).to_bytes())
+        }),
+        2 => (trader_too, (0..3u32, any::<bool>()), 790..1_210u64, 1..90u64, (1..6u32, 0..3u64))
+            .prop_map(|(who, (market, buy), limit_ticks, lots, (slices, number))| {
+                let side = if buy { Side::Buy } else { Side::Sell };
+                let request = Request::Commit { market, side, limit_ticks, lots, slices, number };
+                (who, Tx::Request(request).to_bytes())
+            }),
+        1 => (0..TRADERS, 0..3u32, 0..3u64).prop_map(|(who, market, number)| {
+            (who, Tx::Request(Request::TakeBack { market, number }).to_bytes())
         }),
         1 => (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..60)),
     ]

@@ -39,6 +39,7 @@ fn genesis() -> ExecutionGenesis {
             funding_heights: 20,
             funding_cap_ppm: 500,
             breaker: None,
+            large: None,
         }],
         accounts: TRADERS
             .map(|name| (dev::trader_key(name).public(), 1 << 40))
