@@ -6,25 +6,17 @@ use fairlane_execution::large::Ended;
 use fairlane_execution::params::{ExecutionGenesis, MatchingRule};
 use fairlane_execution::units::PPM;
 use fairlane_execution::{Clearing, Event, Execution, Reject, Request, Tx};
-use fairlane_types::{OrderAction, Root, Side, TimeInForce};
+use fairlane_types::{Root, Side};
 use proptest::prelude::*;
 
 mod common;
-use common::{check, genesis, key, large, next, observe};
+use common::run::{Run, place_in, plain, withdraw};
+use common::{genesis, key, large};
 
 const MARKET: u32 = 1;
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
-    let order = OrderAction::Place {
-        market: MARKET,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif: TimeInForce::Gtc,
-        reduce_only: false,
-        cloid,
-    };
-    (who, Tx::Order(order).to_bytes())
+    place_in(MARKET, who, buy, price_ticks, lots, cloid)
 }
 
 fn commit(who: u8, buy: bool, limit_ticks: u64, lots: u64, slices: u32) -> (u8, Vec<u8>) {
@@ -47,65 +39,12 @@ fn take_back(who: u8) -> (u8, Vec<u8>) {
     (who, Tx::Request(request).to_bytes())
 }
 
-fn withdraw(who: u8, amount: u64) -> (u8, Vec<u8>) {
-    (who, Tx::Request(Request::Withdraw { amount }).to_bytes())
-}
-
-struct Run {
-    clearing: Clearing,
-    parent: Root,
-}
-
-impl Run {
-    fn new(genesis: &ExecutionGenesis) -> Self {
-        Self {
-            clearing: Clearing::new(genesis, Root::default()).unwrap(),
-            parent: Root::default(),
-        }
+/// [`plain`], with a fund to pay into.
+fn funded(collateral: u64) -> ExecutionGenesis {
+    ExecutionGenesis {
+        insurance: 300,
+        ..plain(collateral)
     }
-
-    fn block(&mut self, payloads: &[(u8, Vec<u8>)]) -> (Vec<u16>, Vec<Event>) {
-        let block = next(&self.clearing, &self.parent, payloads);
-        self.parent = block.root;
-        let done = self.clearing.apply(&block).unwrap();
-        check(&self.clearing);
-        let codes = done.receipts.iter().map(|r| r.code).collect();
-        (codes, done.events.clone())
-    }
-
-    /// A block in which the oracles see a price, and some payloads after that.
-    fn seeing(&mut self, ticks: u64, payloads: &[(u8, Vec<u8>)]) -> (Vec<u16>, Vec<Event>) {
-        let mut all = observe(ticks);
-        all.extend_from_slice(payloads);
-        let (codes, events) = self.block(&all);
-        (codes[8..].to_vec(), events)
-    }
-
-    fn lots(&self, who: u8) -> i64 {
-        let account = self.clearing.house().account(&key(who)).unwrap().1;
-        let held = account.positions.iter().find(|p| p.market == MARKET);
-        held.map_or(0, |p| p.lots)
-    }
-
-    fn collateral(&self, who: u8) -> i128 {
-        let account = self.clearing.house().account(&key(who)).unwrap().1;
-        account.collateral
-    }
-}
-
-/// No funding, no tiers, no ordinary fees.
-fn plain(collateral: u64) -> ExecutionGenesis {
-    let mut genesis = genesis(collateral, MatchingRule::PriceTime);
-    for market in &mut genesis.markets {
-        market.tiers.clear();
-        market.taker_fee_ppm = 0;
-        market.maker_fee_ppm = 0;
-        market.funding_heights = 0;
-        market.funding_cap_ppm = 0;
-    }
-    genesis.withdraw_hour_ppm = 1_000_000;
-    genesis.withdraw_day_ppm = 1_000_000;
-    genesis
 }
 
 fn sliced(events: &[Event]) -> Vec<(u64, u64)> {
@@ -118,7 +57,7 @@ fn sliced(events: &[Event]) -> Vec<(u64, u64)> {
 
 #[test]
 fn it_is_priced_by_reports_after_it_and_traded_in_slices() {
-    let mut run = Run::new(&plain(1_000_000));
+    let mut run = Run::new(&funded(1_000_000));
     run.seeing(1_000, &[]);
     run.seeing(
         1_000,
@@ -150,7 +89,7 @@ fn it_is_priced_by_reports_after_it_and_traded_in_slices() {
     }
     for (slice, want) in [(8, 20), (9, 40), (10, 60)] {
         events.extend(run.seeing(1_002, &[]).1);
-        assert_eq!(run.lots(0), want, "height {slice}");
+        assert_eq!(run.lots(0, MARKET), want, "height {slice}");
     }
     assert_eq!(sliced(&events), [(1_000, 20), (1_000, 20), (1_005, 20)]);
     assert!(events.iter().any(|event| matches!(
@@ -230,7 +169,7 @@ fn profit_of_a_slice_stays_for_a_while() {
     for _ in 0..6 {
         traded += sliced(&run.seeing(1_000, &[]).1).len();
     }
-    assert_eq!((traded, run.lots(0)), (1, 0));
+    assert_eq!((traded, run.lots(0, MARKET)), (1, 0));
     let all = run.collateral(0) as u64;
     assert!(all > 11_000, "{all}");
     let (codes, _) = run.seeing(1_000, &[withdraw(0, 10_001), withdraw(0, 10_000)]);
@@ -318,7 +257,7 @@ proptest! {
         for _ in 0..12 {
             run.seeing(1_000, &[]);
         }
-        prop_assert_eq!(run.lots(0), lots as i64);
+        prop_assert_eq!(run.lots(0, MARKET), lots as i64);
         prop_assert_eq!(run.collateral(0), 1 << 40);
         let account = run.clearing.house().account(&key(0)).unwrap().1;
         prop_assert_eq!(account.positions[0].cost, 1_000 * i128::from(lots));

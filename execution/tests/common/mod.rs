@@ -21,6 +21,8 @@ use fairlane_types::{
 };
 use proptest::prelude::*;
 
+pub mod run;
+
 pub const TRADERS: u8 = 6;
 
 pub fn key(n: u8) -> PublicKey {
