@@ -430,6 +430,9 @@ impl House {
             cloid: large.number,
             until: 0,
         };
+        if !self.has_room(&order) {
+            return;
+        }
         let depth = self.depth(large.market, large.buy);
         let before = self.accounts[large.account as usize].collateral;
         let (mut plan, mut fills, mut fee) = (Plan::default(), Vec::new(), 0);

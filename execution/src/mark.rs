@@ -67,6 +67,7 @@ mod tests {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            interest_max: 0,
             large: None,
         };
         Market {

@@ -83,6 +83,9 @@ impl House {
         if !self.needs_no_commitment(&order) {
             return Err(Reject::TooLarge);
         }
+        if !self.has_room(&order) {
+            return Err(Reject::Interest);
+        }
         let held = self.held(order.account, order.market);
         let held_lots = held.map_or(0, |p| p.lots);
         if let Some(position) = held {
@@ -131,6 +134,21 @@ impl House {
         });
         self.plan = plan;
         result
+    }
+
+    /// Whether an order would keep the open interest in its bound, filled whole. A match adds
+    /// no more to it than what its taker opens, so that without batches it is never passed.
+    pub(crate) fn has_room(&self, order: &Placing) -> bool {
+        let market = &self.core.markets[order.market as usize];
+        let (now, most) = (market.open_interest, market.params.interest_max);
+        let held = self.held(order.account, order.market).map_or(0, |p| p.lots);
+        let closes = if (held > 0) == order.buy {
+            0
+        } else {
+            held.unsigned_abs()
+        };
+        let opens = order.lots.saturating_sub(closes);
+        most == 0 || opens == 0 || now.saturating_add(opens) <= most
     }
 
     /// What a market's status and rule make of an order. Where orders are cleared at one

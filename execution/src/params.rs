@@ -108,6 +108,9 @@ pub struct MarketParams {
     /// Circuit breaker, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerParams>,
+    /// Most lots held long, and as many short; 0 for no bound but that of the collateral.
+    #[serde(default)]
+    pub interest_max: u64,
     /// How large positions settle, if they do so apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub large: Option<LargeParams>,
@@ -320,6 +323,7 @@ mod tests {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            interest_max: 0,
             large: None,
         }
     }

@@ -82,6 +82,9 @@ pub enum Reject {
     /// The large order cannot be taken back yet.
     #[error("the large order cannot be taken back yet")]
     Held = 26,
+    /// The market's open interest is at its bound: only what reduces a position.
+    #[error("the market's open interest is at its bound")]
+    Interest = 27,
 }
 
 impl Reject {

@@ -11,7 +11,7 @@ use fairlane_execution::{Event, GATE_HEIGHTS, Reject};
 
 mod common;
 use common::run::{Run, place_in, plain, withdraw};
-use common::{key, large, seen};
+use common::{key, seen};
 
 fn long(who: u8, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
     place_in(0, who, true, 1_000, lots, cloid)
@@ -171,13 +171,14 @@ fn halt_and_restart_2025_10_10() {
 
 /// JELLY, 26 March 2025: one trader with two accounts builds a position much larger than
 /// the market's depth, withdraws from one side and lets the other be liquidated into a
-/// price that runs away. Here the size is refused unless it is committed, the commitment
-/// trades what there is, and nobody else's flat account pays for the rest.
+/// price that runs away. Here the size is refused unless it is committed, pieces end at the
+/// market's bound for open interest, and no flat account pays for the rest.
 #[test]
 fn jelly_2025_03_26() {
     let mut genesis = plain(1_000_000);
     let params = &mut genesis.markets[1];
     params.large.as_mut().unwrap().always = 10_000;
+    params.interest_max = 40;
     let mut run = Run::new(&genesis);
     run.seeing(1_000, &[]);
     // A thin book: 8 lots a side.
@@ -196,19 +197,17 @@ fn jelly_2025_03_26() {
         ],
     );
     assert_eq!(codes, [Reject::TooLarge.code(); 2]);
-    // In pieces that need no commitment, at most one rests at a time against the other.
-    let mut built = 0;
-    for cloid in 2..6 {
-        run.seeing(
-            1_000,
-            &[
-                place_in(1, 0, false, 1_000, 10, cloid),
-                place_in(1, 1, true, 1_000, 10, cloid),
-            ],
-        );
-        built = run.lots(1, 1);
+    // In pieces that need no commitment, up to the market's open interest.
+    for cloid in 2..10 {
+        let pieces = [
+            place_in(1, 0, false, 1_000, 10, cloid),
+            place_in(1, 1, true, 1_000, 10, cloid),
+        ];
+        let (codes, _) = run.seeing(1_000, &pieces);
+        let full = Reject::Interest.code();
+        assert_eq!(codes, if cloid < 6 { [0; 2] } else { [full; 2] });
     }
-    assert_eq!(built, 40);
+    assert_eq!((run.lots(0, 1), run.lots(1, 1)), (-40, 40));
     let before: Vec<i128> = [2, 3].map(|who| run.collateral(who)).to_vec();
     // Spot × 4.
     for _ in 0..80 {
@@ -219,7 +218,6 @@ fn jelly_2025_03_26() {
     // Nobody but the oracles has a say about the price.
     let (codes, _) = run.seeing(4_000, &[seen(0, 1, 950), seen(200, 1, 950)]);
     assert_eq!(codes, [Reject::Forbidden.code(); 2]);
-    assert_eq!(large().delay_heights, 2);
 }
 
 /// Mango, 11 October 2022: profit on a price pushed from 0.04 to 0.91 is borrowed out. Here

@@ -181,6 +181,7 @@ fn genesis() -> ExecutionGenesis {
         funding_heights: 0,
         funding_cap_ppm: 0,
         breaker: None,
+        interest_max: 0,
         large: None,
     };
     ExecutionGenesis {

@@ -56,6 +56,7 @@ pub fn market(rule: MatchingRule) -> MarketParams {
         funding_heights: 3,
         funding_cap_ppm: 4_000,
         breaker: None,
+        interest_max: 0,
         large: None,
     }
 }
@@ -125,6 +126,7 @@ pub fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
             market(rule),
             MarketParams {
                 large: (rule != MatchingRule::UniformBatch).then(large),
+                interest_max: 150,
                 ..market(rule)
             },
         ],
@@ -217,6 +219,10 @@ pub fn check(clearing: &Clearing) {
         assert_eq!(lots.iter().sum::<i64>(), 0);
         let long: i64 = lots.iter().map(|l| l.max(&0)).sum();
         assert_eq!(long as u64, market.open_interest);
+        let params = &market.params;
+        let batches = params.breaker.is_some() || params.rule == MatchingRule::UniformBatch;
+        let bounded = params.interest_max > 0 && !batches;
+        assert!(!bounded || market.open_interest <= params.interest_max);
         if let (Some(bid), Some(ask)) = (book.best(true), book.best(false)) {
             let auction = matches!(market.status, Status::Auction { .. });
             assert!(bid < ask || auction, "crossed or locked: {bid} {ask}");

@@ -70,6 +70,7 @@ fn market(mark_ticks: u64) -> MarketParams {
         funding_heights: 600,
         funding_cap_ppm: 500,
         breaker: None,
+        interest_max: 0,
         large: None,
     }
 }

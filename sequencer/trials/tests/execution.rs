@@ -39,6 +39,7 @@ fn genesis() -> ExecutionGenesis {
             funding_heights: 20,
             funding_cap_ppm: 500,
             breaker: None,
+            interest_max: 0,
             large: None,
         }],
         accounts: TRADERS

@@ -34,6 +34,7 @@ pub(crate) fn genesis() -> ExecutionGenesis {
             funding_heights: 0,
             funding_cap_ppm: 0,
             breaker: None,
+            interest_max: 0,
             large: None,
         }],
         accounts: (0..4).map(|n| (key(n), 1_000_000)).collect(),
