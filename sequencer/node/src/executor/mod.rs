@@ -232,16 +232,17 @@ impl Executor {
             .reader
             .blocks(head.next(), BLOCKS_PER_TURN, BYTES_PER_TURN)
             .map_err(|error| error.to_string())?;
-        if let Some(first) = blocks.first().filter(|first| first.height > head.next()) {
-            return Err(format!(
-                "the next height is {}, but the sequence here begins at {}: stop this member, put \
-                 the execution.snapshot of one that you trust into its folder, and start again",
-                head.next(),
-                first.height
-            ));
-        }
         for block in &blocks {
             let mut clearing = self.clearing();
+            let next = clearing.head().0.next();
+            if block.height > next {
+                return Err(format!(
+                    "the next height is {next}, but the sequence here goes on at {}: stop this \
+                     member, put the execution.snapshot of one that you trust into its folder, \
+                     and start again",
+                    block.height
+                ));
+            }
             let applied = clearing.apply(block).map_err(|error| error.to_string())?;
             clearing.finalize(applied.height);
             drop(clearing);
