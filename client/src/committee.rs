@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use fairlane_types::{Envelope, MemberId, Receipt};
+use fairlane_types::{Envelope, Height, MemberId, PublicKey, Receipt};
 use tokio::task::JoinSet;
 
+use crate::account::{AccountError, ProvenAccount, check_account, check_claims};
+use crate::wire::ErrorCode;
 use crate::{ClientError, Member, Pin, check_receipt};
 
 /// The members' addresses in the order of their ids, and what is trusted about them.
@@ -130,6 +132,77 @@ impl Committee {
         }
         Err(last)
     }
+}
+
+/// How often an account is asked for until f+1 members agree on its state.
+const ACCOUNT_TRIES: usize = 10;
+/// Time for the slower members to come to a height.
+const CLAIM_WAIT: Duration = Duration::from_millis(200);
+
+impl Committee {
+    /// An account under a state that f+1 members signed; no single one is believed.
+    ///
+    /// # Errors
+    /// [`AccountProblem`]: what the last try ended with.
+    pub async fn account(&self, key: &PublicKey) -> Result<ProvenAccount, AccountProblem> {
+        let mut last = AccountProblem::Client(ClientError::Address("no members".into()));
+        for turn in 0..ACCOUNT_TRIES.max(self.members.len()) {
+            let Some(member) = self.members.get(turn % self.members.len().max(1)) else {
+                break;
+            };
+            match self.account_from(member, key).await {
+                Ok(proven) => return Ok(proven),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn account_from(
+        &self,
+        member: &Member,
+        key: &PublicKey,
+    ) -> Result<ProvenAccount, AccountProblem> {
+        let body = member.account(key).await?;
+        let account = check_account(key, &body)?;
+        let (height, state_root) = (Height(body.height), body.state_root);
+        let mut tasks = JoinSet::new();
+        for member in self.members.clone() {
+            tasks.spawn(async move {
+                match member.state_claim(height).await {
+                    Err(error) if error.code() == Some(ErrorCode::OutOfRange) => {
+                        tokio::time::sleep(CLAIM_WAIT).await;
+                        member.state_claim(height).await
+                    }
+                    answer => answer,
+                }
+            });
+        }
+        let mut claims = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            if let Ok(Ok(claim)) = done {
+                claims.push(claim);
+            }
+        }
+        let signed_by = check_claims(&self.pin, height, state_root, &claims)?;
+        Ok(ProvenAccount {
+            account,
+            height,
+            state_root,
+            signed_by,
+        })
+    }
+}
+
+/// Why an account could not be proven.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountProblem {
+    /// A member did not answer, or has no such account.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What was served is not proven.
+    #[error(transparent)]
+    Unproven(#[from] AccountError),
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! - [`sample`]: sample orders, one JSON object a line.
 //! - [`wire`]: the HTTP contract, shared with the member's API.
 
+mod account;
 mod attested;
 mod cursor;
 pub mod dev;
@@ -34,6 +35,7 @@ mod http;
 #[cfg(feature = "http")]
 mod member;
 
+pub use account::{AccountError, PROOF_BYTES_MAX, ProvenAccount, check_account, check_claims};
 pub use attested::{AttestedChain, AttestedError};
 pub use cursor::{Cursor, CursorError};
 pub use pin::{Pin, PinError};
@@ -43,7 +45,7 @@ pub use verify::{ChainVerifier, VerifyError, check_proof, check_receipt, verify_
 #[cfg(feature = "http")]
 pub use attested_feed::{AttestedEvent, AttestedFeed};
 #[cfg(feature = "http")]
-pub use committee::{Committee, Delivery, FanOut};
+pub use committee::{AccountProblem, Committee, Delivery, FanOut};
 #[cfg(feature = "http")]
 pub use feed::{Feed, FeedEvent};
 #[cfg(feature = "http")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fairlane_encryption::Attestation;
 use fairlane_types::{
-    CtId, Envelope, Genesis, Height, KeySource, PublicKey, Receipt, SequencedBlock,
+    CtId, Envelope, Genesis, Height, KeySource, PublicKey, Receipt, SequencedBlock, StateClaim,
 };
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -265,6 +265,25 @@ impl Member {
     /// [`ClientError`].
     pub async fn executed(&self, height: Height) -> Result<ExecutedBody, ClientError> {
         self.get(&format!("/v1/execution/{height}")).await
+    }
+
+    /// `GET /v1/execution/{height}/claim`: this member's signed word on the state there. The
+    /// signature is not checked here.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn state_claim(&self, height: Height) -> Result<StateClaim, ClientError> {
+        let body: wire::ClaimBody = self.get(&format!("/v1/execution/{height}/claim")).await?;
+        body.try_into()
+            .map_err(|error: wire::WireError| self.http.protocol(error))
+    }
+
+    /// `GET /v1/markets`: the markets at the head.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn markets(&self) -> Result<Vec<wire::MarketBody>, ClientError> {
+        self.get("/v1/markets").await
     }
 
     /// `GET /v1/account/{key}`: an account, as this member has it.

@@ -49,7 +49,7 @@ impl Position {
     /// Whether there is anything in it.
     #[must_use]
     pub fn is_flat(&self) -> bool {
-        self.lots == 0 && self.orders.is_empty()
+        self.lots == 0 && self.orders.is_empty() && self.open_buy | self.open_sell == 0
     }
 
     /// Lots after the worse of all buys or all sells filling.

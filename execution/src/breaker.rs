@@ -8,7 +8,7 @@
 //!   are fresh and the price is near the mark, else prolonged.
 //! - **Halted**: the book is emptied; cancels and withdrawals only.
 //!
-//! Trouble is: fewer than 2f+1 fresh observations, a mark that lags the oracles by more
+//! Trouble is: an oracle that is not fresh, a mark that lags the oracles by more
 //! than a bound, or liquidations over a share of the open interest in the block before.
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use crate::auction::clearing_price;
 use crate::event::Event;
 use crate::house::House;
-use crate::mark::target;
 use crate::params::MatchingRule;
 use crate::units::PPM;
 
@@ -84,16 +83,18 @@ impl House {
     /// Whether liquidation may meet a market's book.
     pub(crate) fn closes(&self, market: u32) -> bool {
         let status = self.core.markets[market as usize].status;
-        matches!(status, Status::Normal | Status::Guarded { .. })
+        let open = matches!(status, Status::Normal | Status::Guarded { .. });
+        open && self.core.markets[market as usize].is_priced()
     }
 
-    fn in_trouble(&self, market: u32, breaker: &BreakerParams, height: u64) -> bool {
+    fn in_trouble(&self, market: u32, breaker: &BreakerParams) -> bool {
         let market = &self.core.markets[market as usize];
-        let Some(target) = target(market, height) else {
+        let price = market.oracle.price;
+        if price == 0 || !market.is_priced() {
             return true;
-        };
+        }
         let mark = i128::from(market.mark);
-        let lag = (i128::from(target) - mark).abs() * PPM > mark * i128::from(breaker.lag_ppm);
+        let lag = (i128::from(price) - mark).abs() * PPM > mark * i128::from(breaker.lag_ppm);
         let most = u128::from(market.open_interest) * u128::from(breaker.liquidated_ppm);
         lag || u128::from(market.liquidated) * PPM as u128 > most
     }
@@ -105,7 +106,7 @@ impl House {
             let (was, Some(breaker)) = (at.status, at.params.breaker) else {
                 continue;
             };
-            let trouble = self.in_trouble(market, &breaker, height);
+            let trouble = self.in_trouble(market, &breaker);
             self.core.markets[market as usize].liquidated = 0;
             let auction = Status::Auction {
                 ends: height.saturating_add(u64::from(breaker.auction_heights)),
@@ -146,7 +147,7 @@ impl House {
             let at = &self.core.markets[market as usize];
             match (at.status, at.params.breaker) {
                 (Status::Auction { ends, prolonged }, Some(breaker)) if height >= ends => {
-                    if !self.in_trouble(market, &breaker, height) && self.near(market, &breaker) {
+                    if !self.in_trouble(market, &breaker) && self.near(market, &breaker) {
                         self.uncross(market, root, since, events);
                         self.set_status(market, Status::Normal, events);
                     } else if prolonged >= breaker.prolong {

@@ -13,6 +13,7 @@ use crate::funding::FUNDING_MAX;
 use crate::gate::{DAY_MS, HOUR_MS};
 use crate::house::{ByPrefix, Core, House};
 use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
+use crate::large::LARGE_MAX;
 use crate::merkle::{DenseTree, leaf};
 use crate::params::{
     ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
@@ -181,7 +182,8 @@ impl Execution for Clearing {
         }
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
-        let moved = self.house.move_marks(got.0);
+        self.house.step_oracles(got.0, &mut events);
+        let moved = self.house.move_marks();
         let moved = self.house.predict(got.0) || moved;
         let before = events.len();
         self.house.fund(got.0, &mut events);
@@ -207,6 +209,7 @@ impl Execution for Clearing {
             receipts[at].code = result.err().map_or(0, Reject::code);
             receipts[at].fills = fills;
         }
+        self.house.settle_large(got.0, &mut events);
         self.house.clear(got.0, &block.root, since, &mut events);
         self.house.expire(got.0, &mut events);
         self.house.sweep(revalued, got.0, &mut events);
@@ -279,7 +282,7 @@ impl Execution for Clearing {
         let sane = |m: &crate::Market| {
             m.params.validate().is_ok()
                 && (1..=TICKS_MAX).contains(&m.mark)
-                && m.observed.len() == core.oracles.len()
+                && m.oracle.is_sane(core.oracles.len())
                 && (m.params.breaker.is_some() || m.status == crate::Status::Normal)
                 && m.predictor.is_sane(m.params.predictive.as_ref())
                 && m.funding.abs() <= FUNDING_MAX
@@ -293,6 +296,7 @@ impl Execution for Clearing {
         if core.markets.len() > MARKETS_MAX
             || core.oracles.len() > ORACLES_MAX
             || !core.markets.iter().all(sane)
+            || core.oracle.validate().is_err()
             || core.limits.map(|bucket| bucket.drains_ms) != periods
             || core
                 .limits
@@ -344,6 +348,16 @@ impl Execution for Clearing {
                     resting.push((held.market, order));
                 }
             }
+        }
+        if house.core.large.len() > LARGE_MAX {
+            return Err(bad("too many large orders"));
+        }
+        for at in 0..house.core.large.len() {
+            let large = house.core.large[at].clone();
+            if !large.is_sane(house.accounts.len(), &house.core.markets) {
+                return Err(bad("a large order is out of its bounds"));
+            }
+            house.reserve(&large, large.left as i64);
         }
         resting.sort_unstable_by_key(|(_, order)| order.seq);
         if resting

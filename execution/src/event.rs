@@ -5,6 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::breaker::Status;
 use crate::house::Fill;
+use crate::large::Ended;
+use crate::oracle::Validity;
 
 /// One of them, in the order they happened.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -74,6 +76,37 @@ pub enum Event {
         market: u32,
         /// Where it is now.
         now: Status,
+    },
+    /// A slice of a large order traded.
+    Sliced {
+        /// Number of the account.
+        account: u32,
+        /// Market.
+        market: u32,
+        /// The account's own number for it.
+        number: u64,
+        /// What filled.
+        fills: Vec<Fill>,
+        /// What it paid for its impact, to the insurance fund.
+        fee: i128,
+    },
+    /// A large order is over.
+    LargeEnded {
+        /// Number of the account.
+        account: u32,
+        /// Market.
+        market: u32,
+        /// The account's own number for it.
+        number: u64,
+        /// Why.
+        why: Ended,
+    },
+    /// How far a market's price is to be trusted changed.
+    Oracle {
+        /// Market.
+        market: u32,
+        /// From now on.
+        now: Validity,
     },
     /// An order reached its last height.
     Expired {

@@ -4,6 +4,7 @@
 
 use crate::event::Event;
 use crate::house::House;
+use crate::oracle::Validity;
 use crate::units::PPM;
 
 /// Bound of an index. A funding that would pass it does not happen. With it the equity of an
@@ -16,7 +17,12 @@ impl House {
     pub(crate) fn fund(&mut self, height: u64, events: &mut Vec<Event>) {
         for (number, market) in self.core.markets.iter_mut().enumerate() {
             let period = u64::from(market.params.funding_heights);
-            if period == 0 {
+            // Frozen without a price: nobody can say how far the book is from it.
+            let heard = matches!(
+                market.oracle.validity,
+                Validity::Fresh | Validity::Uncertain
+            );
+            if period == 0 || !heard {
                 continue;
             }
             let book = &self.books[number];

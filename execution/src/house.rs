@@ -15,7 +15,9 @@ use crate::breaker::Status;
 use crate::expiry::Expiring;
 use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::journal::Journal;
+use crate::large::Large;
 use crate::matching::{Placing, Plan};
+use crate::oracle::{OracleParams, OracleState};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
 use crate::predictive::Predictor;
 use crate::tx::{Request, Tx};
@@ -30,8 +32,8 @@ pub struct Market {
     pub mark: u64,
     /// Lots held long, and as many short.
     pub open_interest: u64,
-    /// Each oracle's last observation and the height it was made at; 0 for none.
-    pub observed: Vec<(u64, u64)>,
+    /// What the oracles say.
+    pub oracle: OracleState,
     /// Quote quanta × ppm that a long lot has paid, and a short one got, since genesis.
     pub funding: i128,
     /// Sum of the premiums seen since the last funding, ppm of the mark.
@@ -69,6 +71,8 @@ pub struct Core {
     pub markets: Vec<Market>,
     /// Who makes the marks.
     pub oracles: Vec<PublicKey>,
+    /// How.
+    pub oracle: OracleParams,
     /// Who credits deposits.
     pub bridge: Option<PublicKey>,
     /// Deposits credited by the bridge; the number of the next one.
@@ -88,6 +92,8 @@ pub struct Core {
     pub funding: i128,
     /// Who closes against an account below zero.
     pub deleveraging: Deleveraging,
+    /// Large orders on their way, in the order they were committed in.
+    pub large: Vec<Large>,
     /// Whether an account was left below its maintenance margin, for lack of a budget or of
     /// orders to close against.
     pub unsafe_left: bool,
@@ -173,12 +179,11 @@ impl House {
     /// [`ParamsError`](crate::params::ParamsError).
     pub fn new(genesis: &ExecutionGenesis) -> Result<Self, ParamsError> {
         genesis.validate()?;
-        let observed = vec![(0, 0); genesis.oracles.len()];
         let market = |params: &MarketParams| Market {
             params: params.clone(),
             mark: params.mark_ticks,
             open_interest: 0,
-            observed: observed.clone(),
+            oracle: OracleState::new(genesis.oracles.len()),
             funding: 0,
             premium_ppm: 0,
             premiums: 0,
@@ -189,6 +194,7 @@ impl House {
         let core = Core {
             markets: genesis.markets.iter().map(market).collect(),
             oracles: genesis.oracles.clone(),
+            oracle: genesis.oracle,
             bridge: genesis.bridge,
             deposits: 0,
             deposited: i128::from(genesis.insurance),
@@ -198,6 +204,7 @@ impl House {
             bad_debt: 0,
             funding: 0,
             deleveraging: genesis.deleveraging,
+            large: Vec::new(),
             unsafe_left: false,
             time_ms: 0,
             gated_until: 0,
@@ -309,9 +316,7 @@ impl House {
     ) -> Result<(), Reject> {
         self.height = height;
         match tx {
-            Tx::Request(Request::Observe { market, ticks }) => {
-                self.observe(sender, *market, *ticks, height)
-            }
+            Tx::Request(Request::Observe { quotes }) => self.observe(sender, quotes),
             Tx::Request(Request::Deposit { to, amount, number }) => {
                 self.deposit(sender, *to, *amount, *number)
             }
@@ -381,6 +386,31 @@ impl House {
                     house.take_out(placing.market, slot);
                     house.place(placing, fills)
                 })
+            }
+            Tx::Request(Request::Commit {
+                market,
+                side,
+                limit_ticks,
+                lots,
+                slices,
+                number,
+            }) => self.commit_large(Large {
+                account: self.sender(sender)?,
+                market: *market,
+                number: *number,
+                buy: *side == Side::Buy,
+                limit: *limit_ticks,
+                left: *lots,
+                slices: *slices,
+                at: height,
+                due: 0,
+                ends: height,
+                prices: Vec::new(),
+                profit: 0,
+                matures: 0,
+            }),
+            Tx::Request(Request::TakeBack { market, number }) => {
+                self.cancel_large(self.sender(sender)?, *market, *number)
             }
             Tx::Request(Request::Batch { orders }) => {
                 let account = self.sender(sender)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::account::{Health, Position};
 use crate::liquidation::{ratio_ppm, ticks_given};
 use crate::mark::next_mark;
+use crate::oracle::Validity;
 use crate::params::{MarketParams, Tier};
 use crate::predictive::{PPB, PredictiveParams, Predictor, SETTLING};
 use crate::units::{PPM, fee, share_of};
@@ -19,7 +20,7 @@ fn computed(name: &str, x: &[i128]) -> i128 {
         funding_cap_ppm: x[1] as u32,
         liquidation_fee_ppm: x[2] as u32,
         maintenance_ppm: maintenance as u32,
-        ..crate::mark::tests::market(1, Vec::new()).params
+        ..crate::mark::tests::market(1, 0, Validity::Dead).params
     };
     match name {
         "fee" => fee(x[0], x[1] as u32),
@@ -30,10 +31,11 @@ fn computed(name: &str, x: &[i128]) -> i128 {
         }
         .unsettled(x[1]),
         "step_ticks" => {
-            // All oracles say the largest price; the mark takes one step towards it.
-            let mut market = crate::mark::tests::market(x[0] as u64, vec![(u64::MAX, 1)]);
+            // The price is the largest there is; the mark takes one step towards it.
+            let price = u64::MAX;
+            let mut market = crate::mark::tests::market(x[0] as u64, price, Validity::Fresh);
             market.params.step_ppm = x[1] as u32;
-            i128::from(next_mark(&market, 1)) - x[0]
+            i128::from(next_mark(&market)) - x[0]
         }
         "ratio_ppm" => ratio_ppm(&Health {
             equity: x[0],

@@ -83,9 +83,9 @@ impl House {
         for (_, account) in found {
             self.liquidate(account, &mut budget, events);
             let health = self.health(account);
-            if health.equity < 0 {
+            if health.equity < 0 && self.is_priced(account) {
                 bankrupt.push(account);
-            } else if health.liquidatable() {
+            } else if health.liquidatable() || health.equity < 0 {
                 self.core.unsafe_left = true;
             }
         }
@@ -102,6 +102,7 @@ impl House {
     }
 
     fn liquidate(&mut self, account: u32, budget: &mut [u64], events: &mut Vec<Event>) {
+        self.drop_large(account, events);
         let positions = &self.accounts[account as usize].positions;
         let open = positions
             .iter()

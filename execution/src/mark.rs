@@ -1,38 +1,22 @@
-//! The mark: the lower median of the oracles' last observations, approached by at most one
-//! step a block (EXECUTION §3). With n = 3f+1 oracles and at least 2f+1 fresh observations
-//! the median lies between two honest ones, whatever f liars say.
+//! The mark: what margins are taken at. It goes to the oracle's price by at most one step
+//! a block (a staircase), so that no block outruns the maintenance margin (invariant 11).
 
-use fairlane_types::PublicKey;
-
-use crate::Reject;
 use crate::house::{House, Market};
-use crate::units::{PPM, TICKS_MAX};
+use crate::oracle::Validity;
+use crate::units::PPM;
 
-/// Heights for which an observation counts.
-pub const OBSERVATION_HEIGHTS: u64 = 50;
-
-/// The median of the fresh observations at `height`, if there are 2f+1.
-pub(crate) fn target(market: &Market, height: u64) -> Option<u64> {
-    let oldest = height.saturating_sub(OBSERVATION_HEIGHTS);
-    let fresh = market.observed.iter();
-    let mut prices: Vec<u64> = fresh
-        .filter(|(ticks, at)| *ticks > 0 && *at >= oldest)
-        .map(|(ticks, _)| *ticks)
-        .collect();
-    let f = market.observed.len().saturating_sub(1) / 3;
-    if prices.len() < 2 * f + 1 {
-        return None;
-    }
-    prices.sort_unstable();
-    Some(prices[(prices.len() - 1) / 2])
-}
-
-/// The mark before the transactions of `height`. Without 2f+1 fresh observations it stays.
+/// The mark after one more step. It stays while the oracle is stale, dead, or was never
+/// heard.
 #[must_use]
-pub fn next_mark(market: &Market, height: u64) -> u64 {
-    let Some(median) = target(market, height) else {
+pub fn next_mark(market: &Market) -> u64 {
+    let price = market.oracle.price;
+    let heard = matches!(
+        market.oracle.validity,
+        Validity::Fresh | Validity::Uncertain
+    );
+    if price == 0 || !heard {
         return market.mark;
-    };
+    }
     // Rounded down: the envelope (invariant 11) allows for no more than the step. A mark
     // so low that a step is under one tick moves by none.
     let step = i128::from(market.mark) * i128::from(market.params.step_ppm) / PPM;
@@ -41,37 +25,19 @@ pub fn next_mark(market: &Market, height: u64) -> u64 {
         market.mark.saturating_sub(step),
         market.mark.saturating_add(step),
     );
-    median.clamp(low.max(1), high)
+    price.clamp(low.max(1), high)
 }
 
 impl House {
-    /// Moves every mark before the transactions of `height`; says whether one did.
-    pub(crate) fn move_marks(&mut self, height: u64) -> bool {
+    /// Moves every mark before the transactions of a block; says whether one did.
+    pub(crate) fn move_marks(&mut self) -> bool {
         let mut moved = false;
         for market in &mut self.core.markets {
-            let mark = next_mark(market, height);
+            let mark = next_mark(market);
             moved |= mark != market.mark;
             market.mark = mark;
         }
         moved
-    }
-
-    /// Notes an oracle's observation.
-    pub(crate) fn observe(
-        &mut self,
-        sender: &PublicKey,
-        market: u32,
-        ticks: u64,
-        height: u64,
-    ) -> Result<(), Reject> {
-        let who = self.core.oracles.iter().position(|key| key == sender);
-        let who = who.ok_or(Reject::Forbidden)?;
-        if ticks == 0 || ticks > TICKS_MAX {
-            return Err(Reject::PriceBand);
-        }
-        let market = self.core.markets.get_mut(market as usize);
-        market.ok_or(Reject::UnknownMarket)?.observed[who] = (ticks, height);
-        Ok(())
     }
 }
 
@@ -81,10 +47,12 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::Status;
+    use crate::oracle::OracleState;
     use crate::params::{MarketParams, MatchingRule};
     use crate::predictive::Predictor;
+    use crate::units::TICKS_MAX;
 
-    pub(crate) fn market(mark: u64, observed: Vec<(u64, u64)>) -> Market {
+    pub(crate) fn market(mark: u64, price: u64, validity: Validity) -> Market {
         let params = MarketParams {
             mark_ticks: mark,
             rule: MatchingRule::PriceTime,
@@ -101,12 +69,18 @@ pub(crate) mod tests {
             funding_cap_ppm: 0,
             breaker: None,
             predictive: None,
+            interest_max: 0,
+            large: None,
         };
         Market {
             params,
             mark,
             open_interest: 0,
-            observed,
+            oracle: OracleState {
+                price,
+                validity,
+                ..OracleState::new(4)
+            },
             funding: 0,
             premium_ppm: 0,
             premiums: 0,
@@ -117,26 +91,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_moves_by_steps_and_stays_without_a_quorum() {
-        let calm = market(10_000, vec![(12_000, 5), (12_000, 5), (0, 0), (12_000, 5)]);
-        assert_eq!(next_mark(&calm, 6), 10_100);
-        assert_eq!(next_mark(&calm, 55), 10_100);
-        assert_eq!(next_mark(&calm, 56), 10_000);
-        let few = market(10_000, vec![(12_000, 5), (12_000, 5), (0, 0), (0, 0)]);
-        assert_eq!(next_mark(&few, 6), 10_000);
+    fn it_moves_by_steps_and_stays_without_a_price() {
+        assert_eq!(next_mark(&market(10_000, 12_000, Validity::Fresh)), 10_100);
+        assert_eq!(
+            next_mark(&market(10_000, 12_000, Validity::Uncertain)),
+            10_100
+        );
+        assert_eq!(next_mark(&market(10_000, 12_000, Validity::Stale)), 10_000);
+        assert_eq!(next_mark(&market(10_000, 12_000, Validity::Dead)), 10_000);
+        assert_eq!(next_mark(&market(10_000, 0, Validity::Fresh)), 10_000);
     }
 
     proptest! {
         #[test]
-        fn f_liars_cannot_leave_the_honest_hull(
-            honest in proptest::collection::vec(9_900u64..10_100, 5),
-            lies in proptest::collection::vec(1u64..1 << 32, 2),
-            mark in 9_900u64..10_100,
+        fn it_lies_between_itself_and_the_price(
+            mark in 1..TICKS_MAX,
+            price in 1..TICKS_MAX,
         ) {
-            let all = honest.iter().chain(&lies).map(|p| (*p, 1)).collect();
-            let next = next_mark(&market(mark, all), 2);
-            let (low, high) = (honest.iter().min().unwrap(), honest.iter().max().unwrap());
-            prop_assert!(next >= mark.min(*low) && next <= mark.max(*high));
+            let next = next_mark(&market(mark, price, Validity::Fresh));
+            prop_assert!(next >= mark.min(price) && next <= mark.max(price));
+            prop_assert!(i128::from(next.abs_diff(mark)) * PPM <= i128::from(mark) * 10_000);
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::account::Position;
 use crate::book::Resting;
 use crate::breaker::Status;
 use crate::house::{Fill, House};
-use crate::params::{ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
+use crate::oracle::Validity;
+use crate::params::{MatchingRule, ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
 use crate::units::{LOTS_MAX, PPM, TICKS_MAX, fee, notional};
 
 /// An order about to be placed.
@@ -79,6 +80,12 @@ impl House {
         if order.lots > LOTS_MAX {
             return Err(Reject::Size);
         }
+        if !self.needs_no_commitment(&order) {
+            return Err(Reject::TooLarge);
+        }
+        if !self.has_room(&order) {
+            return Err(Reject::Interest);
+        }
         let held = self.held(order.account, order.market);
         let held_lots = held.map_or(0, |p| p.lots);
         if let Some(position) = held {
@@ -129,14 +136,40 @@ impl House {
         result
     }
 
+    /// Whether an order would keep the open interest in its bound, filled whole. A match adds
+    /// no more to it than what its taker opens, so that without batches it is never passed.
+    pub(crate) fn has_room(&self, order: &Placing) -> bool {
+        let market = &self.core.markets[order.market as usize];
+        let (now, most) = (market.open_interest, market.params.interest_max);
+        let held = self.held(order.account, order.market).map_or(0, |p| p.lots);
+        let closes = if (held > 0) == order.buy {
+            0
+        } else {
+            held.unsigned_abs()
+        };
+        let opens = order.lots.saturating_sub(closes);
+        most == 0 || opens == 0 || now.saturating_add(opens) <= most
+    }
+
     /// What a market's status and rule make of an order. Where orders are cleared at one
     /// price they rest till then: an immediate one up to this height.
     fn admit_status(&self, order: &mut Placing) -> Result<(), Reject> {
-        let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly;
-        match self.core.markets[order.market as usize].status {
+        let market = &self.core.markets[order.market as usize];
+        let auction = matches!(market.status, Status::Auction { .. });
+        // Where orders are cleared at one price a post-only one may fill at once.
+        let uniform = market.params.rule == MatchingRule::UniformBatch;
+        let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly && !uniform;
+        match market.status {
             Status::Halted { .. } => return Err(Reject::Halted),
             Status::Guarded { .. } if !quiet => return Err(Reject::Guarded),
             _ => {}
+        }
+        match market.oracle.validity {
+            Validity::Fresh => {}
+            Validity::Dead => return Err(Reject::Unpriced),
+            // An auction is not cleared before there is a price again.
+            Validity::Uncertain | Validity::Stale if quiet || auction => {}
+            Validity::Uncertain | Validity::Stale => return Err(Reject::Unpriced),
         }
         if !self.batches(order.market) {
             return Ok(());
@@ -276,7 +309,7 @@ impl House {
         }
     }
 
-    fn write(&mut self, order: &Placing, plan: &Plan, fills: &mut Vec<Fill>) {
+    pub(crate) fn write(&mut self, order: &Placing, plan: &Plan, fills: &mut Vec<Fill>) {
         for (slot, lots) in &plan.fills {
             let maker = self.shrink(order.market, *slot, *lots);
             self.fill(order, &maker, *lots, fills);

@@ -11,9 +11,14 @@ use crate::units::{PPM, QUOTE_MAX};
 impl House {
     /// Takes free collateral: profit that is not realised does not count (Mango, 2022).
     pub(crate) fn debit(&mut self, account: u32, amount: u64) -> Result<(), Reject> {
+        // What its positions are worth is not known: nothing leaves against them.
+        if !self.is_priced(account) {
+            return Err(Reject::Unpriced);
+        }
         let health = self.health(account);
         let collateral = self.accounts[account as usize].collateral;
-        let free = (collateral + health.losses) * PPM - health.initial_micro;
+        let ripe = collateral - self.unripe(account);
+        let free = (ripe + health.losses) * PPM - health.initial_micro;
         if amount == 0 || i128::from(amount) * PPM > free {
             return Err(Reject::Amount);
         }

@@ -6,6 +6,8 @@ use fairlane_types::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerParams;
+use crate::large::LargeParams;
+use crate::oracle::OracleParams;
 use crate::predictive::PredictiveParams;
 use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
 
@@ -110,6 +112,12 @@ pub struct MarketParams {
     /// Margin that is added as the mark's moves demand it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictive: Option<PredictiveParams>,
+    /// Most lots held long, and as many short; 0 for no bound but that of the collateral.
+    #[serde(default)]
+    pub interest_max: u64,
+    /// How large positions settle, if they do so apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large: Option<LargeParams>,
 }
 
 /// What a clearing house starts from.
@@ -122,6 +130,9 @@ pub struct ExecutionGenesis {
     pub accounts: Vec<(PublicKey, u64)>,
     /// Whose observations make the mark.
     pub oracles: Vec<PublicKey>,
+    /// How they do.
+    #[serde(default)]
+    pub oracle: OracleParams,
     /// Who may credit deposits, if anyone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<PublicKey>,
@@ -144,6 +155,9 @@ pub enum ParamsError {
     /// A list is too long.
     #[error("too many {0}")]
     TooMany(&'static str),
+    /// The oracle's parameters are out of their bounds.
+    #[error("{0}")]
+    Oracle(&'static str),
     /// A key comes twice among accounts or oracles.
     #[error("key {0:?} comes twice")]
     Twice(PublicKey),
@@ -192,6 +206,13 @@ impl MarketParams {
         }
         if let Some(predictive) = &self.predictive {
             predictive.validate()?;
+        }
+        if let Some(large) = &self.large {
+            large.validate()?;
+            // There no place is worth anything, however large the order is.
+            if self.rule == MatchingRule::UniformBatch {
+                return Err("a market cleared at one price has no large orders");
+            }
         }
         self.validate_tiers()?;
         let (step, funding) = (i128::from(self.step_ppm), i128::from(self.funding_cap_ppm));
@@ -269,6 +290,7 @@ impl ExecutionGenesis {
         if self.oracles.len() > ORACLES_MAX {
             return Err(ParamsError::TooMany("oracles"));
         }
+        self.oracle.validate().map_err(ParamsError::Oracle)?;
         for (market, params) in self.markets.iter().enumerate() {
             params
                 .validate()
@@ -313,6 +335,8 @@ mod tests {
             funding_cap_ppm: 0,
             breaker: None,
             predictive: None,
+            interest_max: 0,
+            large: None,
         }
     }
 

@@ -315,7 +315,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_market_adds_it_to_both_margins_and_is_never_below_its_own() {
-        let mut market = crate::mark::tests::market(10_000, Vec::new());
+        let mut market = crate::mark::tests::market(10_000, 0, crate::oracle::Validity::Dead);
         let own = (market.initial(7_001), market.maintenance(7_001));
         assert_eq!(own, (7_001 * 100_000, 7_001 * 50_000));
         (

@@ -70,6 +70,21 @@ pub enum Reject {
     /// The sender's own orders would meet in a clearing.
     #[error("the order meets the sender's own")]
     SelfTrade = 22,
+    /// The market has no price that is good enough for this.
+    #[error("the market has no price that is good enough for this")]
+    Unpriced = 23,
+    /// The order is so large that it must be committed first.
+    #[error("the order is so large that it must be committed")]
+    TooLarge = 24,
+    /// The market has no large orders.
+    #[error("the market has no large orders")]
+    NotLarge = 25,
+    /// The large order cannot be taken back yet.
+    #[error("the large order cannot be taken back yet")]
+    Held = 26,
+    /// The market's open interest is at its bound: only what reduces a position.
+    #[error("the market's open interest is at its bound")]
+    Interest = 27,
 }
 
 impl Reject {

@@ -3,10 +3,11 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{
-    Order, OrderAction, PAYLOAD_BYTES_MAX, PublicKey, TimeInForce, decode, encode,
+    Order, OrderAction, PAYLOAD_BYTES_MAX, PublicKey, Side, TimeInForce, decode, encode,
 };
 
 use crate::Reject;
+use crate::oracle::{QUOTES_MAX, Quote};
 
 /// First byte of a [`Request`].
 pub const REQUEST_VERSION: u8 = 2;
@@ -45,12 +46,10 @@ pub enum Request {
         /// Counts from 0 without a gap, so that no deposit is credited twice.
         number: u64,
     },
-    /// A member's view of a price; only for the genesis' oracle keys.
+    /// A member's view of prices; only for the genesis' oracle keys.
     Observe {
-        /// Market.
-        market: u32,
-        /// Price in ticks.
-        ticks: u64,
+        /// One to [`QUOTES_MAX`], by market, ascending.
+        quotes: Vec<Quote>,
     },
     /// Fewer lots for an open order, which keeps its place in the queue. An order that was
     /// filled below that meanwhile is left as it is.
@@ -89,6 +88,28 @@ pub enum Request {
         /// One to [`BATCH_MAX`].
         orders: Vec<OrderAction>,
     },
+    /// A large order, traded later in slices; see [`large`](crate::large).
+    Commit {
+        /// Market.
+        market: u32,
+        /// Side.
+        side: Side,
+        /// Worst price in ticks; not 0.
+        limit_ticks: u64,
+        /// Lots; not 0.
+        lots: u64,
+        /// Slices; not 0.
+        slices: u32,
+        /// The trader's own number for it.
+        number: u64,
+    },
+    /// Ends a large order, after it was held for a while.
+    TakeBack {
+        /// Market.
+        market: u32,
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// Most orders of a batch.
@@ -112,6 +133,18 @@ impl Request {
             } => *price_ticks > 0 && *lots > 0,
             Self::Batch { orders } => {
                 (1..=BATCH_MAX).contains(&orders.len()) && orders.iter().all(sound)
+            }
+            Self::Commit {
+                limit_ticks,
+                lots,
+                slices,
+                ..
+            } => *limit_ticks > 0 && *lots > 0 && *slices > 0,
+            Self::Observe { quotes } => {
+                (1..=QUOTES_MAX).contains(&quotes.len())
+                    && quotes
+                        .windows(2)
+                        .all(|pair| pair[0].market < pair[1].market)
             }
             _ => true,
         }
@@ -150,7 +183,6 @@ impl Tx {
 
 #[cfg(test)]
 mod tests {
-    use fairlane_types::Side;
     use proptest::prelude::*;
 
     use super::*;
@@ -200,13 +232,40 @@ mod tests {
                 .prop_map(|(market, cloid)| Tx::Order(OrderAction::Cancel { market, cloid })),
             any::<Option<u32>>().prop_map(|market| Tx::Order(OrderAction::CancelAll { market })),
             any::<u64>().prop_map(|amount| Tx::Request(Request::Withdraw { amount })),
+            (
+                (any::<u32>(), any::<bool>()),
+                (1..=u64::MAX, 1..=u64::MAX),
+                1..=u32::MAX,
+                any::<u64>()
+            )
+                .prop_map(|((market, buy), (limit_ticks, lots), slices, number)| {
+                    let side = if buy { Side::Buy } else { Side::Sell };
+                    Tx::Request(Request::Commit {
+                        market,
+                        side,
+                        limit_ticks,
+                        lots,
+                        slices,
+                        number,
+                    })
+                }),
+            any::<(u32, u64)>()
+                .prop_map(|(market, number)| Tx::Request(Request::TakeBack { market, number })),
             (key.clone(), any::<u64>())
                 .prop_map(|(to, amount)| Tx::Request(Request::Transfer { to, amount })),
             (key, any::<(u64, u64)>()).prop_map(|(to, (amount, number))| {
                 Tx::Request(Request::Deposit { to, amount, number })
             }),
-            any::<(u32, u64)>()
-                .prop_map(|(market, ticks)| Tx::Request(Request::Observe { market, ticks })),
+            proptest::collection::btree_map(any::<u32>(), any::<(u64, u64)>(), 1..QUOTES_MAX)
+                .prop_map(|quotes| {
+                    let quote = |(market, (ticks, spread))| Quote {
+                        market,
+                        ticks,
+                        spread,
+                    };
+                    let quotes = quotes.into_iter().map(quote).collect();
+                    Tx::Request(Request::Observe { quotes })
+                }),
             any::<(u32, u64, u64)>().prop_map(|(market, cloid, lots)| {
                 Tx::Request(Request::Shrink {
                     market,

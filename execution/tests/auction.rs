@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use fairlane_execution::params::MatchingRule;
-use fairlane_execution::{Clearing, Event, Execution, Reject, Request, Status, Tx};
+use fairlane_execution::{Clearing, Event, Execution, Reject, Status, Tx};
 use fairlane_types::{OrderAction, Root, Side, TimeInForce};
 use proptest::prelude::*;
 
 mod common;
-use common::{TRADERS, breaker, check, genesis, key, next};
+use common::{TRADERS, breaker, check, genesis, key, next, observe, seen};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, tif: TimeInForce) -> (u8, Vec<u8>) {
     let order = OrderAction::Place {
@@ -21,16 +21,6 @@ fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, tif: TimeInForce) -> (
         cloid: price_ticks,
     };
     (who, Tx::Order(order).to_bytes())
-}
-
-fn observe(ticks: u64) -> Vec<(u8, Vec<u8>)> {
-    let seen = |who, market| {
-        let request = Request::Observe { market, ticks };
-        (who, Tx::Request(request).to_bytes())
-    };
-    (100..104)
-        .flat_map(|who| [seen(who, 0), seen(who, 1)])
-        .collect()
 }
 
 struct Run {
@@ -205,15 +195,7 @@ fn a_market_in_trouble_stops_no_other() {
     for _ in 0..4 {
         run.block(&observe(1_000));
     }
-    let leap: Vec<_> = (100..104)
-        .map(|who| {
-            let request = Request::Observe {
-                market: 1,
-                ticks: 1_500,
-            };
-            (who, Tx::Request(request).to_bytes())
-        })
-        .collect();
+    let leap: Vec<_> = (100..104).map(|who| seen(who, 1, 1_500)).collect();
     run.block(&leap);
     let gtc = TimeInForce::Gtc;
     for n in 0..6 {

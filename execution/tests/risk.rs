@@ -12,7 +12,7 @@ use fairlane_types::{Millis, OrderAction, Root, Side, TimeInForce};
 use proptest::prelude::*;
 
 mod common;
-use common::{TRADERS, breaker, check, genesis, key, next, payload};
+use common::{TRADERS, breaker, check, genesis, key, next, observe, payload};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
     let order = OrderAction::Place {
@@ -29,16 +29,6 @@ fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Ve
 
 fn withdraw(who: u8, amount: u64) -> (u8, Vec<u8>) {
     (who, Tx::Request(Request::Withdraw { amount }).to_bytes())
-}
-
-/// All oracles see a price in both markets.
-fn observe(ticks: u64) -> Vec<(u8, Vec<u8>)> {
-    let seen = |(who, market)| {
-        let request = Request::Observe { market, ticks };
-        (who, Tx::Request(request).to_bytes())
-    };
-    let all = (100..104).flat_map(|who| [(who, 0), (who, 1)]);
-    all.map(seen).collect()
 }
 
 struct Run {
@@ -221,7 +211,7 @@ fn storms_reach_every_kind_of_event() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    let mut seen = [0; 13];
+    let mut seen = [0; 16];
     let mut runner = TestRunner::deterministic();
     let streams = (
         1_500..12_000u64,
@@ -236,7 +226,12 @@ fn storms_reach_every_kind_of_event() {
             market.breaker = (case % 3 == 0).then(breaker);
             if case % 5 == 0 {
                 market.rule = MatchingRule::UniformBatch;
+                market.large = None;
             }
+        }
+        if case % 4 == 0 {
+            genesis.oracle.stale_ms = 3_000;
+            genesis.oracle.recovery_reports = 2;
         }
         let mut run = Run::new(&genesis);
         let mut events = run.block(&observe(1_000)).1;
@@ -258,6 +253,9 @@ fn storms_reach_every_kind_of_event() {
                 Event::Gated { .. } => 6,
                 Event::Expired { .. } => 7,
                 Event::Cleared { .. } => 8,
+                Event::Oracle { .. } => 13,
+                Event::Sliced { .. } => 14,
+                Event::LargeEnded { .. } => 15,
                 Event::Breaker { now, .. } => match now {
                     Status::Normal => 9,
                     Status::Guarded { .. } => 10,

@@ -55,6 +55,8 @@ pub enum Domain {
     DevKey,
     /// A snapshot of derived state.
     Snapshot,
+    /// What a member says execution made of a height.
+    StateClaim,
     /// Binding of a member's transport key to its identity.
     Transport,
     /// A member's dealing in a key ceremony.
@@ -89,6 +91,7 @@ impl Domain {
             Self::LeaderSchedule => "FAIRLANE V1 leader schedule",
             Self::DevKey => "FAIRLANE V1 dev key",
             Self::Snapshot => "FAIRLANE V1 snapshot",
+            Self::StateClaim => "FAIRLANE V1 state claim",
             Self::Transport => "FAIRLANE V1 transport",
             Self::Dealing => "FAIRLANE V1 dealing",
             Self::KeyActivation => "FAIRLANE V1 key activation",

@@ -19,6 +19,7 @@ mod mutant;
 mod order;
 mod receipt;
 mod sequence;
+mod state_claim;
 
 pub use activation::KeyActivation;
 pub use certificate::{
@@ -45,3 +46,4 @@ pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
 pub use receipt::Receipt;
 pub use sequence::{Item, Outcome, SequencedBlock};
+pub use state_claim::StateClaim;

@@ -1,8 +1,13 @@
 //! What the clearing house of a member answers.
 
-use fairlane_types::{Digest, PublicKey};
+use fairlane_execution::Market;
+use fairlane_execution::Status;
+use fairlane_execution::account::PositionLeaf;
+use fairlane_execution::oracle::Validity;
+use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, PublicKey, Signature, StateClaim};
 use serde::{Deserialize, Serialize};
 
+use super::blocks::WireError;
 use super::number::dec;
 
 /// The clearing house in `GET /v1/status` of the ops port.
@@ -107,4 +112,128 @@ pub struct PositionBody {
     pub cost: String,
     /// Open orders.
     pub orders: u32,
+}
+
+impl From<&PositionLeaf> for PositionBody {
+    fn from(held: &PositionLeaf) -> Self {
+        Self {
+            market: held.market,
+            lots: held.lots,
+            cost: held.cost.to_string(),
+            orders: held.orders.len() as u32,
+        }
+    }
+}
+
+/// `GET /v1/execution/{height}/claim`: a member's signed word on the state at a height.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimBody {
+    /// Chain id.
+    #[serde(with = "dec")]
+    pub chain: u64,
+    /// Epoch.
+    #[serde(with = "dec")]
+    pub epoch: u64,
+    /// Who says it.
+    pub member: u8,
+    /// Digest of the execution's genesis.
+    pub genesis: Digest,
+    /// Height.
+    #[serde(with = "dec")]
+    pub height: u64,
+    /// State root after it.
+    pub state_root: Digest,
+    /// Root over what it did.
+    pub receipts_root: Digest,
+    /// By the member's identity.
+    #[serde(with = "hex::serde")]
+    pub signature: Vec<u8>,
+}
+
+impl From<&StateClaim> for ClaimBody {
+    fn from(claim: &StateClaim) -> Self {
+        Self {
+            chain: claim.chain.0,
+            epoch: claim.epoch.0,
+            member: claim.member.0,
+            genesis: claim.genesis,
+            height: claim.height.0,
+            state_root: claim.state_root,
+            receipts_root: claim.receipts_root,
+            signature: claim.signature.0.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<ClaimBody> for StateClaim {
+    type Error = WireError;
+
+    fn try_from(body: ClaimBody) -> Result<Self, WireError> {
+        let signature = body.signature.try_into();
+        let signature = signature.map_err(|_| WireError("a signature has 64 bytes".into()))?;
+        Ok(Self {
+            chain: ChainId(body.chain),
+            epoch: Epoch(body.epoch),
+            member: MemberId(body.member),
+            genesis: body.genesis,
+            height: Height(body.height),
+            state_root: body.state_root,
+            receipts_root: body.receipts_root,
+            signature: Signature(signature),
+        })
+    }
+}
+
+/// One of `GET /v1/markets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarketBody {
+    /// Its number.
+    pub market: u32,
+    /// What margins are taken at, in ticks.
+    #[serde(with = "dec")]
+    pub mark: u64,
+    /// What the mark goes to; 0 before the first report.
+    #[serde(with = "dec")]
+    pub price: u64,
+    /// How far honest observations may be from it, in ticks.
+    #[serde(with = "dec")]
+    pub spread: u64,
+    /// `fresh`, `uncertain`, `stale` or `dead`.
+    pub oracle: String,
+    /// `normal`, `guarded`, `auction` or `halted`.
+    pub status: String,
+    /// Lots held long, and as many short.
+    #[serde(with = "dec")]
+    pub open_interest: u64,
+    /// Quote quanta × ppm that a long lot has paid since genesis, decimal.
+    pub funding: String,
+}
+
+impl MarketBody {
+    /// Of a market with its number.
+    #[must_use]
+    pub fn new(number: u32, market: &Market) -> Self {
+        let oracle = match market.oracle.validity {
+            Validity::Fresh => "fresh",
+            Validity::Uncertain => "uncertain",
+            Validity::Stale => "stale",
+            Validity::Dead => "dead",
+        };
+        let status = match market.status {
+            Status::Normal => "normal",
+            Status::Guarded { .. } => "guarded",
+            Status::Auction { .. } => "auction",
+            Status::Halted { .. } => "halted",
+        };
+        Self {
+            market: number,
+            mark: market.mark,
+            price: market.oracle.price,
+            spread: market.oracle.spread,
+            oracle: oracle.to_owned(),
+            status: status.to_owned(),
+            open_interest: market.open_interest,
+            funding: market.funding.to_string(),
+        }
+    }
 }

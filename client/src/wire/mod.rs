@@ -18,7 +18,8 @@ pub use attestations::AttestationBody;
 pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
 pub use execution::{
-    AccountBody, ExecutedBody, ExecutedItem, ExecutionBody, FillBody, PositionBody,
+    AccountBody, ClaimBody, ExecutedBody, ExecutedItem, ExecutionBody, FillBody, MarketBody,
+    PositionBody,
 };
 pub use info::{
     EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody, StatusBody,

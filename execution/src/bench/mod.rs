@@ -182,11 +182,14 @@ fn genesis() -> ExecutionGenesis {
         funding_cap_ppm: 0,
         breaker: None,
         predictive: None,
+        interest_max: 0,
+        large: None,
     };
     ExecutionGenesis {
         markets: vec![market],
         accounts: (0..TRADERS).map(|n| (key(n), 1 << 50)).collect(),
         oracles: Vec::new(),
+        oracle: Default::default(),
         bridge: None,
         insurance: 0,
         deleveraging: Deleveraging::ProRata,

@@ -9,16 +9,20 @@
 use std::collections::BTreeMap;
 
 use fairlane_execution::account::Account;
+use fairlane_execution::large::{Large, LargeParams};
+use fairlane_execution::oracle::{OracleParams, Quote};
 use fairlane_execution::params::{
     Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, Tier,
 };
 use fairlane_execution::predictive::PredictiveParams;
-use fairlane_execution::{BreakerParams, Clearing, Execution, Request, Status, Tx};
+use fairlane_execution::{BreakerParams, Clearing, DAY_MS, Execution, Request, Status, Tx};
 use fairlane_types::{
     ChainId, Item, Label, Micros, Millis, OrderAction, Outcome, Position, PublicKey, Root,
     SequencedBlock, Side, TimeInForce,
 };
 use proptest::prelude::*;
+
+pub mod run;
 
 pub const TRADERS: u8 = 6;
 
@@ -63,6 +67,26 @@ pub fn market(rule: MatchingRule) -> MarketParams {
             rise_ppm: 10_000,
             fall_ppm: 2_000,
         }),
+        interest_max: 0,
+        large: None,
+    }
+}
+
+pub fn large() -> LargeParams {
+    LargeParams {
+        always: 40_000,
+        never: 80_000,
+        depth_ppm: 500_000,
+        interest_ppm: 500_000,
+        delay_heights: 2,
+        reports: 2,
+        slices: 4,
+        gap_heights: 1,
+        hold_heights: 3,
+        life_heights: 12,
+        price_ppm: 100_000,
+        impact_ppm: 5_000,
+        mature_heights: 4,
     }
 }
 
@@ -79,11 +103,47 @@ pub fn breaker() -> BreakerParams {
     }
 }
 
+/// Any quorum of the last 50 blocks is a price, and without one the first mark is.
+pub fn lenient() -> OracleParams {
+    OracleParams {
+        fresh_ms: 50_000,
+        stale_ms: DAY_MS,
+        dead_ms: DAY_MS,
+        uncertain_ppm: 1_000_000,
+        jump_ppm: 1_000_000,
+        recovery_reports: 0,
+    }
+}
+
+/// An observation of one price.
+pub fn seen(who: u8, market: u32, ticks: u64) -> (u8, Vec<u8>) {
+    let quotes = vec![Quote {
+        market,
+        ticks,
+        spread: 0,
+    }];
+    (who, Tx::Request(Request::Observe { quotes }).to_bytes())
+}
+
+/// All oracles see a price in both markets.
+pub fn observe(ticks: u64) -> Vec<(u8, Vec<u8>)> {
+    let all = (100..104).flat_map(|who| [(who, 0), (who, 1)]);
+    all.map(|(who, market)| seen(who, market, ticks)).collect()
+}
+
 pub fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
     ExecutionGenesis {
-        markets: vec![market(rule), market(rule)],
+        markets: vec![
+            market(rule),
+            MarketParams {
+                large: (rule != MatchingRule::UniformBatch).then(large),
+                interest_max: 150,
+                ..market(rule)
+            },
+        ],
         accounts: (0..TRADERS).map(|n| (key(n), collateral)).collect(),
         oracles: (100..104).map(key).collect(),
+        oracle: lenient(),
         bridge: Some(key(200)),
         insurance: 300,
         deleveraging: Deleveraging::ProRata,
@@ -170,6 +230,10 @@ pub fn check(clearing: &Clearing) {
         assert_eq!(lots.iter().sum::<i64>(), 0);
         let long: i64 = lots.iter().map(|l| l.max(&0)).sum();
         assert_eq!(long as u64, market.open_interest);
+        let params = &market.params;
+        let batches = params.breaker.is_some() || params.rule == MatchingRule::UniformBatch;
+        let bounded = params.interest_max > 0 && !batches;
+        assert!(!bounded || market.open_interest <= params.interest_max);
         if let (Some(bid), Some(ask)) = (book.best(true), book.best(false)) {
             let auction = matches!(market.status, Status::Auction { .. });
             assert!(bid < ask || auction, "crossed or locked: {bid} {ask}");
@@ -193,6 +257,14 @@ pub fn check(clearing: &Clearing) {
                         worth[usize::from(order.buy)] +=
                             i128::from(order.ticks) * i128::from(order.lots);
                     }
+                }
+                // What is reserved for a large order counts as open at its limit.
+                let id = house.account(&account.key).unwrap().0;
+                let mine = |l: &&Large| l.account == id && l.market == number;
+                for large in core.large.iter().filter(mine) {
+                    open[usize::from(large.buy)] += large.left;
+                    worth[usize::from(large.buy)] +=
+                        i128::from(large.limit) * i128::from(large.left);
                 }
                 assert_eq!([p.open_sell, p.open_buy], open);
                 assert_eq!([p.sell_notional, p.buy_notional], worth);
@@ -257,6 +329,7 @@ pub fn order() -> impl Strategy<Value = OrderAction> {
 
 pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
     let trader = 0..TRADERS + 1;
+    let trader_too = trader.clone();
     prop_oneof![
         20 => (trader.clone(), order()).prop_map(|(who, o)| (who, Tx::Order(o).to_bytes())),
         1 => (trader.clone(), 0..9_000u64)
@@ -265,7 +338,7 @@ pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
             (who, Tx::Request(Request::Transfer { to: key(to), amount }).to_bytes())
         }),
         3 => (99..105u8, 0..3u32, 900..1_100u64).prop_map(|(who, market, ticks)| {
-            (who, Tx::Request(Request::Observe { market, ticks }).to_bytes())
+            seen(who, market, ticks)
         }),
         1 => (199..201u8, 0..3u64).prop_map(|(who, number)| {
             (who, Tx::Request(Request::Deposit { to: key(3), amount: 500, number }).to_bytes())
@@ -284,6 +357,15 @@ pub fn payload() -> impl Strategy<Value = (u8, Vec<u8>)> {
         ),
         3 => (trader, proptest::collection::vec(order(), 1..5)).prop_map(|(who, orders)| {
             (who, Tx::Request(Request::Batch { orders }).to_bytes())
+        }),
+        2 => (trader_too, (0..3u32, any::<bool>()), 790..1_210u64, 1..90u64, (1..6u32, 0..3u64))
+            .prop_map(|(who, (market, buy), limit_ticks, lots, (slices, number))| {
+                let side = if buy { Side::Buy } else { Side::Sell };
+                let request = Request::Commit { market, side, limit_ticks, lots, slices, number };
+                (who, Tx::Request(request).to_bytes())
+            }),
+        1 => (0..TRADERS, 0..3u32, 0..3u64).prop_map(|(who, market, number)| {
+            (who, Tx::Request(Request::TakeBack { market, number }).to_bytes())
         }),
         1 => (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..60)),
     ]

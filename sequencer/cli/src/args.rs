@@ -51,6 +51,8 @@ pub enum Verb {
     Follow(FollowArgs),
     /// What members say of themselves.
     Status(StatusArgs),
+    /// Show an account, proven under a state that f+1 members signed.
+    Account(AccountArgs),
     /// Compute the order again from a member's lanes, and hold the sequence against it.
     Audit(AuditArgs),
     /// Verify a sequence file offline: roots, links, openings.
@@ -165,7 +167,34 @@ pub enum TestnetVerb {
         /// Encrypt the key files under the passphrase in this file; plain without it.
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
+        /// Members order only: no execution.toml, no prices. Without it they run development
+        /// markets on made-up prices.
+        #[arg(long)]
+        no_execution: bool,
     },
+}
+
+/// `account`.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Public key of the account, in hex.
+    #[arg(required_unless_present = "trader", conflicts_with = "trader")]
+    pub key: Option<String>,
+    /// Development trader by name (experiment chains only).
+    #[arg(long, value_name = "NAME")]
+    pub trader: Option<String>,
+    /// Members' public addresses in the order of their ids; f+1 of them at least.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 }
 
 /// The passphrase of key files.
@@ -476,7 +505,7 @@ pub struct AuditArgs {
 }
 
 /// `exec`.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum ExecVerb {
     /// Measure matching with margin, blocks with receipts and roots, the root and the
     /// liquidation sweep on one core, beside the order books lobster and obcore on the same
@@ -491,6 +520,38 @@ pub enum ExecVerb {
         /// Another's.
         b: PathBuf,
     },
+    /// Run the clearing house in a process of its own, fed by the members, verified. After a
+    /// kill it goes on from its last save to the same roots.
+    Follow(ExecFollowArgs),
+}
+
+/// `exec follow`.
+#[derive(Debug, Args)]
+pub struct ExecFollowArgs {
+    /// Folder for what it keeps; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub home: PathBuf,
+    /// The members' execution.toml.
+    #[arg(long, value_name = "FILE")]
+    pub execution: PathBuf,
+    /// Members' public addresses; any of them may serve the feed.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Heights between two saves.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    pub save_every: u64,
+    /// End after this height.
+    #[arg(long, value_name = "HEIGHT")]
+    pub until: Option<u64>,
 }
 
 /// What `bench` measures besides a committee.

@@ -1,11 +1,12 @@
 //! The clearing house of a development committee: three perpetual markets at the prices of
-//! the sample orders, and traders with money. No oracles: the marks stay.
+//! the sample orders, traders with money, and made-up prices that go up and down.
 
 use std::collections::BTreeMap;
 
 use fairlane_client::dev;
 use fairlane_client::sample::Sample;
 use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_node::oracle::{MockFeed, OracleConfig};
 use fairlane_types::OrderAction;
 
 /// Marks of markets 0, 1 and 2 where no sample has a price, in ticks.
@@ -44,6 +45,7 @@ pub fn genesis(samples: &[Sample]) -> ExecutionGenesis {
         markets: (0..MARKS.len()).map(mark).map(market).collect(),
         accounts: names.iter().map(account).collect(),
         oracles: Vec::new(),
+        oracle: Default::default(),
         bridge: None,
         insurance: COLLATERAL,
         deleveraging: Deleveraging::ProRata,
@@ -65,11 +67,23 @@ fn market(mark_ticks: u64) -> MarketParams {
         tiers: Vec::new(),
         liquidation_fee_ppm: 5_000,
         liquidation_block_ppm: 200_000,
-        funding_heights: 0,
-        funding_cap_ppm: 0,
+        funding_heights: 600,
+        funding_cap_ppm: 500,
         breaker: None,
         predictive: None,
+        interest_max: 0,
+        large: None,
     }
+}
+
+/// Made-up prices around a genesis' marks, near enough for the samples to trade.
+pub fn prices(genesis: &ExecutionGenesis) -> OracleConfig {
+    OracleConfig::mock(MockFeed {
+        middles: genesis.markets.iter().map(|m| m.mark_ticks).collect(),
+        swing_ppm: 5_000,
+        period_ms: 60_000,
+        noise_ppm: 100,
+    })
 }
 
 #[cfg(test)]

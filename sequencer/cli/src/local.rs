@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use fairlane_client::wire::ExecutedBody;
 use fairlane_client::{Committee, Member};
 use fairlane_execution::params::ExecutionGenesis;
-use fairlane_node::executor;
 use fairlane_node::failure::Failure;
 use fairlane_node::handle::NodeHandle;
-use fairlane_node::home::HomeError;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
@@ -137,7 +135,7 @@ pub struct ExecutedAgreement {
 
 impl LocalNet {
     /// Makes the folders, starts the members and waits until all are ready.
-    /// With the genesis of a clearing house, members execute.
+    /// With the genesis of a clearing house, members execute, and observe made-up prices.
     pub async fn start(
         members: u8,
         chain: Chain,
@@ -151,17 +149,9 @@ impl LocalNet {
         options.scheme = chain.scheme;
         options.rule = chain.rule;
         options.dealer = chain.dealer;
-        let make = move || {
-            let net = init(&options, |_| {})?;
-            for (genesis, member) in execution
-                .iter()
-                .flat_map(|g| net.members.iter().map(move |m| (g, m)))
-            {
-                executor::write_genesis(&member.home, genesis)?;
-            }
-            Ok::<_, HomeError>(net)
-        };
-        let net = tokio::task::spawn_blocking(make)
+        options.oracle = execution.as_ref().map(crate::dev_markets::prices);
+        options.execution = execution;
+        let net = tokio::task::spawn_blocking(move || init(&options, |_| {}))
             .await
             .map_err(Problem::failed)?
             .map_err(Problem::preflight)?;
@@ -260,6 +250,24 @@ impl LocalNet {
             fills: status.as_ref().map_or(0, |status| status.fills),
             positions: status.as_ref().map_or(0, |status| status.positions),
         })
+    }
+
+    /// Waits until every market of the first member has a fresh price.
+    pub async fn priced(&self) -> Outcome {
+        let until = Instant::now() + CATCH_UP_MAX;
+        let Some(member) = self.committee.members().first() else {
+            return Ok(());
+        };
+        loop {
+            let markets = member.markets().await?;
+            if markets.iter().all(|market| market.oracle == "fresh") {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(Problem::failed("the markets have no prices"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn common_height(&self) -> Outcome<Height> {

@@ -77,7 +77,9 @@ fn every_order_comes_out_once_opened_with_one_root() {
         .iter()
         .filter_map(|line| line["item"]["position"].as_str()?.parse().ok())
         .collect();
-    assert_eq!(positions, (0..60).collect::<Vec<_>>());
+    // The members' own observations lie between them.
+    assert_eq!(positions.len(), 60);
+    assert!(positions.is_sorted_by(|a, b| a < b), "{positions:?}");
     assert_eq!(members_of(folder.path()), 0);
 }
 
@@ -249,9 +251,11 @@ fn a_real_member_refuses_each_wrong_order_with_its_own_code() {
 fn a_light_client_knows_nothing_but_the_committees_key() {
     with_devnet(async |pin, members| {
         let folder = tempfile::tempdir().unwrap();
+        let mut sent = Vec::new();
         for nonce in 1..=5 {
             let limit = Duration::from_secs(20);
             let envelope = seal(&pin, nonce, 30_000);
+            sent.push(envelope.id().to_string());
             let done = members[1].submit_and_wait(&envelope, Wait::Opened, limit);
             done.await.unwrap();
         }
@@ -275,12 +279,13 @@ fn a_light_client_knows_nothing_but_the_committees_key() {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let orders: usize = lines
+        let orders: Vec<&str> = lines
             .iter()
             .filter_map(|line| line["block"]["items"].as_array())
-            .map(Vec::len)
-            .sum();
-        assert_eq!(orders, 5);
+            .flatten()
+            .filter_map(|item| item["id"].as_str())
+            .collect();
+        assert!(sent.iter().all(|id| orders.contains(&id.as_str())));
         assert!(
             lines
                 .iter()
@@ -296,7 +301,7 @@ fn a_light_client_knows_nothing_but_the_committees_key() {
         let output = verify(&key, &file);
         assert!(output.status.success(), "{output:?}");
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(found["verify"]["orders"], 5, "{found}");
+        assert_eq!(found["verify"]["orders"], orders.len(), "{found}");
         // Another committee's key, and a file that was changed.
         let other = deal_pairing_insecure::<Signing, _>(
             Epoch(0),
@@ -351,7 +356,9 @@ fn an_outsider_audits_a_running_member() {
         assert!(output.status.success(), "{output:?}");
         let audit_line: Value = serde_json::from_slice(&output.stdout).unwrap();
         let found = &audit_line["audit"];
-        assert_eq!((&found["ok"], &found["orders"]), (&true.into(), &5.into()));
+        // These, and the members' observations of prices.
+        assert_eq!(found["ok"], true);
+        assert!(found["orders"].as_u64() >= Some(5), "{found}");
         assert_eq!(found["receipts"]["kept"], 5, "{found}");
         // Without a genesis of the auditor's own a member's word would be all there is.
         let blind = fairlane()

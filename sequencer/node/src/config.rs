@@ -9,6 +9,7 @@ use fairlane_types::{Committee, MemberId};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, HomeError};
+use crate::oracle::OracleConfig;
 use crate::store::{DISK_RESERVE_BYTES, DISK_RESERVE_BYTES_MIN};
 
 /// Largest configuration file.
@@ -33,6 +34,9 @@ pub struct Config {
     /// The database.
     #[serde(default)]
     pub store: StoreConfig,
+    /// Where prices come from, if this member observes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<OracleConfig>,
 }
 
 /// Limits of the database.
@@ -186,6 +190,11 @@ impl Config {
             let least = DISK_RESERVE_BYTES_MIN >> 20;
             let reason = format!("store.reserve_mb must be at least {least}");
             return Err(HomeError::content(path, reason));
+        }
+        if let Some(oracle) = &self.oracle {
+            oracle
+                .check()
+                .map_err(|reason| HomeError::content(path, reason))?;
         }
         for (name, address) in &self.peers {
             if name.parse::<u8>().is_err() {

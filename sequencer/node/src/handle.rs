@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fairlane_replica::StoreError;
-use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SequencedBlock};
+use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SecretKey, SequencedBlock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -120,6 +120,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) log_control: Option<LogControl>,
     pub(crate) executor: Option<Executor>,
+    pub(crate) identity: Arc<SecretKey>,
 }
 
 impl NodeHandle {
@@ -212,6 +213,11 @@ impl NodeHandle {
     #[must_use]
     pub fn me(&self) -> MemberId {
         self.shared.me
+    }
+
+    /// Signs as this member.
+    pub(crate) fn identity(&self) -> &SecretKey {
+        &self.shared.identity
     }
 
     /// Stops taking submissions; queries and the feed go on.

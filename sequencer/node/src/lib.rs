@@ -27,6 +27,7 @@ pub mod key_files;
 pub mod known_key;
 pub mod net;
 pub mod node;
+pub mod oracle;
 pub mod passphrase;
 pub mod pool;
 pub mod process;

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fairlane_client::Pin;
 use fairlane_replica::{
     CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, Sharing,
     WriteId,
@@ -29,6 +30,7 @@ use crate::home::{EncryptionKeys, Home, HomeError, MemberKeys};
 use crate::inbox::Inbox;
 use crate::key_files::AtRest;
 use crate::net::{NetConfig, NetError, Network};
+use crate::oracle::Observer;
 use crate::passphrase::Passphrase;
 use crate::pool;
 use crate::store::{RocksStore, StoreOptions, StoreReader};
@@ -181,6 +183,7 @@ impl Node {
         let reader = store.reader();
         let (place, from) = (home.clone(), reader.clone());
         let executor = blocking(move || Ok(Executor::open(&place, from)?)).await?;
+        let observer = observer(&home, &config, &genesis, me, &identity, executor.as_ref())?;
         let emitted = reader.emitted_range()?.map_or(Height(0), |(_, last)| last);
         report_start(&genesis, me, at_rest, &replica);
 
@@ -231,6 +234,7 @@ impl Node {
             metrics: options.metrics.clone(),
             log_control: options.log_control.clone(),
             executor: executor.clone(),
+            identity: Arc::clone(&identity),
         });
         let addresses = Addresses {
             quic: network.address(),
@@ -252,11 +256,20 @@ impl Node {
             me,
             tamper: options.tamper,
         };
+        if let Some(executor) = &executor {
+            // Before any block: nothing leaves the disk that a restart would need.
+            inbox.results([Event::Executed(executor.saved())]);
+        }
         let driver = Driver::new(parts, &failures)?;
         let core = failures.spawn("fairlane-core", move || driver.run())?;
 
         if let Some(executor) = executor {
-            tokio::spawn(executor.run(handle.heads(), handle.stopping()));
+            let telling = Arc::clone(&inbox);
+            let tell = move |height| telling.results([Event::Executed(height)]);
+            tokio::spawn(executor.run(handle.heads(), handle.stopping(), tell));
+        }
+        if let Some(observer) = observer {
+            tokio::spawn(observer.run(handle.clone()));
         }
         let mut servers = JoinSet::new();
         let (limits, stopping) = (options.api, handle.stopping());
@@ -377,6 +390,28 @@ impl Node {
             tracing::info!("stopped; everything is on disk");
         }
     }
+}
+
+/// What makes this member's observations, if it is to make any.
+fn observer(
+    home: &Home,
+    config: &Config,
+    genesis: &Genesis,
+    me: MemberId,
+    identity: &fairlane_types::SecretKey,
+    executor: Option<&Executor>,
+) -> Result<Option<Observer>, StartError> {
+    let Some(oracle) = config.oracle.clone() else {
+        return Ok(None);
+    };
+    if !executor.is_some_and(|executor| executor.is_oracle(&identity.public())) {
+        tracing::warn!("config.toml has an oracle, but this member's prices would not count");
+        return Ok(None);
+    }
+    let refuse = |reason: String| HomeError::content(&home.config_path(), reason);
+    let pin = Pin::new(genesis.clone()).map_err(|error| refuse(error.to_string()))?;
+    let observer = Observer::new(oracle, &pin, home, me, identity).map_err(refuse)?;
+    Ok(Some(observer))
 }
 
 /// Opens the database and makes the replica from it; may take a while.

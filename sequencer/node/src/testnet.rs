@@ -12,6 +12,7 @@ use fairlane_encryption::{
     CERTIFICATE_KEY_BYTES, CertificateKey, ReceiverSecret, deal_pairing_insecure,
     deal_suite_insecure,
 };
+use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, MEMBERS_MAX, MEMBERS_MIN,
     MemberId, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, SecretKey,
@@ -22,7 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::backup::Part;
 use crate::config::{Config, StoreConfig};
+use crate::executor;
 use crate::home::{Home, HomeError, write_genesis, write_new};
+use crate::oracle::OracleConfig;
 use crate::passphrase::Passphrase;
 use crate::store::DISK_RESERVE_BYTES;
 
@@ -54,6 +57,10 @@ pub struct InitOptions {
     pub rule: OrderRule,
     /// A dealer makes the encryption key: INSECURE.
     pub dealer: bool,
+    /// What every member executes, if anything.
+    pub execution: Option<ExecutionGenesis>,
+    /// Where every member's prices come from. The members are the oracles then.
+    pub oracle: Option<OracleConfig>,
 }
 
 impl InitOptions {
@@ -72,6 +79,8 @@ impl InitOptions {
             passphrase: None,
             rule: OrderParams::default().rule,
             dealer: true,
+            execution: None,
+            oracle: None,
         }
     }
 
@@ -159,6 +168,14 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     tweak(&mut genesis);
     genesis.validate().map_err(|e| refuse(e.to_string()))?;
 
+    let mut execution = options.execution.clone();
+    if let (Some(execution), Some(_)) = (&mut execution, &options.oracle) {
+        execution.oracles.clone_from(&genesis.members);
+    }
+    if let Some(execution) = &execution {
+        execution.validate().map_err(|e| refuse(e.to_string()))?;
+    }
+
     std::fs::create_dir_all(out).map_err(|e| HomeError::io(out, &e))?;
     let genesis_path = out.join("genesis.json");
     write_genesis(&genesis_path, &genesis)?;
@@ -179,6 +196,9 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         }
         let config = config_of(options, id);
         write_config(&home, &config)?;
+        if let Some(execution) = &execution {
+            executor::write_genesis(&home, execution)?;
+        }
         home.write_birth(&genesis, id, config.reserve_bytes())?;
         members.push(Member { id, home, config });
     }
@@ -236,6 +256,7 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
             reserve_mb: options.reserve_mb,
             ..StoreConfig::default()
         },
+        oracle: options.oracle.clone(),
     }
 }
 
@@ -264,7 +285,8 @@ fn random_chain(out: &Path) -> Result<ChainId, HomeError> {
     Ok(ChainId(u64::from(u32::from_le_bytes(bytes)).max(1)))
 }
 
-fn now() -> Millis {
+/// The system's time.
+pub(crate) fn now() -> Millis {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

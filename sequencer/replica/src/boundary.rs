@@ -69,6 +69,9 @@ pub enum Event {
     /// The writes of this effect, and of every durable effect before it, are applied (and
     /// synced if it was durable). Reported in the order of the effects.
     Stored(WriteId),
+    /// What executes here no longer needs the sequence up to this height. Said before the
+    /// first block by a shell that executes, and never by another.
+    Executed(Height),
     /// The rows asked for.
     Loaded {
         /// The read.

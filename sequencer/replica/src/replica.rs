@@ -424,6 +424,7 @@ impl Replica {
             Event::Timer(TimerId::Lanes(timer)) => self.tell_lanes(mempool::Input::Timer(timer)),
             Event::Timer(TimerId::Shares) => self.ask_for_shares(now, out),
             Event::Stored(id) => self.stored(id, out),
+            Event::Executed(height) => self.retention.executed(height),
             Event::Loaded { id, rows } => self.loaded(id, &rows, out),
             Event::Computed { id, result } => self.computed(id, result, out),
         }

@@ -4,7 +4,9 @@
 //! height may go once every member has reported that it emitted it too: nobody needs its
 //! lanes, shares or blocks to go on. From `retention_max_ms` on it goes whatever others
 //! report, so that one silent member cannot fill the disks of all. Ages are measured in
-//! finalized time. A height goes as a whole, in one write, and never above the snapshot
+//! finalized time. The first age also waits for what executes here, which after a kill goes
+//! on from its last snapshot; the second does not, so that an execution that has stopped
+//! fills no disk either: it then needs a snapshot from elsewhere. A height goes as a whole, in one write, and never above the snapshot
 //! that a restart begins from.
 
 use fairlane_types::{
@@ -35,6 +37,8 @@ pub(crate) struct Retention {
     /// Last height that each member says it has emitted, durably. The last word counts,
     /// not the highest: a member may have lost its disk.
     reported: Vec<Height>,
+    /// Last height that execution here no longer needs, if anything executes here.
+    executed: Option<Height>,
     /// First height that is kept.
     first: Height,
     /// First batch of each lane that is kept, as far as this run knows.
@@ -84,6 +88,7 @@ impl Retention {
             keep: Millis(params.retention_ms),
             keep_max: Millis(params.retention_max_ms),
             reported,
+            executed: None,
             first: recovered.first,
             lanes: vec![Seq(0); n],
             snapshot: recovered.snapshot.unwrap_or_default(),
@@ -102,10 +107,17 @@ impl Retention {
         self.reported.iter().copied().min().unwrap_or_default()
     }
 
+    /// Execution here needs nothing up to this height any more.
+    pub fn executed(&mut self, height: Height) {
+        self.executed = self.executed.max(Some(height));
+    }
+
     fn releases(&self, block: &SequencedBlock) -> bool {
         let age = self.now.0.saturating_sub(block.time.0);
         let by_all = block.height <= self.reported_by_all();
-        block.height < self.snapshot && age >= self.keep.0 && (by_all || age >= self.keep_max.0)
+        let here = self.executed.is_none_or(|done| block.height <= done);
+        let may = age >= self.keep.0 && by_all && here || age >= self.keep_max.0;
+        block.height < self.snapshot && may && age >= self.keep.0
     }
 }
 
@@ -255,5 +267,54 @@ impl Replica {
         self.retention.first = last.next();
         self.retention.reading = false;
         self.prune(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlane_types::{ChainId, Epoch, Position, Root};
+
+    use super::*;
+
+    #[test]
+    fn a_height_waits_for_all_members_and_for_execution_but_not_for_ever() {
+        let block = |height: u64| SequencedBlock {
+            chain: ChainId(1),
+            epoch: Epoch(0),
+            height: Height(height),
+            block: Default::default(),
+            time: Millis(1_000),
+            parent_root: Root::default(),
+            first_position: Position(0),
+            items: Vec::new(),
+            state: None,
+            root: Root::default(),
+        };
+        let mut kept = Retention {
+            archive: false,
+            keep: Millis(100),
+            keep_max: Millis(500),
+            reported: vec![Height(7), Height(9)],
+            executed: None,
+            first: Height(1),
+            lanes: Vec::new(),
+            snapshot: Height(20),
+            now: Millis(1_200),
+            reading: false,
+        };
+        let upto = |kept: &Retention| (1..=30).take_while(|h| kept.releases(&block(*h))).count();
+        assert_eq!(upto(&kept), 7);
+        kept.executed(Height(0));
+        assert_eq!(upto(&kept), 0);
+        kept.executed(Height(5));
+        kept.executed(Height(3));
+        assert_eq!(upto(&kept), 5);
+        kept.executed(Height(12));
+        assert_eq!(upto(&kept), 7);
+        kept.now = Millis(1_099);
+        assert_eq!(upto(&kept), 0);
+        kept.executed = Some(Height(2));
+        kept.now = Millis(1_500);
+        assert_eq!(upto(&kept), 19);
     }
 }

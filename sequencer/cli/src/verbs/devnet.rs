@@ -94,7 +94,11 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     banner(&net, &args, &samples, start, term);
     // From here on the members are stopped whatever happens.
     let traded = tokio::select! {
-        result = trade(&args, &net, &samples, term) => result,
+        result = async {
+            // Before that markets take only what cannot fill.
+            net.priced().await?;
+            trade(&args, &net, &samples, term).await
+        } => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted before every order came out")),
     };
     let reached = traded

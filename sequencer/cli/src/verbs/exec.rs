@@ -9,17 +9,8 @@ use fairlane_node::home::Home;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::ExecVerb;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::term::Term;
-
-/// Runs it.
-pub fn run(verb: ExecVerb, term: Term) -> Outcome {
-    match verb {
-        ExecVerb::Bench => bench(term),
-        ExecVerb::Diff { a, b } => diff(&a, &b, term),
-    }
-}
 
 /// Processor time of this thread, in nanoseconds.
 fn nanos() -> u64 {
@@ -27,7 +18,8 @@ fn nanos() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-fn bench(term: Term) -> Outcome {
+/// Measures it.
+pub fn bench(term: Term) -> Outcome {
     let figures = measure(&nanos).map_err(Problem::failed)?;
     for line in figures.lines() {
         if term.json() {
@@ -42,7 +34,8 @@ fn bench(term: Term) -> Outcome {
     Ok(())
 }
 
-fn diff(a: &Path, b: &Path, term: Term) -> Outcome {
+/// Compares two folders.
+pub fn diff(a: &Path, b: &Path, term: Term) -> Outcome {
     let open = |path: &Path| -> Outcome<(Home, RocksStore)> {
         let home = Home::open(path).map_err(Problem::preflight)?;
         let mut options = StoreOptions::new(home.data_path());

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod account;
 mod attested;
 mod audit;
 mod bench;
@@ -10,6 +11,7 @@ mod devnet;
 mod docs;
 mod doctor;
 mod exec;
+mod exec_follow;
 mod follow;
 mod input;
 mod keys;
@@ -24,7 +26,7 @@ mod version;
 
 use std::future::Future;
 
-use crate::args::{BenchWhat, Cli, Verb};
+use crate::args::{BenchWhat, Cli, ExecVerb, Verb};
 use crate::exit::{Outcome, Problem};
 use crate::term::Term;
 
@@ -55,8 +57,14 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         }
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
+        Verb::Account(args) => blocking(account::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
-        Verb::Exec(verb) => exec::run(verb, term),
+        Verb::Exec(ExecVerb::Follow(args)) => {
+            quiet_log(log)?;
+            blocking(exec_follow::run(args, term))
+        }
+        Verb::Exec(ExecVerb::Bench) => exec::bench(term),
+        Verb::Exec(ExecVerb::Diff { a, b }) => exec::diff(&a, &b, term),
         Verb::Testnet(verb) => testnet::run(verb, term),
         Verb::Keys(verb) => keys::run(verb, term),
         Verb::Verify(args) => verify::run(&args, term),

@@ -7,6 +7,7 @@ use fairlane_node::passphrase::Passphrase;
 use fairlane_node::testnet::{InitOptions, init};
 
 use crate::args::TestnetVerb;
+use crate::dev_markets;
 use crate::exit::Outcome;
 use crate::term::{Term, short};
 
@@ -19,12 +20,18 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         scheme,
         dealer,
         passphrase_file,
+        no_execution,
     } = verb;
     fairlane_node::process::keep_secrets_in()?;
     let mut options = InitOptions::new(&out, members.into());
     options.port = base_port;
     options.scheme = scheme;
     options.dealer = dealer;
+    if !no_execution {
+        let execution = dev_markets::genesis(&[]);
+        options.oracle = Some(dev_markets::prices(&execution));
+        options.execution = Some(execution);
+    }
     // Only the flag: a passphrase that is in the environment by chance would be a surprise.
     if let Some(path) = passphrase_file {
         options.passphrase = Some(Arc::new(Passphrase::from_file(&path)?));
@@ -37,7 +44,7 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
     let value = serde_json::json!({ "testnet": {
         "genesis": net.genesis.hash(), "chain": net.genesis.chain.to_string(),
         "genesis_file": net.genesis_path, "committee_key": hex::encode(net.committee_key),
-        "key_files": at_rest.word(),
+        "key_files": at_rest.word(), "executes": !no_execution,
         "members": net.members.iter().map(|member| serde_json::json!({
             "id": member.id, "home": member.home.root(),
             "api": member.config.listen_api, "ops": member.config.listen_ops,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use fairlane_client::wire::{
-    AccountBody, ErrorCode, ExecutedBody, ExecutedItem, ExecutionBody, FillBody, PositionBody,
+    AccountBody, ClaimBody, ErrorCode, ExecutedBody, ExecutedItem, ExecutionBody, FillBody,
+    MarketBody, PositionBody,
 };
 use fairlane_execution::Fill;
-use fairlane_types::{Height, PublicKey, encode};
+use fairlane_types::{Height, PublicKey, Signature, StateClaim, encode};
 
 use super::Api;
 use super::body::segment;
@@ -34,18 +35,17 @@ pub(crate) async fn account(
     let Some(state_root) = proof.state_root() else {
         return Err(Fail::new(ErrorCode::Internal, "the proof leads nowhere"));
     };
-    let position = |held: &fairlane_execution::account::PositionLeaf| PositionBody {
-        market: held.market,
-        lots: held.lots,
-        cost: held.cost.to_string(),
-        orders: held.orders.len() as u32,
-    };
     Ok(Json(AccountBody {
         key,
         height: proof.head.0.0,
         state_root,
         collateral: proof.account.collateral.to_string(),
-        positions: proof.account.positions.iter().map(position).collect(),
+        positions: proof
+            .account
+            .positions
+            .iter()
+            .map(PositionBody::from)
+            .collect(),
         proof: encode(&proof),
     }))
 }
@@ -61,8 +61,7 @@ pub(crate) async fn executed(
     };
     let read = tokio::task::spawn_blocking(move || Ok(executor.executed(asked)));
     let Some(done) = joined(read.await)? else {
-        let message = format!("the result of height {asked} is not there yet, or not any more");
-        return Err(Fail::new(ErrorCode::OutOfRange, message));
+        return Err(no_result(asked));
     };
     let fill = |fill: &Fill| FillBody {
         market: fill.market,
@@ -84,6 +83,45 @@ pub(crate) async fn executed(
         receipts_root: done.receipts_root,
         receipts: receipts.collect(),
     }))
+}
+
+/// This member's signed word on the state after a height.
+pub(crate) async fn claim(
+    State(api): State<Arc<Api>>,
+    Path(height): Path<String>,
+) -> Result<Json<ClaimBody>, Fail> {
+    let executor = executor(&api)?;
+    let height = Height(segment(&height, "a height")?);
+    let genesis = executor.genesis();
+    let read = tokio::task::spawn_blocking(move || Ok(executor.executed(height)));
+    let Some(done) = joined(read.await)? else {
+        return Err(no_result(height));
+    };
+    let claim = StateClaim {
+        chain: api.node.genesis().chain,
+        epoch: api.node.genesis().epoch(),
+        member: api.node.me(),
+        genesis,
+        height,
+        state_root: done.state_root,
+        receipts_root: done.receipts_root,
+        signature: Signature([0; 64]),
+    };
+    Ok(Json((&claim.signed(api.node.identity())).into()))
+}
+
+/// The markets at the head.
+pub(crate) async fn markets(State(api): State<Arc<Api>>) -> Result<Json<Vec<MarketBody>>, Fail> {
+    let executor = executor(&api)?;
+    let read = tokio::task::spawn_blocking(move || Ok(executor.markets()));
+    let markets = joined(read.await)?;
+    let body = |(number, market)| MarketBody::new(number, market);
+    Ok(Json((0..).zip(&markets).map(body).collect()))
+}
+
+fn no_result(height: Height) -> Fail {
+    let message = format!("the result of height {height} is not there yet, or not any more");
+    Fail::new(ErrorCode::OutOfRange, message)
 }
 
 /// What the status says of the clearing house, if there is one.

@@ -120,6 +120,7 @@ impl Rig {
             metrics: None,
             log_control: None,
             executor,
+            identity: Arc::new(member_key(1)),
         });
         let thread = std::thread::spawn({
             let (inbox, core) = (inbox.clone(), core.clone());

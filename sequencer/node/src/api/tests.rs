@@ -357,6 +357,21 @@ async fn what_a_block_did_and_an_account_with_its_proof_are_served() {
     assert_eq!(proof.account.key, key(2));
     assert_eq!(proof.state_root(), Some(done.state_root));
     assert_eq!(code(member.account(&key(77)).await), ErrorCode::NotFound);
+
+    let claim = member.state_claim(one).await.unwrap();
+    assert_eq!(
+        (claim.height, claim.member),
+        (one, fairlane_types::MemberId(1))
+    );
+    assert_eq!(claim.state_root, done.state_root);
+    assert_eq!(claim.receipts_root, done.receipts_root);
+    let check = claim.signature_check(&super::testing::member_key(1).public());
+    assert!(check.verify().is_ok());
+    assert_eq!(code(member.state_claim(two).await), ErrorCode::OutOfRange);
+
+    let markets = member.markets().await.unwrap();
+    assert_eq!((markets.len(), markets[0].mark), (1, 1_000));
+    assert_eq!((markets[0].oracle.as_str(), markets[0].price), ("fresh", 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,10 +11,11 @@
 use std::fs;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fairlane_execution::params::ExecutionGenesis;
-use fairlane_execution::{AccountProof, Clearing, Executed, Execution, SNAPSHOT_BYTES_MAX};
+use fairlane_execution::{AccountProof, Clearing, Executed, Execution, Market, SNAPSHOT_BYTES_MAX};
 use fairlane_types::{Digest, Height, PublicKey, Root};
 use tokio::sync::watch;
 
@@ -56,6 +57,8 @@ struct Shared {
     genesis: Digest,
     reader: StoreReader,
     snapshot: PathBuf,
+    /// Height of the snapshot on disk: what follows is applied again after a kill.
+    saved: AtomicU64,
     status: watch::Sender<ExecutorStatus>,
 }
 
@@ -77,7 +80,8 @@ pub(crate) fn snapshot_path(home: &Home) -> PathBuf {
 }
 
 /// What tells one genesis from another.
-pub(crate) fn digest_of(genesis: &ExecutionGenesis) -> Digest {
+#[must_use]
+pub fn digest_of(genesis: &ExecutionGenesis) -> Digest {
     Digest(*blake3::hash(&fairlane_types::encode(genesis)).as_bytes())
 }
 
@@ -91,7 +95,11 @@ pub fn write_genesis(home: &Home, genesis: &ExecutionGenesis) -> Result<(), Home
     write_new(&path, 0o644, text.as_bytes())
 }
 
-pub(crate) fn read_genesis(path: &Path) -> Result<Option<ExecutionGenesis>, HomeError> {
+/// Reads an `execution.toml`; none if there is no such file.
+///
+/// # Errors
+/// [`HomeError`] if it is not what it should be.
+pub fn read_genesis(path: &Path) -> Result<Option<ExecutionGenesis>, HomeError> {
     match fs::metadata(path) {
         Ok(found) if found.len() <= FILE_BYTES_MAX => {}
         Ok(_) => return Err(HomeError::content(path, "the file is too large")),
@@ -144,6 +152,7 @@ impl Executor {
                 genesis: digest,
                 reader,
                 snapshot,
+                saved: AtomicU64::new(height.0),
                 status,
             }),
         }))
@@ -166,6 +175,12 @@ impl Executor {
         self.shared.genesis
     }
 
+    /// Height of the snapshot on disk; blocks up to it are not needed any more.
+    #[must_use]
+    pub fn saved(&self) -> Height {
+        Height(self.shared.saved.load(Ordering::SeqCst))
+    }
+
     /// Counts what it holds.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
@@ -178,6 +193,18 @@ impl Executor {
             positions: held.filter(|position| position.lots != 0).count() as u64,
             fills: house.core().fills,
         }
+    }
+
+    /// Its markets, without their books.
+    #[must_use]
+    pub fn markets(&self) -> Vec<Market> {
+        self.clearing().house().core().markets.clone()
+    }
+
+    /// Whether a key's observations make prices.
+    #[must_use]
+    pub fn is_oracle(&self, key: &PublicKey) -> bool {
+        self.clearing().house().core().oracles.contains(key)
     }
 
     /// An account at the head, with its proof.
@@ -207,6 +234,15 @@ impl Executor {
             .map_err(|error| error.to_string())?;
         for block in &blocks {
             let mut clearing = self.clearing();
+            let next = clearing.head().0.next();
+            if block.height > next {
+                return Err(format!(
+                    "the next height is {next}, but the sequence here goes on at {}: stop this \
+                     member, put the execution.snapshot of one that you trust into its folder, \
+                     and start again",
+                    block.height
+                ));
+            }
             let applied = clearing.apply(block).map_err(|error| error.to_string())?;
             clearing.finalize(applied.height);
             drop(clearing);
@@ -227,7 +263,10 @@ impl Executor {
     /// # Errors
     /// What the system said.
     pub fn save(&self) -> Result<(), String> {
-        let snapshot = self.clearing().snapshot();
+        let (height, snapshot) = {
+            let clearing = self.clearing();
+            (clearing.head().0, clearing.snapshot())
+        };
         let path = &self.shared.snapshot;
         let new = path.with_extension("new");
         let write = || {
@@ -239,16 +278,25 @@ impl Executor {
             let folder = path.parent().unwrap_or(Path::new("."));
             fs::File::open(folder)?.sync_all()
         };
-        write().map_err(|error| format!("{}: {error}", path.display()))
+        write().map_err(|error| format!("{}: {error}", path.display()))?;
+        self.shared.saved.store(height.0, Ordering::SeqCst);
+        Ok(())
     }
 
-    /// Follows the sequence until `stopping` is true, then saves.
+    /// Follows the sequence until `stopping` is true, then saves. Tells every height that is
+    /// saved.
     pub async fn run(
         self,
         mut heads: watch::Receiver<Height>,
         mut stopping: watch::Receiver<bool>,
+        tell: impl Fn(Height) + Send,
     ) {
+        let mut told = Height(0);
         loop {
+            if self.saved() > told {
+                told = self.saved();
+                tell(told);
+            }
             // Heads told from here on wake the wait below, even if they come before it.
             heads.borrow_and_update();
             let turn = self.clone();

@@ -35,9 +35,12 @@ pub(crate) fn genesis() -> ExecutionGenesis {
             funding_cap_ppm: 0,
             breaker: None,
             predictive: None,
+            interest_max: 0,
+            large: None,
         }],
         accounts: (0..4).map(|n| (key(n), 1_000_000)).collect(),
         oracles: Vec::new(),
+        oracle: Default::default(),
         bridge: None,
         insurance: 7,
         deleveraging: Deleveraging::ProRata,
@@ -209,8 +212,20 @@ fn a_hole_or_a_fork_stops_it_with_a_reason() {
     rig.emit(&blocks[2]);
     let executor = rig.executor();
     let reason = executor.advance().unwrap_err();
+    assert!(reason.contains("goes on at 3"), "{reason}");
+    assert_eq!(executor.status().height, Height(1));
+    // A block that names another parent.
+    let mut fork = blocks[1].clone();
+    fork.parent_root = Root(Digest([9; 32]));
+    rig.emit(&fork.sealed());
+    let reason = executor.advance().unwrap_err();
     assert!(reason.contains("does not follow"), "{reason}");
     assert_eq!(executor.status().height, Height(1));
+    // What is saved is what is not needed again.
+    assert_eq!(executor.saved(), Height(0));
+    executor.save().unwrap();
+    assert_eq!(executor.saved(), Height(1));
+    assert_eq!(rig.executor().saved(), Height(1));
 }
 
 #[test]

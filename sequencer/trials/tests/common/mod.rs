@@ -58,9 +58,18 @@ impl Cluster {
 
     /// The same with an encryption scheme.
     pub async fn start_with(n: usize, liar: Option<usize>, scheme: Scheme) -> Self {
-        let pin = |testnet: &Testnet| Pin::new(testnet.genesis.clone()).unwrap();
-        let (testnet, dir) = homes(n, scheme, true);
-        let mut cluster = Self::over(pin(&testnet), testnet, dir, liar);
+        Self::start_as(n, liar, |options| options.scheme = scheme).await
+    }
+
+    /// The same with other options.
+    pub async fn start_as(
+        n: usize,
+        liar: Option<usize>,
+        change: impl FnOnce(&mut InitOptions),
+    ) -> Self {
+        let (testnet, dir) = homes(n, change);
+        let pin = Pin::new(testnet.genesis.clone()).unwrap();
+        let mut cluster = Self::over(pin, testnet, dir, liar);
         for member in 0..n {
             cluster.spawn(member);
         }
@@ -73,10 +82,10 @@ impl Cluster {
     /// Starts `n` members that make their key; member `late` is killed before there is one
     /// and stays down.
     pub async fn start_making_a_key(n: usize, late: usize) -> Self {
-        let (testnet, dir) = homes(n, Scheme::Tdh2, false);
+        let (testnet, dir) = homes(n, |options| options.dealer = false);
         // What it runs with until the key is there, which no request asks for.
         let unkeyed = {
-            let (dealt, _dir) = homes(n, Scheme::Tdh2, true);
+            let (dealt, _dir) = homes(n, |_| {});
             Pin::new(dealt.genesis).unwrap()
         };
         let genesis = testnet.genesis.clone();
@@ -337,13 +346,12 @@ impl Drop for Cluster {
 }
 
 /// Homes of a committee on free ports.
-fn homes(n: usize, scheme: Scheme, dealer: bool) -> (Testnet, TempDir) {
+fn homes(n: usize, change: impl FnOnce(&mut InitOptions)) -> (Testnet, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let mut options = InitOptions::new(dir.path().join("net"), n);
     options.port = free_ports(n);
     options.reserve_mb = 64;
-    options.scheme = scheme;
-    options.dealer = dealer;
+    change(&mut options);
     (testnet::init(&options, |_| {}).unwrap(), dir)
 }
 

@@ -1,0 +1,442 @@
+//! Incidents of other venues as scripts (EXECUTION §5), each with what must hold here. The
+//! numbers are the published ones, scaled to ticks of 0.1 %; every invariant is checked after
+//! every block.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use fairlane_execution::oracle::{OracleParams, Validity};
+use fairlane_execution::params::{Deleveraging, ExecutionGenesis};
+use fairlane_execution::units::PPM;
+use fairlane_execution::{Event, GATE_HEIGHTS, Reject};
+
+mod common;
+use common::run::{Run, place_in, plain, withdraw};
+use common::{key, seen};
+
+fn long(who: u8, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
+    place_in(0, who, true, 1_000, lots, cloid)
+}
+
+fn short(who: u8, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
+    place_in(0, who, false, 1_000, lots, cloid)
+}
+
+/// The ladder that a real committee has.
+fn strict() -> OracleParams {
+    OracleParams::default()
+}
+
+/// What was taken of others, and written off.
+fn taken(events: &[Event]) -> (i128, i128) {
+    let mut sums = (0, 0);
+    for event in events {
+        match event {
+            Event::Haircut { amount, .. } => sums.0 += amount,
+            Event::BadDebt { amount, .. } => sums.1 += amount,
+            _ => {}
+        }
+    }
+    sums
+}
+
+/// 10 October 2025: −13.1 % in twelve minutes, 98,620 liquidations and deleveragings. With
+/// no buyer left: what others lose is what is missing and not a quantum more, all
+/// liquidations of a block come before its deleveraging, and it is over in a bounded number
+/// of blocks. With the queue that most venues have, a few carry it all.
+#[test]
+fn cascade_2025_10_10() {
+    let mut shares = Vec::new();
+    for rule in [
+        Deleveraging::ProRata,
+        Deleveraging::RiskAware,
+        Deleveraging::Queue,
+    ] {
+        let mut genesis = plain(2_000_000);
+        genesis.deleveraging = rule;
+        // 8 × leverage against makers with room; traders 2 to 4 are short.
+        genesis.accounts[0].1 = 13_000;
+        genesis.accounts[1].1 = 12_500;
+        let mut run = Run::new(&genesis);
+        let held: i128 = genesis.accounts.iter().map(|(_, a)| i128::from(*a)).sum();
+        run.seeing(1_000, &[]);
+        run.seeing(
+            1_000,
+            &[
+                short(2, 80, 1),
+                short(3, 60, 1),
+                short(4, 60, 1),
+                long(0, 100, 1),
+                long(1, 100, 1),
+            ],
+        );
+        assert_eq!((run.lots(0, 0), run.lots(1, 0)), (100, 100));
+        // 112 k to 97 k.
+        let (mut events, mut blocks) = (Vec::new(), 0);
+        while run.lots(0, 0) != 0 || run.lots(1, 0) != 0 {
+            let (_, new) = run.seeing(869, &[]);
+            let kind = |event: &Event| u8::from(matches!(event, Event::Deleveraged { .. }));
+            let order: Vec<u8> = new
+                .iter()
+                .filter(|e| matches!(e, Event::Liquidated { .. } | Event::Deleveraged { .. }))
+                .map(kind)
+                .collect();
+            assert!(order.is_sorted(), "a liquidation after a deleveraging");
+            events.extend(new);
+            blocks += 1;
+            assert!(blocks < 20, "it does not end");
+        }
+        let (haircuts, bad_debt) = taken(&events);
+        // Both longs are at nothing, and no less: all they lacked was cut, and no more.
+        assert_eq!((run.collateral(0), run.collateral(1)), (0, 0));
+        assert_eq!(bad_debt, 0);
+        let others: i128 = (2..6).map(|who| run.collateral(who)).sum();
+        let unreal: i128 = (2..6)
+            .map(|who| run.clearing.house().health(who).equity - run.collateral(who as u8))
+            .sum();
+        assert_eq!(others + unreal, held);
+        assert_eq!(
+            run.collateral(5),
+            2_000_000,
+            "who holds nothing pays nothing"
+        );
+        let closed = |who: u32| -> u64 {
+            let against = events.iter().filter_map(|event| match event {
+                Event::Deleveraged { against, lots, .. } if *against == who => Some(*lots),
+                _ => None,
+            });
+            against.sum()
+        };
+        shares.push((2..5).map(closed).collect::<Vec<_>>());
+        // Both went below zero by less than the last step takes of 200 lots.
+        assert!(haircuts > 0 && haircuts <= 200 * 20, "{haircuts}");
+    }
+    // By lots; by lots and leverage; the first ones whole.
+    assert_eq!(shares[0], [80, 60, 60]);
+    assert!(shares.iter().all(|given| given.iter().sum::<u64>() == 200));
+}
+
+/// The same day at dYdX: a halt of eight hours, then liquidations on the first old price.
+/// Here: after the gap nothing is liquidated or traded on one report, however far it is;
+/// withdrawals are gated; with the second report the whole open interest goes, the fund
+/// covers it, and nothing stops.
+#[test]
+fn halt_and_restart_2025_10_10() {
+    let mut genesis = plain(100_000);
+    genesis.accounts[0].1 = 10_500;
+    genesis.insurance = 100_000;
+    genesis.oracle = OracleParams {
+        jump_ppm: 1_000_000,
+        ..strict()
+    };
+    let mut run = Run::new(&genesis);
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    run.seeing(1_000, &[short(1, 100, 1), long(0, 100, 1)]);
+    run.later_ms = 8 * 3_600_000;
+    let (codes, events) = run.block(&[place_in(0, 2, true, 1_000, 1, 1), withdraw(3, 1)]);
+    assert_eq!(codes, [Reject::Unpriced.code(), Reject::Gated.code()]);
+    assert!(events.contains(&Event::Oracle {
+        market: 0,
+        now: Validity::Dead
+    }));
+    let gated = events.iter().any(|e| matches!(e, Event::Gated { .. }));
+    assert!(gated && GATE_HEIGHTS > 10);
+    // The first report is seen by the next block: stale still, and the mark stays.
+    run.seeing(800, &[]);
+    let (codes, events) = run.seeing(800, &[long(2, 1, 2)]);
+    assert_eq!((run.mark(0), codes[0]), (1_000, Reject::Unpriced.code()));
+    assert!(
+        !events
+            .iter()
+            .any(|e| matches!(e, Event::Liquidated { .. } | Event::Deleveraged { .. }))
+    );
+    assert_eq!(run.lots(0, 0), 100);
+    let mut events = Vec::new();
+    for _ in 0..12 {
+        events.extend(run.seeing(800, &[]).1);
+    }
+    assert_eq!((run.lots(0, 0), run.lots(1, 0)), (0, 0));
+    assert!(
+        events
+            .iter()
+            .any(|e| matches!(e, Event::Covered { account: 0, .. }))
+    );
+    assert_eq!(taken(&events), (0, 0));
+    assert_eq!(
+        run.clearing.house().core().insurance + run.collateral(1),
+        210_500
+    );
+}
+
+/// JELLY, 26 March 2025: one trader with two accounts builds a position much larger than
+/// the market's depth, withdraws from one side and lets the other be liquidated into a
+/// price that runs away. Here the size is refused unless it is committed, pieces end at the
+/// market's bound for open interest, and no flat account pays for the rest.
+#[test]
+fn jelly_2025_03_26() {
+    let mut genesis = plain(1_000_000);
+    let params = &mut genesis.markets[1];
+    params.large.as_mut().unwrap().always = 10_000;
+    params.interest_max = 40;
+    let mut run = Run::new(&genesis);
+    run.seeing(1_000, &[]);
+    // A thin book: 8 lots a side.
+    run.seeing(
+        1_000,
+        &[
+            place_in(1, 4, true, 995, 8, 1),
+            place_in(1, 5, false, 1_005, 8, 1),
+        ],
+    );
+    let (codes, _) = run.seeing(
+        1_000,
+        &[
+            place_in(1, 0, false, 1_000, 400, 1),
+            place_in(1, 1, true, 1_000, 400, 1),
+        ],
+    );
+    assert_eq!(codes, [Reject::TooLarge.code(); 2]);
+    // In pieces that need no commitment, up to the market's open interest.
+    for cloid in 2..10 {
+        let pieces = [
+            place_in(1, 0, false, 1_000, 10, cloid),
+            place_in(1, 1, true, 1_000, 10, cloid),
+        ];
+        let (codes, _) = run.seeing(1_000, &pieces);
+        let full = Reject::Interest.code();
+        assert_eq!(codes, if cloid < 6 { [0; 2] } else { [full; 2] });
+    }
+    assert_eq!((run.lots(0, 1), run.lots(1, 1)), (-40, 40));
+    let before: Vec<i128> = [2, 3].map(|who| run.collateral(who)).to_vec();
+    // Spot × 4.
+    for _ in 0..80 {
+        run.seeing(4_000, &[]);
+    }
+    assert_eq!([2, 3].map(|who| run.collateral(who)).to_vec(), before);
+    assert!(run.clearing.house().core().insurance >= 0);
+    // Nobody but the oracles has a say about the price.
+    let (codes, _) = run.seeing(4_000, &[seen(0, 1, 950), seen(200, 1, 950)]);
+    assert_eq!(codes, [Reject::Forbidden.code(); 2]);
+}
+
+/// Mango, 11 October 2022: profit on a price pushed from 0.04 to 0.91 is borrowed out. Here
+/// profit that is not real cannot leave, and making it real needs somebody who pays.
+#[test]
+fn mango_2022_10_11() {
+    let mut run = Run::new(&plain(100_000));
+    run.seeing(40, &[]);
+    run.seeing(1_000, &[]);
+    run.seeing(1_000, &[short(1, 300, 1), long(0, 300, 1)]);
+    // The mark follows in steps of 2 %: by 45 % in nineteen blocks, and the other account is
+    // gone long before × 22.
+    let mut left = 0;
+    for _ in 0..60 {
+        let free = run.collateral(0);
+        let profit = run.clearing.house().health(0).equity - free;
+        let more = u64::try_from(free + profit.max(1)).unwrap();
+        let (codes, _) = run.seeing(22_750, &[withdraw(0, more)]);
+        assert_eq!(codes, [Reject::Amount.code()], "profit leaves");
+        left += 1;
+    }
+    assert_eq!(left, 60);
+    let core = run.clearing.house().core();
+    assert_eq!((core.withdrawn, core.bad_debt), (0, 0));
+    // In all there is what was paid in, and the price of the oracles changed none of it.
+    let all: i128 = (0..6)
+        .map(|who| run.clearing.house().health(who).equity)
+        .sum();
+    assert_eq!(all, 600_000);
+}
+
+/// KiloEx, April 2025: somebody who should not could set a price. Here one key, or f of
+/// them, moves nothing: neither a stranger's, nor one oracle's, nor the bridge's.
+#[test]
+fn kiloex_2025_04() {
+    let mut genesis = plain(100_000);
+    genesis.oracle = strict();
+    let mut run = Run::new(&genesis);
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    run.seeing(1_000, &[short(1, 100, 1), long(0, 100, 1)]);
+    for _ in 0..40 {
+        let (codes, events) = run.seeing(1_000, &[seen(103, 0, 1), seen(0, 0, 1), seen(200, 0, 1)]);
+        assert_eq!(
+            codes,
+            [0, Reject::Forbidden.code(), Reject::Forbidden.code()]
+        );
+        assert!(events.is_empty(), "{events:?}");
+        assert_eq!(run.mark(0), 1_000);
+    }
+}
+
+/// YFI on dYdX v3, November 2023: a thin market with a large open interest falls by 43 %.
+/// Here a block closes a share of the open interest only, the fund is never below zero, and
+/// no flat account pays.
+#[test]
+fn yfi_2023_11() {
+    let mut genesis = plain(200_000);
+    genesis.insurance = 5_000;
+    genesis.markets[0].liquidation_block_ppm = 100_000;
+    genesis.accounts[0].1 = 25_000;
+    let mut run = Run::new(&genesis);
+    run.seeing(1_000, &[]);
+    run.seeing(1_000, &[short(1, 120, 1), short(2, 80, 1), long(0, 200, 1)]);
+    let flat = [3, 4, 5].map(|who| run.collateral(who));
+    let mut events = Vec::new();
+    for n in 0..60 {
+        // Somebody still buys a little, far below.
+        let bid = place_in(0, 1, true, run.mark(0) * 97 / 100, 5, 100 + n);
+        let interest = run.clearing.house().market(0).unwrap().0.open_interest;
+        let (_, new) = run.seeing(570, &[bid]);
+        let closed: u64 = new
+            .iter()
+            .filter_map(|event| match event {
+                Event::Liquidated { fills, .. } => Some(fills),
+                _ => None,
+            })
+            .flatten()
+            .map(|fill| fill.lots)
+            .sum();
+        assert!(closed <= (interest / 10).max(1), "{closed} of {interest}");
+        events.extend(new);
+    }
+    assert_eq!(run.lots(0, 0), 0);
+    assert_eq!([3, 4, 5].map(|who| run.collateral(who)), flat);
+    let (haircuts, bad_debt) = taken(&events);
+    // The fall of 430 a lot, less what was there to pay for it.
+    assert!(
+        haircuts + bad_debt <= 200 * 430 - 25_000,
+        "{haircuts} {bad_debt}"
+    );
+    assert_eq!(bad_debt, 0);
+}
+
+fn quiet(oracles: u8, oracle: OracleParams) -> ExecutionGenesis {
+    let mut genesis = plain(1_000_000);
+    genesis.oracles = (100..100 + oracles).map(key).collect();
+    genesis.oracle = oracle;
+    genesis
+}
+
+/// Bitcoin, 12 March 2020: −40 % in a day; here within minutes. The mark follows by steps
+/// and ends at the price.
+#[test]
+fn a_fall_of_forty_per_cent_is_a_staircase() {
+    let mut run = Run::new(&quiet(4, strict()));
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    let mut before = run.mark(0);
+    for n in 0..60 {
+        run.seeing(600 + (60 - n) / 30, &[]);
+        let now = run.mark(0);
+        assert!(i128::from(before - now) * PPM <= i128::from(before) * 20_000);
+        before = now;
+    }
+    assert!((600..=602).contains(&before), "{before}");
+}
+
+/// LUNA, May 2022: feeds stopped at their floor, and collateral was lent against a price that
+/// was not one. Here there is no floor but one tick.
+#[test]
+fn luna_2022_05_has_no_floor() {
+    let mut run = Run::new(&quiet(
+        4,
+        OracleParams {
+            jump_ppm: 1_000_000,
+            ..strict()
+        },
+    ));
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    for _ in 0..400 {
+        run.seeing(1, &[]);
+    }
+    // Under 50 ticks a step of 2 % is none: a market needs ticks finer than that.
+    assert_eq!(run.mark(0), 49);
+    assert_eq!(run.clearing.house().market(0).unwrap().0.oracle.price, 1);
+}
+
+/// Pyth, 20 September 2021: two publishers are off by powers of ten, with great confidence,
+/// and Bitcoin is at 5,402. Here two of seven change nothing, not even the confidence.
+#[test]
+fn pyth_2021_09_20() {
+    let mut run = Run::new(&quiet(7, strict()));
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    for n in 0..20 {
+        let wrong = [seen(105, 0, 100), seen(106, 0, 10_000 * (n % 2) + 1)];
+        let (_, events) = run.seeing(1_000, &wrong);
+        assert!(events.is_empty(), "{events:?}");
+        let oracle = &run.clearing.house().market(0).unwrap().0.oracle;
+        assert_eq!(
+            (run.mark(0), oracle.price, oracle.spread),
+            (1_000, 1_000, 0)
+        );
+    }
+}
+
+/// USDe at Binance, 10 October 2025: for forty minutes one venue shows −35 %, and here all
+/// honest members read that venue. No median helps. What bounds the loss: the jump waits for
+/// a second report, the mark falls by a step a block, and it is back as fast as it fell.
+#[test]
+fn usde_2025_10_10_with_all_members_reading_the_bad_venue() {
+    let mut genesis = quiet(4, strict());
+    // Five times leverage.
+    genesis.accounts[0].1 = 20_000;
+    let mut run = Run::new(&genesis);
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    run.seeing(1_000, &[short(1, 100, 1), long(0, 100, 1)]);
+    // One bad report alone is never a price.
+    run.seeing(650, &[]);
+    run.seeing(1_000, &[]);
+    assert_eq!(run.mark(0), 1_000);
+    run.seeing(1_000, &[]);
+    assert_eq!(run.mark(0), 1_000);
+    let mut lowest = 1_000;
+    for n in 1..=8 {
+        run.seeing(650, &[]);
+        assert!(
+            (lowest - run.mark(0)) * 50 <= lowest,
+            "block {n}: {}",
+            run.mark(0)
+        );
+        lowest = run.mark(0);
+    }
+    assert!((860..900).contains(&lowest), "{lowest}");
+    for _ in 0..14 {
+        run.seeing(1_000, &[]);
+    }
+    assert_eq!(run.mark(0), 1_000);
+    assert_eq!(run.lots(0, 0), 100, "nobody was liquidated on it");
+}
+
+/// GMX v1, July 2025: an aggregate that was kept beside the positions went out of step with
+/// them. Here every aggregate is compared with the sum that it stands for after every block
+/// (`common::check`): one that is changed behind its back is found.
+#[test]
+fn gmx_2025_07_a_wrong_aggregate_is_found() {
+    use fairlane_execution::Execution;
+    let mut run = Run::new(&plain(100_000));
+    run.seeing(1_000, &[short(1, 7, 1), long(0, 7, 1)]);
+    let snapshot = run.clearing.snapshot();
+    // The state root commits to it, and a snapshot with another sum is refused even when
+    // its root is made to fit; here the root already does not.
+    let interest = run.clearing.house().market(0).unwrap().0.open_interest;
+    assert_eq!(interest, 7);
+    let bytes = interest.to_le_bytes();
+    let places = snapshot.windows(8).enumerate().filter(|(_, w)| *w == bytes);
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        let mut bad = snapshot.clone();
+        bad[at] += 1;
+        assert!(run.clearing.restore(&bad).is_err());
+    }
+}

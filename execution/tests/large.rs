@@ -1,0 +1,265 @@
+//! Large orders: committed first, priced later, traded in slices.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use fairlane_execution::large::Ended;
+use fairlane_execution::params::{ExecutionGenesis, MatchingRule};
+use fairlane_execution::units::PPM;
+use fairlane_execution::{Clearing, Event, Execution, Reject, Request, Tx};
+use fairlane_types::{Root, Side};
+use proptest::prelude::*;
+
+mod common;
+use common::run::{Run, place_in, plain, withdraw};
+use common::{genesis, key, large};
+
+const MARKET: u32 = 1;
+
+fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
+    place_in(MARKET, who, buy, price_ticks, lots, cloid)
+}
+
+fn commit(who: u8, buy: bool, limit_ticks: u64, lots: u64, slices: u32) -> (u8, Vec<u8>) {
+    let request = Request::Commit {
+        market: MARKET,
+        side: if buy { Side::Buy } else { Side::Sell },
+        limit_ticks,
+        lots,
+        slices,
+        number: 7,
+    };
+    (who, Tx::Request(request).to_bytes())
+}
+
+fn take_back(who: u8) -> (u8, Vec<u8>) {
+    let request = Request::TakeBack {
+        market: MARKET,
+        number: 7,
+    };
+    (who, Tx::Request(request).to_bytes())
+}
+
+/// [`plain`], with a fund to pay into.
+fn funded(collateral: u64) -> ExecutionGenesis {
+    ExecutionGenesis {
+        insurance: 300,
+        ..plain(collateral)
+    }
+}
+
+fn sliced(events: &[Event]) -> Vec<(u64, u64)> {
+    let fills = events.iter().filter_map(|event| match event {
+        Event::Sliced { fills, .. } => Some(fills),
+        _ => None,
+    });
+    fills.flatten().map(|f| (f.ticks, f.lots)).collect()
+}
+
+#[test]
+fn it_is_priced_by_reports_after_it_and_traded_in_slices() {
+    let mut run = Run::new(&funded(1_000_000));
+    run.seeing(1_000, &[]);
+    run.seeing(
+        1_000,
+        &[place(1, false, 1_000, 40, 1), place(2, false, 1_005, 40, 1)],
+    );
+    let too_large = Reject::TooLarge.code();
+    let (codes, _) = run.seeing(
+        1_000,
+        &[
+            // Over 40,000 and no open interest to hold it against.
+            place(0, true, 1_010, 60, 1),
+            commit(0, true, 1_010, 60, 5),
+            commit(0, true, 1_010, 60, 3),
+            commit(0, true, 1_010, 60, 3),
+            take_back(0),
+        ],
+    );
+    let (size, twice, held) = (
+        Reject::Size.code(),
+        Reject::CloidInUse.code(),
+        Reject::Held.code(),
+    );
+    assert_eq!(codes, [too_large, size, 0, twice, held]);
+    // Height 3 + 2: nothing of before counts. Two reports, then a slice a block.
+    let mut events = Vec::new();
+    for _ in 4..=7 {
+        let (_, new) = run.seeing(1_002, &[]);
+        assert!(sliced(&new).is_empty());
+    }
+    for (slice, want) in [(8, 20), (9, 40), (10, 60)] {
+        events.extend(run.seeing(1_002, &[]).1);
+        assert_eq!(run.lots(0, MARKET), want, "height {slice}");
+    }
+    assert_eq!(sliced(&events), [(1_000, 20), (1_000, 20), (1_005, 20)]);
+    assert!(events.iter().any(|event| matches!(
+        event,
+        Event::LargeEnded {
+            account: 0,
+            why: Ended::Settled,
+            ..
+        }
+    )));
+    assert!(run.clearing.house().core().large.is_empty());
+    // 20 of 80, then of 60, then of 40 lots of depth, at 5,000 ppm: 1,250, 1,667 and 2,500
+    // of 20,000, 20,000 and 20,100.
+    let fees = 25 + 34 + 51;
+    assert_eq!(run.collateral(0), 1_000_000 - fees);
+    assert_eq!(run.clearing.house().core().insurance, 300 + fees);
+}
+
+#[test]
+fn what_is_reserved_cannot_leave_and_an_end_frees_it() {
+    let mut run = Run::new(&plain(10_000));
+    run.seeing(1_000, &[]);
+    run.seeing(1_000, &[]);
+    // 60 lots at 1,000: 6,000 of initial margin.
+    let (codes, _) = run.seeing(
+        1_000,
+        &[
+            commit(0, true, 1_000, 60, 1),
+            withdraw(0, 4_001),
+            withdraw(0, 4_000),
+        ],
+    );
+    assert_eq!(codes, [0, Reject::Amount.code(), 0]);
+    let (codes, _) = run.seeing(1_000, &[commit(1, true, 1_000, 101, 1), take_back(0)]);
+    assert_eq!(codes, [Reject::Margin.code(), Reject::Held.code()]);
+    run.seeing(1_000, &[]);
+    let (codes, _) = run.seeing(
+        1_000,
+        &[
+            take_back(0),
+            take_back(0),
+            withdraw(0, 6_000),
+            commit(1, true, 1_000, 60, 1),
+        ],
+    );
+    assert_eq!(codes, [0, Reject::NotFound.code(), 0, 0]);
+    // Nobody sells: after twelve heights it is over.
+    let mut events = Vec::new();
+    for _ in 0..12 {
+        events.extend(run.seeing(1_000, &[]).1);
+    }
+    assert_eq!(
+        events,
+        [Event::LargeEnded {
+            account: 1,
+            market: 1,
+            number: 7,
+            why: Ended::Expired
+        }]
+    );
+    assert_eq!(run.seeing(1_000, &[withdraw(1, 10_000)]).0, [0]);
+}
+
+#[test]
+fn profit_of_a_slice_stays_for_a_while() {
+    let mut run = Run::new(&plain(10_000));
+    run.seeing(1_000, &[]);
+    run.seeing(
+        1_000,
+        &[place(1, false, 1_000, 30, 1), place(0, true, 1_000, 30, 1)],
+    );
+    run.seeing(
+        1_000,
+        &[place(2, true, 1_050, 30, 1), commit(0, false, 1_000, 30, 1)],
+    );
+    let mut traded = 0;
+    for _ in 0..6 {
+        traded += sliced(&run.seeing(1_000, &[]).1).len();
+    }
+    assert_eq!((traded, run.lots(0, MARKET)), (1, 0));
+    let all = run.collateral(0) as u64;
+    assert!(all > 11_000, "{all}");
+    let (codes, _) = run.seeing(1_000, &[withdraw(0, 10_001), withdraw(0, 10_000)]);
+    assert_eq!(codes, [Reject::Amount.code(), 0]);
+    for _ in 0..4 {
+        run.seeing(1_000, &[]);
+    }
+    assert_eq!(run.seeing(1_000, &[withdraw(0, all - 10_000)]).0, [0]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(64),
+        ..ProptestConfig::default()
+    })]
+
+    // Never more than was committed, never past the limit or far from the reports after the
+    // commitment, never below the initial margin; and a restart in the middle changes
+    // nothing.
+    #[test]
+    fn slices_keep_to_what_was_committed(
+        collateral in 3_000..200_000u64,
+        buy in any::<bool>(),
+        limit in 950..1_050u64,
+        lots in 1..80u64,
+        slices in 1..5u32,
+        makers in proptest::collection::vec((any::<bool>(), 940..1_060u64, 1..30u64), 1..12),
+        seen in proptest::collection::vec(960..1_040u64, 14),
+    ) {
+        let mut run = Run::new(&plain(collateral));
+        run.seeing(1_000, &[]);
+        let orders: Vec<_> = (0..)
+            .zip(&makers)
+            .map(|(n, (buy, ticks, lots))| place(1 + (n % 5) as u8, *buy, *ticks, *lots, n))
+            .collect();
+        run.seeing(1_000, &orders);
+        let (codes, _) = run.seeing(1_000, &[commit(0, buy, limit, lots, slices)]);
+        let mut reports = Vec::new();
+        let (mut traded, mut cut) = (0, 0);
+        for (n, ticks) in seen.iter().enumerate() {
+            // What was seen in this block is the next one's report. It was committed at 3:
+            // the blocks from 6 on count.
+            let height = 4 + n;
+            if height >= 6 && reports.len() < 2 {
+                reports.push(if n == 0 { 1_000 } else { seen[n - 1] });
+            }
+            let snapshot = run.clearing.snapshot();
+            let (_, events) = run.seeing(*ticks, &[]);
+            for event in &events {
+                if let Event::Sliced { fills, .. } = event {
+                    cut += 1;
+                    reports.sort_unstable();
+                    for fill in fills {
+                        let within = if buy { fill.ticks <= limit } else { fill.ticks >= limit };
+                        prop_assert!(within);
+                        let price = i128::from(reports[0]);
+                        let away = (i128::from(fill.ticks) - price) * if buy { 1 } else { -1 };
+                        prop_assert!(away * PPM <= price * i128::from(large().price_ppm));
+                        traded += fill.lots;
+                    }
+                    let health = run.clearing.house().health(0);
+                    prop_assert!(health.covers_initial(), "{health:?}");
+                }
+            }
+            let mut other = Clearing::new(&genesis(1, MatchingRule::PriceTime), Root::default()).unwrap();
+            prop_assert!(other.restore(&snapshot).is_ok());
+            prop_assert_eq!(other.snapshot(), snapshot);
+        }
+        prop_assert!(traded <= lots && (codes[0] == 0 || traded == 0));
+        prop_assert!(cut == 0 || codes[0] == 0);
+    }
+
+    // In a book deep at one price the slices come to what one order would have.
+    #[test]
+    fn with_depth_without_end_slices_are_one_order(
+        lots in 1..80u64,
+        slices in 1..5u32,
+    ) {
+        let mut genesis = plain(1 << 40);
+        genesis.markets[1].large.as_mut().unwrap().impact_ppm = 0;
+        let mut run = Run::new(&genesis);
+        run.seeing(1_000, &[]);
+        run.seeing(1_000, &[place(1, false, 1_000, 40, 1), place(2, false, 1_000, 40, 1)]);
+        run.seeing(1_000, &[commit(0, true, 1_010, lots, slices)]);
+        for _ in 0..12 {
+            run.seeing(1_000, &[]);
+        }
+        prop_assert_eq!(run.lots(0, MARKET), lots as i64);
+        prop_assert_eq!(run.collateral(0), 1 << 40);
+        let account = run.clearing.house().account(&key(0)).unwrap().1;
+        prop_assert_eq!(account.positions[0].cost, 1_000 * i128::from(lots));
+    }
+}

@@ -1,0 +1,286 @@
+//! The clearing house in a process of its own, over the resumable feed: kill −9 of it, or of
+//! the member that feeds it, at any point, and it goes on at the next height to the same
+//! roots as the members'.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Cluster, PATIENCE, program};
+use fairlane_client::{SealOptions, Sealer, dev};
+use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_node::oracle::{MockFeed, OracleConfig};
+use fairlane_types::{Height, Millis, Order, OrderAction, SeededRng, Side, TimeInForce};
+use tempfile::TempDir;
+
+const MIDDLE: u64 = 100_000;
+const TRADERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
+fn genesis() -> ExecutionGenesis {
+    ExecutionGenesis {
+        markets: vec![MarketParams {
+            mark_ticks: MIDDLE,
+            rule: MatchingRule::PriceTime,
+            initial_ppm: 50_000,
+            maintenance_ppm: 25_000,
+            step_ppm: 10_000,
+            band_ppm: 100_000,
+            taker_fee_ppm: 500,
+            maker_fee_ppm: 100,
+            tiers: Vec::new(),
+            liquidation_fee_ppm: 5_000,
+            liquidation_block_ppm: 200_000,
+            funding_heights: 20,
+            funding_cap_ppm: 500,
+            breaker: None,
+            predictive: None,
+            interest_max: 0,
+            large: None,
+        }],
+        accounts: TRADERS
+            .map(|name| (dev::trader_key(name).public(), 1 << 40))
+            .to_vec(),
+        oracles: Vec::new(),
+        oracle: Default::default(),
+        bridge: None,
+        insurance: 1 << 30,
+        deleveraging: Deleveraging::ProRata,
+        withdraw_hour_ppm: 100_000,
+        withdraw_day_ppm: 300_000,
+    }
+}
+
+/// The process, and what each of its lives said.
+struct Follower {
+    folder: TempDir,
+    arguments: Vec<String>,
+    lives: Vec<PathBuf>,
+    child: Option<Child>,
+}
+
+impl Follower {
+    fn new(cluster: &Cluster) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let member = cluster.testnet.members[0].home.root();
+        let addresses = cluster.testnet.members.iter();
+        let addresses: Vec<_> = addresses.map(|m| m.config.listen_api.to_string()).collect();
+        let arguments = [
+            "--json".to_owned(),
+            "exec".to_owned(),
+            "follow".to_owned(),
+            "--home".to_owned(),
+            text(folder.path().join("exec")),
+            "--execution".to_owned(),
+            text(member.join("execution.toml")),
+            "--genesis".to_owned(),
+            text(cluster.testnet.genesis_path.clone()),
+            "--to".to_owned(),
+            addresses.join(","),
+            "--save-every".to_owned(),
+            "4".to_owned(),
+        ];
+        Self {
+            folder,
+            arguments: arguments.to_vec(),
+            lives: Vec::new(),
+            child: None,
+        }
+    }
+
+    fn spawn(&mut self) {
+        let said = self
+            .folder
+            .path()
+            .join(format!("life-{}", self.lives.len()));
+        let log = self.folder.path().join("log");
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(program("fairlane"));
+        command.args(&self.arguments).stdin(Stdio::null());
+        command.stdout(File::create(&said).unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+        self.lives.push(said);
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Of each life: the height it began from, and the roots it came to. A line cut off by
+    /// a kill is left out.
+    fn said(&self) -> Vec<(u64, BTreeMap<u64, String>)> {
+        let life = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let (mut from, mut roots) = (0, BTreeMap::new());
+            for line in whole.lines() {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let number = |value: &serde_json::Value| value.as_str().unwrap().parse().unwrap();
+                if let Some(start) = line.get("from") {
+                    from = number(&start["height"]);
+                }
+                if let Some(done) = line.get("executed") {
+                    let root = done["state_root"].as_str().unwrap().to_owned();
+                    roots.insert(number(&done["height"]), root);
+                }
+            }
+            (from, roots)
+        };
+        self.lives.iter().map(life).collect()
+    }
+
+    fn reached(&self) -> u64 {
+        let last = self.said().pop();
+        last.and_then(|(_, roots)| roots.into_keys().last())
+            .unwrap_or(0)
+    }
+
+    async fn until(&mut self, height: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.reached() < height {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", log());
+            assert!(
+                Instant::now() < deadline,
+                "height {height} is not reached\n{}",
+                log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Sends orders that trade, for about a second.
+async fn trade(cluster: &Cluster, first: u64) {
+    let pin = cluster.committee.pin();
+    let mut rng = SeededRng::new(&[5; 32], &first.to_le_bytes());
+    for n in first..first + 12 {
+        let name = TRADERS[(n % 4) as usize];
+        let order = Order::new(OrderAction::Place {
+            market: 0,
+            side: if n % 2 == 0 { Side::Buy } else { Side::Sell },
+            price_ticks: if n % 2 == 0 { MIDDLE + 50 } else { MIDDLE - 50 },
+            lots: 1 + n % 7,
+            tif: TimeInForce::Gtc,
+            reduce_only: false,
+            cloid: n,
+        });
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let options = SealOptions {
+            nonce: n,
+            expiry: Millis(now.unwrap().as_millis() as u64 + 60_000),
+            lane: None,
+        };
+        let sealer = Sealer::new(pin, dev::trader_key(name));
+        let envelope = sealer.seal(&order, options, &mut rng).unwrap();
+        cluster
+            .committee
+            .submit_to_any(&envelope, 1 + n as usize % 3)
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_point_it_goes_on_to_the_roots_of_the_members() {
+    let mut cluster = Cluster::start_as(4, None, |options| {
+        options.execution = Some(genesis());
+        options.oracle = Some(OracleConfig::mock(MockFeed {
+            middles: vec![MIDDLE],
+            swing_ppm: 2_000,
+            period_ms: 20_000,
+            noise_ppm: 50,
+        }));
+    })
+    .await;
+    let members = cluster.committee.members().to_vec();
+    let deadline = Instant::now() + PATIENCE;
+    while members[1].markets().await.unwrap()[0].oracle != "fresh" {
+        assert!(Instant::now() < deadline, "the members make no price");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut follower = Follower::new(&cluster);
+    follower.spawn();
+    for round in 0..6u64 {
+        trade(&cluster, 100 * round).await;
+        let before = follower.reached();
+        // Wherever it is by now: reading, applying or saving.
+        follower.until(before + 1 + round % 3).await;
+        if round % 2 == 0 {
+            follower.kill();
+            follower.spawn();
+        } else {
+            // The member that feeds it first.
+            cluster.kill(0);
+            follower.until(before + 8).await;
+            cluster.spawn(0);
+            cluster.ready(0).await;
+        }
+    }
+    let head = cluster.head(1).await.expect("it answers");
+    follower.until(head.0).await;
+    follower.kill();
+
+    let lives = follower.said();
+    let mut roots: BTreeMap<u64, String> = BTreeMap::new();
+    for (life, (from, said)) in lives.iter().enumerate() {
+        // From where it was saved, at the next height, without a gap.
+        let heights: Vec<u64> = said.keys().copied().collect();
+        assert_eq!(heights.first(), Some(&(from + 1)), "life {life}");
+        assert_eq!(
+            heights.len() as u64,
+            heights.last().unwrap() - from,
+            "life {life}"
+        );
+        assert!(life == 0 || *from > 0, "life {life} began again");
+        for (height, root) in said {
+            let before = roots.insert(*height, root.clone());
+            assert!(
+                before.is_none_or(|b| b == *root),
+                "two roots at height {height}"
+            );
+        }
+    }
+    // The members keep the results of their last heights, member 0 those since its restart.
+    let (mut compared, mut fills) = (0, 0);
+    for (height, root) in roots.range(head.0.saturating_sub(60)..=head.0) {
+        for member in &members {
+            if let Ok(done) = member.executed(Height(*height)).await {
+                assert_eq!(done.state_root.to_string(), *root, "height {height}");
+                fills += done.receipts.iter().map(|r| r.fills.len()).sum::<usize>();
+                compared += 1;
+            }
+        }
+    }
+    assert!(
+        compared > 30 && fills > 0,
+        "{compared} roots compared, {fills} fills"
+    );
+    // An account, proven under a state that f+1 members signed.
+    let account = cluster
+        .committee
+        .account(&dev::trader_key("alice").public())
+        .await
+        .unwrap();
+    assert!(account.signed_by.len() >= 2 && !account.account.positions.is_empty());
+    cluster.nobody_contradicts().await;
+}
