@@ -200,11 +200,13 @@ impl Arrival {
 
     fn freeze(&mut self, now: u64) {
         let (rank, heads, grace) = (self.rank, &self.heads, self.params.grace_ms);
+        let base = self.base;
         for live in self.live.values_mut().filter(|live| live.key.is_none()) {
             let Some(solid) = live.solid_ms else { continue };
             let mut stamps: Vec<_> = live.stamps.iter().flatten().copied().collect();
             stamps.sort_unstable();
-            let key = stamps[rank];
+            // What is older than the base counts as the base, also if it came before that.
+            let key = stamps[rank].max(base);
             let open = live
                 .stamps
                 .iter()
