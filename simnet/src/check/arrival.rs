@@ -335,7 +335,11 @@ impl Arrival {
             .iter()
             .map(|head| (*head).max(self.base))
             .collect();
+        // A quarter of D_max where a cut has more entries than D_max orders in all lanes.
         let most = self.params.decrypt_max as usize;
+        let entries: usize = step.lanes.iter().map(|(.., entries)| entries.len()).sum();
+        let burst = entries > most * self.heads.len();
+        let most = if burst { most.div_ceil(4) } else { most };
         let (ordered, cycle) = strong::extract(live, &heads, self.f, watermark, most, |id| {
             tie(&step.block, id)
         });
