@@ -4,6 +4,7 @@ mod attested;
 mod audit;
 mod bench;
 mod bench_crypto;
+mod blind;
 mod completions;
 mod config;
 mod devnet;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
+        Verb::Blind(args) => blocking(blind::run(args, term)),
         Verb::Exec(verb) => exec::run(verb, term),
         Verb::Testnet(verb) => testnet::run(verb, term),
         Verb::Keys(verb) => keys::run(verb, term),

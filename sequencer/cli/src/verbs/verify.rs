@@ -30,6 +30,9 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
     let genesis = args.genesis.as_deref();
     let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
     let pin = Pin::read(genesis)?;
+    if let Some(file) = &args.blind {
+        return super::blind::verify(file, &pin, term);
+    }
     match (&args.file, &args.evidence) {
         (Some(file), _) => sequence(file, genesis, &pin, term),
         (None, Some(file)) => evidence(file, &pin, term),
