@@ -17,7 +17,7 @@ use crate::wire::{
     self, AccountBody, AttestationBody, BINARY, BatchResult, CertBody, EpochBody, ExecutedBody,
     Frame, FrameReader, InfoBody, JSON, OrderBody, ProofBody, StatusBody, SubmitBody, Wait,
 };
-use crate::{ClientError, Pin};
+use crate::{BLIND_BYTES_MAX, BlindReceipt, ClientError, Pin};
 
 /// A stream that says nothing for this long is dead: heartbeats come every second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -199,6 +199,15 @@ impl Member {
     /// [`ClientError`].
     pub async fn proof(&self, id: CtId) -> Result<ProofBody, ClientError> {
         self.get(&format!("/v1/orders/{id}/proof")).await
+    }
+
+    /// `GET /v1/orders/{id}/blind`; see [`BlindReceipt::check`].
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` while it has no place, or is not attested.
+    pub async fn blind(&self, id: CtId) -> Result<BlindReceipt, ClientError> {
+        let bytes = self.bytes(&format!("/v1/orders/{id}/blind")).await?;
+        fairlane_types::decode(&bytes, BLIND_BYTES_MAX).map_err(|error| self.http.protocol(error))
     }
 
     /// `GET /v1/blocks/{height}`.

@@ -284,7 +284,7 @@ pub fn verify_certificate(
 }
 
 /// The root of a block whose items have this Merkle root.
-fn root_over(block: &SequencedBlock, items: Digest) -> Root {
+pub(crate) fn root_over(block: &SequencedBlock, items: Digest) -> Root {
     Root(Domain::SequenceRoot.hash_of(&(
         (block.chain, block.epoch, block.parent_root, block.height),
         (block.block, block.time, block.first_position, block.state),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use fairlane_simnet::fairness::market::{Market, Strategy, mean};
+use fairlane_simnet::fairness::search::climb;
 use fairlane_simnet::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
 
 fn experiment(rule: &str) -> Experiment {
@@ -37,7 +39,13 @@ fn one_liar_of_sixteen_wins_under_arrival_and_not_under_strong() {
 #[test]
 fn f5_every_order_has_its_place_in_time_under_every_attack() {
     for attack in Attack::ALL {
-        for fan_out in [FanOut::All, FanOut::One] {
+        for fan_out in [
+            FanOut::All,
+            FanOut::Few,
+            FanOut::Some,
+            FanOut::Quorum,
+            FanOut::One,
+        ] {
             let mut experiment = experiment("strong");
             (experiment.attack, experiment.bad) = (attack, 5);
             experiment.matrix = Matrix::EuUs;
@@ -48,6 +56,80 @@ fn f5_every_order_has_its_place_in_time_under_every_attack() {
             assert_eq!(unplaced, 0, "{name}");
             assert!(cuts <= 20, "{name}: {cuts}");
         }
+    }
+}
+
+/// Whatever lanes do, as far as a search finds it: with one bad lane of 16 the aim holds, and an
+/// adversary that searches finds what is known to break `arrival` with f of them.
+#[test]
+fn a_searching_adversary_does_not_break_the_aim() {
+    let mut strong = experiment("strong");
+    (strong.rate, strong.seconds) = (100, 5);
+    let found = climb(&strong, 1 << 41, 12);
+    assert!(found.score >= found.known);
+    strong.attack = Attack::Tuned(found.behaviour);
+    (strong.rate, strong.seconds) = (200, 10);
+    let outcome = strong.run(11);
+    assert!(share(outcome.attacker_first[0]) <= 0.02, "{found:?}");
+    assert!(share(outcome.attacker_first[1]) <= 0.01, "{found:?}");
+    let mut arrival = experiment("arrival");
+    (arrival.bad, arrival.rate, arrival.seconds) = (5, 100, 5);
+    let found = climb(&arrival, 1 << 41, 2);
+    arrival.attack = Attack::Tuned(found.behaviour);
+    assert!(share(arrival.run(12).attacker_first[0]) > 0.5, "{found:?}");
+}
+
+/// Clocks of f members ten seconds off, and honest ones 50 ms: every order has its place, and
+/// no attacker comes first from 5 ms on.
+#[test]
+fn clocks_that_are_off_delay_and_do_not_let_an_attacker_in() {
+    for (attack, skew_us) in [
+        (Attack::ClockBehind, 500),
+        (Attack::ClockAhead, 500),
+        (Attack::None, 50_000),
+    ] {
+        let mut experiment = experiment("strong");
+        (experiment.matrix, experiment.bad) = (Matrix::EuUs, 5);
+        (experiment.attack, experiment.skew_us) = (attack, skew_us);
+        let outcome = experiment.run(13);
+        assert_eq!(outcome.unplaced, 0, "{}", attack.name());
+        assert!(
+            share(outcome.attacker_first[2]) <= 0.01,
+            "{}",
+            attack.name()
+        );
+        let cuts = outcome.delays.iter().max().unwrap() / Matrix::EuUs.cut_us();
+        assert!(cuts <= 20, "{}: {cuts}", attack.name());
+    }
+}
+
+/// The market: with f bad lanes of 16 a sandwich earns under `arrival` in the clear, and neither
+/// sealed nor under `strong`.
+#[test]
+fn a_sandwich_earns_in_the_clear_under_arrival_only() {
+    let profit = |rule: &str, reads| {
+        let mut experiment = experiment(rule);
+        (experiment.matrix, experiment.bad) = (Matrix::EuUs, 5);
+        (experiment.rate, experiment.seconds) = (50, 40);
+        let strategy = Some(Strategy::Sandwich);
+        let market = Market {
+            experiment,
+            strategy,
+            reads,
+            copies: 1,
+        };
+        let mut trades = market.run(14);
+        trades.merge(market.run(15));
+        assert!(trades.slippage.len() > 20);
+        mean(&trades.profit)
+    };
+    let (earns, half) = profit("arrival", true);
+    assert!(earns - half > 0.0, "{earns} {half}");
+    let (sealed, half) = profit("arrival", false);
+    assert!(sealed - half < 0.0, "{sealed} {half}");
+    for reads in [true, false] {
+        let (strong, half) = profit("strong", reads);
+        assert!(strong + half < 0.0, "{strong} {half}");
     }
 }
 

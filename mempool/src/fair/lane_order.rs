@@ -67,7 +67,7 @@ impl FairOrder for LaneOrder {
         let taken = self.state.take_in(delta);
         let (state, block, w) = (&self.state, delta.block, taken.watermark);
         let extracted = match self.rule {
-            OrderRule::Strong => strong::extract(state, self.precedence, block, w),
+            OrderRule::Strong => strong::extract(state, self.precedence, block, &taken),
             OrderRule::Arrival => arrival::extract(state, block, w, 1),
             OrderRule::Majority => majority::extract(state, block, w),
             OrderRule::Shuffle => arrival::extract(state, block, w, SHUFFLE_BUCKET_US),

@@ -69,6 +69,8 @@ pub(super) struct Taken {
     stale: BTreeMap<CtId, Ordered>,
     /// W: at or below every key that is still to come.
     pub watermark: Micros,
+    /// Entries that the cut added to lanes.
+    pub entries: usize,
 }
 
 /// What a rule extracts.
@@ -152,6 +154,7 @@ impl State {
             duplicates,
             stale,
             watermark,
+            entries: delta.lanes.iter().map(|lane| lane.entries.len()).sum(),
         }
     }
 
@@ -242,7 +245,11 @@ impl State {
             }
             match self.settled(slot, heads, &mut scratch) {
                 Some(key) => self.table.row_mut(slot).key = Some(key),
-                None => watermark = watermark.min(self.bound(slot, heads, &mut scratch)),
+                // Counting is cheaper than finding the bound, and most rows are not the least.
+                None if self.is_bound_below(slot, heads, watermark) => {
+                    watermark = self.bound(slot, heads, &mut scratch);
+                }
+                None => {}
             }
         }
         if self.planted.is(Mutant::EarlyExtract) {
@@ -262,6 +269,17 @@ impl State {
         let row = self.table.stamps(slot).iter().zip(heads);
         scratch.extend(row.map(|(t, head)| if *t == ABSENT { *head } else { *t }));
         self.table.absolute(kth(scratch, self.rank))
+    }
+
+    /// Whether [`State::bound`] is below a time that is no later than the newest head.
+    fn is_bound_below(&self, slot: usize, heads: &[u32], at: Micros) -> bool {
+        let at = self.table.offset(at.0);
+        let row = self.table.stamps(slot).iter().zip(heads);
+        let below = row.fold(0u32, |sum, (t, head)| {
+            let known = if *t == ABSENT { *head } else { *t };
+            sum.wrapping_add(u32::from(known < at))
+        });
+        below as usize > self.rank
     }
 
     pub fn key_or_bound(&self, slot: usize, heads: &[u32], scratch: &mut Vec<u32>) -> Micros {

@@ -28,7 +28,7 @@ use fairlane_types::{BlockId, CtId, Micros, Mutant};
 use super::ORDERS_PER_BLOCK_MAX;
 use super::cycles;
 use super::precedence::{Precedence, Relation};
-use super::state::{Extracted, State, kth};
+use super::state::{Extracted, State, Taken, kth};
 use super::tie::tie;
 use super::window::Window;
 
@@ -45,6 +45,11 @@ struct Closure {
     edges: Vec<(u32, u32)>,
     /// Members that are not searched yet.
     open: Vec<usize>,
+    /// Number of the root of the search, from 1.
+    search: u32,
+    /// Per row the last search that asked whether its root surely precedes it, and the
+    /// answer.
+    asked: Vec<(u32, bool)>,
     rivals: Vec<usize>,
     scratch: Vec<i32>,
 }
@@ -58,6 +63,8 @@ impl Closure {
             place: vec![OUTSIDE; rows],
             edges: Vec::new(),
             open: Vec::new(),
+            search: 0,
+            asked: vec![(0, false); rows],
             rivals: Vec::new(),
             scratch: Vec::new(),
         }
@@ -80,8 +87,18 @@ impl Closure {
         self.open.clear();
     }
 
+    /// Whether r strongly precedes y whatever is still to come; asked for many x.
+    fn root_precedes(&mut self, window: &Window<'_>, by: &Relation, r: usize, y: usize) -> bool {
+        if self.asked[y].0 != self.search {
+            let precedes = by.surely_precedes(window.row(r), window.row(y));
+            self.asked[y] = (self.search, precedes);
+        }
+        self.asked[y].1
+    }
+
     /// Adds r and all that must come before it, with the edges.
     fn close(&mut self, window: &Window<'_>, by: &Relation, root: usize) -> Result<(), Blocked> {
+        self.search += 1;
         self.add(root);
         while let Some(x) = self.open.pop() {
             let reach = window.reach(x, &mut self.scratch);
@@ -92,8 +109,8 @@ impl Closure {
                 if !by.possible(window.row(y), window.row(x)) {
                     continue;
                 }
-                let may_wait = y != root && x != root && !window.everywhere(y, reach.0);
-                if may_wait && by.surely_precedes(window.row(root), window.row(y)) {
+                let may_wait = y != root && x != root && self.root_precedes(window, by, root, y);
+                if may_wait && !window.everywhere(y, reach.0) {
                     continue; // root cut
                 }
                 if window.key(y).is_none() {
@@ -115,9 +132,10 @@ pub(super) fn extract(
     state: &State,
     precedence: Precedence,
     block: BlockId,
-    watermark: Micros,
+    taken: &Taken,
 ) -> Extracted {
     let mut out = Extracted::default();
+    let (watermark, most) = (taken.watermark, most(state, taken.entries));
     let mut roots: Vec<(Micros, CtId, usize)> = (state.table.rows().iter().enumerate())
         .filter_map(|(slot, row)| Some((row.key.filter(|k| *k < watermark)?, row.ct_id, slot)))
         .collect();
@@ -138,7 +156,7 @@ pub(super) fn extract(
         if group.is_empty() {
             continue;
         }
-        if out.order.len() >= state.decrypt_max {
+        if out.order.len() >= most {
             out.backlog = true;
             break;
         }
@@ -153,6 +171,21 @@ pub(super) fn extract(
         }
     }
     out
+}
+
+/// After a burst extraction ends at this share of D_max.
+const BURST_SHARE: usize = 4;
+
+/// Orders at which extraction ends: D_max, or a quarter of it after a cut that brings more entries
+/// than D_max orders have in all lanes. Taking those in is half of what a cut may cost; the
+/// rest is backlog, and the next block comes at once (C10).
+fn most(state: &State, entries: usize) -> usize {
+    let burst = entries > state.decrypt_max.saturating_mul(state.heads.len());
+    if burst {
+        state.decrypt_max.div_ceil(BURST_SHARE)
+    } else {
+        state.decrypt_max
+    }
 }
 
 fn relation(state: &State, precedence: Precedence) -> Relation {

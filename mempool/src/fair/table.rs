@@ -20,6 +20,8 @@ pub(super) struct Table {
     n: usize,
     base: u64,
     stamps: Vec<u32>,
+    /// Lanes that have each row. Apart from the rows: every entry of a lane asks for it.
+    counts: Vec<u8>,
     rows: Vec<Row>,
     index: Index,
 }
@@ -29,8 +31,6 @@ pub(super) struct Table {
 pub(super) struct Row {
     pub ct_id: CtId,
     pub label: Label,
-    /// Lanes that have it.
-    pub count: usize,
     /// Finalized time at which it became solid.
     pub solid: Option<Millis>,
     /// Its key, once frozen.
@@ -53,6 +53,7 @@ impl Table {
             n,
             base: 0,
             stamps: Vec::new(),
+            counts: Vec::new(),
             rows: Vec::new(),
             index: Index::new(),
         }
@@ -110,10 +111,10 @@ impl Table {
     pub fn insert(&mut self, ct_id: CtId, label: Label) -> usize {
         let slot = self.rows.len();
         self.stamps.resize((slot + 1) * self.n, ABSENT);
+        self.counts.push(0);
         self.rows.push(Row {
             ct_id,
             label,
-            count: 0,
             solid: None,
             key: None,
         });
@@ -130,8 +131,8 @@ impl Table {
             return None;
         }
         *cell = offset;
-        self.rows[slot].count += 1;
-        Some(self.rows[slot].count)
+        self.counts[slot] += 1;
+        Some(usize::from(self.counts[slot]))
     }
 
     pub fn remove(&mut self, ct_id: &CtId) -> Option<Row> {
@@ -143,12 +144,13 @@ impl Table {
             self.index.insert(moved, slot);
         }
         self.stamps.truncate(last * self.n);
+        self.counts.swap_remove(slot);
         Some(self.rows.swap_remove(slot))
     }
 
     /// Ids of all rows, ascending.
     pub fn ids(&self) -> Vec<CtId> {
-        self.index.iter().map(|(ct_id, _)| *ct_id).collect()
+        self.index.iter().map(|(ct_id, _)| ct_id).collect()
     }
 
     /// All rows by id.
@@ -196,7 +198,9 @@ impl Table {
             let slot = table.insert(row.ct_id, row.label);
             table.stamps[slot * n..].copy_from_slice(&row.stamps);
             let into = &mut table.rows[slot];
-            (into.count, into.solid, into.key) = (count, row.solid, row.key);
+            (into.solid, into.key) = (row.solid, row.key);
+            table.counts[slot] = u8::try_from(count)
+                .map_err(|_| SnapshotError::Inconsistent("a row does not fit the lanes"))?;
         }
         Ok(table)
     }

@@ -4,7 +4,7 @@
 //! Rows of like *shape* (differences between lanes: where the trader is) stand together, in
 //! the order of their least AOI, in tiles of 16. A tile knows the least stamp of each lane.
 //! If x is before that in more than f lanes, it is so for all rows of the tile, and no row is
-//! looked at. Inside a tile the stamps of a lane are adjacent, so that the count runs over
+//! looked at. Eight tiles in a row are asked together first in the same way. Inside a tile the stamps of a lane are adjacent, so that the count runs over
 //! several rows at a time. The shape decides about speed only: whatever the stamps are, the
 //! answer is the same, and the work per question is at most one comparison per lane and row.
 
@@ -15,6 +15,8 @@ use super::table;
 
 /// Rows of a tile.
 const TILE: usize = 16;
+/// Tiles of a block.
+const BLOCK: usize = 8;
 /// Shapes that are told apart; the rest are one.
 const SHAPES_MAX: usize = 16;
 /// Lanes of rows of one shape differ by no more than this, µs.
@@ -38,12 +40,14 @@ pub(super) struct Window<'a> {
     tiles: Vec<Tile>,
     /// Per tile the least stamp of every lane.
     least: Vec<i32>,
+    /// Per block of tiles the least stamp of every lane.
+    block_least: Vec<i32>,
+    /// Effective heads.
+    heads: Vec<i32>,
     /// Least AOI: by the stamps that are there and the heads of lanes that lack it.
     low: Vec<i32>,
     /// Least stamp or head.
     first: Vec<i32>,
-    /// The q-th smallest stamp or head.
-    spread: Vec<i32>,
     /// Slot in the table.
     slots: Vec<usize>,
     /// Emitted in this cut, or leaves with one that is.
@@ -67,7 +71,6 @@ struct Draft {
     low: i32,
     slot: usize,
     first: i32,
-    spread: i32,
 }
 
 /// Tells rows apart by the differences between lanes.
@@ -107,9 +110,10 @@ impl<'a> Window<'a> {
             columns: vec![i32::MIN; tile_count * n * TILE],
             tiles: Vec::with_capacity(tile_count),
             least: vec![ABSENT; tile_count * n],
+            block_least: vec![ABSENT; tile_count.div_ceil(BLOCK) * n],
+            heads: heads.iter().map(|head| signed(*head)).collect(),
             low: drafts.iter().map(|row| row.low).collect(),
             first: drafts.iter().map(|row| row.first).collect(),
-            spread: drafts.iter().map(|row| row.spread).collect(),
             slots: drafts.iter().map(|row| row.slot).collect(),
             gone: vec![false; count],
             twins: twins(state, &drafts),
@@ -130,6 +134,14 @@ impl<'a> Window<'a> {
                 low: rows.iter().map(|row| row.low).min().unwrap_or(ABSENT),
                 first: rows.iter().map(|row| row.first).min().unwrap_or(ABSENT),
             });
+        }
+        let tiles = window.least.chunks(BLOCK * n);
+        for (block, tiles) in window.block_least.chunks_mut(n).zip(tiles) {
+            for tile in tiles.chunks(n) {
+                for (least, stamp) in block.iter_mut().zip(tile) {
+                    *least = (*least).min(*stamp);
+                }
+            }
         }
         window
     }
@@ -195,38 +207,79 @@ impl<'a> Window<'a> {
         scratch.clear();
         scratch.extend_from_slice(self.row(x));
         let high = kth(scratch, 2 * self.state.f);
-        (kth(&mut scratch[..=2 * self.state.f], self.state.f), high)
+        // For most rows the AOI is the least one that was found already.
+        let (low, f) = (self.low[x], self.state.f);
+        let aoi = if is_kth(self.row(x), f, low) {
+            low
+        } else {
+            kth(&mut scratch[..=2 * f], f)
+        };
+        (aoi, high)
     }
 
     /// Whether a quorum can have had y before `aoi`.
     pub fn everywhere(&self, y: usize, aoi: i32) -> bool {
-        self.spread[y] < aoi
+        let row = self.row(y).iter().zip(&self.heads);
+        let earlier = row.fold(0u32, |sum, (t, head)| {
+            let known = if *t == ABSENT { *head } else { *t };
+            sum.wrapping_add(u32::from(known < aoi))
+        });
+        earlier as usize >= self.state.quorum
     }
 
     /// Collects every row that is here, within reach of x, and after x in at most f lanes.
     pub fn rivals(&self, x: usize, (aoi, high): (i32, i32), into: &mut Vec<usize>) {
-        let (row, f) = (self.row(x), self.state.f);
-        for (at, tile) in self.tiles.iter().enumerate() {
-            if tile.here == 0 || tile.low > high || tile.first > aoi {
+        let (row, n) = (self.row(x), self.n);
+        let near = |at: usize| {
+            let tile = &self.tiles[at];
+            tile.here > 0 && tile.low <= high && tile.first <= aoi
+        };
+        for (block, least) in self.block_least.chunks(n).enumerate() {
+            let tiles = block * BLOCK..self.tiles.len().min((block + 1) * BLOCK);
+            if !tiles.clone().any(near) || self.all_later(row, least) {
                 continue;
             }
-            let least = &self.least[at * self.n..(at + 1) * self.n];
-            let later = row.iter().zip(least);
-            let later = later.fold(0u32, |sum, (t, s)| sum.wrapping_add(u32::from(t < s)));
-            if later as usize > f {
-                continue;
-            }
-            let columns = &self.columns[at * self.n * TILE..(at + 1) * self.n * TILE];
-            let counts = later_rows(row, columns);
-            let begin = at * TILE;
-            for (y, count) in (begin..self.len()).zip(counts) {
-                let near = self.low[y] <= high && self.first[y] <= aoi;
-                if count as usize <= f && near && y != x && !self.gone[y] {
-                    into.push(y);
+            for at in tiles.filter(|at| near(*at)) {
+                if !self.all_later(row, &self.least[at * n..(at + 1) * n]) {
+                    self.rivals_of_tile(at, x, (aoi, high), into);
                 }
             }
         }
     }
+
+    /// Whether more than f lanes have x before all rows of which these are the least stamps.
+    fn all_later(&self, x: &[i32], least: &[i32]) -> bool {
+        let later = x.iter().zip(least);
+        let later = later.fold(0u32, |sum, (t, s)| sum.wrapping_add(u32::from(t < s)));
+        later as usize > self.state.f
+    }
+
+    fn rivals_of_tile(
+        &self,
+        tile: usize,
+        x: usize,
+        (aoi, high): (i32, i32),
+        into: &mut Vec<usize>,
+    ) {
+        let columns = &self.columns[tile * self.n * TILE..(tile + 1) * self.n * TILE];
+        let counts = later_rows(self.row(x), columns);
+        for (y, count) in (tile * TILE..self.len()).zip(counts) {
+            let near = self.low[y] <= high && self.first[y] <= aoi;
+            if count as usize <= self.state.f && near && y != x && !self.gone[y] {
+                into.push(y);
+            }
+        }
+    }
+}
+
+/// Whether `guess` is the k-th smallest, counted from 0: counting is cheaper than finding.
+fn is_kth<T: Ord + Copy>(values: &[T], k: usize, guess: T) -> bool {
+    let (mut below, mut equal) = (0u32, 0u32);
+    for value in values {
+        below = below.wrapping_add(u32::from(*value < guess));
+        equal = equal.wrapping_add(u32::from(*value == guess));
+    }
+    below as usize <= k && k < (below + equal) as usize
 }
 
 /// For each row of a tile the number of lanes that have it after x.
@@ -251,15 +304,18 @@ fn drafts(state: &State, heads: &[u32]) -> Vec<Draft> {
             known.clear();
             let row = state.table.stamps(slot).iter().zip(heads);
             known.extend(row.map(|(t, head)| if *t == table::ABSENT { *head } else { *t }));
-            sorted.clone_from(&known);
-            let spread = kth(&mut sorted, state.quorum - 1);
-            let low = kth(&mut sorted[..state.quorum], state.f);
+            let key = state.table.rows()[slot].key;
+            let key = key.map(|key| state.table.offset(key.0));
+            let low = key.filter(|key| is_kth(&known, state.f, *key));
+            let low = low.unwrap_or_else(|| {
+                sorted.clone_from(&known);
+                kth(&mut sorted, state.f)
+            });
             Draft {
                 shape: shapes.of(&known, low),
                 low: signed(low),
                 slot,
                 first: signed(known.iter().copied().min().unwrap_or(0)),
-                spread: signed(spread),
             }
         })
         .collect();

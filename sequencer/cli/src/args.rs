@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
 use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
-use fairlane_types::{Digest, OrderParams, OrderRule, Scheme};
+use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme};
 
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
 /// once their place is final.
@@ -55,6 +55,8 @@ pub enum Verb {
     Account(AccountArgs),
     /// Compute the order again from a member's lanes, and hold the sequence against it.
     Audit(AuditArgs),
+    /// Fetch and check the proof that an order's place was final before anybody could read it.
+    Blind(BlindArgs),
     /// Verify a sequence file offline: roots, links, openings.
     Verify(VerifyArgs),
     /// Measure a committee of child processes under load.
@@ -448,11 +450,14 @@ pub struct StatusArgs {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Sequence file, as written by `fairlane follow --out`.
-    #[arg(required_unless_present = "evidence")]
+    #[arg(required_unless_present_any = ["evidence", "blind"])]
     pub file: Option<PathBuf>,
     /// Proofs of misbehaviour, as answered by a member's `/v1/evidence`.
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub evidence: Option<PathBuf>,
+    /// Blind-order receipt, as written by `fairlane blind --out`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "evidence", "committee_key"])]
+    pub blind: Option<PathBuf>,
     /// The chain's genesis file.
     #[arg(
         long,
@@ -493,6 +498,15 @@ pub struct AuditArgs {
     /// Receipts to hold against the lanes: JSON lines as `fairlane submit --json` prints.
     #[arg(long, value_name = "FILE", conflicts_with = "case")]
     pub receipts: Option<PathBuf>,
+    /// Blind-order receipts to hold against what the lanes give, as `fairlane blind --out`
+    /// writes them.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_delimiter = ',',
+        conflicts_with = "case"
+    )]
+    pub blind: Vec<PathBuf>,
     /// End after this height.
     #[arg(long, value_name = "HEIGHT")]
     pub until: Option<u64>,
@@ -502,6 +516,35 @@ pub struct AuditArgs {
     /// Show such a case again.
     #[arg(long, value_name = "FILE")]
     pub case: Option<PathBuf>,
+}
+
+/// `blind`.
+#[derive(Debug, Args)]
+pub struct BlindArgs {
+    /// The order's id.
+    pub order: CtId,
+    /// A member's public address.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with = "home",
+        required_unless_present = "home"
+    )]
+    pub to: Option<String>,
+    /// A member's folder, whether the member runs or not.
+    #[arg(long, value_name = "FOLDER")]
+    pub home: Option<PathBuf>,
+    /// The chain's genesis file; with --home the folder's own if not given.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FAIRLANE_GENESIS",
+        required_unless_present = "home"
+    )]
+    pub genesis: Option<PathBuf>,
+    /// Write the receipt here. Must not exist yet.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `exec`.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
+use fairlane_client::{BlindError, BlindReceipt, Pin};
 use fairlane_encryption::SuiteKey;
+use fairlane_node::blind;
 use fairlane_node::home::Home;
 use fairlane_node::known_key::KnownKey;
 use fairlane_node::store::{RocksStore, StoreOptions};
@@ -476,6 +478,195 @@ fn receipts_are_held_against_the_lanes() {
     let mut other = proof.clone();
     other.batch.header.seq = other.batch.header.seq.next();
     assert!(other.verify(genesis.chain, &committee).is_err());
+}
+
+/// Every order has a blind-order receipt that holds, offline and in the audit.
+#[test]
+fn a_blind_order_receipt_shows_that_the_place_came_first() {
+    let home = member(net(), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let genesis = home.join("genesis.json");
+    let (_, steps) = steps(&home);
+    let items: Vec<_> = steps.iter().flat_map(|s| &s.sequenced.items).collect();
+    let mut files = Vec::new();
+    for item in [items[0], items[items.len() / 2]] {
+        let file = folder.path().join(item.ct_id.to_string());
+        let id = item.ct_id.to_string();
+        let args = [
+            "blind",
+            &id,
+            "--json",
+            "--home",
+            text(&home),
+            "--out",
+            text(&file),
+        ];
+        let output = fairlane(&args);
+        assert!(output.status.success(), "{output:?}");
+        let blind = &last(&output)["blind"];
+        assert_eq!(blind["lanes"], 3, "{blind}");
+        assert!(
+            blind["attested"].is_string() || blind["attested"].is_number(),
+            "{blind}"
+        );
+        let verify = fairlane(&[
+            "verify",
+            "--blind",
+            text(&file),
+            "--genesis",
+            text(&genesis),
+        ]);
+        assert!(verify.status.success(), "{verify:?}");
+        files.push(text(&file).to_owned());
+    }
+    // Another member's lanes say the same.
+    let other = member(net(), 3);
+    let output = fairlane(&[
+        "audit",
+        "--json",
+        "--home",
+        text(&other),
+        "--blind",
+        &files.join(","),
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(last(&output)["audit"]["blind"]["kept"], 2);
+    let unknown = "00".repeat(32);
+    let output = fairlane(&["blind", &unknown, "--home", text(&home)]);
+    assert!(!output.status.success());
+}
+
+/// Whatever is changed in a blind-order receipt is noticed, and bytes from a stranger are
+/// refused without a panic.
+#[test]
+fn a_tampered_blind_order_receipt_is_caught() {
+    type Tamper = fn(&mut BlindReceipt);
+    let table: [(&str, Tamper, fn(&BlindError) -> bool); 12] = [
+        (
+            "another genesis",
+            |r| r.genesis.0[0] ^= 1,
+            |e| matches!(e, BlindError::Genesis(_)),
+        ),
+        (
+            "another cut",
+            |r| r.cut.heads[0].seq.0 += 1,
+            |e| matches!(e, BlindError::Cut),
+        ),
+        (
+            "another time",
+            |r| r.header.time.0 += 1,
+            |e| matches!(e, BlindError::Certificate(_)),
+        ),
+        (
+            "too few signers",
+            |r| {
+                let first = r.certificate.signers.iter().next().unwrap();
+                r.certificate.signers.0 &= !(1 << first.0);
+                r.certificate.signatures.remove(0);
+            },
+            |e| matches!(e, BlindError::Certificate(_)),
+        ),
+        (
+            "a lane less",
+            |r| drop(r.lanes.pop()),
+            |e| matches!(e, BlindError::Quorum { .. }),
+        ),
+        (
+            "a lane twice",
+            |r| r.lanes[1] = r.lanes[0].clone(),
+            |e| matches!(e, BlindError::Quorum { .. }),
+        ),
+        (
+            "an earlier stamp",
+            |r| r.lanes[0].entries[0].back_us += 1,
+            |e| matches!(e, BlindError::Lane { .. }),
+        ),
+        (
+            "a lane that ends early",
+            |r| r.lanes[0].headers.truncate(1),
+            |e| matches!(e, BlindError::Lane { .. } | BlindError::Quorum { .. }),
+        ),
+        (
+            "another key",
+            |r| r.item.stamp.0 += 1,
+            |e| matches!(e, BlindError::Place(_)),
+        ),
+        (
+            "another position",
+            |r| r.item.position.0 += 1,
+            |e| matches!(e, BlindError::Place(_)),
+        ),
+        (
+            "a place that nobody attested",
+            |r| {
+                r.item.stamp.0 += 1;
+                let items = r.path.root(r.item.leaf()).unwrap();
+                // The root of the forged block, as a forger computes it.
+                let block = SequencedBlock {
+                    items: vec![r.item.clone()],
+                    ..r.block.clone()
+                };
+                if r.path.len == 1 {
+                    r.block.root = block.compute_root();
+                } else {
+                    r.block.root.0.0 = items.0;
+                }
+            },
+            |e| matches!(e, BlindError::Attestation(_) | BlindError::Place(_)),
+        ),
+        (
+            "no attestation",
+            |r| r.attested = None,
+            |e| matches!(e, BlindError::Attestation(_)),
+        ),
+    ];
+    let home = member(net(), 1);
+    let (genesis, steps) = steps(&home);
+    let activation = known(&genesis).activation;
+    let pin = Pin::activated(genesis, activation).unwrap();
+    // In a lane whose path has more than one batch, so that it can end early.
+    let reader = RocksStore::read_only(&Home::open(&home).unwrap().data_path()).unwrap();
+    let ids = steps
+        .iter()
+        .flat_map(|s| &s.sequenced.items)
+        .map(|item| item.ct_id);
+    let receipts = ids.map(|id| blind::receipt(pin.genesis(), &reader, id).unwrap());
+    let receipts: Vec<_> = receipts.collect();
+    for receipt in &receipts {
+        receipt.check(&pin).unwrap();
+    }
+    let receipt = receipts.iter().find(|r| r.lanes[0].headers.len() > 1);
+    let receipt = receipt.unwrap();
+    for (name, tamper, seen) in table {
+        let mut tampered = receipt.clone();
+        tamper(&mut tampered);
+        let found = tampered.check(&pin);
+        assert!(found.as_ref().is_err_and(seen), "{name}: {found:?}");
+    }
+    let bytes = encode(receipt);
+    let mut rng = SeededRng::new(&[8; 32], b"mutated blind receipts");
+    let mut decoded = 0;
+    for _ in 0..2_000 {
+        let mut mutated = bytes.clone();
+        let place = rng.next_u64() as usize % mutated.len();
+        match rng.next_u32() % 3 {
+            0 => mutated[place] ^= 1 << (rng.next_u32() % 8),
+            1 => mutated[place] = rng.next_u32() as u8,
+            _ => mutated.truncate(place.max(1)),
+        }
+        if let Ok(other) = decode::<BlindReceipt>(&mutated, bytes.len()) {
+            decoded += 1;
+            // What was not noticed is not part of what is shown: how a certificate was formed.
+            if other != *receipt && other.check(&pin).is_ok() {
+                let same = BlindReceipt {
+                    certificate: receipt.certificate.clone(),
+                    ..other
+                };
+                assert_eq!(same, *receipt);
+            }
+        }
+    }
+    assert!(decoded > 300, "{decoded}");
 }
 
 /// A checkpoint taken on the way begins another audit with the same end, and a false one

@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod blind;
 pub mod claim;
 pub mod clock;
 pub mod config;

@@ -200,11 +200,13 @@ impl Arrival {
 
     fn freeze(&mut self, now: u64) {
         let (rank, heads, grace) = (self.rank, &self.heads, self.params.grace_ms);
+        let base = self.base;
         for live in self.live.values_mut().filter(|live| live.key.is_none()) {
             let Some(solid) = live.solid_ms else { continue };
             let mut stamps: Vec<_> = live.stamps.iter().flatten().copied().collect();
             stamps.sort_unstable();
-            let key = stamps[rank];
+            // What is older than the base counts as the base, also if it came before that.
+            let key = stamps[rank].max(base);
             let open = live
                 .stamps
                 .iter()
@@ -333,7 +335,11 @@ impl Arrival {
             .iter()
             .map(|head| (*head).max(self.base))
             .collect();
+        // A quarter of D_max where a cut has more entries than D_max orders in all lanes.
         let most = self.params.decrypt_max as usize;
+        let entries: usize = step.lanes.iter().map(|(.., entries)| entries.len()).sum();
+        let burst = entries > most * self.heads.len();
+        let most = if burst { most.div_ceil(4) } else { most };
         let (ordered, cycle) = strong::extract(live, &heads, self.f, watermark, most, |id| {
             tie(&step.block, id)
         });

@@ -1,6 +1,7 @@
 //! `fairness`.
 
 use super::{FairnessArgs, SimError};
+use crate::fairness::search::climb;
 use crate::fairness::{Attack, Experiment, FanOut, Matrix, Outcome, Rule, merge};
 
 /// Where seeds for the search begin; those that are reported are far from them.
@@ -22,7 +23,11 @@ pub(super) fn run(args: &FairnessArgs) -> Result<bool, SimError> {
         rate: args.rate,
         seconds: args.seconds,
     };
-    experiment.attack = if args.attack == "search" {
+    experiment.attack = if args.attack == "climb" {
+        let found = climb(&experiment, SEARCH_FROM, args.tries);
+        eprintln!("worst: {found:?}");
+        Attack::Tuned(found.behaviour)
+    } else if args.attack == "search" {
         let found = worst(experiment);
         eprintln!("worst: {}", found.name());
         found

@@ -5,6 +5,7 @@
 //! 1 a rule is broken, 2 usage.
 
 mod fairness;
+mod market;
 mod mutants;
 mod replay;
 mod speed;
@@ -44,8 +45,15 @@ pub enum SimVerb {
     ///
     /// Lanes and cuts of a committee with liars go through the real rule. Attacks: none,
     /// predate, lag, reverse, delay, omit, predate-omit, stall, leave-out, clock-behind,
-    /// clock-ahead, condorcet; search takes the worst, found with other seeds.
+    /// clock-ahead, condorcet; search takes the worst of these, climb looks for a worse one, both
+    /// with other seeds than those they report. Delays are
+    /// those of the matrix aws-2026, those of metro are assumed.
     Fairness(FairnessArgs),
+    /// Measure what fair order and blindness are worth: sandwiches, front-runners, snipers.
+    ///
+    /// A perpetual order book behind the real rules, in the clear and encrypted, with 0, 1, 2
+    /// and f lanes that lie. Tables on stdout, plots with --out. Takes a few minutes.
+    Market(MarketArgs),
     /// Break every rule of the protocol in turn and see that something notices.
     ///
     /// Needs a build with the feature `mutants`, which no shipped binary has.
@@ -173,7 +181,10 @@ pub struct FairnessArgs {
     /// What liars do.
     #[arg(long, default_value = "predate")]
     pub attack: String,
-    /// Members that an order is sent to: all, some (f + 1), quorum, one.
+    /// Behaviours that climb tries.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub tries: u64,
+    /// Members that an order is sent to: all, some (f + 1), f, quorum, one.
     #[arg(long, default_value = "all")]
     pub fan_out: String,
     /// Honest clocks are off by up to this, microseconds.
@@ -194,6 +205,32 @@ pub struct FairnessArgs {
     /// The result is a line of JSON in any case.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `market`.
+#[derive(Clone, Debug, Args)]
+pub struct MarketArgs {
+    /// Members.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = members)]
+    pub members: usize,
+    /// Where members and traders are: metro, eu-us, global.
+    #[arg(long, default_value = "eu-us")]
+    pub matrix: String,
+    /// Orders per second besides victims and attackers.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    pub rate: u64,
+    /// Seconds of traffic per seed.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=600))]
+    pub seconds: u64,
+    /// First seed.
+    #[arg(long, value_name = "SEED", default_value = "3000", value_parser = seed)]
+    pub first: u64,
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Write the plots to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// `mutants`.
@@ -342,6 +379,7 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
         SimVerb::Replay(args) => replay::replay(args, version),
         SimVerb::Shrink(args) => replay::shrink(args),
         SimVerb::Fairness(args) => fairness::run(args),
+        SimVerb::Market(args) => market::run(args),
         SimVerb::Mutants(args) => mutants::run(args),
         SimVerb::Research(verb) => verbs::run(verb).map_err(SimError::Input),
         SimVerb::Speed(args) => speed::run(args),

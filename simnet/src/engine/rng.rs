@@ -47,6 +47,10 @@ pub enum Purpose {
     Tags,
     /// The order rule of a scenario.
     Rule,
+    /// Trades of the market experiment.
+    Market,
+    /// The search for the worst behaviour of lanes.
+    Search,
     /// Tests of the engine itself.
     Test,
 }

@@ -8,6 +8,7 @@ use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
 use fairlane_types::{BlockId, Domain, MemberId, Micros, Millis};
 
 use super::Experiment;
+use super::search::Behaviour;
 use super::traffic::{Role, START, Sent, Traffic, place_of};
 use crate::engine::{Owner, Purpose, Stream};
 
@@ -40,10 +41,12 @@ pub enum Attack {
     ClockAhead,
     /// Clients alone make cycles without end.
     Condorcet,
+    /// What a search puts together; has no name of its own on the command line.
+    Tuned(Behaviour),
 }
 
 impl Attack {
-    /// All of them.
+    /// Those that have a name.
     pub const ALL: [Self; 12] = [
         Self::None,
         Self::Predate,
@@ -75,6 +78,7 @@ impl Attack {
             Self::ClockBehind => "clock-behind",
             Self::ClockAhead => "clock-ahead",
             Self::Condorcet => "condorcet",
+            Self::Tuned(_) => "tuned",
         }
     }
 
@@ -85,10 +89,28 @@ impl Attack {
     }
 
     const fn predates(self) -> bool {
-        matches!(
-            self,
-            Self::Predate | Self::Lag | Self::PredateOmit | Self::LeaveOut
-        )
+        match self {
+            Self::Predate | Self::Lag | Self::PredateOmit | Self::LeaveOut => true,
+            Self::Tuned(behaviour) => behaviour.early,
+            _ => false,
+        }
+    }
+
+    const fn reverses(self) -> bool {
+        match self {
+            Self::Reverse => true,
+            Self::Tuned(behaviour) => behaviour.reverse,
+            _ => false,
+        }
+    }
+
+    /// What bad leaders do.
+    const fn leaves_out(self) -> bool {
+        match self {
+            Self::LeaveOut => true,
+            Self::Tuned(behaviour) => behaviour.leave_out,
+            _ => false,
+        }
     }
 }
 
@@ -158,7 +180,7 @@ pub(super) fn cuts(experiment: &Experiment, traffic: &Traffic, seed: u64) -> Vec
     let mut out = Vec::new();
     for (count, at_us) in (START..until).step_by(matrix.cut_us() as usize).enumerate() {
         let leader = count % n;
-        let leaves_out = experiment.attack == Attack::LeaveOut && liars.contains(&leader);
+        let leaves_out = experiment.attack.leaves_out() && liars.contains(&leader);
         let mut deltas = Vec::new();
         for (lane, batches) in lanes.iter().enumerate() {
             if leaves_out && honest.iter().take(f).any(|out| *out == lane) {
@@ -253,6 +275,7 @@ fn seal(
         Attack::ClockBehind => at - CLOCK_US,
         Attack::ClockAhead => at + CLOCK_US,
         Attack::Lag => at - 150_000,
+        Attack::Tuned(behaviour) => at - behaviour.lag_us,
         _ => at.saturating_add_signed(skew),
     };
     let mut queue: BTreeMap<(u64, usize), usize> = BTreeMap::new();
@@ -284,7 +307,7 @@ fn seal(
                 (stamp, order)
             })
             .collect();
-        if attack == Attack::Reverse {
+        if attack.reverses() {
             let span = head + 1 + sealed;
             entries
                 .iter_mut()
@@ -313,6 +336,9 @@ fn recorded(attack: Attack, order: &Sent, lane: usize) -> Option<u64> {
     let at = order.arrivals[lane];
     match (attack, order.role) {
         (Attack::Omit | Attack::PredateOmit, Role::Victim(_)) => None,
+        (Attack::Tuned(behaviour), Role::Victim(_)) => {
+            (!behaviour.omit).then_some(at + behaviour.late_us)
+        }
         (Attack::Delay | Attack::Predate | Attack::Lag | Attack::LeaveOut, Role::Victim(_)) => {
             Some(at + LATE_US)
         }

@@ -1,5 +1,9 @@
 //! Where members and traders are: one-way delays between a few places.
 
+use std::sync::OnceLock;
+
+use crate::net;
+
 /// A named set of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matrix {
@@ -11,17 +15,36 @@ pub enum Matrix {
     Global,
 }
 
-/// Half of the median round trip, both directions averaged, µs. Source: cloudping.co, as
-/// embedded in the crate commonware-estimator 2026.10.0 (src/p50.json).
-const AWS: [[u64; 7]; 7] = [
-    [2_753, 32_112, 34_839, 46_452, 74_805, 109_660, 57_672],
-    [32_112, 1_585, 59_210, 71_303, 49_200, 80_282, 87_467],
-    [34_839, 59_210, 1_589, 13_611, 101_187, 89_402, 89_198],
-    [46_452, 71_303, 13_611, 2_021, 113_642, 80_404, 102_257],
-    [74_805, 49_200, 101_187, 113_642, 1_375, 35_383, 129_315],
-    [109_660, 80_282, 89_402, 80_404, 35_383, 1_865, 163_867],
-    [57_672, 87_467, 89_198, 102_257, 129_315, 163_867, 1_659],
+/// Places of `eu-us` (the first four) and of `global`.
+const REGIONS: [&str; 7] = [
+    "us-east-1",
+    "us-west-2",
+    "eu-west-1",
+    "eu-central-1",
+    "ap-northeast-1",
+    "ap-southeast-1",
+    "sa-east-1",
 ];
+
+/// One way between [`REGIONS`], both directions averaged, µs: the shipped matrix `aws-2026`.
+fn aws() -> &'static [[u64; 7]; 7] {
+    static AWS: OnceLock<[[u64; 7]; 7]> = OnceLock::new();
+    AWS.get_or_init(|| {
+        let shipped = net::Matrix::shipped("aws-2026").ok();
+        let way = |from: usize, to: usize| {
+            let shipped = shipped.as_ref()?;
+            let (from, to) = (
+                shipped.region(REGIONS[from]).ok()?,
+                shipped.region(REGIONS[to]).ok()?,
+            );
+            let (there, back) = (shipped.one_way_ns(from, to)?, shipped.one_way_ns(to, from)?);
+            Some((there.0 + back.0) / 2_000)
+        };
+        std::array::from_fn(|from| {
+            std::array::from_fn(|to| way(from, to).expect("invariant: a test reads every pair"))
+        })
+    })
+}
 
 const METRO: [[u64; 4]; 4] = [
     [100, 300, 450, 600],
@@ -61,10 +84,10 @@ impl Matrix {
 
     /// One way between two places, µs.
     #[must_use]
-    pub const fn one_way_us(self, from: usize, to: usize) -> u64 {
+    pub fn one_way_us(self, from: usize, to: usize) -> u64 {
         match self {
             Self::Metro => METRO[from][to],
-            Self::EuUs | Self::Global => AWS[from][to],
+            Self::EuUs | Self::Global => aws()[from][to],
         }
     }
 
@@ -94,5 +117,25 @@ impl Matrix {
             Self::EuUs => 80_000,
             Self::Global => 180_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_places_has_a_delay() {
+        for matrix in Matrix::ALL {
+            for from in 0..matrix.places() {
+                for to in 0..matrix.places() {
+                    let way = matrix.one_way_us(from, to);
+                    assert_eq!(way, matrix.one_way_us(to, from));
+                    assert!((100..200_000).contains(&way));
+                }
+            }
+        }
+        assert_eq!(Matrix::Global.one_way_us(0, 2), 34_839);
+        assert_eq!(Matrix::Global.one_way_us(5, 6), 163_867);
     }
 }

@@ -3,8 +3,10 @@
 //! network code in it, so a run of minutes of traffic takes a second.
 
 mod lanes;
+pub mod market;
 mod matrix;
 mod measure;
+pub mod search;
 mod traffic;
 
 pub use lanes::Attack;

@@ -27,6 +27,8 @@ pub enum FanOut {
     All,
     /// f + 1.
     Some,
+    /// f.
+    Few,
     /// n − f.
     Quorum,
     /// One.
@@ -34,12 +36,13 @@ pub enum FanOut {
 }
 
 impl FanOut {
-    /// `all`, `some`, `quorum` or `one`.
+    /// `all`, `some`, `f`, `quorum` or `one`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "all" => Self::All,
             "some" => Self::Some,
+            "f" => Self::Few,
             "quorum" => Self::Quorum,
             "one" => Self::One,
             _ => return None,
@@ -88,12 +91,15 @@ pub struct Traffic {
     pub end_us: u64,
 }
 
+/// Who sends when, with the place; by time.
+pub(super) type Plan = Vec<(u64, Role, usize)>;
+
 impl Traffic {
     pub(super) fn make(experiment: &Experiment, seed: u64) -> Self {
         let mut rng = Stream::new(seed, Owner::World, Purpose::Orders);
         let places = experiment.matrix.places() as u64;
         let end_us = START + experiment.seconds * 1_000_000;
-        let mut plan: Vec<(u64, Role, usize)> = (0..experiment.rate * experiment.seconds)
+        let mut plan: Plan = (0..experiment.rate * experiment.seconds)
             .map(|_| {
                 let at = START + rng.below(end_us - START);
                 (at, Role::Trader, rng.below(places) as usize)
@@ -114,12 +120,23 @@ impl Traffic {
             );
         }
         plan.sort_by_key(|(at, ..)| *at);
+        Self::sent(experiment, plan, &mut rng)
+    }
+
+    /// The orders of a plan.
+    pub(super) fn of(experiment: &Experiment, plan: Plan, seed: u64) -> Self {
+        let mut rng = Stream::new(seed, Owner::World, Purpose::Orders);
+        Self::sent(experiment, plan, &mut rng)
+    }
+
+    fn sent(experiment: &Experiment, plan: Plan, rng: &mut Stream) -> Self {
+        let end_us = plan.last().map_or(START, |(at, ..)| *at);
         let orders: Vec<Sent> = (plan.into_iter().enumerate())
             .map(|(i, (at_us, role, place))| {
                 let envelope = envelope(i as u64, at_us);
                 let arrivals = match role {
                     Role::Chain => chain(experiment, at_us),
-                    _ => arrivals(experiment, place, at_us, &mut rng),
+                    _ => arrivals(experiment, place, at_us, rng),
                 };
                 Sent {
                     ct_id: envelope.id(),
@@ -181,6 +198,7 @@ fn arrivals(experiment: &Experiment, place: usize, at_us: u64, rng: &mut Stream)
     let to = match experiment.fan_out {
         FanOut::All => n,
         FanOut::Some => f + 1,
+        FanOut::Few => f.max(1),
         FanOut::Quorum => n - f,
         FanOut::One => 1,
     };

@@ -13,6 +13,7 @@ use fairlane_replica::StoreError;
 use fairlane_replica::audit::{Auditor, Case, STEP_BYTES_MAX, Start, Step, StepError, Violation};
 use fairlane_types::{Height, Receipt, decode, encode};
 
+use super::blind::BlindBook;
 use super::input;
 use crate::args::AuditArgs;
 use crate::exit::{Exit, Outcome, Problem};
@@ -45,6 +46,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         Some(path) => read_receipts(path, &mut auditor, &pin)?,
         None => 0,
     };
+    let mut blind = BlindBook::read(&args.blind, &pin)?;
     let from = auditor.height().next();
     let until = Height(args.until.unwrap_or(u64::MAX));
     let mut case = Case {
@@ -59,6 +61,9 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
             break;
         };
         let held = auditor.step(&step);
+        if held.is_ok() {
+            blind.step(&step);
+        }
         case.steps.push(step);
         if let Err(found) = held {
             violation = Some(found);
@@ -78,25 +83,26 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         )));
     }
     if let (Some(_), Some(path)) = (&violation, &args.case_out) {
-        write_new(path, &encode(&case))?;
+        input::write_new(path, &encode(&case))?;
         term.note(format!(
             "the case is in {}; show it with: fairlane audit --case {0} --genesis FILE",
             path.display()
         ));
     }
-    report(&auditor, from, receipts, violation.as_ref(), term)
+    report(&auditor, from, (receipts, &blind), violation.as_ref(), term)
 }
 
 /// Prints what was found; fails if something was.
 fn report(
     auditor: &Auditor,
     from: Height,
-    receipts: u64,
+    (receipts, blind): (u64, &BlindBook),
     violation: Option<&Violation>,
     term: Term,
 ) -> Outcome {
     let (findings, book) = (auditor.findings(), &auditor.receipts);
-    let broken = book.broken().len() as u64 + book.contradicted();
+    let contradicted = book.broken().len() as u64 + book.contradicted();
+    let broken = contradicted + blind.broken.len() as u64;
     let violations = broken + u64::from(violation.is_some());
     let value = serde_json::json!({ "audit": {
         "ok": violations == 0, "orders": findings.orders, "violations": violations,
@@ -104,7 +110,8 @@ fn report(
         "opened": findings.opened, "openings_unchecked": findings.openings_unchecked,
         "undecryptable": findings.undecryptable, "expired": findings.expired,
         "duplicate_nonce": findings.duplicates, "live": auditor.live(),
-        "receipts": { "given": receipts, "kept": book.kept(), "broken": broken, "open": book.open() },
+        "receipts": { "given": receipts, "kept": book.kept(), "broken": contradicted, "open": book.open() },
+        "blind": { "given": blind.given, "kept": blind.kept, "broken": blind.broken, "open": blind.open() },
         "violation": violation.map(ToString::to_string),
     }});
     term.result(&value, || {
@@ -122,10 +129,22 @@ fn report(
         );
         if receipts > 0 {
             text.push_str(&format!(
-                "\n{receipts} receipts: {} kept, {broken} broken, {} not final yet",
+                "\n{receipts} receipts: {} kept, {contradicted} broken, {} not final yet",
                 book.kept(),
                 book.open()
             ));
+        }
+        if blind.given > 0 {
+            text.push_str(&format!(
+                "\n{} blind-order receipts: {} kept, {} broken, {} of other heights",
+                blind.given,
+                blind.kept,
+                blind.broken.len(),
+                blind.open()
+            ));
+        }
+        for what in &blind.broken {
+            text.push_str(&format!("\n{} {what}", term.red("✖")));
         }
         for proof in book.broken() {
             text.push_str(&format!(
@@ -342,14 +361,6 @@ fn read_receipts(path: &Path, auditor: &mut Auditor, pin: &Pin) -> Outcome<u64> 
         count += 1;
     }
     Ok(count)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> Outcome {
-    use std::io::Write;
-    let unwritten =
-        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
-    let mut file = std::fs::File::create_new(path).map_err(unwritten)?;
-    file.write_all(bytes).map_err(unwritten)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files named on the command line, read whole and never beyond a limit.
+//! Files named on the command line: read whole and never beyond a limit, written once.
 
 use std::path::Path;
 
@@ -14,4 +14,13 @@ pub fn read(path: &Path, bytes_max: u64) -> Outcome<Vec<u8>> {
         return Err(Problem::usage(what));
     }
     std::fs::read(path).map_err(unreadable)
+}
+
+/// Writes a file that is not there yet.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Outcome {
+    use std::io::Write;
+    let unwritten =
+        |error: std::io::Error| Problem::preflight(format!("{}: {error}", path.display()));
+    let mut file = std::fs::File::create_new(path).map_err(unwritten)?;
+    file.write_all(bytes).map_err(unwritten)
 }

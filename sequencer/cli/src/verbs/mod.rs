@@ -5,6 +5,7 @@ mod attested;
 mod audit;
 mod bench;
 mod bench_crypto;
+mod blind;
 mod completions;
 mod config;
 mod devnet;
@@ -59,6 +60,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
         Verb::Account(args) => blocking(account::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
+        Verb::Blind(args) => blocking(blind::run(args, term)),
         Verb::Exec(ExecVerb::Follow(args)) => {
             quiet_log(log)?;
             blocking(exec_follow::run(args, term))

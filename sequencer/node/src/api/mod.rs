@@ -101,6 +101,7 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/orders/batch", post(orders::submit_batch))
         .route("/v1/orders/{id}", get(orders::order))
         .route("/v1/orders/{id}/proof", get(orders::proof))
+        .route("/v1/orders/{id}/blind", get(orders::blind))
         .route("/v1/blocks", get(blocks::page))
         .route("/v1/blocks/{height}", get(blocks::block))
         .route("/v1/certs/{height}", get(blocks::certificate))

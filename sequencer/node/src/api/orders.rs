@@ -14,13 +14,14 @@ use fairlane_client::wire::{
     SubmitBody, WAIT_MS_DEFAULT, WAIT_MS_MAX, Wait,
 };
 use fairlane_replica::{Reply, Stage, Table};
-use fairlane_types::{CtId, Envelope, Item, MerkleProof, SequencedBlock};
+use fairlane_types::{CtId, Envelope, Item, MerkleProof, SequencedBlock, encode};
 use serde::Deserialize;
 
 use super::Api;
 use super::body::{self, Args, Media, segment};
 use super::fail::{self, Fail};
 use super::info::joined;
+use crate::blind::{self, BlindRecordsError};
 
 /// Between two looks at an order that is not final yet.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -329,6 +330,29 @@ async fn emitted(api: &Arc<Api>, id: CtId) -> Result<Option<(SequencedBlock, usi
         }
     });
     joined(read.await)
+}
+
+/// The blind-order receipt, borsh.
+pub(crate) async fn blind(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Result<Response, Fail> {
+    let id: CtId = segment(&id, "an order id of 64 hex digits")?;
+    let read = tokio::task::spawn_blocking(move || {
+        let receipt = blind::receipt(api.node.genesis(), api.node.reader(), id);
+        receipt.map_err(|error| match error {
+            BlindRecordsError::Store(error) => error.into(),
+            BlindRecordsError::Unplaced(_) | BlindRecordsError::Unattested(_) => {
+                let mut fail = Fail::new(ErrorCode::NotFound, error.to_string());
+                fail.0.retryable = true;
+                fail
+            }
+            BlindRecordsError::Pruned(_) => Fail::new(ErrorCode::NotFound, error.to_string()),
+            BlindRecordsError::Step(_) => Fail::new(ErrorCode::Internal, error.to_string()),
+        })
+    });
+    let receipt = joined(read.await)?;
+    Ok(([(header::CONTENT_TYPE, BINARY)], encode(&receipt)).into_response())
 }
 
 pub(crate) async fn proof(

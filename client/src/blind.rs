@@ -1,0 +1,265 @@
+//! The blind-order receipt: what a trader keeps to show that an order's place was fixed by
+//! data that existed before anybody could read it (F4, F6).
+//!
+//! Honest members release decryption shares for a block only once they hold a final
+//! certificate for it (D1, D2). So it is enough to show that
+//!
+//! 1. a block is final: q commit signatures on it or on a descendant;
+//! 2. its cut covers the order in the lanes of a quorum: from the batch that records it, headers
+//!    link up to the head that the cut names. Batches are hashed, so nothing in them was chosen
+//!    after the block was signed;
+//! 3. the order stands at its position in the block of the sequence that belongs to this block,
+//!    and the root of that is attested by the committee, where it has a key for that.
+//!
+//! That the position is the one which the rule gives for that cut is what `fairlane audit`
+//! computes again; the receipt is a few kilobytes and the audit is all lanes.
+
+use std::collections::BTreeSet;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_encryption::Attestation;
+use fairlane_mempool::{Batch, BatchHeader, Cut, Entry};
+use fairlane_types::{
+    BlockHeader, Certificate, CtId, Digest, Height, Item, KeyActivation, MemberId, MerkleProof,
+    Outcome, Position, SequencedBlock,
+};
+
+use crate::Pin;
+use crate::verify::{VerifyError, root_over, verify_certificate};
+
+/// Largest encoding that is read, in bytes: a quorum of batches of full size.
+pub const BLIND_BYTES_MAX: usize = 16 << 20;
+
+/// All that shows it. Nobody is trusted for it but the genesis.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BlindReceipt {
+    /// Hash of the genesis.
+    pub genesis: Digest,
+    /// The members' word for their encryption key, where the genesis does not name one: what
+    /// a client needs to trust the chain at all.
+    pub activation: Option<KeyActivation>,
+    /// The final block that fixes the place.
+    pub header: BlockHeader,
+    /// What it orders.
+    pub cut: Cut,
+    /// Final certificate of it or of a descendant.
+    pub certificate: Certificate,
+    /// Headers from that descendant down to the block's child.
+    pub descent: Vec<BlockHeader>,
+    /// Where lanes record the order; each lane once.
+    pub lanes: Vec<LanePath>,
+    /// The order at its place.
+    pub item: Item,
+    /// From the item to the Merkle root of its block.
+    pub path: MerkleProof,
+    /// The block of the sequence, without its items.
+    pub block: SequencedBlock,
+    /// The committee's signature on a root that covers the block; none on a chain without
+    /// certificates.
+    pub attested: Option<Attested>,
+}
+
+/// A lane from the batch that records the order to the head of the cut.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LanePath {
+    /// Which entry of the first batch.
+    pub index: u32,
+    /// Entries of the first batch.
+    pub entries: Vec<Entry>,
+    /// Headers of the batches, in order.
+    pub headers: Vec<BatchHeader>,
+}
+
+/// A root at or above the block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Attested {
+    /// Blocks above, up to the height that is attested.
+    pub above: Vec<Link>,
+    /// The signature.
+    pub attestation: Attestation,
+}
+
+/// A block of the sequence as far as its root needs it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Link {
+    /// Without its items.
+    pub block: SequencedBlock,
+    /// Their Merkle root.
+    pub items: Digest,
+}
+
+/// What a receipt shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Height of the final block.
+    pub height: Height,
+    /// Position in the sequence.
+    pub position: Position,
+    /// Lanes of the cut that have the order.
+    pub lanes: usize,
+    /// Height of the attestation.
+    pub attested: Option<Height>,
+}
+
+/// What does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlindError {
+    /// It is about another chain.
+    #[error("the receipt is about genesis {0}")]
+    Genesis(Digest),
+    /// The block is not one of this chain, or is not final.
+    #[error(transparent)]
+    Certificate(#[from] VerifyError),
+    /// The block does not commit to the cut.
+    #[error("the final block does not commit to this cut")]
+    Cut,
+    /// A lane does not lead from the order to the cut.
+    #[error("lane {lane}: {why}")]
+    Lane {
+        /// Lane.
+        lane: MemberId,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// The order is in too few lanes of the cut to have been placed.
+    #[error("{got} lanes of the cut have the order, placing it takes {want}")]
+    Quorum {
+        /// Found.
+        got: usize,
+        /// Needed.
+        want: usize,
+    },
+    /// The item does not stand at its position in the block of this final block.
+    #[error("the place does not hold: {0}")]
+    Place(&'static str),
+    /// The committee did not attest it.
+    #[error("the attestation does not hold: {0}")]
+    Attestation(&'static str),
+}
+
+impl BlindReceipt {
+    /// The order.
+    #[must_use]
+    pub const fn ct_id(&self) -> CtId {
+        self.item.ct_id
+    }
+
+    /// Checks all of it.
+    ///
+    /// # Errors
+    /// The first [`BlindError`].
+    pub fn check(&self, pin: &Pin) -> Result<Shown, BlindError> {
+        if self.genesis != pin.hash() {
+            return Err(BlindError::Genesis(self.genesis));
+        }
+        let (header, id) = (&self.header, self.header.id());
+        let (chain, epoch) = (pin.genesis().chain, pin.genesis().epoch());
+        if header.chain != chain || header.epoch != epoch {
+            return Err(VerifyError::Chain(header.height).into());
+        }
+        verify_certificate(pin, header.height, id, &self.certificate, &self.descent)?;
+        let n = pin.committee().n();
+        if header.payload != self.cut.digest() || self.cut.heads.len() != n {
+            return Err(BlindError::Cut);
+        }
+        let mut lanes = BTreeSet::new();
+        for path in &self.lanes {
+            lanes.insert(path.check(self.item.ct_id, &self.cut)?);
+        }
+        let placed = matches!(
+            self.item.outcome,
+            Outcome::Opened { .. } | Outcome::Undecryptable
+        );
+        // What expired or lost its nonce never had shares: one lane is enough for that.
+        let want = if placed { n - pin.committee().f() } else { 1 };
+        if lanes.len() < want {
+            let got = lanes.len();
+            return Err(BlindError::Quorum { got, want });
+        }
+        self.check_place()?;
+        let attested = self.check_attested(pin)?;
+        Ok(Shown {
+            height: header.height,
+            position: self.item.position,
+            lanes: lanes.len(),
+            attested,
+        })
+    }
+
+    fn check_place(&self) -> Result<(), BlindError> {
+        let (block, header) = (&self.block, &self.header);
+        let of_block = (block.chain, block.epoch, block.height, block.time);
+        let wanted = (header.chain, header.epoch, header.height, header.time);
+        if block.block != header.id() || of_block != wanted || !block.items.is_empty() {
+            return Err(BlindError::Place("the sequence has another final block"));
+        }
+        if self.item.position != block.first_position.plus(u64::from(self.path.index)) {
+            return Err(BlindError::Place("block and position do not fit"));
+        }
+        let items = self.path.root(self.item.leaf());
+        let items = items.ok_or(BlindError::Place("the Merkle path does not fit its index"))?;
+        if root_over(block, items) != block.root {
+            return Err(BlindError::Place(
+                "the Merkle path does not lead to the root",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_attested(&self, pin: &Pin) -> Result<Option<Height>, BlindError> {
+        let wrong = BlindError::Attestation;
+        let (attested, key) = match (&self.attested, pin.certificate_key()) {
+            (_, None) => return Ok(None),
+            (None, Some(_)) => return Err(wrong("there is none, and the chain has a key for it")),
+            (Some(attested), Some(key)) => (attested, key),
+        };
+        let (mut height, mut root) = (self.block.height, self.block.root);
+        for link in &attested.above {
+            let block = &link.block;
+            let follows = block.height == height.next() && block.parent_root == root;
+            if !follows || root_over(block, link.items) != block.root {
+                return Err(wrong("the blocks above do not link"));
+            }
+            (height, root) = (block.height, block.root);
+        }
+        let signed = &attested.attestation;
+        if (signed.height, signed.root) != (height, root) {
+            return Err(wrong("it is of another root"));
+        }
+        if !signed.verify(key, pin.genesis().chain) {
+            return Err(wrong("the signature is not the committee's"));
+        }
+        Ok(Some(height))
+    }
+}
+
+impl LanePath {
+    /// The lane, if it leads from an entry with this order to the cut.
+    fn check(&self, order: CtId, cut: &Cut) -> Result<MemberId, BlindError> {
+        let Some((first, above)) = self.headers.split_first() else {
+            return Err(BlindError::Quorum { got: 0, want: 1 });
+        };
+        let lane = first.lane;
+        let wrong = |why| Err(BlindError::Lane { lane, why });
+        if first.entries != Batch::entries_digest(&self.entries) {
+            return wrong("the entries are not those of the batch");
+        }
+        let entry = self.entries.get(self.index as usize);
+        if entry.is_none_or(|entry| entry.ct_id != order) {
+            return wrong("the batch does not record the order there");
+        }
+        let mut last = first;
+        for header in above {
+            let follows = (header.lane, header.seq) == (lane, last.seq.next());
+            if !follows || header.parent != last.digest() {
+                return wrong("the batches do not link");
+            }
+            last = header;
+        }
+        let head = cut.head(lane);
+        if lane.index() >= cut.heads.len() || (head.seq, head.digest) != (last.seq, last.digest()) {
+            return wrong("it does not end at the head of the cut");
+        }
+        Ok(lane)
+    }
+}

@@ -1,0 +1,330 @@
+//! `market`: the market experiment as tables, plots and lines of JSON.
+
+use std::path::Path;
+
+use super::{MarketArgs, SimError};
+use crate::fairness::market::{Market, Snipers, Strategy, Trades, mean, quantile};
+use crate::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
+use crate::report::{Plot, Series, Style};
+
+/// Rules compared, and their names in tables.
+const RULES: [(&str, &str); 3] = [
+    ("leader", "leader FIFO"),
+    ("arrival", "arrival"),
+    ("strong", "strong"),
+];
+/// Copies of the attacker's order when it spams.
+const COPIES: [usize; 3] = [1, 2, 4];
+/// Delays of takers, ms.
+const DELAYS_MS: [u64; 7] = [0, 1, 2, 5, 10, 20, 50];
+/// Places of takers; the maker is in the first.
+const TAKERS: [usize; 3] = [0, 1, 2];
+/// The maker reacts so much later than the taker, µs.
+const SLOWER_US: u64 = 2_000;
+
+/// Runs all of it.
+pub(super) fn run(args: &MarketArgs) -> Result<bool, SimError> {
+    let matrix = Matrix::from_name(&args.matrix);
+    let matrix = matrix.ok_or_else(|| SimError::Unknown(args.matrix.clone()))?;
+    let lab = Lab {
+        experiment: Experiment {
+            members: args.members,
+            bad: 0,
+            matrix,
+            rule: Rule::from_name("strong").ok_or_else(|| SimError::Unknown("strong".into()))?,
+            fan_out: FanOut::All,
+            attack: Attack::None,
+            skew_us: 500,
+            rate: args.rate,
+            seconds: args.seconds,
+        },
+        seeds: args.first..args.first.saturating_add(args.seeds),
+    };
+    let attacks = lab.attacks();
+    let spam = lab.spam();
+    let snipers = lab.snipers();
+    println!("{attacks}\n{spam}\n{snipers}");
+    if let Some(folder) = &args.out {
+        write(folder, "market-profit.svg", &attacks.profit_plot())?;
+        write(folder, "market-slippage.svg", &attacks.slippage_plot())?;
+        write(folder, "market-snipers.svg", &snipers.plot())?;
+    }
+    Ok(true)
+}
+
+fn write(folder: &Path, name: &str, plot: &Plot) -> Result<(), SimError> {
+    let path = folder.join(name);
+    let written =
+        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, plot.to_svg()));
+    written.map_err(|error| SimError::File { path, error })
+}
+
+/// What is the same in all runs.
+struct Lab {
+    experiment: Experiment,
+    seeds: std::ops::Range<u64>,
+}
+
+/// A row of the table of attacks.
+struct Row {
+    reads: bool,
+    rule: &'static str,
+    bad: usize,
+    strategy: Option<Strategy>,
+    trades: Trades,
+}
+
+struct Attacks(Vec<Row>);
+struct Spam(Vec<(&'static str, usize, Trades)>);
+struct Sniped {
+    rows: Vec<(&'static str, usize, Vec<f64>)>,
+}
+
+impl Lab {
+    fn market(
+        &self,
+        rule: &str,
+        bad: usize,
+        strategy: Option<Strategy>,
+        reads: bool,
+        copies: usize,
+    ) -> Trades {
+        let mut experiment = Experiment {
+            bad,
+            ..self.experiment
+        };
+        if let Some(rule) = Rule::from_name(rule) {
+            experiment.rule = rule;
+        }
+        let market = Market {
+            experiment,
+            strategy,
+            reads,
+            copies,
+        };
+        let mut sum = Trades::default();
+        for seed in self.seeds.clone() {
+            sum.merge(market.run(seed));
+        }
+        sum
+    }
+
+    /// Lanes that lie: 0, 1, 2 and f.
+    fn bad(&self) -> Vec<usize> {
+        let mut bad = vec![0, 1, 2, (self.experiment.members - 1) / 3];
+        bad.sort_unstable();
+        bad.dedup();
+        bad
+    }
+
+    fn attacks(&self) -> Attacks {
+        let mut rows = Vec::new();
+        for (rule, name) in RULES {
+            let trades = self.market(rule, 0, None, false, 1);
+            rows.push(Row {
+                reads: false,
+                rule: name,
+                bad: 0,
+                strategy: None,
+                trades,
+            });
+        }
+        for strategy in Strategy::ALL {
+            for reads in [true, false] {
+                for (rule, name) in RULES {
+                    for bad in self.bad() {
+                        let trades = self.market(rule, bad, Some(strategy), reads, 1);
+                        let strategy = Some(strategy);
+                        rows.push(Row {
+                            reads,
+                            rule: name,
+                            bad,
+                            strategy,
+                            trades,
+                        });
+                    }
+                }
+            }
+        }
+        Attacks(rows)
+    }
+
+    /// Blind front-runners with several copies, one bad lane.
+    fn spam(&self) -> Spam {
+        let mut rows = Vec::new();
+        for (rule, name) in RULES {
+            for copies in COPIES {
+                let strategy = Some(Strategy::FrontRun);
+                rows.push((name, copies, self.market(rule, 1, strategy, false, copies)));
+            }
+        }
+        Spam(rows)
+    }
+
+    fn snipers(&self) -> Sniped {
+        let mut rows = Vec::new();
+        for (rule, name) in &RULES[1..] {
+            let mut experiment = self.experiment;
+            if let Some(rule) = Rule::from_name(rule) {
+                experiment.rule = rule;
+            }
+            for place in TAKERS {
+                let survived = DELAYS_MS.map(|delay| {
+                    let snipers = Snipers {
+                        experiment,
+                        taker_delay_us: delay * 1_000,
+                        slower_us: SLOWER_US,
+                        place,
+                    };
+                    let counts = self.seeds.clone().map(|seed| snipers.run(seed));
+                    let (hit, all) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+                    100.0 * hit as f64 / f64::max(all as f64, 1.0)
+                });
+                rows.push((*name, place, survived.to_vec()));
+            }
+        }
+        Sniped { rows }
+    }
+}
+
+const fn sees(reads: bool) -> &'static str {
+    if reads { "plaintext" } else { "encrypted" }
+}
+
+impl Attacks {
+    fn plot(&self, title: &str, y: &str, value: impl Fn(&Trades) -> f64) -> Plot {
+        let sandwich: Vec<&Row> = self
+            .0
+            .iter()
+            .filter(|row| row.strategy == Some(Strategy::Sandwich))
+            .collect();
+        let mut bad: Vec<usize> = sandwich.iter().map(|row| row.bad).collect();
+        bad.sort_unstable();
+        bad.dedup();
+        let mut series: Vec<Series> = Vec::new();
+        for row in sandwich {
+            let name = format!("{}, {}", row.rule, sees(row.reads));
+            let x = bad.iter().position(|b| *b == row.bad).unwrap_or(0) as f64;
+            let point = (x, value(&row.trades));
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point),
+                None => series.push(Series {
+                    name,
+                    points: vec![point],
+                    style: Style::Dots,
+                }),
+            }
+        }
+        Plot {
+            title: title.to_owned(),
+            x: "bad lanes".to_owned(),
+            y: y.to_owned(),
+            x_names: bad.iter().map(usize::to_string).collect(),
+            series,
+            from_zero: true,
+            ..Plot::default()
+        }
+    }
+
+    fn profit_plot(&self) -> Plot {
+        let title = "Attacker's profit per sandwich";
+        self.plot(title, "basis points × lots", |trades| {
+            mean(&trades.profit).0
+        })
+    }
+
+    fn slippage_plot(&self) -> Plot {
+        let title = "Victims' slippage under sandwiches, 95th percentile";
+        self.plot(title, "basis points", |trades| {
+            quantile(&trades.slippage, 950)
+        })
+    }
+}
+
+impl std::fmt::Display for Attacks {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            out,
+            "| attack | orders are | rule | bad lanes | victims | attacker first, % | slippage p50 / p95 | profit per attack |"
+        )?;
+        writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+        for row in &self.0 {
+            let trades = &row.trades;
+            let (profit, half) = mean(&trades.profit);
+            let attack = row.strategy.map_or("none", Strategy::name);
+            let profit = match row.strategy {
+                None => "–".to_owned(),
+                Some(_) => format!("{profit:.2} ± {half:.2}"),
+            };
+            writeln!(
+                out,
+                "| {attack} | {} | {} | {} | {} | {:.1} | {:.2} / {:.2} | {profit} |",
+                row.strategy.map_or("–", |_| sees(row.reads)),
+                row.rule,
+                row.bad,
+                trades.slippage.len(),
+                100.0 * trades.first as f64 / f64::max(trades.slippage.len() as f64, 1.0),
+                quantile(&trades.slippage, 500),
+                quantile(&trades.slippage, 950),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Spam {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            out,
+            "| rule | copies | one of them first, % | return per attack |"
+        )?;
+        writeln!(out, "|---|---|---|---|")?;
+        for (rule, copies, trades) in &self.0 {
+            let (profit, half) = mean(&trades.profit);
+            let first = 100.0 * trades.first as f64 / f64::max(trades.slippage.len() as f64, 1.0);
+            writeln!(
+                out,
+                "| {rule} | {copies} | {first:.1} | {profit:.2} ± {half:.2} |"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Sniped {
+    fn plot(&self) -> Plot {
+        let series = self.rows.iter().map(|(rule, place, shares)| Series {
+            name: format!("{rule}, taker in place {place}"),
+            points: (0..).map(f64::from).zip(shares.iter().copied()).collect(),
+            style: Style::Dots,
+        });
+        Plot {
+            title: "Cancels that come before the sniper, maker 2 ms slower".to_owned(),
+            x: "taker delay, ms".to_owned(),
+            y: "per cent".to_owned(),
+            x_names: DELAYS_MS.iter().map(u64::to_string).collect(),
+            series: series.collect(),
+            from_zero: true,
+            y_range: Some((0.0, 100.0)),
+            ..Plot::default()
+        }
+    }
+}
+
+impl std::fmt::Display for Sniped {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "| rule | taker in place |")?;
+        for delay in DELAYS_MS {
+            write!(out, " {delay} ms |")?;
+        }
+        writeln!(out, "\n|---|---|{}", "---|".repeat(DELAYS_MS.len()))?;
+        for (rule, place, shares) in &self.rows {
+            write!(out, "| {rule} | {place} |")?;
+            for share in shares {
+                write!(out, " {share:.0} |")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
