@@ -8,12 +8,10 @@
 //!   [`ChainVerifier`] checks every root, parent link and opening, so that no member has
 //!   to be trusted for what it serves.
 //! - [`AttestedChain`] and `AttestedFeed`: the same with nothing but the committee's key.
-//! - [`BlindReceipt`]: that an order's place was fixed before anybody could read it.
 //! - [`sample`]: sample orders, one JSON object a line.
 //! - [`wire`]: the HTTP contract, shared with the member's API.
 
 mod attested;
-mod blind;
 mod cursor;
 pub mod dev;
 mod pin;
@@ -37,7 +35,6 @@ mod http;
 mod member;
 
 pub use attested::{AttestedChain, AttestedError};
-pub use blind::{Attested, BLIND_BYTES_MAX, BlindError, BlindReceipt, LanePath, Link, Shown};
 pub use cursor::{Cursor, CursorError};
 pub use pin::{Pin, PinError};
 pub use seal::{SealError, SealOptions, Sealer};

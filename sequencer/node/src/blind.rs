@@ -1,8 +1,7 @@
 //! Blind-order receipts from a member's records: what [`BlindReceipt`] needs of one order.
 
-use fairlane_client::{Attested, BlindReceipt, LanePath, Link};
 use fairlane_mempool::{Batch, Cut};
-use fairlane_replica::audit::{Step, StepError};
+use fairlane_replica::audit::{Attested, BlindReceipt, LanePath, Link, Step, StepError};
 use fairlane_replica::{FinalBlock, StoreError, Table, batch_key, height_key};
 use fairlane_types::{
     CtId, Genesis, Height, Item, MemberId, MerkleProof, Seq, SequencedBlock, decode, merkle_root,

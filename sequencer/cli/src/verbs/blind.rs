@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fairlane_client::{BLIND_BYTES_MAX, BlindReceipt, Member, Pin, Shown};
+use fairlane_client::{Member, Pin};
 use fairlane_node::blind;
 use fairlane_node::home::Home;
 use fairlane_node::store::RocksStore;
-use fairlane_replica::audit::Step;
+use fairlane_replica::audit::{BLIND_BYTES_MAX, BlindReceipt, Shown, Step};
 use fairlane_types::{Height, decode, encode};
 
 use super::input;
@@ -29,7 +29,9 @@ pub async fn run(args: BlindArgs, term: Term) -> Outcome {
         (None, Some(address)) => {
             let genesis = args.genesis.as_deref();
             let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
-            let receipt = Member::new(address)?.blind(args.order).await?;
+            let bytes = Member::new(address)?.blind(args.order).await?;
+            let receipt = decode(&bytes, BLIND_BYTES_MAX)
+                .map_err(|error| Problem::failed(format!("{address}: {error}")))?;
             (Pin::read(genesis)?, receipt)
         }
         (None, None) => return Err(Problem::usage("give --to ADDRESS or --home FOLDER")),
@@ -66,7 +68,9 @@ fn read(path: &Path) -> Outcome<BlindReceipt> {
 
 fn check(pin: &Pin, receipt: &BlindReceipt) -> Outcome<Shown> {
     let wrong = |error| Problem::new(Exit::Verification, format!("{error}"));
-    receipt.check(pin).map_err(wrong)
+    receipt
+        .check(pin.genesis(), pin.committee(), pin.certificate_key())
+        .map_err(wrong)
 }
 
 fn say(receipt: &BlindReceipt, shown: Shown, term: Term) {
@@ -127,7 +131,7 @@ impl BlindBook {
             let items = &step.sequenced.items;
             let same = step.block.header.id() == receipt.header.id()
                 && step.sequenced.root == receipt.block.root
-                && items.iter().any(|item| *item == receipt.item);
+                && items.contains(&receipt.item);
             if same {
                 self.kept += 1;
             } else {
