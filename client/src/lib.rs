@@ -8,13 +8,11 @@
 //!   [`ChainVerifier`] checks every root, parent link and opening, so that no member has
 //!   to be trusted for what it serves.
 //! - [`AttestedChain`] and `AttestedFeed`: the same with nothing but the committee's key.
-//! - [`BlindReceipt`]: that an order's place was fixed before anybody could read it.
 //! - [`sample`]: sample orders, one JSON object a line.
 //! - [`wire`]: the HTTP contract, shared with the member's API.
 
 mod account;
 mod attested;
-mod blind;
 mod cursor;
 pub mod dev;
 mod pin;
@@ -39,7 +37,6 @@ mod member;
 
 pub use account::{AccountError, PROOF_BYTES_MAX, ProvenAccount, check_account, check_claims};
 pub use attested::{AttestedChain, AttestedError};
-pub use blind::{Attested, BLIND_BYTES_MAX, BlindError, BlindReceipt, LanePath, Link, Shown};
 pub use cursor::{Cursor, CursorError};
 pub use pin::{Pin, PinError};
 pub use seal::{SealError, SealOptions, Sealer};

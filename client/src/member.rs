@@ -17,7 +17,7 @@ use crate::wire::{
     self, AccountBody, AttestationBody, BINARY, BatchResult, CertBody, EpochBody, ExecutedBody,
     Frame, FrameReader, InfoBody, JSON, OrderBody, ProofBody, StatusBody, SubmitBody, Wait,
 };
-use crate::{BLIND_BYTES_MAX, BlindReceipt, ClientError, Pin};
+use crate::{ClientError, Pin};
 
 /// A stream that says nothing for this long is dead: heartbeats come every second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -201,13 +201,12 @@ impl Member {
         self.get(&format!("/v1/orders/{id}/proof")).await
     }
 
-    /// `GET /v1/orders/{id}/blind`; see [`BlindReceipt::check`].
+    /// `GET /v1/orders/{id}/blind`: the blind-order receipt, borsh.
     ///
     /// # Errors
     /// [`ClientError`]; code `not_found` while it has no place, or is not attested.
-    pub async fn blind(&self, id: CtId) -> Result<BlindReceipt, ClientError> {
-        let bytes = self.bytes(&format!("/v1/orders/{id}/blind")).await?;
-        fairlane_types::decode(&bytes, BLIND_BYTES_MAX).map_err(|error| self.http.protocol(error))
+    pub async fn blind(&self, id: CtId) -> Result<Bytes, ClientError> {
+        self.bytes(&format!("/v1/orders/{id}/blind")).await
     }
 
     /// `GET /v1/blocks/{height}`.

@@ -3,8 +3,8 @@
 
 use fairlane_encryption::{OpeningError, Suite, ThresholdScheme};
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CertificateError, CertificateKind, CtId, Digest, Domain,
-    Envelope, Height, Item, MerkleProof, Outcome, Position, Receipt, Root, SequencedBlock,
+    BlockHeader, BlockId, Certificate, CertificateError, CertificateKind, CtId, Envelope, Height,
+    Item, MerkleProof, Outcome, Position, Receipt, Root, SequencedBlock,
 };
 
 use crate::wire::ProofBody;
@@ -235,7 +235,7 @@ pub fn check_proof(pin: &Pin, id: CtId, proof: &ProofBody) -> Result<(Item, Root
     let items = path
         .root(item.leaf())
         .ok_or_else(|| wrong("the Merkle path does not fit its index"))?;
-    if root_over(&block, items) != block.root {
+    if block.root_over(items) != block.root {
         return Err(wrong("the Merkle path does not lead to the block's root"));
     }
     if let Some(envelope) = &proof.envelope {
@@ -283,19 +283,10 @@ pub fn verify_certificate(
     }
 }
 
-/// The root of a block whose items have this Merkle root.
-pub(crate) fn root_over(block: &SequencedBlock, items: Digest) -> Root {
-    Root(Domain::SequenceRoot.hash_of(&(
-        (block.chain, block.epoch, block.parent_root, block.height),
-        (block.block, block.time, block.first_position, block.state),
-        items,
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use fairlane_types::{
-        ChainId, Epoch, MemberId, Micros, Millis, SecretKey, Signature, SignerSet, View,
+        ChainId, Digest, Epoch, MemberId, Micros, Millis, SecretKey, Signature, SignerSet, View,
     };
 
     use super::*;

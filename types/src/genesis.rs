@@ -362,7 +362,7 @@ impl OrderParams {
 impl Default for OrderParams {
     fn default() -> Self {
         Self {
-            rule: OrderRule::Arrival,
+            rule: OrderRule::Strong,
             tie: TieSource::BlockId,
             ttl_max_ms: 120_000,
             back_dating_max_ms: 250,

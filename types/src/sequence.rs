@@ -91,10 +91,16 @@ impl SequencedBlock {
     #[must_use]
     pub fn compute_root(&self) -> Root {
         let leaves: Vec<_> = self.items.iter().map(Item::leaf).collect();
+        self.root_over(merkle_root(&leaves))
+    }
+
+    /// The root with items of this Merkle root, whatever the items here are.
+    #[must_use]
+    pub fn root_over(&self, items: Digest) -> Root {
         Root(Domain::SequenceRoot.hash_of(&(
             (self.chain, self.epoch, self.parent_root, self.height),
             (self.block, self.time, self.first_position, self.state),
-            merkle_root(&leaves),
+            items,
         )))
     }
 

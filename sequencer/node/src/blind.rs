@@ -1,14 +1,12 @@
 //! Blind-order receipts from a member's records: what [`BlindReceipt`] needs of one order.
 
-use fairlane_client::{Attested, BlindReceipt, LanePath, Link};
 use fairlane_mempool::{Batch, Cut};
-use fairlane_replica::audit::{Step, StepError};
+use fairlane_replica::audit::{Attested, BlindReceipt, LanePath, Link, Step, StepError};
 use fairlane_replica::{FinalBlock, StoreError, Table, batch_key, height_key};
 use fairlane_types::{
     CtId, Genesis, Height, Item, MemberId, MerkleProof, Seq, SequencedBlock, decode, merkle_root,
 };
 
-use crate::known_key::KnownKey;
 use crate::store::StoreReader;
 
 /// Batches of a lane that are looked through below the head of the cut.
@@ -78,7 +76,6 @@ pub fn receipt(
     };
     Ok(BlindReceipt {
         genesis: genesis.hash(),
-        activation: KnownKey::read(genesis, reader)?.and_then(|known| known.activation),
         header: step.block.header,
         cut,
         certificate,

@@ -112,7 +112,7 @@ impl Attesting {
 
     /// The highest given certificate of a height that was emitted here, unless one is being
     /// checked.
-    fn to_check(&mut self) -> Option<(MemberId, Attestation)> {
+    fn next_check(&mut self) -> Option<(MemberId, Attestation)> {
         if self.checking {
             return None;
         }
@@ -351,8 +351,8 @@ impl Replica {
     }
 
     fn certify(&mut self, out: &mut Vec<Effect>) {
-        if let Some((from, given)) = self.attesting.to_check() {
-            let job = Job::CheckAttestation(Box::new(given.clone()));
+        if let Some((from, given)) = self.attesting.next_check() {
+            let job = Job::CheckAttestation(Box::new(given));
             self.compute(job, Purpose::CheckAttestation(from, Box::new(given)), out);
         }
         let Some((height, root, shares)) = self.attesting.next() else {
@@ -531,7 +531,7 @@ mod tests {
         let give = |state: &mut Attesting, from, height, root| {
             state.give(MemberId(from), attestation(height, root))
         };
-        assert!(give(&mut state, 1, 8, 7) && state.to_check().is_none());
+        assert!(give(&mut state, 1, 8, 7) && state.next_check().is_none());
         for height in [8, 9] {
             state.begin(Height(height), Root(Digest([7; 32])));
         }
@@ -540,15 +540,15 @@ mod tests {
             "another root than the one emitted"
         );
         assert!(give(&mut state, 3, 9, 7));
-        let (from, found) = state.to_check().unwrap();
+        let (from, found) = state.next_check().unwrap();
         assert_eq!((from, found.height), (MemberId(3), Height(9)));
-        assert!(state.to_check().is_none(), "one at a time");
+        assert!(state.next_check().is_none(), "one at a time");
         state.checking = false;
         // It was false: the other one is next.
-        assert_eq!(state.to_check().unwrap().1.height, Height(8));
+        assert_eq!(state.next_check().unwrap().1.height, Height(8));
         state.checking = false;
         state.done(Height(9));
-        assert!(give(&mut state, 1, 9, 7) && state.to_check().is_none());
+        assert!(give(&mut state, 1, 9, 7) && state.next_check().is_none());
     }
 
     /// A root that was given before it was emitted here, and is another one.
@@ -557,7 +557,7 @@ mod tests {
         let mut state = attesting();
         assert!(state.give(MemberId(1), attestation(8, 6)));
         state.begin(Height(8), Root(Digest([7; 32])));
-        assert!(state.to_check().is_none());
+        assert!(state.next_check().is_none());
     }
 
     #[test]

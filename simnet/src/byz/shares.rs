@@ -47,7 +47,7 @@ impl Behaviour for FalseShares {
             // The same lies about attestations, where they differ.
             Message::Attested(attestation) => {
                 scene.lied();
-                let mut false_one = attestation.as_ref().clone();
+                let mut false_one = **attestation;
                 false_one.certificate.0[95] ^= 1;
                 let message = Arc::new(Message::Attested(Box::new(false_one)));
                 return vec![Act::Effect(Effect::Send { to: *to, message })];

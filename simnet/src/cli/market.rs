@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{MarketArgs, SimError};
 use crate::fairness::market::{Market, Snipers, Strategy, Trades, mean, quantile};
 use crate::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
-use crate::report::{Plot, Series, Style};
+use crate::report::{Bars, Plot, Series, Style};
 
 /// Rules compared, and their names in tables.
 const RULES: [(&str, &str); 3] = [
@@ -45,17 +45,20 @@ pub(super) fn run(args: &MarketArgs) -> Result<bool, SimError> {
     let snipers = lab.snipers();
     println!("{attacks}\n{spam}\n{snipers}");
     if let Some(folder) = &args.out {
-        write(folder, "market-profit.svg", &attacks.profit_plot())?;
-        write(folder, "market-slippage.svg", &attacks.slippage_plot())?;
-        write(folder, "market-snipers.svg", &snipers.plot())?;
+        write(folder, "market-profit.svg", &attacks.profit_plot().to_svg())?;
+        write(
+            folder,
+            "market-slippage.svg",
+            &attacks.slippage_bars().to_svg(),
+        )?;
+        write(folder, "market-snipers.svg", &snipers.plot().to_svg())?;
     }
     Ok(true)
 }
 
-fn write(folder: &Path, name: &str, plot: &Plot) -> Result<(), SimError> {
+fn write(folder: &Path, name: &str, svg: &str) -> Result<(), SimError> {
     let path = folder.join(name);
-    let written =
-        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, plot.to_svg()));
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, svg));
     written.map_err(|error| SimError::File { path, error })
 }
 
@@ -192,20 +195,20 @@ const fn sees(reads: bool) -> &'static str {
 }
 
 impl Attacks {
-    fn plot(&self, title: &str, y: &str, value: impl Fn(&Trades) -> f64) -> Plot {
-        let sandwich: Vec<&Row> = self
-            .0
-            .iter()
-            .filter(|row| row.strategy == Some(Strategy::Sandwich))
-            .collect();
-        let mut bad: Vec<usize> = sandwich.iter().map(|row| row.bad).collect();
+    fn sandwiches(&self) -> impl Iterator<Item = &Row> {
+        let sandwich = Some(Strategy::Sandwich);
+        self.0.iter().filter(move |row| row.strategy == sandwich)
+    }
+
+    fn profit_plot(&self) -> Plot {
+        let mut bad: Vec<usize> = self.sandwiches().map(|row| row.bad).collect();
         bad.sort_unstable();
         bad.dedup();
         let mut series: Vec<Series> = Vec::new();
-        for row in sandwich {
+        for row in self.sandwiches() {
             let name = format!("{}, {}", row.rule, sees(row.reads));
             let x = bad.iter().position(|b| *b == row.bad).unwrap_or(0) as f64;
-            let point = (x, value(&row.trades));
+            let point = (x, mean(&row.trades.profit).0);
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.points.push(point),
                 None => series.push(Series {
@@ -216,9 +219,9 @@ impl Attacks {
             }
         }
         Plot {
-            title: title.to_owned(),
+            title: "Attacker's profit per sandwich".to_owned(),
             x: "bad lanes".to_owned(),
-            y: y.to_owned(),
+            y: "basis points × lots".to_owned(),
             x_names: bad.iter().map(usize::to_string).collect(),
             series,
             from_zero: true,
@@ -226,18 +229,20 @@ impl Attacks {
         }
     }
 
-    fn profit_plot(&self) -> Plot {
-        let title = "Attacker's profit per sandwich";
-        self.plot(title, "basis points × lots", |trades| {
-            mean(&trades.profit).0
-        })
-    }
-
-    fn slippage_plot(&self) -> Plot {
-        let title = "Victims' slippage under sandwiches, 95th percentile";
-        self.plot(title, "basis points", |trades| {
-            quantile(&trades.slippage, 950)
-        })
+    fn slippage_bars(&self) -> Bars {
+        let of = |reads: bool| self.sandwiches().filter(move |row| row.reads == reads);
+        let values = |reads: bool| {
+            let slippage = of(reads).map(|row| quantile(&row.trades.slippage, 950));
+            (sees(reads).to_owned(), slippage.collect())
+        };
+        Bars {
+            title: "Victims' slippage under sandwiches, 95th percentile".to_owned(),
+            x: "basis points".to_owned(),
+            groups: of(true)
+                .map(|row| format!("{}, {} bad", row.rule, row.bad))
+                .collect(),
+            series: vec![values(true), values(false)],
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         Some(path) => read_receipts(path, &mut auditor, &pin)?,
         None => 0,
     };
-    let mut blind = BlindBook::read(&args.blind, &pin)?;
+    let mut blind = BlindBook::read(&args.blind, pin.genesis())?;
     let from = auditor.height().next();
     let until = Height(args.until.unwrap_or(u64::MAX));
     let mut case = Case {

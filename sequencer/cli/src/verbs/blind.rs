@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fairlane_client::{BLIND_BYTES_MAX, BlindReceipt, Member, Pin, Shown};
+use fairlane_client::{Member, Pin, PinError};
+use fairlane_encryption::{CertificateKey, certificate_key};
 use fairlane_node::blind;
 use fairlane_node::home::Home;
 use fairlane_node::store::RocksStore;
-use fairlane_replica::audit::Step;
+use fairlane_replica::audit::{BLIND_BYTES_MAX, BlindReceipt, Shown, Step};
 use fairlane_types::{Genesis, Height, decode, encode};
 
 use super::input;
@@ -29,7 +30,9 @@ pub async fn run(args: BlindArgs, term: Term) -> Outcome {
         (None, Some(address)) => {
             let genesis = args.genesis.as_deref();
             let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
-            let receipt = Member::new(address)?.blind(args.order).await?;
+            let bytes = Member::new(address)?.blind(args.order).await?;
+            let receipt = decode(&bytes, BLIND_BYTES_MAX)
+                .map_err(|error| Problem::failed(format!("{address}: {error}")))?;
             (Pin::read_genesis(genesis)?, receipt)
         }
         (None, None) => return Err(Problem::usage("give --to ADDRESS or --home FOLDER")),
@@ -38,8 +41,7 @@ pub async fn run(args: BlindArgs, term: Term) -> Outcome {
         let what = format!("the receipt is for order {}", receipt.ct_id());
         return Err(Problem::new(Exit::Verification, what));
     }
-    let pin = Pin::activated(genesis, receipt.activation.clone())?;
-    let shown = check(&pin, &receipt)?;
+    let shown = check(&genesis, &receipt)?;
     if let Some(path) = &args.out {
         input::write_new(path, &encode(&receipt))?;
     }
@@ -48,10 +50,9 @@ pub async fn run(args: BlindArgs, term: Term) -> Outcome {
 }
 
 /// Checks a receipt from a file.
-pub fn verify(path: &Path, genesis: Genesis, term: Term) -> Outcome {
+pub fn verify(path: &Path, genesis: &Genesis, term: Term) -> Outcome {
     let receipt = read(path)?;
-    let pin = Pin::activated(genesis, receipt.activation.clone())?;
-    let shown = check(&pin, &receipt)?;
+    let shown = check(genesis, &receipt)?;
     say(&receipt, shown, term);
     Ok(())
 }
@@ -66,9 +67,14 @@ fn read(path: &Path) -> Outcome<BlindReceipt> {
     })
 }
 
-fn check(pin: &Pin, receipt: &BlindReceipt) -> Outcome<Shown> {
-    let wrong = |error| Problem::new(Exit::Verification, format!("{error}"));
-    receipt.check(pin).map_err(wrong)
+/// The place is shown without the encryption key: nothing is decrypted for it.
+fn check(genesis: &Genesis, receipt: &BlindReceipt) -> Outcome<Shown> {
+    let committee = genesis.validate().map_err(PinError::from)?;
+    let key = certificate_key(genesis).map_err(PinError::from)?;
+    let key = key.as_ref().map(CertificateKey::public_key);
+    receipt
+        .check(genesis, &committee, key)
+        .map_err(|error| Problem::new(Exit::Verification, error.to_string()))
 }
 
 fn say(receipt: &BlindReceipt, shown: Shown, term: Term) {
@@ -110,11 +116,11 @@ pub struct BlindBook {
 
 impl BlindBook {
     /// Reads and checks them.
-    pub fn read(paths: &[PathBuf], pin: &Pin) -> Outcome<Self> {
+    pub fn read(paths: &[PathBuf], genesis: &Genesis) -> Outcome<Self> {
         let mut book = Self::default();
         for path in paths {
             let receipt = read(path)?;
-            check(pin, &receipt)?;
+            check(genesis, &receipt)?;
             book.given += 1;
             let height = receipt.header.height;
             book.open.entry(height).or_default().push(receipt);
@@ -129,7 +135,7 @@ impl BlindBook {
             let items = &step.sequenced.items;
             let same = step.block.header.id() == receipt.header.id()
                 && step.sequenced.root == receipt.block.root
-                && items.iter().any(|item| *item == receipt.item);
+                && items.contains(&receipt.item);
             if same {
                 self.kept += 1;
             } else {

@@ -31,7 +31,7 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
     let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
     let trusted = Pin::read_genesis(genesis)?;
     if let Some(file) = &args.blind {
-        return super::blind::verify(file, trusted, term);
+        return super::blind::verify(file, &trusted, term);
     }
     match (&args.file, &args.evidence) {
         (Some(file), _) => sequence(file, genesis, trusted, term),

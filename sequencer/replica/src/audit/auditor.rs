@@ -9,8 +9,9 @@ use fairlane_encryption::{Suite, SuiteKey, ThresholdScheme};
 use fairlane_mempool::fair::{self, Emission, FairOrder, Ordered};
 use fairlane_mempool::{Batch, BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, Limits};
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, Committee, CtId, Envelope, Genesis, GenesisError,
-    Height, Item, Micros, Millis, Outcome, Position, Root, Seq, SequencedBlock,
+    BlockHeader, BlockId, Certificate, CertificateKind, ChainId, Committee, CtId, Envelope,
+    Genesis, GenesisError, Height, Item, Micros, Millis, Outcome, Position, Root, Seq,
+    SequencedBlock,
 };
 
 use super::{ReceiptBook, Step, Violation};
@@ -289,24 +290,14 @@ impl Auditor {
                 (None, Some(proof)) => (&proof.certificate, &proof.headers),
                 (None, None) => return Err(broken("nothing proves the block final")),
             };
-        let nothing = |why: String| Violation::Certificate { height, why };
-        let mut at = certificate.block;
-        for above in headers {
-            if above.id() != at {
-                return Err(nothing("the headers do not link".to_owned()));
-            }
-            at = above.parent;
-        }
-        if certificate.kind != CertificateKind::Final || at != id {
-            return Err(nothing("it is of another block".to_owned()));
-        }
-        let checks = certificate
-            .checks(self.genesis.chain, &self.committee)
-            .map_err(|error| nothing(error.to_string()))?;
-        for check in &checks {
-            check.verify().map_err(|error| nothing(error.to_string()))?;
-        }
-        Ok(())
+        prove_final(
+            self.genesis.chain,
+            &self.committee,
+            id,
+            certificate,
+            headers,
+        )
+        .map_err(|why| Violation::Certificate { height, why })
     }
 
     /// 2, 3 and 4: the batches between the cuts, their envelopes, and the time.
@@ -579,4 +570,30 @@ fn fits(order: &Ordered, outcome: Option<&Outcome>, item: &Item, position: Posit
 
 fn describe(id: CtId, key: Micros, outcome: &str) -> String {
     format!("order {id} with key {} µs, {outcome}", key.0)
+}
+
+/// Whether a final certificate proves a block final: of it, or of a descendant with the headers
+/// from there down to the block's child. Says why not.
+pub(super) fn prove_final(
+    chain: ChainId,
+    committee: &Committee,
+    block: BlockId,
+    certificate: &Certificate,
+    headers: &[BlockHeader],
+) -> Result<(), String> {
+    let mut at = certificate.block;
+    for above in headers {
+        if above.id() != at {
+            return Err("the headers do not link".to_owned());
+        }
+        at = above.parent;
+    }
+    if certificate.kind != CertificateKind::Final || at != block {
+        return Err("it is of another block".to_owned());
+    }
+    let checks = certificate
+        .checks(chain, committee)
+        .map_err(|error| error.to_string())?;
+    let all = checks.iter().try_for_each(|check| check.verify());
+    all.map_err(|error| error.to_string())
 }

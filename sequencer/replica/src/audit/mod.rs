@@ -19,17 +19,21 @@
 //! Receipts are held against the lanes ([`ReceiptBook`]): a receipt that its own lane
 //! contradicts convicts the member by two of its signatures ([`BrokenReceipt`]).
 //!
+//! A [`BlindReceipt`] shows of one order that its place was fixed before anybody could read it.
+//!
 //! What fails is a [`Violation`]. A [`Case`] is all that is needed to see it again: the
 //! order state at the last height that committed to it, and the steps from there on. It
 //! needs no trust in whoever hands it over, only in the root at its beginning.
 
 mod auditor;
+mod blind;
 mod case;
 mod receipts;
 mod step;
 mod violation;
 
 pub use auditor::{Auditor, Checkpoint, Findings, Start, StartError};
+pub use blind::{Attested, BLIND_BYTES_MAX, BlindError, BlindReceipt, LanePath, Link, Shown};
 pub use case::{Case, CaseError};
 pub use receipts::{BrokenReceipt, BrokenReceiptError, ReceiptBook};
 pub use step::{AncestorProof, STEP_BYTES_MAX, Step, StepError};

@@ -17,15 +17,14 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, CERTIFICATE_KEY_BYTES};
 use fairlane_mempool::{Batch, BatchHeader, Cut, Entry};
 use fairlane_types::{
-    BlockHeader, Certificate, CtId, Digest, Height, Item, KeyActivation, MemberId, MerkleProof,
-    Outcome, Position, SequencedBlock,
+    BlockHeader, Certificate, ChainId, Committee, CtId, Digest, Genesis, Height, Item, MemberId,
+    MerkleProof, Outcome, Position, SequencedBlock,
 };
 
-use crate::Pin;
-use crate::verify::{VerifyError, root_over, verify_certificate};
+use super::auditor::prove_final;
 
 /// Largest encoding that is read, in bytes: a quorum of batches of full size.
 pub const BLIND_BYTES_MAX: usize = 16 << 20;
@@ -35,9 +34,6 @@ pub const BLIND_BYTES_MAX: usize = 16 << 20;
 pub struct BlindReceipt {
     /// Hash of the genesis.
     pub genesis: Digest,
-    /// The members' word for their encryption key, where the genesis does not name one: what
-    /// a client needs to trust the chain at all.
-    pub activation: Option<KeyActivation>,
     /// The final block that fixes the place.
     pub header: BlockHeader,
     /// What it orders.
@@ -107,9 +103,12 @@ pub enum BlindError {
     /// It is about another chain.
     #[error("the receipt is about genesis {0}")]
     Genesis(Digest),
-    /// The block is not one of this chain, or is not final.
-    #[error(transparent)]
-    Certificate(#[from] VerifyError),
+    /// The block is not one of this chain.
+    #[error("the final block is of another chain or epoch")]
+    Chain,
+    /// The certificate does not prove the block final.
+    #[error("its certificate proves nothing: {0}")]
+    Certificate(String),
     /// The block does not commit to the cut.
     #[error("the final block does not commit to this cut")]
     Cut,
@@ -144,21 +143,32 @@ impl BlindReceipt {
         self.item.ct_id
     }
 
-    /// Checks all of it.
+    /// Checks all of it, against the genesis, its committee and its certificate key, if it has one.
     ///
     /// # Errors
     /// The first [`BlindError`].
-    pub fn check(&self, pin: &Pin) -> Result<Shown, BlindError> {
-        if self.genesis != pin.hash() {
+    pub fn check(
+        &self,
+        genesis: &Genesis,
+        committee: &Committee,
+        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    ) -> Result<Shown, BlindError> {
+        if self.genesis != genesis.hash() {
             return Err(BlindError::Genesis(self.genesis));
         }
-        let (header, id) = (&self.header, self.header.id());
-        let (chain, epoch) = (pin.genesis().chain, pin.genesis().epoch());
-        if header.chain != chain || header.epoch != epoch {
-            return Err(VerifyError::Chain(header.height).into());
+        let header = &self.header;
+        if header.chain != genesis.chain || header.epoch != genesis.epoch() {
+            return Err(BlindError::Chain);
         }
-        verify_certificate(pin, header.height, id, &self.certificate, &self.descent)?;
-        let n = pin.committee().n();
+        let (chain, n) = (genesis.chain, committee.n());
+        prove_final(
+            chain,
+            committee,
+            header.id(),
+            &self.certificate,
+            &self.descent,
+        )
+        .map_err(BlindError::Certificate)?;
         if header.payload != self.cut.digest() || self.cut.heads.len() != n {
             return Err(BlindError::Cut);
         }
@@ -171,13 +181,13 @@ impl BlindReceipt {
             Outcome::Opened { .. } | Outcome::Undecryptable
         );
         // What expired or lost its nonce never had shares: one lane is enough for that.
-        let want = if placed { n - pin.committee().f() } else { 1 };
+        let want = if placed { n - committee.f() } else { 1 };
         if lanes.len() < want {
             let got = lanes.len();
             return Err(BlindError::Quorum { got, want });
         }
         self.check_place()?;
-        let attested = self.check_attested(pin)?;
+        let attested = self.check_attested(chain, key)?;
         Ok(Shown {
             height: header.height,
             position: self.item.position,
@@ -198,7 +208,7 @@ impl BlindReceipt {
         }
         let items = self.path.root(self.item.leaf());
         let items = items.ok_or(BlindError::Place("the Merkle path does not fit its index"))?;
-        if root_over(block, items) != block.root {
+        if block.root_over(items) != block.root {
             return Err(BlindError::Place(
                 "the Merkle path does not lead to the root",
             ));
@@ -206,9 +216,13 @@ impl BlindReceipt {
         Ok(())
     }
 
-    fn check_attested(&self, pin: &Pin) -> Result<Option<Height>, BlindError> {
+    fn check_attested(
+        &self,
+        chain: ChainId,
+        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    ) -> Result<Option<Height>, BlindError> {
         let wrong = BlindError::Attestation;
-        let (attested, key) = match (&self.attested, pin.certificate_key()) {
+        let (attested, key) = match (&self.attested, key) {
             (_, None) => return Ok(None),
             (None, Some(_)) => return Err(wrong("there is none, and the chain has a key for it")),
             (Some(attested), Some(key)) => (attested, key),
@@ -217,7 +231,7 @@ impl BlindReceipt {
         for link in &attested.above {
             let block = &link.block;
             let follows = block.height == height.next() && block.parent_root == root;
-            if !follows || root_over(block, link.items) != block.root {
+            if !follows || block.root_over(link.items) != block.root {
                 return Err(wrong("the blocks above do not link"));
             }
             (height, root) = (block.height, block.root);
@@ -226,7 +240,7 @@ impl BlindReceipt {
         if (signed.height, signed.root) != (height, root) {
             return Err(wrong("it is of another root"));
         }
-        if !signed.verify(key, pin.genesis().chain) {
+        if !signed.verify(key, chain) {
             return Err(wrong("the signature is not the committee's"));
         }
         Ok(Some(height))
