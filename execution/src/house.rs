@@ -21,7 +21,6 @@ use crate::oracle::{OracleParams, OracleState};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
 use crate::predictive::Predictor;
 use crate::tx::{Request, Tx};
-use crate::units::times;
 
 /// A market's committed part; its book follows from the accounts' orders.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -53,14 +52,15 @@ impl Market {
     /// predicted beyond.
     #[must_use]
     pub fn initial(&self, notional: i128) -> i128 {
-        self.params.initial(notional) + times(notional, u64::from(self.predictor.initial_ppm))
+        self.params
+            .initial_with(notional, self.predictor.initial_ppm)
     }
 
     /// Maintenance margin × ppm, likewise.
     #[must_use]
     pub fn maintenance(&self, notional: i128) -> i128 {
-        let more = u64::from(self.predictor.maintenance_ppm);
-        self.params.maintenance(notional) + times(notional, more)
+        let more = self.predictor.maintenance_ppm;
+        self.params.maintenance_with(notional, more)
     }
 }
 

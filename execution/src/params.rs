@@ -253,13 +253,27 @@ impl MarketParams {
     /// Initial margin × ppm of a notional that is not negative.
     #[must_use]
     pub fn initial(&self, notional: i128) -> i128 {
-        self.margin(notional, self.initial_ppm, |tier| tier.initial_ppm)
+        self.initial_with(notional, 0)
+    }
+
+    /// The same with so many ppm more.
+    pub(crate) fn initial_with(&self, notional: i128, more_ppm: u32) -> i128 {
+        self.margin(notional, self.initial_ppm + more_ppm, |tier| {
+            tier.initial_ppm
+        })
     }
 
     /// Maintenance margin × ppm of a notional that is not negative.
     #[must_use]
     pub fn maintenance(&self, notional: i128) -> i128 {
-        self.margin(notional, self.maintenance_ppm, |tier| tier.maintenance_ppm)
+        self.maintenance_with(notional, 0)
+    }
+
+    /// The same with so many ppm more.
+    pub(crate) fn maintenance_with(&self, notional: i128, more_ppm: u32) -> i128 {
+        self.margin(notional, self.maintenance_ppm + more_ppm, |tier| {
+            tier.maintenance_ppm
+        })
     }
 
     fn margin(&self, notional: i128, base: u32, of: impl Fn(&Tier) -> u32) -> i128 {

@@ -30,10 +30,21 @@ pub enum DecodeError {
 #[must_use]
 pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
-    value
-        .serialize(&mut bytes)
-        .expect("invariant: writing to a Vec cannot fail");
+    encode_into(value, &mut bytes);
     bytes
+}
+
+/// The same into a buffer, whose content it replaces.
+pub fn encode_into<T: BorshSerialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    append(value, bytes);
+}
+
+/// The same after what a buffer holds.
+pub fn append<T: BorshSerialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
+    value
+        .serialize(bytes)
+        .expect("invariant: writing to a Vec cannot fail");
 }
 
 /// Decodes a whole byte string of at most `limit` bytes.

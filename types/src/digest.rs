@@ -1,5 +1,6 @@
 //! BLAKE3-256 with a context string per type, and typed digests.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
@@ -8,6 +9,17 @@ use borsh::{BorshDeserialize, BorshSerialize};
 /// The key of each domain, once it was asked for: saves hashing the context every time.
 static KEYS: [OnceLock<ContextKey>; Domain::KeyActivation as usize + 1] =
     [const { OnceLock::new() }; Domain::KeyActivation as usize + 1];
+
+/// Largest buffer that is kept for the next encoding to be hashed.
+const SCRATCH_BYTES_MAX: usize = 1 << 16;
+
+thread_local! {
+    /// A hasher for each domain, and a buffer: a new hasher is two kilobytes, which costs
+    /// as much as hashing a Merkle node.
+    static HASHERS: RefCell<[Option<Box<blake3::Hasher>>; Domain::Transport as usize + 1]> =
+        const { RefCell::new([const { None }; Domain::Transport as usize + 1]) };
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What a hash or a signature is about. Every hashed or signed byte string starts from
 /// its own domain, so that no value of one type can be taken for a value of another.
@@ -108,15 +120,26 @@ impl Domain {
     /// Hashes one byte string in this domain.
     #[must_use]
     pub fn hash(self, bytes: &[u8]) -> Digest {
-        let mut hasher = self.hasher();
-        hasher.update(bytes);
-        Digest(*hasher.finalize().as_bytes())
+        HASHERS.with_borrow_mut(|kept| {
+            let hasher = kept[self as usize].get_or_insert_with(|| Box::new(self.hasher()));
+            hasher.update(bytes);
+            let digest = Digest(*hasher.finalize().as_bytes());
+            // Also clears what it holds of the input.
+            hasher.reset();
+            digest
+        })
     }
 
     /// Hashes the canonical encoding of `value` in this domain.
     #[must_use]
     pub fn hash_of<T: BorshSerialize>(self, value: &T) -> Digest {
-        self.hash(&crate::encode(value))
+        let mut bytes = SCRATCH.take();
+        crate::encode_into(value, &mut bytes);
+        let digest = self.hash(&bytes);
+        if bytes.capacity() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(bytes);
+        }
+        digest
     }
 }
 
@@ -236,6 +259,16 @@ mod tests {
         for domain in domains.into_iter().chain(domains) {
             let want = blake3::derive_key(domain.context(), b"bytes");
             assert_eq!(domain.hash(b"bytes"), Digest(want));
+        }
+    }
+
+    #[test]
+    fn a_kept_hasher_forgets_what_it_hashed() {
+        let want = |bytes: &[u8]| Digest(blake3::derive_key(Domain::Tie.context(), bytes));
+        for length in [0, 1, 64, 65, 1_024, 1_025, 5_000, 70_000, 3] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            assert_eq!(Domain::Tie.hash(&bytes), want(&bytes));
+            assert_eq!(Domain::Tie.hash_of(&bytes), want(&crate::encode(&bytes)));
         }
     }
 }

@@ -25,7 +25,7 @@ pub use activation::KeyActivation;
 pub use certificate::{
     BlockHeader, Certificate, CertificateError, CertificateKind, Commit, Finalized, Skip, Vote,
 };
-pub use codec::{DecodeError, decode, encode};
+pub use codec::{DecodeError, append, decode, encode, encode_into};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
 pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
 pub use envelope::{

@@ -99,10 +99,10 @@ fn split(len: usize) -> usize {
 }
 
 fn node(left: &Digest, right: &Digest) -> Digest {
-    let mut hasher = Domain::MerkleNode.hasher();
-    hasher.update(&left.0);
-    hasher.update(&right.0);
-    Digest(*hasher.finalize().as_bytes())
+    let mut pair = [0; 64];
+    pair[..32].copy_from_slice(&left.0);
+    pair[32..].copy_from_slice(&right.0);
+    Domain::MerkleNode.hash(&pair)
 }
 
 #[cfg(test)]

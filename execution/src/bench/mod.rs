@@ -1,4 +1,4 @@
-//! Speed of the clearing house on one core, beside two plain order books on the same
+//! Speed of the clearing house on one core, beside plain order books on the same
 //! stream of orders in the same run; all must report the same fills. The caller brings the
 //! clock, since this crate has none.
 
@@ -48,6 +48,8 @@ pub struct Figures {
     pub lobster: u64,
     /// The stream through obcore 0.1.6, likewise.
     pub obcore: u64,
+    /// The stream through orderbook-rs 0.15.3, likewise; only with the feature `peers`.
+    pub orderbook_rs: Option<u64>,
 }
 
 impl Figures {
@@ -64,7 +66,7 @@ impl Figures {
         };
         let peer =
             |name: &str, time| format!("{name} {:>9}/s  ({})", self.per_second(time), ratio(time));
-        vec![
+        let mut lines = vec![
             format!(
                 "{} orders, {} fills, the same in all",
                 self.orders, self.fills
@@ -89,15 +91,22 @@ impl Figures {
                 self.liquidated,
                 self.sweep / 1_000
             ),
-        ]
+        ];
+        if let Some(time) = self.orderbook_rs {
+            lines.insert(4, peer("orderbook-rs 0.15.3  ", time));
+        }
+        lines
     }
 
     /// For machines: one line.
     #[must_use]
     pub fn json(&self) -> String {
         let millis = |nanos: u64| format!("{}.{:03}", nanos / 1_000_000, nanos / 1_000 % 1_000);
+        let orderbook_rs = self.orderbook_rs.map_or_else(String::new, |time| {
+            format!(",\"orderbook-rs\":{}", self.per_second(time))
+        });
         format!(
-            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"peers\":{{\"lobster\":{},\"obcore\":{}}}}}}}",
+            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"peers\":{{\"lobster\":{},\"obcore\":{}{orderbook_rs}}}}}}}",
             self.per_second(self.matching),
             self.per_second(self.apply),
             millis(self.root),
@@ -146,6 +155,10 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
     };
     let lobster = agree("lobster", peers::lobster(&ops, clock))?;
     let obcore = agree("obcore", peers::obcore(&ops, clock))?;
+    #[cfg(feature = "peers")]
+    let orderbook_rs = Some(agree("orderbook-rs", peers::orderbook_rs(&ops, clock))?);
+    #[cfg(not(feature = "peers"))]
+    let orderbook_rs = None;
     let apply = agree("apply", apply(&stream::blocks(&ops), clock)?)?;
     let (sweep, liquidated) = sweep::sweep(clock)?;
     Ok(Figures {
@@ -158,6 +171,7 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
         liquidated,
         lobster,
         obcore,
+        orderbook_rs,
     })
 }
 

@@ -124,3 +124,41 @@ pub(super) fn obcore(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
     });
     (time, sum)
 }
+
+/// orderbook-rs 0.15.3: a concurrent book, used by one thread.
+#[cfg(feature = "peers")]
+pub(super) fn orderbook_rs(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
+    use orderbook_rs::{Id, OrderBook, Side, TimeInForce};
+    let side = |buy| if buy { Side::Buy } else { Side::Sell };
+    let mut sum = (0, 0);
+    let time = best(|| {
+        let book = OrderBook::<()>::new("ONE");
+        sum = (0, 0);
+        let start = clock();
+        for (n, (_, op)) in ops.iter().enumerate() {
+            let id = Id::Sequential(n as u64);
+            let trades = match *op {
+                Op::Limit { buy, ticks, lots } => {
+                    let (price, tif) = (u128::from(ticks), TimeInForce::Gtc);
+                    let placed =
+                        book.add_limit_order_with_result(id, price, lots, side(buy), tif, None);
+                    placed
+                        .ok()
+                        .and_then(|(_, result)| result)
+                        .map(|r| r.match_result)
+                }
+                Op::Market { buy, lots } => book.submit_market_order(id, lots, side(buy)).ok(),
+                Op::Cancel { target } => {
+                    book.cancel_order(Id::Sequential(target as u64)).ok();
+                    None
+                }
+            };
+            for trade in trades.iter().flat_map(|result| result.trades().as_vec()) {
+                sum.0 += 1;
+                sum.1 += trade.quantity().as_u64();
+            }
+        }
+        clock() - start
+    });
+    (time, sum)
+}
