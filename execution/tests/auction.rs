@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use fairlane_execution::params::MatchingRule;
-use fairlane_execution::{Clearing, Event, Execution, Reject, Status, Tx};
-use fairlane_types::{OrderAction, Root, Side, TimeInForce};
+use fairlane_execution::{Event, Reject, Status, Tx};
+use fairlane_types::{OrderAction, Side, TimeInForce};
 use proptest::prelude::*;
 
 mod common;
-use common::{TRADERS, breaker, check, genesis, key, next, observe, seen};
+use common::run::Run;
+use common::{TRADERS, breaker, genesis, observe, seen};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, tif: TimeInForce) -> (u8, Vec<u8>) {
     let order = OrderAction::Place {
@@ -23,33 +24,10 @@ fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, tif: TimeInForce) -> (
     (who, Tx::Order(order).to_bytes())
 }
 
-struct Run {
-    clearing: Clearing,
-    parent: Root,
-}
-
-impl Run {
-    fn block(&mut self, payloads: &[(u8, Vec<u8>)]) -> (Vec<u16>, Vec<Event>) {
-        let block = next(&self.clearing, &self.parent, payloads);
-        self.parent = block.root;
-        let done = self.clearing.apply(&block).unwrap();
-        check(&self.clearing);
-        let codes = done.receipts.iter().map(|r| r.code).collect();
-        (codes, done.events.clone())
-    }
-
-    fn status(&self, market: u32) -> Status {
-        self.clearing.house().market(market).unwrap().0.status
-    }
-
-    fn lots(&self) -> Vec<i64> {
-        let house = self.clearing.house();
-        let held = |who| {
-            let (_, account) = house.account(&key(who)).unwrap();
-            account.positions.iter().map(|p| p.lots).sum()
-        };
-        (0..TRADERS).map(held).collect()
-    }
+/// What each trader holds, in both markets together.
+fn held(run: &Run) -> Vec<i64> {
+    let of = |who| run.lots(who, 0) + run.lots(who, 1);
+    (0..TRADERS).map(of).collect()
 }
 
 fn run(rule: MatchingRule, tripping: bool) -> Run {
@@ -58,10 +36,7 @@ fn run(rule: MatchingRule, tripping: bool) -> Run {
         market.breaker = tripping.then(breaker);
         market.funding_heights = 0;
     }
-    Run {
-        clearing: Clearing::new(&genesis, Root::default()).unwrap(),
-        parent: Root::default(),
-    }
+    Run::new(&genesis)
 }
 
 proptest! {
@@ -89,7 +64,7 @@ proptest! {
         prop_assert!(codes.iter().all(|code| *code == 0));
         prop_assert_eq!(price(&events), price(&other.block(&mixed).1));
         // What rounding leaves at the price is drawn by lot.
-        for (a, b) in one.lots().into_iter().zip(other.lots()) {
+        for (a, b) in held(&one).into_iter().zip(held(&other)) {
             prop_assert!(a.abs_diff(b) <= 1, "{} {}", a, b);
         }
         // Nothing immediate is left.
@@ -127,7 +102,7 @@ fn one_price_for_all_and_older_orders_first() {
     assert_eq!((*ticks, *lots), (1_000, 50));
     assert!(fills.iter().all(|fill| fill.ticks == 1_000));
     // The order of the block before whole, the others 3 : 1.
-    assert_eq!(run.lots()[..5], [-10, -30, -10, 30, 20]);
+    assert_eq!(held(&run)[..5], [-10, -30, -10, 30, 20]);
 }
 
 #[test]
@@ -206,5 +181,5 @@ fn a_market_in_trouble_stops_no_other() {
         assert_eq!(run.block(&orders).0, [0, 0]);
     }
     assert_ne!(run.status(1), Status::Normal);
-    assert_eq!(run.lots()[..2], [-6, 6]);
+    assert_eq!(held(&run)[..2], [-6, 6]);
 }

@@ -3,123 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeSet;
-
-use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MatchingRule};
+use fairlane_execution::params::{Deleveraging, MatchingRule};
 use fairlane_execution::units::PPM;
-use fairlane_execution::{Clearing, Event, Execution, GATE_HEIGHTS, Reject, Request, Status, Tx};
-use fairlane_types::{Millis, OrderAction, Root, Side, TimeInForce};
+use fairlane_execution::{Event, Execution, GATE_HEIGHTS, Reject, Status};
+use fairlane_types::Millis;
 use proptest::prelude::*;
 
 mod common;
-use common::{TRADERS, breaker, check, genesis, key, next, observe, payload};
+use common::run::{Run, place_in, plain, withdraw};
+use common::{TRADERS, breaker, genesis, next, observe, payload};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
-    let order = OrderAction::Place {
-        market: 0,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif: TimeInForce::Gtc,
-        reduce_only: false,
-        cloid,
-    };
-    (who, Tx::Order(order).to_bytes())
-}
-
-fn withdraw(who: u8, amount: u64) -> (u8, Vec<u8>) {
-    (who, Tx::Request(Request::Withdraw { amount }).to_bytes())
-}
-
-struct Run {
-    clearing: Clearing,
-    parent: Root,
-}
-
-impl Run {
-    fn new(genesis: &ExecutionGenesis) -> Self {
-        Self {
-            clearing: Clearing::new(genesis, Root::default()).unwrap(),
-            parent: Root::default(),
-        }
-    }
-
-    /// Applies a block; gives its codes and events. Checks everything after it.
-    fn block(&mut self, payloads: &[(u8, Vec<u8>)]) -> (Vec<u16>, Vec<Event>) {
-        let flat: BTreeSet<u32> = (0..self.clearing.house().accounts().len() as u32)
-            .filter(|id| {
-                self.clearing.house().accounts()[*id as usize]
-                    .positions
-                    .is_empty()
-            })
-            .collect();
-        let block = next(&self.clearing, &self.parent, payloads);
-        self.parent = block.root;
-        let done = self.clearing.apply(&block).unwrap();
-        check(&self.clearing);
-        let house = self.clearing.house();
-        let traded: BTreeSet<u32> = done
-            .receipts
-            .iter()
-            .flat_map(|r| &r.fills)
-            .chain(done.events.iter().flat_map(|event| match event {
-                Event::Cleared { fills, .. } => fills.as_slice(),
-                _ => &[],
-            }))
-            .flat_map(|f| [f.taker, f.maker])
-            .collect();
-        for event in &done.events {
-            match event {
-                Event::Haircut { account, amount } => {
-                    let never = flat.contains(account) && !traded.contains(account);
-                    assert!(!never && *amount > 0, "a flat account pays");
-                }
-                Event::Deleveraged { account, .. } => {
-                    let equity = house.health(*account).equity;
-                    assert!(equity <= 0, "more was taken than was missing: {equity}");
-                }
-                Event::BadDebt { account, amount } => {
-                    assert_eq!(house.health(*account).equity, 0);
-                    assert!(*amount > 0 && house.core().insurance == 0);
-                }
-                _ => {}
-            }
-        }
-        let codes = done.receipts.iter().map(|r| r.code).collect();
-        (codes, done.events.clone())
-    }
-
-    fn collateral(&self, who: u8) -> i128 {
-        self.clearing
-            .house()
-            .account(&key(who))
-            .unwrap()
-            .1
-            .collateral
-    }
-
-    fn lots(&self, who: u8) -> i64 {
-        let account = self.clearing.house().account(&key(who)).unwrap().1;
-        let held = account.positions.iter().find(|p| p.market == 0);
-        held.map_or(0, |p| p.lots)
-    }
-}
-
-/// No tiers, no fees, no funding, no insurance.
-fn plain(collateral: u64) -> ExecutionGenesis {
-    let mut genesis = genesis(collateral, MatchingRule::PriceTime);
-    for market in &mut genesis.markets {
-        market.tiers.clear();
-        market.taker_fee_ppm = 0;
-        market.maker_fee_ppm = 0;
-        market.liquidation_fee_ppm = 0;
-        market.funding_heights = 0;
-        market.funding_cap_ppm = 0;
-    }
-    genesis.insurance = 0;
-    genesis.withdraw_hour_ppm = 1_000_000;
-    genesis.withdraw_day_ppm = 1_000_000;
-    genesis
+    place_in(0, who, buy, price_ticks, lots, cloid)
 }
 
 /// Crashes and rallies: where the oracles go in each block.
@@ -273,7 +168,7 @@ fn a_liquidation_is_partial_and_no_fill_makes_the_ratio_worse() {
     let mut run = Run::new(&plain(1_000));
     // 10 lots at 1,000 with 1,000 of equity: initial 10 %, maintenance 5 %.
     run.block(&[place(0, true, 1_000, 10, 1), place(1, false, 1_000, 10, 1)]);
-    assert_eq!((run.lots(0), run.lots(1)), (10, -10));
+    assert_eq!((run.lots(0, 0), run.lots(1, 0)), (10, -10));
     // Down to 942 in three steps: equity 420 under a maintenance of 471. One buys at 940.
     for _ in 0..3 {
         let (_, events) = run.block(&observe(940));
@@ -297,7 +192,7 @@ fn a_liquidation_is_partial_and_no_fill_makes_the_ratio_worse() {
         })
         .sum();
     // A quarter, rounded up, is enough.
-    assert_eq!((filled, run.lots(0)), (3, 7));
+    assert_eq!((filled, run.lots(0, 0)), (3, 7));
     let after = run.clearing.house().health(0);
     assert!(!after.liquidatable(), "{after:?}");
     assert_eq!(after.equity, 420 - 3 * 2);
@@ -320,7 +215,10 @@ fn what_is_missing_is_paid_out_of_profits_by_lots_and_never_by_flat_accounts() {
             place(2, false, 1_000, 25, 1),
             place(0, true, 1_000, 100, 1),
         ]);
-        assert_eq!([run.lots(0), run.lots(1), run.lots(2)], [100, -75, -25]);
+        assert_eq!(
+            [run.lots(0, 0), run.lots(1, 0), run.lots(2, 0)],
+            [100, -75, -25]
+        );
         // The other two sell to each other lower down, for the queue to have an order.
         let mut events = Vec::new();
         for _ in 0..8 {
@@ -344,7 +242,7 @@ fn what_is_missing_is_paid_out_of_profits_by_lots_and_never_by_flat_accounts() {
         } else {
             assert_eq!(got.iter().sum::<u64>(), 100);
         }
-        assert_eq!(run.lots(0), 0);
+        assert_eq!(run.lots(0, 0), 0);
         // What the long lost beyond its money came off the shorts' profit, to the quantum.
         assert_eq!(run.collateral(0), 0);
         assert_eq!(run.collateral(1) + run.collateral(2), 2_010_000);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fairlane_execution::params::{ExecutionGenesis, MatchingRule};
-use fairlane_execution::{Clearing, Event, Execution, Request, Tx};
+use fairlane_execution::{Clearing, Event, Execution, Request, Status, Tx};
 use fairlane_types::{Millis, OrderAction, Root, Side, TimeInForce};
 
 use super::{check, genesis, key, next, seen};
@@ -33,12 +33,28 @@ impl Run {
         self.parent = block.root;
         let done = self.clearing.apply(&block).unwrap();
         check(&self.clearing);
-        let fills = done.receipts.iter().flat_map(|r| &r.fills);
+        let house = self.clearing.house();
+        let cleared = done.events.iter().flat_map(|event| match event {
+            Event::Cleared { fills, .. } => fills.as_slice(),
+            _ => &[],
+        });
+        let fills = done.receipts.iter().flat_map(|r| &r.fills).chain(cleared);
         let traded: BTreeSet<u32> = fills.flat_map(|f| [f.taker, f.maker]).collect();
         for event in &done.events {
-            if let Event::Haircut { account, .. } = event {
-                let never = flat.contains(account) && !traded.contains(account);
-                assert!(!never, "a flat account pays");
+            match event {
+                Event::Haircut { account, amount } => {
+                    let never = flat.contains(account) && !traded.contains(account);
+                    assert!(!never && *amount > 0, "a flat account pays");
+                }
+                Event::Deleveraged { account, .. } => {
+                    let equity = house.health(*account).equity;
+                    assert!(equity <= 0, "more was taken than was missing: {equity}");
+                }
+                Event::BadDebt { account, amount } => {
+                    assert_eq!(house.health(*account).equity, 0);
+                    assert!(*amount > 0 && house.core().insurance == 0);
+                }
+                _ => {}
             }
         }
         let codes = done.receipts.iter().map(|r| r.code).collect();
@@ -61,6 +77,10 @@ impl Run {
         all.extend_from_slice(payloads);
         let (codes, events) = self.block(&all);
         (codes[2 * oracles..].to_vec(), events)
+    }
+
+    pub fn status(&self, market: u32) -> Status {
+        self.clearing.house().market(market).unwrap().0.status
     }
 
     pub fn mark(&self, market: u32) -> u64 {

@@ -3,6 +3,7 @@
 mod args;
 mod children;
 mod dev_markets;
+mod exec_args;
 mod exit;
 mod local;
 mod measure;

@@ -3,7 +3,7 @@
 use fairlane_client::{AccountProblem, dev};
 use fairlane_types::PublicKey;
 
-use crate::args::AccountArgs;
+use crate::exec_args::AccountArgs;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::term::{Term, short};
 

@@ -18,7 +18,7 @@ use fairlane_node::executor::{digest_of, read_genesis};
 use fairlane_types::{Digest, Height, decode, encode};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::ExecFollowArgs;
+use crate::exec_args::ExecFollowArgs;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::term::{Term, short};
 

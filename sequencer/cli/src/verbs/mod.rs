@@ -27,7 +27,8 @@ mod version;
 
 use std::future::Future;
 
-use crate::args::{BenchWhat, Cli, ExecVerb, Verb};
+use crate::args::{BenchWhat, Cli, Verb};
+use crate::exec_args::ExecVerb;
 use crate::exit::{Outcome, Problem};
 use crate::term::Term;
 

@@ -1,0 +1,80 @@
+//! The part of the command line that is about the clearing house.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::args::TrustArgs;
+
+/// `account`.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Public key of the account, in hex.
+    #[arg(required_unless_present = "trader", conflicts_with = "trader")]
+    pub key: Option<String>,
+    /// Development trader by name (experiment chains only).
+    #[arg(long, value_name = "NAME")]
+    pub trader: Option<String>,
+    /// Members' public addresses in the order of their ids; f+1 of them at least.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+}
+
+/// `exec`.
+#[derive(Debug, Subcommand)]
+pub enum ExecVerb {
+    /// Measure matching with margin, blocks with receipts and roots, the root and the
+    /// liquidation sweep on one core, beside the order books lobster and obcore on the same
+    /// orders. Takes some seconds. In a release build only are the figures of use.
+    Bench,
+    /// Apply the sequences of two members' folders again and name the first block, receipt or
+    /// event that differs; also hold each snapshot against its own folder. The members must
+    /// not run, and their sequences must not be pruned.
+    Diff {
+        /// A member's folder.
+        a: PathBuf,
+        /// Another's.
+        b: PathBuf,
+    },
+    /// Run the clearing house in a process of its own, fed by the members, verified. After a
+    /// kill it goes on from its last save to the same roots.
+    Follow(ExecFollowArgs),
+}
+
+/// `exec follow`.
+#[derive(Debug, Args)]
+pub struct ExecFollowArgs {
+    /// Folder for what it keeps; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub home: PathBuf,
+    /// The members' execution.toml.
+    #[arg(long, value_name = "FILE")]
+    pub execution: PathBuf,
+    /// Members' public addresses; any of them may serve the feed.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Heights between two saves.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    pub save_every: u64,
+    /// End after this height.
+    #[arg(long, value_name = "HEIGHT")]
+    pub until: Option<u64>,
+}
