@@ -251,7 +251,10 @@ impl Judge {
                 let (height, root) = (found.height, found.root);
                 self.sequence.attested(node, height, root, &mut self.notes);
             }
-            Some(Durable::Pruned(below)) => self.sequence.pruned(node, below, &mut self.notes),
+            Some(Durable::Pruned(below)) => {
+                self.sequence
+                    .pruned(node, below, &self.honest, &mut self.notes);
+            }
             Some(Durable::Final(_) | Durable::Ack(_) | Durable::Attested(_)) | None => {}
         }
     }
