@@ -10,7 +10,7 @@ use crate::lanes::{Lanes, fault};
 use crate::{Head, Holdings, LaneFault, LaneMessage, Output};
 
 enum Reading {
-    /// One head per lane, all on our chains.
+    /// One head per lane, each found on our chains, now or when it was first understood.
     Heads(Vec<Head>),
     /// Batches up to there are not here yet.
     Lacking(MemberId, Seq),
@@ -57,7 +57,7 @@ impl Lanes {
     fn understand(&mut self, now: Micros, author: MemberId, out: &mut Vec<Output>) {
         while let Some((seq, holdings)) = self.lanes[author.index()].holdings.first() {
             let seq = *seq;
-            let reading = self.read(holdings, self.lanes[author.index()].lacking);
+            let reading = self.read(author, holdings);
             let lane = self.lane(author);
             lane.lacking = None;
             match reading {
@@ -81,9 +81,10 @@ impl Lanes {
         }
     }
 
-    /// `lacking`: the lane for which these holdings wait. Those before it were there.
-    fn read(&self, holdings: &Holdings, lacking: Option<MemberId>) -> Reading {
-        if let Some(first) = lacking {
+    /// What `author` means by its holdings.
+    fn read(&self, author: MemberId, holdings: &Holdings) -> Reading {
+        // The lane for which they wait; those before it were there.
+        if let Some(first) = self.lanes[author.index()].lacking {
             // Most of the time the same one, or the next, is still missing.
             for (index, seq) in holdings.seqs.iter().enumerate().skip(first.index()) {
                 let lane = &self.lanes[index];
@@ -96,27 +97,34 @@ impl Lanes {
                 }
             }
         }
-        let mut heads = Vec::with_capacity(self.lanes.len());
-        for (index, seq) in holdings.seqs.iter().enumerate() {
-            let lane = &self.lanes[index];
-            match lane.at(*seq) {
-                Some((digest, _)) => heads.push(Head { seq: *seq, digest }),
-                None if *seq > lane.tip.seq => {
-                    return Reading::Lacking(MemberId(index as u8), *seq);
+        // Most lanes stand where they did in the author's last word, so that most of the
+        // heads are known. The hash tells whether they still are what it means.
+        let known = &self.acks[author.index()];
+        for known in [known.as_slice(), &[]] {
+            let mut heads = Vec::with_capacity(self.lanes.len());
+            for (index, seq) in holdings.seqs.iter().enumerate() {
+                if let Some(head) = known.get(index).filter(|head| head.seq == *seq) {
+                    heads.push(*head);
+                    continue;
                 }
-                None => return Reading::Old,
+                let lane = &self.lanes[index];
+                match lane.at(*seq) {
+                    Some((digest, _)) => heads.push(Head { seq: *seq, digest }),
+                    None if *seq > lane.tip.seq => {
+                        return Reading::Lacking(MemberId(index as u8), *seq);
+                    }
+                    None => return Reading::Old,
+                }
+            }
+            if Holdings::hash(heads.iter().map(|head| &head.digest)) == holdings.heads {
+                return Reading::Heads(heads);
             }
         }
-        if Holdings::hash(heads.iter().map(|head| &head.digest)) == holdings.heads {
-            Reading::Heads(heads)
-        } else {
-            Reading::Differs
-        }
+        Reading::Differs
     }
 
     fn acknowledged(&mut self, author: MemberId, heads: &[Head]) {
-        for (lane, head) in self.lanes.iter_mut().zip(heads) {
-            let known = &mut lane.acks[author.index()];
+        for (known, head) in self.acks[author.index()].iter_mut().zip(heads) {
             if head.seq >= known.seq {
                 *known = *head;
             }
@@ -170,12 +178,16 @@ impl Lanes {
         let quorum = self.config.committee.quorum();
         // Most of the time too few speak of anything above. The owner's own entry, and
         // ours, may say less than what counts for them.
-        let above = lane.acks.iter().filter(|head| head.seq > floor).count();
+        let above = self
+            .acks
+            .iter()
+            .filter(|heads| heads[id.index()].seq > floor);
+        let above = above.count();
         if above + 2 < quorum {
             return None;
         }
         let mut acked: Vec<Seq> = (self.config.committee.ids())
-            .map(|member| match lane.acks[member.index()] {
+            .map(|member| match self.acks[member.index()][id.index()] {
                 _ if member == id => Seq(u64::MAX),
                 _ if member == self.config.me => lane.acked_to(),
                 head if lane.has(head) => head.seq,

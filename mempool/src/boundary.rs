@@ -214,13 +214,14 @@ pub enum LaneFault {
 /// What comes out.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Write these records; `durable` asks for a sync before [`Input::Stored`].
+    /// Write these records, in the order of these outputs.
     Store {
         /// Name for the answer.
         id: WriteId,
         /// What.
         records: Vec<Record>,
-        /// Whether something is going to be said on the strength of it.
+        /// Sync it, with everything written before it, and answer [`Input::Stored`]. What is
+        /// not durable is not answered.
         durable: bool,
     },
     /// Send to members.

@@ -233,7 +233,9 @@ impl Lanes {
         let mut order = Vec::with_capacity(2 * n + 2);
         order.extend([source, id]);
         let rotated = || (1..n).map(|step| MemberId(((id.index() + step) % n) as u8));
-        order.extend(rotated().filter(|m| lane.acks[m.index()].seq > lane.tip.seq.prev()));
+        order.extend(
+            rotated().filter(|m| self.acks[m.index()][id.index()].seq > lane.tip.seq.prev()),
+        );
         order.extend(rotated());
         order.dedup();
         order.retain(|m| *m != self.config.me);

@@ -141,11 +141,10 @@ impl Lanes {
         if on_side(lane.final_head) {
             return true;
         }
-        let acks = self
-            .config
-            .committee
-            .ids()
-            .filter(|member| *member == id || lane.acks[member.index()] == side.target);
+        let acks =
+            self.config.committee.ids().filter(|member| {
+                *member == id || self.acks[member.index()][id.index()] == side.target
+            });
         acks.count() >= self.config.committee.quorum()
     }
 

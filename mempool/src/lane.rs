@@ -107,8 +107,6 @@ pub(crate) struct Lane {
     pub whole: Seq,
     /// Above the tip; within the window.
     pub early: BTreeMap<Seq, Early>,
-    /// Per member its last acknowledged head, as far as understood.
-    pub acks: Vec<Head>,
     /// Holdings of the lane's owner that are not understood yet; at most HOLDINGS_MAX.
     pub holdings: Vec<(Seq, Holdings)>,
     /// The lane for which the first of them waits.
@@ -128,7 +126,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub fn new(n: usize) -> Self {
+    pub fn new() -> Self {
         Self {
             taken: Head::default(),
             taken_stamp: Micros(0),
@@ -140,7 +138,6 @@ impl Lane {
             storing: Seq(0),
             whole: Seq(0),
             early: BTreeMap::new(),
-            acks: vec![Head::default(); n],
             holdings: Vec::new(),
             lacking: None,
             awaited_by: SignerSet::default(),

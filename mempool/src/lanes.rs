@@ -46,20 +46,6 @@ pub(crate) enum Check {
     Submitted(Vec<(Ticket, CtId, Arc<Envelope>)>),
 }
 
-/// A write under way.
-#[derive(Debug)]
-pub(crate) enum Write {
-    /// An own batch, with the submissions it answers.
-    Own { seq: Seq },
-    /// A run of another lane, acknowledged up to `head` unless the lane is muted.
-    Lane {
-        lane: MemberId,
-        head: Head,
-        ack: bool,
-        entries: bool,
-    },
-}
-
 /// A proposed cut that cannot be decided yet.
 #[derive(Debug)]
 pub(crate) struct WantedCut {
@@ -74,6 +60,8 @@ pub struct Lanes {
     pub(crate) config: Config,
     pub(crate) limits: Limits,
     pub(crate) lanes: Vec<Lane>,
+    /// Per member, and there per lane, its last acknowledged head, as far as understood.
+    pub(crate) acks: Vec<Vec<Head>>,
     pub(crate) pool: Pool,
     pub(crate) own: Own,
     pub(crate) edge: Edge,
@@ -85,8 +73,8 @@ pub struct Lanes {
     /// At most CHECKS_MAX per peer and the edge's own.
     pub(crate) checks: BTreeMap<CheckId, Check>,
     pub(crate) checks_of: Vec<usize>,
-    /// Bounded by the windows: a batch is written once.
-    pub(crate) writes: BTreeMap<WriteId, Write>,
+    /// Own batches being written; bounded by the window.
+    pub(crate) writes: BTreeMap<WriteId, Seq>,
     /// At most LOADS_MAX per peer.
     pub(crate) loads: BTreeMap<LoadId, MemberId>,
     /// At most WANTED_MAX, oldest first.
@@ -118,7 +106,8 @@ impl Lanes {
         let n = config.committee.n();
         Self {
             limits: Limits::new(&config.lanes),
-            lanes: (0..n).map(|_| Lane::new(n)).collect(),
+            lanes: (0..n).map(|_| Lane::new()).collect(),
+            acks: vec![vec![Head::default(); n]; n],
             pool: Pool::default(),
             own: Own::default(),
             edge: Edge::default(),

@@ -8,14 +8,14 @@
 //! Submit ──► admission ──► pool ──► own lane: queue ─ Sign ─ Store ─ Send, Accepted
 //!                            ▲                              (M1: durable before said)
 //! Batch ──► owner's signature ──► chain ──► payloads ──► Store (batch, Ack) ──► holdings
-//!                                                           in the next own batch (M2)
+//!                                                  in the next own batch, synced with it (M2)
 //! build_cut / check_cut / want_cut ◄── consensus ──► Finalized ──► take_final ──► on_cut
 //! ```
 //!
 //! # Driving it
 //! - Inputs are taken one at a time with the local time. `Sign` is answered by `Signed`
-//!   right away (ed25519 is deterministic); `Store` by `Stored` once it and all writes
-//!   before it are durable; jobs and loads in any order.
+//!   right away (ed25519 is deterministic); a durable `Store` by `Stored` once it and all
+//!   writes before it are synced; jobs and loads in any order.
 //! - For every final block, in height order: `Finalized`, then [`Lanes::take_final`]; if
 //!   that gives `None`, again on `CutReady` with the block's id. Then `on_cut`, and when
 //!   the outcomes are emitted, `Emitted` with all of them and with the stale ones.

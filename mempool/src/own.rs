@@ -9,7 +9,7 @@ use fairlane_types::{
 };
 
 use crate::lane::Slot;
-use crate::lanes::{Lanes, Write, earliest};
+use crate::lanes::{Lanes, earliest};
 use crate::pool::Place;
 use crate::{Batch, BatchHeader, Entry, Head, Holdings, LaneMessage, Output, Record, To, WriteId};
 
@@ -61,8 +61,8 @@ impl Own {
         }
     }
 
-    /// A durable acknowledgement is to be published with the next batch; it makes one
-    /// due only if there were entries (M2).
+    /// An acknowledgement is to be published with the next batch; it makes one due only if
+    /// there were entries (M2).
     pub fn acknowledge(&mut self, entries: bool) {
         self.ack_due |= entries;
     }
@@ -256,7 +256,7 @@ impl Lanes {
         true
     }
 
-    /// M2: durable acknowledgements ride in the next own batch.
+    /// M2: acknowledgements ride in the next own batch, which is synced after them.
     fn publish_holdings(&mut self, mut batch: Batch) -> Batch {
         let me = self.config.me.index();
         let heads: Vec<Head> = self.lanes.iter().map(|lane| lane.acked).collect();
@@ -327,7 +327,7 @@ impl Lanes {
         lane.push(slot);
         records.push(Record::Batch { digest, batch });
         let id = WriteId(self.fresh_id());
-        self.writes.insert(id, Write::Own { seq });
+        self.writes.insert(id, seq);
         if self.config.planted.is(Mutant::BatchFirst) {
             self.own_stored(seq, out);
         }
@@ -389,7 +389,9 @@ impl Lanes {
 
     /// The digests behind the holdings of an own batch.
     pub(crate) fn serve_heads(&self, from: MemberId, seq: Seq, out: &mut Vec<Output>) {
-        if let Some(digests) = self.own.heads.get(&seq) {
+        // C7: of a batch that is durable; before it is, nothing may be said of it.
+        let durable = self.lanes[self.config.me.index()].acked.seq;
+        if let Some(digests) = self.own.heads.get(&seq).filter(|_| seq <= durable) {
             let digests = digests.clone();
             out.push(Output::Send {
                 to: To::One(from),

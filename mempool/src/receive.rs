@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fairlane_types::{CtId, Envelope, MemberId, Micros, Seq};
 
 use crate::lane::{Early, Slot};
-use crate::lanes::{Check, Lanes, Write, fault};
+use crate::lanes::{Check, Lanes, fault};
 use crate::{
     Ack, Batch, BatchFault, CheckId, Flaw, Head, LaneFault, LaneFork, Output, Record, WriteId,
 };
@@ -433,7 +433,11 @@ impl Lanes {
         self.store_run(id, out);
     }
 
-    /// Stores what became complete in a row, with its payloads and one acknowledgement.
+    /// Writes what became complete in a row, with its payloads and one acknowledgement.
+    ///
+    /// M2, C7: no sync of its own. Whatever is said on the strength of an acknowledgement
+    /// (an own batch that publishes it, a vote, a proposal) has a record that is synced
+    /// first, and a sync covers every write before it. So it counts from here on.
     pub(crate) fn store_run(&mut self, id: MemberId, out: &mut Vec<Output>) {
         let lane = &mut self.lanes[id.index()];
         let (mut records, mut entries) = (Vec::new(), false);
@@ -480,42 +484,23 @@ impl Lanes {
                 digest: head.digest,
             }));
         }
-        let write = WriteId(self.fresh_id());
-        let lane = id;
-        self.writes.insert(
-            write,
-            Write::Lane {
-                lane,
-                head,
-                ack,
-                entries,
-            },
-        );
+        if ack && head.seq > lane.acked.seq {
+            lane.acked = head;
+            self.own.acknowledge(entries);
+        }
+        self.progress = true;
+        let id = WriteId(self.fresh_id());
         out.push(Output::Store {
-            id: write,
+            id,
             records,
-            durable: ack,
+            durable: false,
         });
     }
 
-    /// A write is durable: what rests on it may be said now.
+    /// An own batch is durable: what rests on it may be said now.
     pub(crate) fn stored(&mut self, id: WriteId, out: &mut Vec<Output>) {
-        match self.writes.remove(&id) {
-            Some(Write::Own { seq }) => self.own_stored(seq, out),
-            Some(Write::Lane {
-                lane,
-                head,
-                ack,
-                entries,
-            }) => {
-                let state = self.lane(lane);
-                if ack && head.seq > state.acked.seq {
-                    state.acked = head;
-                    self.own.acknowledge(entries);
-                }
-                self.progress = true;
-            }
-            None => {}
+        if let Some(seq) = self.writes.remove(&id) {
+            self.own_stored(seq, out);
         }
     }
 

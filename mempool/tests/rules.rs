@@ -72,6 +72,32 @@ fn m1_nothing_is_said_before_it_is_durable() {
 }
 
 #[test]
+fn m2_what_is_acknowledged_is_written_before_the_batch_that_says_so() {
+    let mut solo = solo();
+    let mut lane = Puppet::new(1);
+    let first = lane.push(T0, &[(&plain(1), true)]);
+    solo.hold_writes = true;
+    solo.receive(1, batch(&first));
+    solo.run(100_000);
+    let at = |wanted: &dyn Fn(&Record) -> bool| solo.records.iter().position(wanted).unwrap();
+    let ack = at(&|r| matches!(r, Record::Ack(ack) if ack.digest == first.digest()));
+    let own = at(&|r| matches!(r, Record::Batch { batch, .. } if batch.lane == MemberId(0)));
+    assert!(ack < own, "one sync covers both");
+    assert!(solo.said().is_empty() && !solo.unwritten.is_empty());
+    // Nor is anything else told of a batch that is not durable.
+    solo.receive(2, LaneMessage::GetHeads(Seq(1)));
+    let told = |solo: &Solo| {
+        let heads = |(_, m): &&(To, LaneMessage)| matches!(m, LaneMessage::Heads { .. });
+        solo.sent.iter().filter(heads).count()
+    };
+    assert_eq!(told(&solo), 0);
+    solo.write();
+    assert_eq!(solo.acknowledged()[1], Seq(1));
+    solo.receive(2, LaneMessage::GetHeads(Seq(1)));
+    assert_eq!(told(&solo), 1);
+}
+
+#[test]
 fn m1_a_fork_is_evidence_and_mutes_the_lane() {
     let mut solo = solo();
     let mut lane = Puppet::new(1);
@@ -111,7 +137,7 @@ fn m2_only_what_is_held_in_full_is_acknowledged() {
     assert_eq!(solo.records.iter().filter(acked).count(), 1);
     assert!(
         solo.acknowledged().is_empty(),
-        "an acknowledgement is durable first"
+        "the batch that says so is durable first"
     );
     while !solo.unwritten.is_empty() {
         solo.write();
@@ -134,21 +160,25 @@ fn m2_holdings_certify() {
     let says = Holdings::of(&[none, head, none, none]);
     let ack = Arc::new(two.draft(T0, &[], says.clone()));
     two.tip = (ack.seq, ack.digest());
-    solo.hold_writes = true; // no acknowledgement of our own
+    solo.hold_writes = true;
     solo.receive(2, batch(&ack));
-    solo.receive(1, batch(&first));
     let parent = Cut::genesis(N);
     let only = [MemberId(1)];
-    let built = solo.lanes.build_cut(&parent, genesis_time(), &only);
-    assert_eq!(
-        built.cut.heads[1].seq,
-        Seq(0),
-        "owner and one more are no quorum"
-    );
+    let certified = |solo: &Solo| {
+        let built = solo.lanes.build_cut(&parent, genesis_time(), &only);
+        built.cut.heads[1].seq
+    };
+    assert_eq!(certified(&solo), Seq(0), "what is not here cannot be cut");
+    // The owner, two, and we who hold it.
+    solo.receive(1, batch(&first));
+    assert_eq!(certified(&solo), Seq(1));
+    let second = one.push(T0, &[]);
+    solo.receive(1, batch(&second));
+    assert_eq!(certified(&solo), Seq(1), "owner and one more are no quorum");
+    let says = Holdings::of(&[none, (Seq(2), second.digest()), none, none]);
     let ack = Arc::new(three.draft(T0, &[], says));
     solo.receive(3, batch(&ack));
-    let built = solo.lanes.build_cut(&parent, genesis_time(), &only);
-    assert_eq!(built.cut.heads[1].seq, Seq(1));
+    assert_eq!(certified(&solo), Seq(2));
     // A liar's holdings are asked about once, and what it says must fit.
     let lie = Holdings {
         seqs: vec![Seq(0), Seq(1), Seq(0), Seq(0)],
@@ -723,15 +753,29 @@ fn a_voter_has_acknowledged_or_knows_a_quorum_that_did() {
     use fairlane_mempool::Verdict;
     let mut solo = solo();
     let mut lane = Puppet::new(1);
-    solo.hold_writes = true;
+    let other = Arc::new(lane.draft(T0 - 5, &[], Holdings::default()));
     let first = lane.push(T0, &[]);
-    solo.receive(1, batch(&first));
     let (parent, t) = (Cut::genesis(N), genesis_time());
-    let next = cut(&[(1, Seq(1), first.digest())]);
-    let judge = |solo: &Solo| solo.lanes.check_cut(&parent, t, &next, t);
-    assert_eq!(judge(&solo), Verdict::Missing(vec![MemberId(1)]));
-    solo.write();
-    assert_eq!(judge(&solo), Verdict::Valid);
+    let judge = |solo: &Solo, seq, batch: &fairlane_mempool::Batch| {
+        let next = cut(&[(1, Seq(seq), batch.digest())]);
+        solo.lanes.check_cut(&parent, t, &next, t)
+    };
+    let missing = Verdict::Missing(vec![MemberId(1)]);
+    assert_eq!(judge(&solo, 1, &first), missing);
+    solo.receive(1, batch(&first));
+    assert_eq!(judge(&solo, 1, &first), Verdict::Valid);
+    // M1: a muted lane is held and not acknowledged; a quorum of others is needed.
+    solo.receive(1, batch(&other));
+    let second = lane.push(T0, &[]);
+    solo.receive(1, batch(&second));
+    assert_eq!(judge(&solo, 2, &second), missing);
+    let none = (Seq(0), BatchDigest::default());
+    for (member, want) in [(2, missing), (3, Verdict::Valid)] {
+        let says = Holdings::of(&[none, (Seq(2), second.digest()), none, none]);
+        let ack = Arc::new(Puppet::new(member).draft(T0, &[], says));
+        solo.receive(member, batch(&ack));
+        assert_eq!(judge(&solo, 2, &second), want, "{member}");
+    }
 }
 
 #[test]

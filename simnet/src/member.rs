@@ -46,8 +46,10 @@ pub struct Member {
     pub clock: Clock,
     /// Cores.
     pub cpu: Cpu,
-    /// When each timer is due, and the number of its last setting.
-    pub timers: BTreeMap<TimerId, (Micros, u64)>,
+    /// When each timer is due, by slot.
+    pub timers: [Option<(Micros, TimerId)>; TimerId::SLOTS],
+    /// When the queue says that the earliest of them is due.
+    pub alarm: Option<Nanos>,
     /// Who waits for the answer to each open request.
     pub tickets: BTreeMap<Ticket, Asker>,
     /// Nothing is handled before (SIGSTOP).
@@ -66,7 +68,7 @@ pub struct Member {
     pub crash: Stream,
     /// Choices of a misbehaving member.
     pub choices: Stream,
-    /// Numbers of tickets and timer settings.
+    /// Numbers of tickets.
     pub counter: u64,
     /// The rule that it breaks on purpose.
     pub planted: Planted,
@@ -116,7 +118,8 @@ impl Member {
             writer: Writer::new(disk),
             clock: Clock::new(start, offset_us, drift_ppm),
             cpu: Cpu::default(),
-            timers: BTreeMap::new(),
+            timers: [None; TimerId::SLOTS],
+            alarm: None,
             tickets: BTreeMap::new(),
             paused_until: Nanos(0),
             cpu_factor: 1,
@@ -165,7 +168,8 @@ impl Member {
         self.life += 1;
         self.writer.reset();
         self.cpu.reset();
-        self.timers.clear();
+        self.timers = [None; TimerId::SLOTS];
+        self.alarm = None;
         self.tickets.clear();
         self.paused_until = Nanos(0);
         self.store.crash(&mut self.crash)
@@ -185,6 +189,12 @@ impl Member {
             replica.step(local, event, &mut effects);
         }
         effects
+    }
+
+    /// The timer that is due first, by the member's clock.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<(Micros, TimerId)> {
+        self.timers.iter().flatten().min().copied()
     }
 
     /// A fresh number.

@@ -124,6 +124,8 @@ pub struct Scenario {
     pub seconds: Option<u64>,
     /// How often heads of lanes advance, instead of the default of a genesis, ms (L4).
     pub heads_ms: Option<u64>,
+    /// How long a batch waits for more, instead of the default of a genesis, ms (M3).
+    pub batches_ms: Option<u64>,
     /// Keeps a line for everything that members do.
     pub log: bool,
     /// Keeps only so many lines, the last ones; 0 keeps all.
@@ -158,6 +160,7 @@ impl Scenario {
             steady_ms: None,
             seconds: None,
             heads_ms: None,
+            batches_ms: None,
             log: false,
             log_tail: 0,
             tier: Tier::Real,
@@ -309,11 +312,13 @@ impl Scenario {
     pub fn replay(&self) -> String {
         if let Some(span_ms) = self.steady_ms {
             let (n, seed) = (self.n, self.seed);
-            let heads = self
-                .heads_ms
-                .map_or_else(String::new, |ms| format!(" --heads {ms}ms"));
+            let pace = |name: &str, ms: Option<u64>| {
+                ms.map_or_else(String::new, |ms| format!(" --{name} {ms}ms"))
+            };
+            let heads = pace("heads", self.heads_ms);
+            let batches = pace("batches", self.batches_ms);
             return format!(
-                "simnet speed --members {n} --seed 0x{seed:x} --span {span_ms}ms{heads}"
+                "simnet speed --members {n} --seed 0x{seed:x} --span {span_ms}ms{heads}{batches}"
             );
         }
         if self.plan.is_some() || self.liars.is_some() || self.delay_ms.is_some() {
@@ -527,6 +532,9 @@ pub fn committee(
     }
     if let Some(heads_ms) = scenario.heads_ms {
         genesis.lanes.head_interval_ms = heads_ms;
+    }
+    if let Some(batches_ms) = scenario.batches_ms {
+        genesis.lanes.batch_interval_ms = batches_ms;
     }
     if let Some(lab) = &scenario.lab {
         lab.protocol.apply(&mut genesis);

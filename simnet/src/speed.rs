@@ -39,6 +39,8 @@ pub struct SpeedRun {
     pub orders_per_s: u64,
     /// How often heads of lanes advance, instead of the default, ms (L4).
     pub heads_ms: Option<u64>,
+    /// How long a batch waits for more, instead of the default, ms (M3).
+    pub batches_ms: Option<u64>,
 }
 
 /// What was measured.
@@ -66,6 +68,7 @@ impl SpeedRun {
         Ok(Scenario {
             steady_ms: Some(self.span_ms),
             heads_ms: self.heads_ms,
+            batches_ms: self.batches_ms,
             tier: Tier::Ideal,
             placement: Some(Arc::new(placement)),
             ..Scenario::new(self.members, self.seed, orders, Profile::Calm)
@@ -130,6 +133,7 @@ mod tests {
             span_ms: 2_000,
             orders_per_s: 10,
             heads_ms: None,
+            batches_ms: None,
         };
         // A clock on which building and running take a second each.
         let clock = Cell::new(0);

@@ -24,6 +24,7 @@ fn runs() -> Vec<Scenario> {
         span_ms: 1_000,
         orders_per_s: 20,
         heads_ms: None,
+        batches_ms: None,
     };
     vec![
         Scenario::new(4, 1, 20, Profile::Calm),

@@ -233,8 +233,15 @@ impl Solo {
     pub fn handle(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
-                Output::Store { id, records, .. } => {
+                Output::Store {
+                    id,
+                    records,
+                    durable,
+                } => {
                     self.records.extend(records);
+                    if !durable {
+                        continue;
+                    }
                     if self.hold_writes {
                         self.unwritten.push(id);
                     } else {

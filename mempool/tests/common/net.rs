@@ -276,7 +276,9 @@ impl Net {
                     let delay = *busy - self.now;
                     if self.faults.lying_disk {
                         self.at(50_000, Event::Written(node, life, id, records));
-                        self.step(node, Input::Stored(id));
+                        if durable {
+                            self.step(node, Input::Stored(id));
+                        }
                     } else {
                         self.at(delay, Event::Written(node, life, id, records));
                     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fairlane_replica::{
     Class, CryptoContext, Effect, Event, Job, JobId, LoadId, Message, Peers, Replica, Reply, Table,
-    Ticket, TimerId, run_job,
+    Ticket, TimerId, WriteId, run_job,
 };
 use fairlane_types::{Height, MEMBERS_MAX, MemberId, Micros, Outcome, SequencedBlock};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -263,8 +263,10 @@ pub struct Driver {
     loader: Loader,
     replies: BTreeMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
-    /// Store effects handed over and not yet reported.
-    writes_open: u64,
+    /// The last store effect handed over; only durable ones are reported.
+    written: Option<WriteId>,
+    /// The last one reported: it and all before it are applied.
+    stored: Option<WriteId>,
     /// The last message encoded: the same one often goes to several members.
     last_frame: Option<(Arc<Message>, Bytes)>,
     effects: Vec<Effect>,
@@ -294,7 +296,8 @@ impl Driver {
             loader,
             replies: BTreeMap::new(),
             next_ticket: 0,
-            writes_open: 0,
+            written: None,
+            stored: None,
             last_frame: None,
             effects: Vec::new(),
             faults: BTreeMap::new(),
@@ -352,8 +355,8 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Result(event) => {
-                if matches!(event, Event::Stored(_)) {
-                    self.writes_open = self.writes_open.saturating_sub(1);
+                if let Event::Stored(id) = event {
+                    self.stored = Some(id);
                 }
                 self.step(event);
             }
@@ -417,7 +420,7 @@ impl Driver {
                 writes,
                 durable,
             } => {
-                self.writes_open += 1;
+                self.written = Some(id);
                 self.parts.writer.store(id, writes, durable);
             }
             Effect::Load {
@@ -492,7 +495,7 @@ impl Driver {
                 tracing::debug!("the loader has stopped");
             }
         };
-        if self.writes_open == 0 {
+        if self.stored == self.written {
             hand_over();
         } else {
             self.parts.writer.after(Box::new(hand_over));

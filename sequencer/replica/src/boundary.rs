@@ -36,6 +36,28 @@ pub enum TimerId {
     Shares,
 }
 
+impl TimerId {
+    /// Number of slots.
+    pub const SLOTS: usize = 7;
+
+    /// The slot of this timer, below [`SLOTS`](Self::SLOTS). A shell may keep one timer per
+    /// slot, the one set last: consensus sets timers of its present view, and those of an
+    /// earlier view mean nothing to it any more.
+    #[must_use]
+    pub const fn slot(&self) -> usize {
+        use fairlane_consensus::Timer;
+        match self {
+            Self::Consensus(Timer::Pace(_)) => 0,
+            Self::Consensus(Timer::Propose(_)) => 1,
+            Self::Consensus(Timer::View(_)) => 2,
+            Self::Consensus(Timer::Rebroadcast(_)) => 3,
+            Self::Consensus(Timer::Fetch) => 4,
+            Self::Lanes(fairlane_mempool::Timer::Wake) => 5,
+            Self::Shares => 6,
+        }
+    }
+}
+
 /// What happened outside.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -66,8 +88,8 @@ pub enum Event {
     },
     /// A timer fired; late or twice does no harm.
     Timer(TimerId),
-    /// The writes of this effect, and of every durable effect before it, are applied (and
-    /// synced if it was durable). Reported in the order of the effects.
+    /// The writes of this durable effect, and of every effect before it, are synced.
+    /// Reported in the order of the effects.
     Stored(WriteId),
     /// What executes here no longer needs the sequence up to this height. Said before the
     /// first block by a shell that executes, and never by another.
@@ -118,13 +140,13 @@ pub enum Effect {
         /// When, on the clock that `step` is given.
         at: Micros,
     },
-    /// Apply writes, in the order of these effects.
+    /// Apply writes, in the order of these effects; a crash leaves a prefix of them.
     Store {
-        /// Reported by [`Event::Stored`].
+        /// Reported by [`Event::Stored`], if it is durable.
         id: WriteId,
         /// Applied together or not at all.
         writes: Vec<Write>,
-        /// Whether a sync must come before the report.
+        /// Sync it, with everything before it, and report. Nobody waits for what is not.
         durable: bool,
     },
     /// Read a range.

@@ -664,7 +664,9 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) {
         let id = WriteId(self.fresh());
-        self.writes.insert(id, then);
+        if durable {
+            self.writes.insert(id, then);
+        }
         out.push(Effect::Store {
             id,
             writes,

@@ -140,7 +140,7 @@ impl Twin {
                 writes,
                 durable,
             } => {
-                if self.store.commit(&writes, durable).is_ok() {
+                if self.store.commit(&writes, durable).is_ok() && durable {
                     events.push_back(Event::Stored(id));
                 }
             }

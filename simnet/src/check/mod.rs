@@ -261,7 +261,7 @@ impl Judge {
             }
             Some(Durable::Pruned(below)) => {
                 self.sequence
-                    .pruned(node, below, &self.honest, &mut self.notes)
+                    .pruned(node, below, &self.honest, &mut self.notes);
             }
             Some(Durable::Final(_) | Durable::Ack(_) | Durable::Attested(_)) | None => {}
         }

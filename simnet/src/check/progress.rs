@@ -15,8 +15,9 @@ use super::{Notes, Rule};
 const VIEWS_PER_MEMBER: u64 = 200;
 
 /// Final blocks per member within which what an honest lane recorded is final (L5): a
-/// round of leaders to see it certified, one to propose it, and one for what is skipped.
-const BLOCKS_PER_MEMBER: u64 = 3;
+/// round of leaders to see it certified, one to propose it, one for what is skipped, and one
+/// while the others fetch bytes that a liar was asked for first.
+const BLOCKS_PER_MEMBER: u64 = 4;
 
 #[derive(Debug)]
 pub struct Progress {
@@ -111,7 +112,7 @@ mod tests {
         let (mut progress, mut notes) = (Progress::new(4), notes());
         progress.healed();
         progress.recorded(2, Seq(1));
-        for _ in 0..12 {
+        for _ in 0..16 {
             progress.finalized(&Cut::genesis(4), &mut notes);
         }
         assert!(notes.violations.is_empty());

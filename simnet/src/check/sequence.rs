@@ -68,14 +68,13 @@ impl Sequence {
         }
     }
 
-    /// M6: what leaves one disk is on no honest member's way any more. Whoever says that it
-    /// has emitted what it has not, such as one of two twins, harms itself.
-    pub fn pruned(&mut self, node: usize, below: Height, honest: &[bool], notes: &mut Notes) {
+    /// M6: what leaves one disk is on no honest member's way any more. What a liar says of
+    /// itself is believed: of twins one may be behind the other.
+    pub fn pruned(&self, node: usize, below: Height, honest: &[bool], notes: &mut Notes) {
         notes.mark(Mark::Pruned);
         let tip = |durable: &BTreeMap<u64, Root>| durable.last_key_value().map_or(0, |(h, _)| *h);
-        let mut members = self.durable.iter().zip(honest);
-        let behind = members.position(|(d, honest)| *honest && tip(d) < below.prev().0);
-        if let Some(behind) = behind {
+        let behind = |(d, honest): (_, &bool)| *honest && tip(d) < below.prev().0;
+        if let Some(behind) = self.durable.iter().zip(honest).position(behind) {
             let what = format!("pruned below {below}, which member {behind} has not emitted");
             notes.break_rule(Rule::Retention, node, what);
         }

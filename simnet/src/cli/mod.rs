@@ -267,8 +267,11 @@ pub struct SpeedArgs {
     pub rate: u64,
     /// How often heads of lanes advance, such as 200ms, instead of the 20 ms of a genesis
     /// that says nothing.
-    #[arg(long, value_name = "SPAN", value_parser = heads_ms)]
+    #[arg(long, value_name = "SPAN", value_parser = lane_ms)]
     pub heads: Option<u64>,
+    /// How long a batch of a lane waits for more orders, such as 200ms, instead of 5 ms.
+    #[arg(long, value_name = "SPAN", value_parser = lane_ms)]
+    pub batches: Option<u64>,
     /// The seed, decimal or 0x….
     #[arg(long, default_value = "1", value_parser = seed)]
     pub seed: u64,
@@ -419,8 +422,8 @@ fn steady_ms(text: &str) -> Result<u64, String> {
     fits.then_some(span).ok_or_else(|| "1s to 10m".to_owned())
 }
 
-/// How often heads of lanes advance, as a genesis allows it.
-fn heads_ms(text: &str) -> Result<u64, String> {
+/// How often a lane does something, as a genesis allows it.
+fn lane_ms(text: &str) -> Result<u64, String> {
     let span = span_ms(text)?;
     let fits = (1..=1_000).contains(&span);
     fits.then_some(span).ok_or_else(|| "1ms to 1s".to_owned())

@@ -12,6 +12,7 @@ pub(super) fn run(args: &SpeedArgs) -> Result<bool, SimError> {
         span_ms: args.span,
         orders_per_s: args.rate,
         heads_ms: args.heads,
+        batches_ms: args.batches,
     };
     let speed = run.measure(thread_ns)?;
     if !speed.report.passed() {

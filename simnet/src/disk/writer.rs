@@ -1,6 +1,7 @@
 //! The writer in front of a store: store effects queue up, and one group commit at a time
-//! appends all that waits and syncs it if any of it must be durable. Done is reported in
-//! the order of the effects, as the boundary promises.
+//! appends all that waits and syncs it if any of it must be durable. What is durable is
+//! reported in the order of the effects, as the boundary promises; for the rest nobody
+//! waits, and an idle disk takes it at once.
 
 use fairlane_replica::StoreError;
 
@@ -15,7 +16,7 @@ pub struct DiskModel {
     pub sync_ns: u64,
     /// One sync in a thousand of these takes twenty times as long.
     pub stall_per_mille: u64,
-    /// An append without sync.
+    /// The append before a sync.
     pub append_ns: u64,
 }
 
@@ -78,7 +79,7 @@ impl<I> Writer<I> {
         });
     }
 
-    /// Starts a group if the disk is idle and something waits; says when it is done.
+    /// Appends what waits if the disk is idle; says when it is synced, if it must be.
     ///
     /// # Errors
     /// [`StoreError`]: the member stops.
@@ -91,27 +92,28 @@ impl<I> Writer<I> {
         if self.busy || self.waiting.is_empty() {
             return Ok(None);
         }
-        let durable = self.waiting.iter().any(|pending| pending.durable);
         let mut last = Commit(0);
         for pending in self.waiting.drain(..) {
             last = store.append(pending.changes)?;
-            self.group.push(pending.id);
+            if pending.durable {
+                self.group.push(pending.id);
+            }
+        }
+        if self.group.is_empty() {
+            return Ok(None);
         }
         self.busy = true;
-        self.syncs = durable.then_some(last);
-        let mut span = self.model.append_ns;
-        if durable {
-            // Between half and twice the median, with a rare stall.
-            span +=
-                self.model.sync_ns / 2 + rng.below(self.model.sync_ns.saturating_mul(3) / 2 + 1);
-            if rng.chance(self.model.stall_per_mille) {
-                span = span.saturating_mul(20);
-            }
+        self.syncs = Some(last);
+        // Between half and twice the median, with a rare stall.
+        let sync = self.model.sync_ns / 2 + rng.below(self.model.sync_ns.saturating_mul(3) / 2 + 1);
+        let mut span = self.model.append_ns + sync;
+        if rng.chance(self.model.stall_per_mille) {
+            span = span.saturating_mul(20);
         }
         Ok(Some(now.plus(span.saturating_mul(self.slow))))
     }
 
-    /// The running group is done: what to report, in order, and what became durable.
+    /// The running group is synced: what to report, in order, and what became durable.
     pub fn finish(&mut self, store: &mut SimStore) -> (Vec<I>, Vec<Change>) {
         let durable = self
             .syncs
@@ -170,9 +172,15 @@ mod tests {
         assert_eq!(writer.finish(&mut store).0, [1]);
         assert_eq!(store.synced(), Commit(1));
         assert!(writer.start(done, &mut store, &mut rng).unwrap().is_some());
-        assert_eq!(writer.finish(&mut store).0, [2, 3]);
+        // One sync covers all that came before it; nobody waits for 2.
+        assert_eq!(writer.finish(&mut store).0, [3]);
         assert_eq!(store.synced(), Commit(3));
         assert!(writer.is_empty());
+        writer.push(4, put(4), false);
+        assert_eq!(writer.start(done, &mut store, &mut rng).unwrap(), None);
+        assert!(writer.is_empty());
+        assert_eq!(store.get(Table::Safety, &[4]).unwrap(), Some(vec![4]));
+        assert_eq!(store.synced(), Commit(3));
     }
 
     #[test]

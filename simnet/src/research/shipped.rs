@@ -4,9 +4,13 @@ use super::place::Matrix;
 use crate::net::{self, MATRIX_BYTES_MAX};
 
 /// Scenarios by name.
-pub const SCENARIOS: [(&str, &str); 14] = [
+pub const SCENARIOS: [(&str, &str); 15] = [
     ("first", include_str!("../../scenarios/first.toml")),
     ("healthy", include_str!("../../scenarios/healthy.toml")),
+    (
+        "healthy-100",
+        include_str!("../../scenarios/healthy-100.toml"),
+    ),
     (
         "leader-crash",
         include_str!("../../scenarios/leader-crash.toml"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fairlane_replica::{Class, JobId, JobResult, LoadId, Message, Row, TimerId, WriteId};
+use fairlane_replica::{Class, JobId, JobResult, LoadId, Message, Row, WriteId};
 use fairlane_types::MemberId;
 
 use crate::net::Sent;
@@ -22,11 +22,10 @@ pub(super) enum Happening {
         sent: Sent,
         frame: Frame,
     },
+    /// The earliest timer of a member.
     Timer {
         node: usize,
         life: u32,
-        id: TimerId,
-        setting: u64,
     },
     Stored {
         node: usize,
@@ -97,7 +96,7 @@ impl Happening {
                 4 + (u32::from(class.code()) << 8),
                 frame.head() ^ ((*from as u64) << 56),
             ),
-            Self::Timer { node, setting, .. } => (*node, 5, *setting),
+            Self::Timer { node, .. } => (*node, 5, 0),
             Self::Stored { node, .. } => (*node, 6, 0),
             Self::Early { node, id, .. } => (*node, 7, id.0),
             Self::Loaded { node, id, rows, .. } => (*node, 8, id.0 ^ ((rows.len() as u64) << 32)),

@@ -7,7 +7,7 @@ use crate::byz::{Act, Behaviour, Heard, Scene};
 use crate::check::Rule;
 use crate::crypto::Tier;
 use crate::disk::Change;
-use crate::engine::{MICROSECOND, MILLISECOND};
+use crate::engine::{MICROSECOND, MILLISECOND, Nanos};
 use crate::marks::Mark;
 use crate::scenario::Planted;
 
@@ -165,7 +165,7 @@ impl World {
                 durable,
             } => {
                 let life = self.members[node].life;
-                if self.scenario.planted == Some(Planted::SendBeforeStored) {
+                if durable && self.scenario.planted == Some(Planted::SendBeforeStored) {
                     self.queue
                         .push(self.now, 3, Happening::Early { node, life, id });
                 }
@@ -264,51 +264,33 @@ impl World {
 
     pub(super) fn set_timer(&mut self, node: usize, id: TimerId, at: Micros) {
         let member = &mut self.members[node];
-        let setting = member.fresh();
-        member.timers.insert(id, (at, setting));
+        member.timers[id.slot()] = Some((at, id));
         let when = member.clock.reach(self.now, at);
-        let life = member.life;
-        self.queue.push(
-            when,
-            4,
-            Happening::Timer {
-                node,
-                life,
-                id,
-                setting,
-            },
-        );
+        self.wake(node, when);
     }
 
-    pub(super) fn timer(&mut self, node: usize, id: TimerId, setting: u64) {
+    /// One event in the queue for all timers of a member: that of the earliest.
+    fn wake(&mut self, node: usize, when: Nanos) {
         let member = &mut self.members[node];
-        let Some((at, last)) = member.timers.get(&id).copied() else {
-            return;
-        };
-        if last != setting {
-            return;
-        }
-        if member.clock.read(self.now) < at {
-            // The clock was stepped back meanwhile.
-            let when = member
-                .clock
-                .reach(self.now, at)
-                .max(self.now.plus(MICROSECOND));
+        if member.alarm.is_none_or(|alarm| when < alarm) {
+            member.alarm = Some(when);
             let life = member.life;
-            self.queue.push(
-                when,
-                4,
-                Happening::Timer {
-                    node,
-                    life,
-                    id,
-                    setting,
-                },
-            );
-            return;
+            self.queue.push(when, 4, Happening::Timer { node, life });
         }
-        member.timers.remove(&id);
-        self.step(node, Event::Timer(id));
+    }
+
+    /// Whatever is due by the member's clock, in the order in which it was to be.
+    pub(super) fn timers(&mut self, node: usize) {
+        while let Some((at, id)) = self.members[node].next_timer() {
+            let member = &mut self.members[node];
+            if member.clock.read(self.now) < at {
+                // Later than now, also where the clock was stepped back meanwhile.
+                let when = member.clock.reach(self.now, at);
+                return self.wake(node, when.max(self.now.plus(MICROSECOND)));
+            }
+            member.timers[id.slot()] = None;
+            self.step(node, Event::Timer(id));
+        }
     }
 
     // ---- disk and cores ----

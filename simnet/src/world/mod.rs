@@ -21,7 +21,7 @@ use crate::cpu::CpuModel;
 use crate::crypto::Crypto;
 use crate::disk::{DiskModel, Values};
 use crate::engine::{
-    MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
+    Key, MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
 };
 use crate::faults::Plan;
 use crate::member::Member;
@@ -227,7 +227,7 @@ impl World {
             }
             self.now = key.time;
             self.judge.at(self.now);
-            self.happen(key.tie, happening);
+            self.happen(key, happening);
             if self.awaiting_key.is_some() {
                 match self.open_for_orders() {
                     Some(last_send) => {
@@ -362,16 +362,25 @@ impl World {
         }
     }
 
-    fn happen(&mut self, tie: u32, happening: Happening) {
+    fn happen(&mut self, key: Key, happening: Happening) {
         if let Some((node, life)) = happening.owner() {
             if life.is_some_and(|life| life != self.members[node].life) {
                 return;
             }
             let until = self.members[node].paused_until;
             if until > self.now {
-                self.queue.push(until, tie, happening);
+                if let Happening::Timer { node, .. } = happening {
+                    self.members[node].alarm = Some(until);
+                }
+                self.queue.push(until, key.tie, happening);
                 return;
             }
+        }
+        if let Happening::Timer { node, .. } = happening
+            && self.members[node].alarm != Some(key.time)
+        {
+            // An earlier timer was set meanwhile, and has gone off.
+            return;
         }
         let (node, kind, content) = happening.digest();
         self.trace.event(self.now, node, kind, content);
@@ -394,9 +403,10 @@ impl World {
             } => {
                 self.frame(from, to, class, sent, frame);
             }
-            Happening::Timer {
-                node, id, setting, ..
-            } => self.timer(node, id, setting),
+            Happening::Timer { node, .. } => {
+                self.members[node].alarm = None;
+                self.timers(node);
+            }
             Happening::Stored { node, .. } => self.stored(node),
             Happening::Early { node, id, .. } => self.step(node, Event::Stored(id)),
             Happening::Loaded { node, id, rows, .. } => self.step(node, Event::Loaded { id, rows }),
