@@ -464,6 +464,6 @@ mod tests {
         let (block, _) = opened_block(&pin, &Cursor::start(&pin), 2);
         let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
         let items = fairlane_types::merkle_root(&leaves);
-        assert_eq!(root_over(&block, items), block.compute_root());
+        assert_eq!(block.root_over(items), block.compute_root());
     }
 }
