@@ -457,4 +457,13 @@ mod tests {
         certificate.signatures[1] = Signature::default();
         assert!(check(2, two.id(), &certificate).is_err());
     }
+
+    #[test]
+    fn the_root_here_is_the_root_of_types() {
+        let (pin, _) = pin_of(4);
+        let (block, _) = opened_block(&pin, &Cursor::start(&pin), 2);
+        let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
+        let items = fairlane_types::merkle_root(&leaves);
+        assert_eq!(block.root_over(items), block.compute_root());
+    }
 }
