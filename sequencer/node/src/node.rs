@@ -183,7 +183,7 @@ impl Node {
         let reader = store.reader();
         let (place, from) = (home.clone(), reader.clone());
         let executor = blocking(move || Ok(Executor::open(&place, from)?)).await?;
-        let observer = observer(&home, &config, &genesis, me, &identity, executor.as_ref())?;
+        let observer = observer(&home, &config, me, &identity, executor.as_ref())?;
         let emitted = reader.emitted_range()?.map_or(Height(0), |(_, last)| last);
         report_start(&genesis, me, at_rest, &replica);
 
@@ -396,7 +396,6 @@ impl Node {
 fn observer(
     home: &Home,
     config: &Config,
-    genesis: &Genesis,
     me: MemberId,
     identity: &fairlane_types::SecretKey,
     executor: Option<&Executor>,
@@ -409,8 +408,7 @@ fn observer(
         return Ok(None);
     }
     let refuse = |reason: String| HomeError::content(&home.config_path(), reason);
-    let pin = Pin::new(genesis.clone()).map_err(|error| refuse(error.to_string()))?;
-    let observer = Observer::new(oracle, &pin, home, me, identity).map_err(refuse)?;
+    let observer = Observer::new(oracle, home, me, identity).map_err(refuse)?;
     Ok(Some(observer))
 }
 

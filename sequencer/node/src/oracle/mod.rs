@@ -47,7 +47,9 @@ type Quotes = watch::Receiver<Vec<SourceQuote>>;
 /// What makes a member's observations.
 pub struct Observer {
     config: OracleConfig,
-    sealer: Sealer,
+    identity: SecretKey,
+    /// Once the committee has its key.
+    sealer: Option<Sealer>,
     me: MemberId,
     sources: Vec<Arc<Source>>,
 }
@@ -59,7 +61,6 @@ impl Observer {
     /// What of the configuration does not hold.
     pub fn new(
         config: OracleConfig,
-        pin: &Pin,
         home: &Home,
         me: MemberId,
         identity: &SecretKey,
@@ -69,14 +70,15 @@ impl Observer {
         let sources = sources.map(|source| Source::new(source, home, me).map(Arc::new));
         Ok(Self {
             sources: sources.collect::<Result<_, _>>()?,
-            sealer: Sealer::new(pin, SecretKey::from_seed(*identity.seed())),
+            identity: SecretKey::from_seed(*identity.seed()),
+            sealer: None,
             me,
             config,
         })
     }
 
     /// Observes until the node stops.
-    pub async fn run(self, handle: NodeHandle) {
+    pub async fn run(mut self, handle: NodeHandle) {
         let stopping = handle.stopping();
         let mut readers = tokio::task::JoinSet::new();
         let mut feeds: Vec<Quotes> = Vec::new();
@@ -98,7 +100,7 @@ impl Observer {
                 return;
             }
             let status = handle.status().borrow().clone();
-            if status.observer || status.catching_up {
+            if status.observer || status.catching_up || !self.has_key(&handle) {
                 continue;
             }
             let now_ms = now().0;
@@ -116,7 +118,22 @@ impl Observer {
         }
     }
 
+    /// Whether there is a key to seal to; it is looked for once the members have made it.
+    fn has_key(&mut self, handle: &NodeHandle) -> bool {
+        if self.sealer.is_none() && !handle.status().borrow().keyless {
+            let known = handle.encryption_key().ok().flatten();
+            let genesis = handle.genesis().as_ref().clone();
+            let pin = known.and_then(|known| Pin::activated(genesis, known.activation).ok());
+            let identity = || SecretKey::from_seed(*self.identity.seed());
+            self.sealer = pin.map(|pin| Sealer::new(&pin, identity()));
+        }
+        self.sealer.is_some()
+    }
+
     async fn submit(&self, handle: &NodeHandle, quotes: &[Quote], now_ms: u64) {
+        let Some(sealer) = &self.sealer else {
+            return;
+        };
         let quotes = quotes.to_vec();
         let payload = Tx::Request(Request::Observe { quotes }).to_bytes();
         let mut nonce = [0; 8];
@@ -130,9 +147,7 @@ impl Observer {
             lane: Some(self.me),
         };
         // UnwrapErr: the system's randomness has just worked.
-        let sealed = self
-            .sealer
-            .seal_bytes(&payload, options, &mut UnwrapErr(SysRng));
+        let sealed = sealer.seal_bytes(&payload, options, &mut UnwrapErr(SysRng));
         let envelope = match sealed {
             Ok(envelope) => Arc::new(envelope),
             Err(error) => {
