@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fairlane_client::Pin;
 use fairlane_replica::{
     CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, Sharing,
     WriteId,
