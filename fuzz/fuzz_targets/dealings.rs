@@ -1,0 +1,38 @@
+//! Dealings of a key ceremony. The fuzzer's bytes change a valid one, since nothing else has
+//! the right length.
+#![no_main]
+
+use std::sync::OnceLock;
+
+use fairlane_encryption::{Ceremony, Deal, ReceiverSecret};
+use fairlane_fuzz::canonical;
+use fairlane_replica::Dealing;
+use fairlane_types::{Digest, Epoch, MemberId, SeededRng, encode};
+use libfuzzer_sys::fuzz_target;
+
+fn valid() -> &'static (Ceremony, Vec<u8>) {
+    static VALID: OnceLock<(Ceremony, Vec<u8>)> = OnceLock::new();
+    VALID.get_or_init(|| {
+        let mut rng = SeededRng::new(&[3; 32], b"fuzz");
+        let receivers = (0..4).map(|_| ReceiverSecret::generate(&mut rng).key());
+        let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), receivers.collect());
+        let ceremony = ceremony.expect("four receivers");
+        let deal = ceremony.deal(MemberId(0), &mut rng).expect("a dealer");
+        (ceremony, encode(&deal))
+    })
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = canonical::<Dealing>(bytes);
+    let _ = canonical::<Deal>(bytes);
+    let (ceremony, valid) = valid();
+    let mut changed = valid.clone();
+    for edit in bytes.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
+        changed[at] ^= edit[2];
+    }
+    if let Some(deal) = canonical::<Deal>(&changed) {
+        let holds = ceremony.verify(MemberId(0), deal).is_ok();
+        assert_eq!(holds, changed == *valid, "a changed dealing holds");
+    }
+});
