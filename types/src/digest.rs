@@ -6,9 +6,15 @@ use std::sync::OnceLock;
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+/// Room for what is kept of each domain, and for some more of them.
+const DOMAINS: usize = 32;
+const _: () = assert!(
+    (Domain::KeyActivation as usize) < DOMAINS,
+    "the last domain has no room"
+);
+
 /// The key of each domain, once it was asked for: saves hashing the context every time.
-static KEYS: [OnceLock<ContextKey>; Domain::KeyActivation as usize + 1] =
-    [const { OnceLock::new() }; Domain::KeyActivation as usize + 1];
+static KEYS: [OnceLock<ContextKey>; DOMAINS] = [const { OnceLock::new() }; DOMAINS];
 
 /// Largest buffer that is kept for the next encoding to be hashed.
 const SCRATCH_BYTES_MAX: usize = 1 << 16;
@@ -16,8 +22,8 @@ const SCRATCH_BYTES_MAX: usize = 1 << 16;
 thread_local! {
     /// A hasher for each domain, and a buffer: a new hasher is two kilobytes, which costs
     /// as much as hashing a Merkle node.
-    static HASHERS: RefCell<[Option<Box<blake3::Hasher>>; Domain::Transport as usize + 1]> =
-        const { RefCell::new([const { None }; Domain::Transport as usize + 1]) };
+    static HASHERS: RefCell<[Option<Box<blake3::Hasher>>; DOMAINS]> =
+        const { RefCell::new([const { None }; DOMAINS]) };
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
