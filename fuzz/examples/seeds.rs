@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fairlane_client::sequence_file::{Record, SequenceWriter};
-use fairlane_client::wire::{BlockBody, Frame, OrderBody};
+use fairlane_client::wire::{BlockBody, EnvelopeBody, Frame};
 use fairlane_encryption::{
     Ceremony, ReceiverSecret, Signing, Suite, SuiteBatch, ThresholdScheme, deal_pairing_insecure,
     deal_suite_insecure, sign_attestation,
@@ -14,8 +14,8 @@ use fairlane_execution::oracle::Quote;
 use fairlane_execution::{Request, Tx};
 use fairlane_replica::{Dealing, Message, ShareMessage};
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, ChainId, Digest, EncryptionParams, Envelope,
-    Epoch, Genesis, Height, Item, LANE_NONE, Label, MemberId, Millis, Order, OrderAction, Outcome,
+    BlockId, Certificate, CertificateKind, ChainId, Digest, EncryptionParams, Envelope, Epoch,
+    Genesis, Height, Item, LANE_NONE, Label, MemberId, Millis, Order, OrderAction, Outcome,
     Position, Root, Scheme, SecretKey, SeededRng, SequencedBlock, Signature, SignerSet, View,
     encode,
 };
@@ -24,7 +24,9 @@ const CHAIN: ChainId = ChainId(1);
 const EPOCH: Epoch = Epoch(0);
 
 fn main() -> std::io::Result<()> {
-    let folder = std::env::args().nth(1).unwrap_or_else(|| "fuzz/corpus".to_owned());
+    let folder = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "fuzz/corpus".to_owned());
     let folder = Path::new(&folder);
     let write = |target: &str, name: &str, bytes: &[u8]| {
         let target = folder.join(target);
@@ -34,7 +36,7 @@ fn main() -> std::io::Result<()> {
     // Other keys than the targets have: there nothing may hold.
     let mut rng = SeededRng::new(&[9; 32], b"seeds");
     let sender = SecretKey::from_seed([8; 32]);
-    let order = Order::new(OrderAction::CancelAll { market: 1 });
+    let order = Order::new(OrderAction::CancelAll { market: Some(1) });
     write("orders", "order", &order.to_bytes())?;
     write("transactions", "order", &order.to_bytes())?;
     let mut item = None;
@@ -42,7 +44,11 @@ fn main() -> std::io::Result<()> {
         let dealt = deal_suite_insecure(scheme, EPOCH, 4, &mut rng);
         let (key, secrets) = dealt.expect("four members");
         write("keys", scheme.name(), &key.to_bytes())?;
-        write("keys", &format!("secret-{}", scheme.name()), &encode(&secrets[0]))?;
+        write(
+            "keys",
+            &format!("secret-{}", scheme.name()),
+            &encode(&secrets[0]),
+        )?;
         let label = Label {
             suite: scheme.suite(),
             chain: CHAIN,
@@ -55,12 +61,18 @@ fn main() -> std::io::Result<()> {
             reserved: [0; 19],
         };
         write("orders", &format!("label-{which}"), &encode(&label))?;
-        let sealed = Suite::encrypt(&key, &label.to_bytes(), &order.to_bytes(), &[1; 32], &mut rng);
+        let sealed = Suite::encrypt(
+            &key,
+            &label.to_bytes(),
+            &order.to_bytes(),
+            &[1; 32],
+            &mut rng,
+        );
         let ciphertext = sealed.expect("it fits");
         write("orders", &format!("ciphertext-{which}"), &ciphertext)?;
         let envelope = Envelope::sign(label, ciphertext, &sender);
         write("orders", &format!("envelope-{which}"), &encode(&envelope))?;
-        let body = OrderBody::from(&envelope);
+        let body = EnvelopeBody::from(&envelope);
         json(&write, 1, &format!("order-{which}"), &body)?;
         item = Some(Item {
             position: Position(0),
@@ -71,12 +83,21 @@ fn main() -> std::io::Result<()> {
         });
     }
     // Shares as they travel, all zero: canonical, and false.
-    let zero = [&[0_u8; 1 + 32 + 32 + 1][..], &1_u32.to_le_bytes(), &[0; 32 + 64]].concat();
+    let zero = [
+        &[0_u8; 1 + 32 + 32 + 1][..],
+        &1_u32.to_le_bytes(),
+        &[0; 32 + 64],
+    ]
+    .concat();
     if let Ok(batch) = fairlane_types::decode::<SuiteBatch>(&zero, zero.len()) {
         write("shares", "batch", &zero)?;
         let message = ShareMessage::sign(Height(1), Digest([2; 32]), batch, &sender, CHAIN, EPOCH);
         write("shares", "message", &encode(&message))?;
-        write("messages", "shares", &Message::Shares(Arc::new(message)).to_frame())?;
+        write(
+            "messages",
+            "shares",
+            &Message::Shares(Arc::new(message)).to_frame(),
+        )?;
     }
     let dealt = deal_pairing_insecure::<Signing, _>(EPOCH, 4, &mut rng);
     let (certificate_key, secrets) = dealt.expect("four members");
@@ -91,9 +112,21 @@ fn main() -> std::io::Result<()> {
     let deal = ceremony.deal(MemberId(1), &mut rng).expect("a dealer");
     write("dealings", "deal", &encode(&deal))?;
     let dealing = Dealing::sign(&deal, &sender, CHAIN, EPOCH);
-    write("messages", "dealing", &Message::Dealing(Arc::new(dealing)).to_frame())?;
-    write("messages", "emitted", &Message::Emitted(Height(3)).to_frame())?;
-    write("messages", "key", &Message::KeyMade(Signature([1; 64])).to_frame())?;
+    write(
+        "messages",
+        "dealing",
+        &Message::Dealing(Arc::new(dealing)).to_frame(),
+    )?;
+    write(
+        "messages",
+        "emitted",
+        &Message::Emitted(Height(3)).to_frame(),
+    )?;
+    write(
+        "messages",
+        "key",
+        &Message::KeyMade(Signature([1; 64])).to_frame(),
+    )?;
 
     let block = SequencedBlock {
         chain: CHAIN,
@@ -126,15 +159,26 @@ fn main() -> std::io::Result<()> {
     file.write(&Record::Block(block.clone()))?;
     write("files", "sequence", &file.finish()?)?;
     write("files", "frame", &Frame::around_block(&encode(&block)))?;
-    write("files", "sample", include_bytes!("../../examples/orders.jsonl").get(..400).unwrap_or_default())?;
+    write(
+        "files",
+        "sample",
+        include_bytes!("../../examples/orders.jsonl")
+            .get(..400)
+            .unwrap_or_default(),
+    )?;
 
     let genesis = Genesis {
         chain: CHAIN,
         time: Millis(1),
         experiment: true,
-        members: (1..5).map(|seed| SecretKey::from_seed([seed; 32]).public()).collect(),
+        members: (1..5)
+            .map(|seed| SecretKey::from_seed([seed; 32]).public())
+            .collect(),
         encryption: EncryptionParams::ceremony(
-            secrets.iter().map(|s| fairlane_types::ReceiverBytes(*s.key().bytes())).collect(),
+            secrets
+                .iter()
+                .map(|s| fairlane_types::ReceiverBytes(*s.key().bytes()))
+                .collect(),
         ),
         certificates: None,
         lanes: Default::default(),
@@ -143,7 +187,11 @@ fn main() -> std::io::Result<()> {
     };
     json(&write, 0, "genesis", &genesis)?;
     write("files", "genesis", &serde_json::to_vec(&genesis)?)?;
-    let quotes = vec![Quote { market: 0, ticks: 5, spread: 1 }];
+    let quotes = vec![Quote {
+        market: 0,
+        ticks: 5,
+        spread: 1,
+    }];
     let observed = Tx::Request(Request::Observe { quotes });
     write("transactions", "observe", &observed.to_bytes())?;
     Ok(())
@@ -165,5 +213,9 @@ fn json<T: serde::Serialize>(
     name: &str,
     value: &T,
 ) -> std::io::Result<()> {
-    write("json", name, &[&[which][..], &serde_json::to_vec(value)?].concat())
+    write(
+        "json",
+        name,
+        &[&[which][..], &serde_json::to_vec(value)?].concat(),
+    )
 }

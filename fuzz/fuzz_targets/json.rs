@@ -2,8 +2,8 @@
 #![no_main]
 
 use fairlane_client::wire::{
-    AttestationBody, BlockBody, CertBody, EpochBody, EvidenceBody, InfoBody, OrderBody, ProofBody,
-    StatusBody, SubmitBody,
+    AttestationBody, BlockBody, CertBody, EnvelopeBody, EpochBody, EvidenceBody, InfoBody,
+    OrderBody, ProofBody, StatusBody, SubmitBody,
 };
 use fairlane_encryption::Attestation;
 use fairlane_execution::params::ExecutionGenesis;
@@ -21,7 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
                 let _ = (genesis.validate(), genesis.hash());
             }
         }
-        1 => drop(readable::<OrderBody>(bytes).map(Envelope::try_from)),
+        1 => {
+            let envelope = readable::<EnvelopeBody>(bytes).map(Envelope::from);
+            let _ = envelope.map(|envelope| envelope.id());
+        }
         2 => drop(readable::<BlockBody>(bytes).map(SequencedBlock::try_from)),
         3 => drop(readable::<AttestationBody>(bytes).map(Attestation::try_from)),
         4 => drop(readable::<ProofBody>(bytes)),
@@ -30,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         7 => drop(readable::<InfoBody>(bytes)),
         8 => drop(readable::<EpochBody>(bytes)),
         9 => drop(readable::<StatusBody>(bytes)),
-        10 => drop(readable::<SubmitBody>(bytes)),
+        10 => drop((readable::<SubmitBody>(bytes), readable::<OrderBody>(bytes))),
         _ => {
             if let Some(genesis) = readable::<ExecutionGenesis>(bytes) {
                 let _ = genesis.validate();

@@ -5,12 +5,18 @@ use borsh::{BorshDeserialize, BorshSerialize};
 /// Whatever decodes encodes to the same bytes again: nothing has two encodings.
 pub fn canonical<T: BorshDeserialize + BorshSerialize>(bytes: &[u8]) -> Option<T> {
     let value: T = fairlane_types::decode(bytes, bytes.len()).ok()?;
-    assert_eq!(fairlane_types::encode(&value), bytes, "a second encoding was accepted");
+    assert_eq!(
+        fairlane_types::encode(&value),
+        bytes,
+        "a second encoding was accepted"
+    );
     Some(value)
 }
 
 /// Whatever reads as JSON is written and read again to the same.
-pub fn readable<T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + core::fmt::Debug>(
+pub fn readable<
+    T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + core::fmt::Debug,
+>(
     bytes: &[u8],
 ) -> Option<T> {
     let value: T = serde_json::from_slice(bytes).ok()?;
