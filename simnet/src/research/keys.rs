@@ -251,7 +251,7 @@ fn entries(add: &mut Add<'_>) {
     add("fault[].ms", Kind::Int(-60_000, 60_000), "", "How long a `pause` lasts, how far a `clock_step` goes.", "500");
     add("fault[].bytes", Kind::Int(0, 1 << 40), "", "Room left, for `disk_budget`.", "100000");
     add("byzantine[].member", Kind::Int(0, 126), "", "Which member, from 0; the last ones if it is not given.", "3");
-    add("byzantine[].behaviour", Kind::Word(byz::NAMES.to_vec()), "", "How it misbehaves.", "\"equivocate\"");
+    add("byzantine[].behaviour", Kind::Word(byz::NAMES[..byz::DRAWN].to_vec()), "", "How it misbehaves.", "\"equivocate\"");
 }
 
 /// The genesis parameters, with the defaults that they have there.

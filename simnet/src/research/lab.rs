@@ -245,7 +245,10 @@ fn liars(settings: &Settings, n: usize) -> Result<Vec<(usize, &'static str)>, St
     for entry in &settings.byzantine {
         let line = entry.line;
         let name = entry.text("behaviour");
-        let name = byz::NAMES.into_iter().find(|known| Some(*known) == name);
+        let name = byz::NAMES[..byz::DRAWN]
+            .iter()
+            .copied()
+            .find(|known| Some(*known) == name);
         let name = name.ok_or_else(|| format!("[[byzantine]] in line {line}: no behaviour"))?;
         let free = |member: &usize| liars.iter().all(|(liar, _)| liar != member);
         let member = match entry.int("member") {
