@@ -161,7 +161,11 @@ impl KeyMaking {
     /// A dealing became final; whether its verdict is wanted.
     pub fn finalized(&mut self, height: Height, dealing: &Arc<Dealing>) -> bool {
         self.offered.remove(&dealing.dealer);
-        if self.complete() {
+        // One of a dealer that counts already never will, and the same bytes have the verdict
+        // of the first: a leader that repeats them costs nobody a second look.
+        let counts = self.counted.iter().any(|(_, d)| d.dealer == dealing.dealer);
+        let again = self.unsettled.iter().any(|(_, d, _)| d == dealing);
+        if self.complete() || counts || again {
             return false;
         }
         let entry = (height, Arc::clone(dealing), None);
@@ -339,6 +343,26 @@ mod tests {
         };
         assert_eq!(making.judged(Height(5), true), settled);
         assert_eq!(making.conclude().unwrap().len(), 3);
+    }
+
+    /// A leader that fills its blocks with what is known makes no work.
+    #[test]
+    fn what_is_repeated_is_not_judged_again() {
+        let mut making = making();
+        assert!(making.finalized(Height(1), &dealing(0, 1)));
+        assert!(
+            !making.finalized(Height(2), &dealing(0, 1)),
+            "the same bytes"
+        );
+        assert!(
+            making.finalized(Height(3), &dealing(0, 3)),
+            "the first may be false"
+        );
+        making.judged(Height(1), true);
+        assert!(
+            !making.finalized(Height(4), &dealing(0, 4)),
+            "its dealer counts"
+        );
     }
 
     #[test]
