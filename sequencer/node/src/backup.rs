@@ -14,7 +14,8 @@ use fairlane_types::{Digest, Genesis, MemberId, SecretKey};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::home::{
-    EncryptionKeys, Home, HomeError, MemberKeys, encryption_key, receiver_secret, write_new,
+    EncryptionKeys, Home, HomeError, MemberKeys, encryption_key, receiver_belongs, receiver_secret,
+    write_new,
 };
 use crate::key_files::{MODE_KEY, load, open_sealed, seal};
 use crate::passphrase::Passphrase;
@@ -162,13 +163,7 @@ impl Backup {
             (Part::Share(share), Some(key)) => {
                 share.belongs_to(&key).map_err(|e| e.to_string())?;
             }
-            (Part::Receiver(secret), None) => {
-                let want = genesis.encryption.receivers.get(self.member.index());
-                if want.is_none_or(|want| want.0 != *secret.key().bytes()) {
-                    let me = self.member;
-                    return Err(format!("the receiver key is not that of member {me}"));
-                }
-            }
+            (Part::Receiver(secret), None) => receiver_belongs(secret, self.member, genesis)?,
             _ => return Err("its part of the key is of another kind than the chain's".to_owned()),
         }
         let key = certificate_key(genesis).map_err(|e| e.to_string())?;

@@ -5,8 +5,8 @@
 //! themselves; a receiver that lags reads what it missed from disk). A block is on disk
 //! before either of them tells.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fairlane_replica::StoreError;
 use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SecretKey, SequencedBlock};
@@ -109,6 +109,8 @@ pub(crate) struct Shared {
     pub(crate) genesis: Arc<Genesis>,
     /// Public key of certificates; empty on a chain without.
     pub(crate) certificate_key: Vec<u8>,
+    /// The encryption key, once it was asked for and is there.
+    pub(crate) key: OnceLock<Arc<KnownKey>>,
     pub(crate) me: MemberId,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) reader: StoreReader,
@@ -201,12 +203,17 @@ impl NodeHandle {
         &self.shared.certificate_key
     }
 
-    /// The encryption key; `None` while the members are making it.
+    /// The encryption key; `None` while the members are making it. It is read and decoded
+    /// until it is there, and never changes after that.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn encryption_key(&self) -> Result<Option<KnownKey>, StoreError> {
-        KnownKey::read(&self.shared.genesis, &self.shared.reader)
+    pub fn encryption_key(&self) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        if let Some(known) = self.shared.key.get() {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let known = KnownKey::read(&self.shared.genesis, &self.shared.reader)?.map(Arc::new);
+        Ok(known.map(|known| Arc::clone(self.shared.key.get_or_init(|| known))))
     }
 
     /// This member.

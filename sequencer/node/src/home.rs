@@ -407,11 +407,7 @@ impl Home {
         let path = self.receiver_path();
         let bytes = key_files::read(&path, Secret::Receiver, self.passphrase.as_deref())?;
         let receiver = receiver_secret(&bytes).map_err(|e| HomeError::content(&path, e))?;
-        let want = genesis.encryption.receivers.get(me.index());
-        if want.is_none_or(|want| want.0 != *receiver.key().bytes()) {
-            let reason = format!("this is not the receiver key of member {me} in the genesis");
-            return Err(HomeError::content(&path, reason));
-        }
+        receiver_belongs(&receiver, me, genesis).map_err(|e| HomeError::content(&path, e))?;
         Ok(CeremonyKeys {
             ceremony: Arc::new(ceremony),
             receiver: Arc::new(receiver),
@@ -540,6 +536,23 @@ pub(crate) fn receiver_secret(bytes: &[u8]) -> Result<ReceiverSecret, String> {
     let scalar = <[u8; 32]>::try_from(bytes).map(Zeroizing::new);
     let scalar = scalar.map_err(|_| "a receiver key has 32 bytes".to_owned())?;
     ReceiverSecret::from_bytes(&scalar).map_err(|error| error.to_string())
+}
+
+/// Whether a secret for dealings is that of a member.
+///
+/// # Errors
+/// That it is not.
+pub(crate) fn receiver_belongs(
+    secret: &ReceiverSecret,
+    me: MemberId,
+    genesis: &Genesis,
+) -> Result<(), String> {
+    match genesis.encryption.receivers.get(me.index()) {
+        Some(key) if key.0 == *secret.key().bytes() => Ok(()),
+        _ => Err(format!(
+            "this is not the receiver key of member {me} in the genesis"
+        )),
+    }
 }
 
 /// The encryption key of a genesis, checked against its own id and the committee; `None`

@@ -222,6 +222,7 @@ impl Node {
         let handle = NodeHandle::new(Shared {
             genesis: Arc::new(genesis),
             certificate_key: certificate_key.map_or_else(Vec::new, Vec::from),
+            key: Default::default(),
             me,
             inbox: Arc::clone(&inbox),
             reader: reader.clone(),

@@ -143,8 +143,8 @@ impl Replica {
 
     /// What a member says to the dealing in a proposal: that it is none (`Some(false)`), or
     /// nothing (`None`) when it is not wanted any more, which a leader may not know yet.
-    pub(crate) fn check_dealing(&mut self, view: View, payload: &CutPayload) -> Option<bool> {
-        let Some(dealing) = &payload.dealing else {
+    pub(crate) fn check_dealing(&mut self, view: View, dealing: Option<&Dealing>) -> Option<bool> {
+        let Some(dealing) = dealing else {
             return Some(true);
         };
         let n = self.committee.n();

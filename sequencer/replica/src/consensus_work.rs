@@ -160,8 +160,9 @@ impl Replica {
         let Some(pending) = self.checks.get(&id) else {
             return;
         };
-        let (view, payload) = (pending.block.header.view, pending.block.payload.clone());
-        let dealing = self.check_dealing(view, &payload);
+        let view = pending.block.header.view;
+        let dealing = pending.block.payload.dealing.clone();
+        let dealing = self.check_dealing(view, dealing.as_deref());
         let Some(pending) = self.checks.get(&id) else {
             return;
         };

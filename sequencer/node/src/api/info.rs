@@ -112,7 +112,7 @@ pub(crate) async fn epoch(
 }
 
 /// The encryption key; `None` while the members are making it.
-async fn key(api: &Arc<Api>) -> Result<Option<KnownKey>, Fail> {
+async fn key(api: &Arc<Api>) -> Result<Option<Arc<KnownKey>>, Fail> {
     let api = api.clone();
     let read = tokio::task::spawn_blocking(move || Ok(api.node.encryption_key()?));
     joined(read.await)

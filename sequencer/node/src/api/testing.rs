@@ -109,6 +109,7 @@ impl Rig {
         let handle = NodeHandle::new(Shared {
             genesis: Arc::new(genesis()),
             certificate_key: Vec::new(),
+            key: Default::default(),
             me: MemberId(1),
             inbox: inbox.clone(),
             reader: store.reader(),

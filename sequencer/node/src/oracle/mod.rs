@@ -123,7 +123,8 @@ impl Observer {
         if self.sealer.is_none() && !handle.status().borrow().keyless {
             let known = handle.encryption_key().ok().flatten();
             let genesis = handle.genesis().as_ref().clone();
-            let pin = known.and_then(|known| Pin::activated(genesis, known.activation).ok());
+            let pin =
+                known.and_then(|known| Pin::activated(genesis, known.activation.clone()).ok());
             let identity = || SecretKey::from_seed(*self.identity.seed());
             self.sealer = pin.map(|pin| Sealer::new(&pin, identity()));
         }
