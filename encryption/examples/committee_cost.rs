@@ -77,11 +77,13 @@ fn certificates(n: usize) -> [f64; 4] {
     ]
 }
 
-fn ceremony(n: usize) -> ([f64; 2], usize) {
+/// Cost of dealing and of verifying, and bytes.
+fn ceremony(n: usize, certified: bool) -> ([f64; 2], usize) {
     let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
     let secrets: Vec<_> = (0..n).map(|_| ReceiverSecret::generate(&mut rng)).collect();
     let keys = secrets.iter().map(ReceiverSecret::key).collect();
-    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), keys).expect("n is in range");
+    let ceremony =
+        Ceremony::fresh(Digest([1; 32]), Epoch(0), keys, certified).expect("n is in range");
     let deal = ceremony.deal(MemberId(0), &mut rng).expect("a member");
     let costs = [
         measure(|| ceremony.deal(MemberId(0), &mut rng)),
@@ -99,12 +101,14 @@ fn main() {
         let ratio = combine / base;
         println!("{n:>4} | {sign:>7.2} {accept:>7.2} {combine:>7.2} {verify:>7.2} | {ratio:>5.1}x");
     }
-    println!("key ceremony, ms of CPU for one dealing: deal, verify; bytes");
-    let mut base = f64::NAN;
-    for n in MEMBERS {
-        let ([deal, verify], bytes) = ceremony(n);
-        base = if base.is_nan() { verify } else { base };
-        let ratio = verify / base;
-        println!("{n:>4} | {deal:>7.1} {verify:>7.1} {bytes:>7} | {ratio:>5.1}x");
+    for (certified, what) in [(false, "encryption key"), (true, "both keys")] {
+        println!("ceremony for {what}, ms of CPU for one dealing: deal, verify; bytes");
+        let mut base = f64::NAN;
+        for n in MEMBERS {
+            let ([deal, verify], bytes) = ceremony(n, certified);
+            base = if base.is_nan() { verify } else { base };
+            let ratio = verify / base;
+            println!("{n:>4} | {deal:>7.1} {verify:>7.1} {bytes:>7} | {ratio:>5.1}x");
+        }
     }
 }

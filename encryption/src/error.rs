@@ -57,6 +57,16 @@ pub enum KeyError {
         /// Number offered.
         got: usize,
     },
+    /// Two keys of one committee are for different numbers of members.
+    #[error(
+        "the encryption key is for {encryption} members, the certificate key for {certificate}"
+    )]
+    Holders {
+        /// Members with a share of the encryption key.
+        encryption: usize,
+        /// Members with a share of the certificate key.
+        certificate: usize,
+    },
     /// The threshold is not 2⌊(n−1)/3⌋ + 1.
     #[error("threshold {got} for {n} members, expected {want}")]
     Threshold {
@@ -67,7 +77,7 @@ pub enum KeyError {
         /// Threshold of the protocol.
         want: usize,
     },
-    /// A point is not a canonical ristretto255 encoding.
+    /// A point is not in canonical encoding.
     #[error("a public key point is not canonical")]
     NonCanonicalPoint,
     /// A public key is the identity.

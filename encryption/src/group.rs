@@ -77,10 +77,12 @@ impl Hs {
 
     /// Hs: the digest reduced modulo the group order (bias 2⁻²⁵⁹).
     pub(crate) fn scalar(self) -> Scalar {
-        let mut wide: [u8; 64] = self.0.finalize().into();
-        let scalar = Scalar::from_bytes_mod_order_wide(&wide);
-        wide.zeroize();
-        scalar
+        Scalar::from_bytes_mod_order_wide(&self.wide())
+    }
+
+    /// The whole digest, for another modulus.
+    pub(crate) fn wide(self) -> Zeroizing<[u8; 64]> {
+        Zeroizing::new(self.0.finalize().into())
     }
 
     /// The first 32 bytes of the digest.

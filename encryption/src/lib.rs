@@ -68,7 +68,8 @@ pub use key_file::{
     seal_key_file,
 };
 pub use keygen::{
-    Ceremony, Deal, DealError, KEPT, ReceiverKey, ReceiverSecret, SLOTS, VerifiedDeal,
+    Ceremony, CommitteeKeys, CommitteeShares, Deal, DealError, DealtKey, KEPT, ReceiverKey,
+    ReceiverSecret, SLOTS, VerifiedDeal,
 };
 pub use keys::{EncryptionKey, KeyShare, SHARE_HOLDERS_MAX, threshold};
 pub use open::{Opened, Plain};

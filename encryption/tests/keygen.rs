@@ -5,9 +5,9 @@ mod common;
 
 use common::{ENTROPY, SENDER, block, cases, finalized, ids, label, quorums, rng};
 use fairlane_encryption::{
-    Ceremony, CombineError, Deal, DealError, EncryptionKey, KEPT, KeyError, KeyShare, Opened,
-    ParsedCiphertext, ReceiverKey, ReceiverSecret, SLOTS, Tdh2, ThresholdScheme, VerifiedDeal,
-    deal_insecure, resolve, threshold,
+    Ceremony, CombineError, Deal, DealError, DealtKey, EncryptionKey, KEPT, KeyError, KeyShare,
+    Opened, ParsedCiphertext, ReceiverKey, ReceiverSecret, SLOTS, Tdh2, ThresholdScheme,
+    VerifiedDeal, deal_insecure, resolve, threshold,
 };
 use fairlane_types::{Digest, Epoch, MemberId, encode};
 use proptest::prelude::*;
@@ -34,16 +34,17 @@ fn judged(ceremony: &Ceremony, deals: Vec<Deal>) -> Vec<VerifiedDeal> {
 }
 
 fn finish(ceremony: &Ceremony, deals: &[VerifiedDeal], secrets: &[ReceiverSecret]) -> Held {
-    let key = ceremony.key(deals).unwrap();
+    let key = ceremony.keys(deals).unwrap().encryption;
     let shares = secrets
         .iter()
         .enumerate()
         .map(|(member, secret)| {
-            let (again, share) = ceremony
-                .share(deals, MemberId(member as u8), secret)
+            let (again, shares) = ceremony
+                .shares(deals, MemberId(member as u8), secret)
                 .unwrap();
-            assert_eq!(again, key);
-            share
+            assert_eq!(again.encryption, key);
+            assert!(again.certificate.is_none() && shares.certificate.is_none());
+            shares.encryption
         })
         .collect();
     Held { key, shares }
@@ -51,7 +52,7 @@ fn finish(ceremony: &Ceremony, deals: &[VerifiedDeal], secrets: &[ReceiverSecret
 
 fn generate(n: usize) -> Held {
     let (secrets, keys) = receivers(n, n as u64);
-    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys).unwrap();
+    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys, false).unwrap();
     let dealers = ceremony.needed();
     let deals = (0..dealers)
         .map(|dealer| {
@@ -66,12 +67,18 @@ fn generate(n: usize) -> Held {
 /// Deals `old` on to a committee; dealers are the last t of the old one.
 fn reshare(old: &Held, n: usize, seed: u64) -> Held {
     let (secrets, keys) = receivers(n, seed);
-    let ceremony =
-        Ceremony::reshare(Digest([seed as u8; 32]), Epoch(seed), keys, old.key.clone()).unwrap();
+    let ceremony = Ceremony::reshare(
+        Digest([seed as u8; 32]),
+        Epoch(seed),
+        keys,
+        old.key.clone(),
+        None,
+    )
+    .unwrap();
     let first = old.shares.len() - ceremony.needed();
     let deals = old.shares[first..]
         .iter()
-        .map(|share| ceremony.deal_share(share, &mut rng(seed)).unwrap())
+        .map(|share| ceremony.deal_share(share, None, &mut rng(seed)).unwrap())
         .collect();
     finish(&ceremony, &judged(&ceremony, deals), &secrets)
 }
@@ -118,7 +125,7 @@ fn committees_make_keys_that_work() {
 #[test]
 fn only_the_first_needed_dealings_count() {
     let (secrets, keys) = receivers(4, 4);
-    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys).unwrap();
+    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys, false).unwrap();
     assert_eq!(ceremony.needed(), 3);
     let deals: Vec<_> = (0..4)
         .map(|dealer| {
@@ -128,30 +135,30 @@ fn only_the_first_needed_dealings_count() {
         })
         .collect();
     let deals = judged(&ceremony, deals);
-    let key = ceremony.key(&deals).unwrap();
-    assert_eq!(ceremony.key(&deals[..3]).unwrap(), key);
-    assert_ne!(ceremony.key(&deals[1..]).unwrap(), key);
+    let key = ceremony.keys(&deals).unwrap();
+    assert_eq!(ceremony.keys(&deals[..3]).unwrap(), key);
+    assert_ne!(ceremony.keys(&deals[1..]).unwrap(), key);
     // A dealer counts once, however often it deals.
     let again = ceremony.deal(MemberId(0), &mut rng(77)).unwrap();
     let again = ceremony.verify(MemberId(0), again).unwrap();
     let with_again = [&deals[..1], &[again], &deals[1..]].concat();
-    assert_eq!(ceremony.key(&with_again).unwrap(), key);
+    assert_eq!(ceremony.keys(&with_again).unwrap(), key);
     let short = CombineError::NotEnough { have: 2, need: 3 };
-    assert_eq!(ceremony.key(&deals[..2]).unwrap_err(), short);
+    assert_eq!(ceremony.keys(&deals[..2]).unwrap_err(), short);
     // Nobody reads another's share, and who is no receiver gets none.
     let wrong = ceremony
-        .share(&deals, MemberId(1), &secrets[0])
+        .shares(&deals, MemberId(1), &secrets[0])
         .unwrap_err();
     assert_eq!(wrong, CombineError::IndexRange(MemberId(1)));
     let wrong = ceremony
-        .share(&deals, MemberId(9), &secrets[0])
+        .shares(&deals, MemberId(9), &secrets[0])
         .unwrap_err();
     assert_eq!(wrong, CombineError::IndexRange(MemberId(9)));
     // A dealing of another ceremony does not count.
     let (_, keys) = receivers(4, 4);
-    let other = Ceremony::fresh(Digest([2; 32]), Epoch(1), keys).unwrap();
+    let other = Ceremony::fresh(Digest([2; 32]), Epoch(1), keys, false).unwrap();
     assert_eq!(
-        other.key(&deals).unwrap_err(),
+        other.keys(&deals).unwrap_err(),
         CombineError::Mixed(MemberId(0))
     );
 }
@@ -162,7 +169,7 @@ fn only_the_first_needed_dealings_count() {
 fn bad_dealings_are_refused() {
     let (_, keys) = receivers(4, 4);
     let new = |id: u8, epoch, keys: &[ReceiverKey]| {
-        Ceremony::fresh(Digest([id; 32]), Epoch(epoch), keys.to_vec()).unwrap()
+        Ceremony::fresh(Digest([id; 32]), Epoch(epoch), keys.to_vec(), false).unwrap()
     };
     let ceremony = new(1, 1, &keys);
     let deal = ceremony.deal(MemberId(1), &mut rng(1)).unwrap();
@@ -174,19 +181,28 @@ fn bad_dealings_are_refused() {
     assert_eq!(refused(&ceremony, 2, &deal), DealError::Dealer(MemberId(1)));
     let mut renamed = deal.clone();
     renamed.dealer = MemberId(2);
-    assert_eq!(refused(&ceremony, 2, &renamed), DealError::Possession);
+    assert_eq!(
+        refused(&ceremony, 2, &renamed),
+        DealError::Possession(DealtKey::Encryption)
+    );
     renamed.dealer = MemberId(4);
     assert_eq!(
         refused(&ceremony, 4, &renamed),
         DealError::Dealer(MemberId(4))
     );
-    assert_eq!(refused(&new(2, 1, &keys), 1, &deal), DealError::Possession);
-    assert_eq!(refused(&new(1, 2, &keys), 1, &deal), DealError::Possession);
+    assert_eq!(
+        refused(&new(2, 1, &keys), 1, &deal),
+        DealError::Possession(DealtKey::Encryption)
+    );
+    assert_eq!(
+        refused(&new(1, 2, &keys), 1, &deal),
+        DealError::Possession(DealtKey::Encryption)
+    );
     let mut swapped = keys.clone();
     swapped.swap(0, 3);
     assert_eq!(
         refused(&new(1, 1, &swapped), 1, &deal),
-        DealError::Possession
+        DealError::Possession(DealtKey::Encryption)
     );
     let (_, seven) = receivers(7, 7);
     assert_eq!(
@@ -198,6 +214,7 @@ fn bad_dealings_are_refused() {
     let slot = 32 * (1 + 3 + 4);
     let slots_at = 3 + 32 * (3 + 2 + 1 + (SLOTS - KEPT));
     assert_eq!(bytes.len(), slots_at + KEPT * slot);
+    assert_eq!(bytes.len(), ceremony.encoded_len());
     let places = [
         3,
         3 + 32,
@@ -219,12 +236,17 @@ fn bad_dealings_are_refused() {
     let mut zero = bytes.clone();
     zero[3..35].fill(0);
     let zero: Deal = borsh::from_slice(&zero).unwrap();
-    assert_eq!(refused(&ceremony, 1, &zero), DealError::Commitment(0));
+    let key = DealtKey::Encryption;
+    let nothing = DealError::Commitment { key, at: 0 };
+    assert_eq!(refused(&ceremony, 1, &zero), nothing);
     // Two halves of two valid dealings.
     let other = encode(&ceremony.deal(MemberId(1), &mut rng(2)).unwrap());
     let mixed = [&bytes[..slots_at], &other[slots_at..]].concat();
     let mixed: Deal = borsh::from_slice(&mixed).unwrap();
-    assert_eq!(refused(&ceremony, 1, &mixed), DealError::Encryption);
+    assert_eq!(
+        refused(&ceremony, 1, &mixed),
+        DealError::Encryption(DealtKey::Encryption)
+    );
 }
 
 #[test]
@@ -306,20 +328,28 @@ fn refreshed_shares_do_not_mix_with_old_ones() {
 fn resharing_holds_dealers_to_their_shares() {
     let old = generate(4);
     let (_, keys) = receivers(4, 50);
-    let ceremony =
-        Ceremony::reshare(Digest([9; 32]), Epoch(2), keys.clone(), old.key.clone()).unwrap();
+    let ceremony = Ceremony::reshare(
+        Digest([9; 32]),
+        Epoch(2),
+        keys.clone(),
+        old.key.clone(),
+        None,
+    )
+    .unwrap();
     // A fresh secret, or another member's share.
-    let fresh = Ceremony::fresh(Digest([9; 32]), Epoch(2), keys.clone()).unwrap();
+    let fresh = Ceremony::fresh(Digest([9; 32]), Epoch(2), keys.clone(), false).unwrap();
     let deal = fresh.deal(MemberId(1), &mut rng(1)).unwrap();
     assert_eq!(
         ceremony.verify(MemberId(1), deal).unwrap_err(),
-        DealError::NotItsShare
+        DealError::NotItsShare(DealtKey::Encryption)
     );
-    let mut deal = ceremony.deal_share(&old.shares[2], &mut rng(1)).unwrap();
+    let mut deal = ceremony
+        .deal_share(&old.shares[2], None, &mut rng(1))
+        .unwrap();
     deal.dealer = MemberId(1);
     assert_eq!(
         ceremony.verify(MemberId(1), deal).unwrap_err(),
-        DealError::NotItsShare
+        DealError::NotItsShare(DealtKey::Encryption)
     );
     assert_eq!(
         ceremony.deal(MemberId(1), &mut rng(1)).unwrap_err(),
@@ -328,25 +358,27 @@ fn resharing_holds_dealers_to_their_shares() {
     let foreign = generate(7);
     assert_eq!(
         ceremony
-            .deal_share(&foreign.shares[0], &mut rng(1))
+            .deal_share(&foreign.shares[0], None, &mut rng(1))
             .unwrap_err(),
-        DealError::NotItsShare
+        DealError::NotItsShare(DealtKey::Encryption)
     );
     assert_eq!(
-        fresh.deal_share(&old.shares[0], &mut rng(1)).unwrap_err(),
-        DealError::NotItsShare
+        fresh
+            .deal_share(&old.shares[0], None, &mut rng(1))
+            .unwrap_err(),
+        DealError::NotItsShare(DealtKey::Encryption)
     );
     // f bad ones among them change nothing: any t good ones give the same key.
     let deals = old
         .shares
         .iter()
-        .map(|share| ceremony.deal_share(share, &mut rng(4)).unwrap())
+        .map(|share| ceremony.deal_share(share, None, &mut rng(4)).unwrap())
         .collect();
     let deals = judged(&ceremony, deals);
     let all = [&deals[..3], &deals[1..]];
     let keys: Vec<_> = all
         .iter()
-        .map(|deals| ceremony.key(deals).unwrap())
+        .map(|deals| ceremony.keys(deals).unwrap().encryption)
         .collect();
     assert_eq!((keys[0].y(), keys[0].id()), (keys[1].y(), keys[1].id()));
 }
@@ -368,7 +400,7 @@ fn secrets_of_receivers_are_not_shown() {
         );
         assert!(ReceiverKey::new(bad).is_err());
     }
-    assert!(Ceremony::fresh(Digest([1; 32]), Epoch(1), Vec::new()).is_err());
+    assert!(Ceremony::fresh(Digest([1; 32]), Epoch(1), Vec::new(), false).is_err());
 }
 
 proptest! {
@@ -381,7 +413,7 @@ proptest! {
         noise in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let (_, keys) = receivers(1, 4);
-        let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys).unwrap();
+        let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys, false).unwrap();
         let deal = ceremony.deal(MemberId(0), &mut rng(1)).unwrap();
         let mut bytes = encode(&deal);
         for (at, mask) in edits {

@@ -108,7 +108,7 @@ fn main() -> std::io::Result<()> {
 
     let secrets: Vec<_> = (0..4).map(|_| ReceiverSecret::generate(&mut rng)).collect();
     let receivers = secrets.iter().map(ReceiverSecret::key).collect();
-    let ceremony = Ceremony::fresh(Digest([1; 32]), EPOCH, receivers).expect("four receivers");
+    let ceremony = Ceremony::fresh(Digest([1; 32]), EPOCH, receivers, true).expect("four receivers");
     let deal = ceremony.deal(MemberId(1), &mut rng).expect("a dealer");
     write("dealings", "deal", &encode(&deal))?;
     let dealing = Dealing::sign(&deal, &sender, CHAIN, EPOCH);

@@ -15,7 +15,7 @@ fn valid() -> &'static (Ceremony, Vec<u8>) {
     VALID.get_or_init(|| {
         let mut rng = SeededRng::new(&[3; 32], b"fuzz");
         let receivers = (0..4).map(|_| ReceiverSecret::generate(&mut rng).key());
-        let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), receivers.collect());
+        let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), receivers.collect(), true);
         let ceremony = ceremony.expect("four receivers");
         let deal = ceremony.deal(MemberId(0), &mut rng).expect("a dealer");
         (ceremony, encode(&deal))
@@ -27,9 +27,9 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = canonical::<Deal>(bytes);
     let (ceremony, valid) = valid();
     let mut changed = valid.clone();
-    for edit in bytes.chunks_exact(3) {
-        let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % changed.len();
-        changed[at] ^= edit[2];
+    for edit in bytes.chunks_exact(4) {
+        let at = u32::from_le_bytes([edit[0], edit[1], edit[2], 0]) as usize % changed.len();
+        changed[at] ^= edit[3];
     }
     if let Some(deal) = canonical::<Deal>(&changed) {
         let holds = ceremony.verify(MemberId(0), deal).is_ok();

@@ -1,44 +1,72 @@
-//! One ceremony: who deals to whom, which dealings count, and the key that comes of them.
+//! One ceremony: who deals to whom, which dealings count, and the keys that come of them.
 
-use curve25519_dalek::traits::VartimeMultiscalarMul;
-use curve25519_dalek::{RistrettoPoint, Scalar};
-use fairlane_types::{Digest, Domain, Epoch, Genesis, KeySource, MemberId};
+use fairlane_types::{Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::deal::{Deal, DealError};
-use super::slots::{ReceiverKey, ReceiverSecret, evaluate, node};
-use crate::group::{self, ENCODED, Hs};
+use super::curve::{Bls, Curve, Ristretto, evaluate_committed, random};
+use super::deal::{Deal, DealError, DealtKey};
+use super::part::{OpenPart, Part};
+use super::slots::{ReceiverKey, ReceiverSecret};
+use crate::group::Hs;
 use crate::keys::{SHARE_HOLDERS_MAX, threshold};
-use crate::{CombineError, EncryptionKey, KeyError, KeyShare};
+use crate::{CertificateKey, CertificateSecret, CombineError, EncryptionKey, KeyError, KeyShare};
 
-/// A key generation, or a resharing of an old key.
+/// The making of a committee's keys, or a resharing of old ones: the encryption key and, on
+/// a chain with certificates, the certificate key, dealt together.
 #[derive(Clone, Debug)]
 pub struct Ceremony {
     id: Digest,
     epoch: Epoch,
     receivers: Vec<ReceiverKey>,
-    old: Option<EncryptionKey>,
+    origin: Origin,
+}
+
+/// What is dealt.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// New secrets.
+    Fresh { certified: bool },
+    /// The shares of old keys.
+    Old(Box<CommitteeKeys>),
+}
+
+/// The public keys of one committee.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitteeKeys {
+    /// What orders are encrypted to.
+    pub encryption: EncryptionKey,
+    /// What the sequence is attested with, on a chain with certificates.
+    pub certificate: Option<CertificateKey>,
+}
+
+/// One member's shares of the keys of its committee.
+#[derive(Debug)]
+pub struct CommitteeShares {
+    /// Of the encryption key.
+    pub encryption: KeyShare,
+    /// Of the certificate key, on a chain with certificates.
+    pub certificate: Option<CertificateSecret>,
 }
 
 /// A dealing that everybody agrees is valid.
 #[derive(Clone, Debug)]
 pub struct VerifiedDeal {
-    deal: Deal,
-    context: [u8; 32],
-    points: Vec<RistrettoPoint>,
+    dealer: MemberId,
+    encryption: OpenPart<Ristretto>,
+    certificate: Option<OpenPart<Bls>>,
 }
 
 impl VerifiedDeal {
     /// Who dealt.
     #[must_use]
     pub fn dealer(&self) -> MemberId {
-        self.deal.dealer
+        self.dealer
     }
 }
 
 impl Ceremony {
-    /// The ceremony for the first key of a chain; `None` where a dealer made it.
+    /// The ceremony for the first keys of a chain; `None` where a dealer made them.
     ///
     /// # Errors
     /// [`KeyError`] when a receiver's key is none.
@@ -50,37 +78,59 @@ impl Ceremony {
         let receivers = receivers.map(|key| ReceiverKey::new(key.0));
         let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
         let id = Domain::Dealing.hash_of(&genesis.hash());
-        Self::fresh(id, genesis.epoch(), receivers).map(Some)
+        let certificates = genesis.certificates.as_ref();
+        let certified = certificates.is_some_and(|c| c.source == KeySource::Ceremony);
+        Self::fresh(id, genesis.epoch(), receivers, certified).map(Some)
     }
 
-    /// A ceremony for a fresh key, dealt by the receivers to each other. `id` names chain
-    /// and attempt, so that no dealing serves twice.
+    /// A ceremony for fresh keys, dealt by the receivers to each other; `certified` says
+    /// whether a certificate key is among them. `id` names chain and attempt, so that no
+    /// dealing serves twice.
     ///
     /// # Errors
     /// [`KeyError::Members`] when there are no receivers, or too many.
-    pub fn fresh(id: Digest, epoch: Epoch, receivers: Vec<ReceiverKey>) -> Result<Self, KeyError> {
-        Self::new(id, epoch, receivers, None)
+    pub fn fresh(
+        id: Digest,
+        epoch: Epoch,
+        receivers: Vec<ReceiverKey>,
+        certified: bool,
+    ) -> Result<Self, KeyError> {
+        Self::new(id, epoch, receivers, Origin::Fresh { certified })
     }
 
-    /// A ceremony in which the holders of `old` deal its secret to new receivers, who may
-    /// be the same (a refresh), others, or both.
+    /// A ceremony in which the holders of old keys deal their shares to new receivers, who
+    /// may be the same (a refresh), others, or both.
     ///
     /// # Errors
-    /// [`KeyError::Members`] when there are no receivers, or too many.
+    /// [`KeyError::Members`] when there are no receivers, or too many;
+    /// [`KeyError::Holders`] when the old keys are of committees of different size.
     pub fn reshare(
         id: Digest,
         epoch: Epoch,
         receivers: Vec<ReceiverKey>,
-        old: EncryptionKey,
+        encryption: EncryptionKey,
+        certificate: Option<CertificateKey>,
     ) -> Result<Self, KeyError> {
-        Self::new(id, epoch, receivers, Some(old))
+        if let Some(certificate) = &certificate
+            && certificate.n() != encryption.n()
+        {
+            return Err(KeyError::Holders {
+                encryption: encryption.n(),
+                certificate: certificate.n(),
+            });
+        }
+        let old = CommitteeKeys {
+            encryption,
+            certificate,
+        };
+        Self::new(id, epoch, receivers, Origin::Old(Box::new(old)))
     }
 
     fn new(
         id: Digest,
         epoch: Epoch,
         receivers: Vec<ReceiverKey>,
-        old: Option<EncryptionKey>,
+        origin: Origin,
     ) -> Result<Self, KeyError> {
         if receivers.is_empty() || receivers.len() > SHARE_HOLDERS_MAX {
             return Err(KeyError::Members {
@@ -91,31 +141,55 @@ impl Ceremony {
             id,
             epoch,
             receivers,
-            old,
+            origin,
         })
     }
 
-    /// Valid dealings that are needed: n − f for a fresh key, so that f+1 honest ones are
+    fn old(&self) -> Option<&CommitteeKeys> {
+        match &self.origin {
+            Origin::Fresh { .. } => None,
+            Origin::Old(old) => Some(old),
+        }
+    }
+
+    /// Whether a certificate key comes of it.
+    #[must_use]
+    pub fn certified(&self) -> bool {
+        match &self.origin {
+            Origin::Fresh { certified } => *certified,
+            Origin::Old(old) => old.certificate.is_some(),
+        }
+    }
+
+    /// Valid dealings that are needed: n − f for fresh keys, so that f+1 honest ones are
     /// in it; t of the old committee for a resharing.
     #[must_use]
     pub fn needed(&self) -> usize {
         let n = self.receivers.len();
-        self.old.as_ref().map_or(n - (n - 1) / 3, EncryptionKey::t)
+        self.old().map_or(n - (n - 1) / 3, |old| old.encryption.t())
     }
 
     /// Whether a member may deal.
     #[must_use]
     pub fn deals(&self, member: MemberId) -> bool {
-        let dealers = self
-            .old
-            .as_ref()
-            .map_or(self.receivers.len(), EncryptionKey::n);
-        member.index() < dealers
+        let receivers = self.receivers.len();
+        member.index() < self.old().map_or(receivers, |old| old.encryption.n())
     }
 
-    /// What every hash of a dealing is bound to.
-    fn context(&self, dealer: MemberId, commitments: &[[u8; ENCODED]]) -> [u8; 32] {
-        let mut hash = Hs::new("FAIRLANE-V1-DEAL")
+    /// Bytes of an encoded dealing, all alike.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        Deal::encoded_len(self.receivers.len(), self.certified())
+    }
+
+    /// What every hash of a part is bound to.
+    fn context<C: Curve>(
+        &self,
+        dealer: MemberId,
+        old: Option<KeyId>,
+        commitments: &[C::Encoded],
+    ) -> [u8; 32] {
+        let mut hash = Hs::new(C::TAG)
             .part(self.id.0)
             .part(self.epoch.0.to_le_bytes())
             .part(dealer.share_index().to_le_bytes())
@@ -123,30 +197,51 @@ impl Ceremony {
         for receiver in &self.receivers {
             hash = hash.part(receiver.bytes());
         }
-        let zero = [0; ENCODED];
-        let old = self.old.as_ref().map(EncryptionKey::sharing);
-        hash = hash.part(old.as_ref().map_or(&zero[..], |old| &old.as_bytes()[..]));
+        hash = hash.part(old.map_or([0; 32], |old| *old.as_bytes()));
         for commitment in commitments {
             hash = hash.part(commitment);
         }
         *hash.bytes()
     }
 
-    fn deal_secret<R: CryptoRng + ?Sized>(
+    fn encryption_context(
         &self,
         dealer: MemberId,
-        secret: Scalar,
-        rng: &mut R,
-    ) -> Deal {
-        let t = threshold(self.receivers.len());
-        let mut coefficients = Zeroizing::new(Vec::with_capacity(t));
-        coefficients.push(secret);
-        coefficients.extend((1..t).map(|_| Scalar::random(rng)));
-        let context = |commitments: &[[u8; ENCODED]]| self.context(dealer, commitments);
-        Deal::make(context, dealer, &self.receivers, &coefficients, rng)
+    ) -> impl Fn(&[<Ristretto as Curve>::Encoded]) -> [u8; 32] + '_ {
+        let old = self.old().map(|old| old.encryption.sharing());
+        move |commitments| self.context::<Ristretto>(dealer, old, commitments)
     }
 
-    /// Deals this member's part of a fresh key.
+    fn certificate_context(
+        &self,
+        dealer: MemberId,
+    ) -> impl Fn(&[<Bls as Curve>::Encoded]) -> [u8; 32] + '_ {
+        let old = self.old().and_then(|old| old.certificate.as_ref());
+        let old = old.map(CertificateKey::sharing);
+        move |commitments| self.context::<Bls>(dealer, old, commitments)
+    }
+
+    fn deal_secrets<R: CryptoRng + ?Sized>(
+        &self,
+        dealer: MemberId,
+        encryption: <Ristretto as Curve>::Scalar,
+        certificate: Option<<Bls as Curve>::Scalar>,
+        rng: &mut R,
+    ) -> Deal {
+        let receivers = &self.receivers;
+        let context = self.encryption_context(dealer);
+        let encryption = Part::make(context, receivers, encryption, rng);
+        let context = self.certificate_context(dealer);
+        let certificate = certificate.map(|secret| Part::make(context, receivers, secret, rng));
+        Deal {
+            dealer,
+            n: receivers.len(),
+            encryption,
+            certificate,
+        }
+    }
+
+    /// Deals this member's part of fresh keys.
     ///
     /// # Errors
     /// [`DealError::Dealer`] when it may not, or the ceremony is a resharing.
@@ -155,33 +250,50 @@ impl Ceremony {
         dealer: MemberId,
         rng: &mut R,
     ) -> Result<Deal, DealError> {
-        if self.old.is_some() || !self.deals(dealer) {
+        if self.old().is_some() || !self.deals(dealer) {
             return Err(DealError::Dealer(dealer));
         }
-        let mut secret = Scalar::random(rng);
-        while secret == Scalar::ZERO {
-            secret = Scalar::random(rng);
-        }
-        let deal = self.deal_secret(dealer, secret, rng);
-        secret.zeroize();
+        let mut encryption = random::<Ristretto>(rng);
+        let mut certificate = self.certified().then(|| random::<Bls>(rng));
+        let deal = self.deal_secrets(dealer, encryption, certificate, rng);
+        encryption.zeroize();
+        certificate.zeroize();
         Ok(deal)
     }
 
-    /// Deals this member's share of the old key on.
+    /// Deals this member's shares of the old keys on.
     ///
     /// # Errors
-    /// [`DealError::NotItsShare`] when `share` is not one of the old key, or there is none.
+    /// [`DealError::NotItsShare`] when one is not of the old key, or there is none;
+    /// [`DealError::Keys`] when the certificate share is missing, or one too many.
     pub fn deal_share<R: CryptoRng + ?Sized>(
         &self,
-        share: &KeyShare,
+        encryption: &KeyShare,
+        certificate: Option<&CertificateSecret>,
         rng: &mut R,
     ) -> Result<Deal, DealError> {
-        let old = self.old.as_ref().ok_or(DealError::NotItsShare)?;
-        share.belongs_to(old).map_err(|_| DealError::NotItsShare)?;
+        let not_encryption = DealError::NotItsShare(DealtKey::Encryption);
+        let not_certificate = DealError::NotItsShare(DealtKey::Certificate);
+        let old = self.old().ok_or(not_encryption)?;
+        let dealer = encryption.member();
+        encryption
+            .belongs_to(&old.encryption)
+            .map_err(|_| not_encryption)?;
+        let mut certificate = match (&old.certificate, certificate) {
+            (None, None) => None,
+            (Some(key), Some(share)) => {
+                let its = share.member() == dealer && share.belongs_to(key).is_ok();
+                let secret = Bls::decode_scalar(&share.expose_secret());
+                Some(secret.filter(|_| its).ok_or(not_certificate)?)
+            }
+            _ => return Err(DealError::Keys),
+        };
         // p(αᵢ) = x'ᵢ/vᵢ.
-        let mut secret = share.secret() * scale(share.member().index(), old.n()).invert();
-        let deal = self.deal_secret(share.member(), secret, rng);
+        let unscale = scale(dealer.index(), old.encryption.n()).invert();
+        let mut secret = encryption.secret() * unscale;
+        let deal = self.deal_secrets(dealer, secret, certificate, rng);
         secret.zeroize();
+        certificate.zeroize();
         Ok(deal)
     }
 
@@ -192,8 +304,12 @@ impl Ceremony {
     /// [`DealError`] tells why it does not count.
     pub fn verify(&self, from: MemberId, deal: Deal) -> Result<VerifiedDeal, DealError> {
         let verified = self.verified_before(from, deal)?;
-        let (context, points) = (&verified.context, &verified.points);
-        verified.deal.verify(context, &self.receivers, points)?;
+        let receivers = &self.receivers;
+        let encryption = &verified.encryption;
+        encryption.verify(DealtKey::Encryption, receivers)?;
+        if let Some(certificate) = &verified.certificate {
+            certificate.verify(DealtKey::Certificate, receivers)?;
+        }
         Ok(verified)
     }
 
@@ -210,43 +326,61 @@ impl Ceremony {
         if deal.n != want {
             return Err(DealError::Receivers { got: deal.n, want });
         }
-        let points = deal
-            .commitments
-            .iter()
-            .enumerate()
-            .map(|(k, bytes)| group::decode_point(bytes).ok_or(DealError::Commitment(k)))
-            .collect::<Result<Vec<_>, _>>()?;
-        if deal.commitments.first().is_none_or(|c| *c == [0; ENCODED]) {
-            return Err(DealError::Commitment(0));
+        if deal.certificate.is_some() != self.certified() {
+            return Err(DealError::Keys);
         }
-        if let Some(old) = &self.old {
-            let scaled = old.member_point(from).ok_or(DealError::Dealer(from))?;
-            if points[0] * scale(from.index(), old.n()) != *scaled {
-                return Err(DealError::NotItsShare);
+        let context = self.encryption_context(from);
+        let encryption = deal.encryption.open(DealtKey::Encryption, context)?;
+        let open = |part: Part<Bls>| {
+            let context = self.certificate_context(from);
+            part.open(DealtKey::Certificate, context)
+        };
+        let certificate = deal.certificate.map(open).transpose()?;
+        if let Some(old) = self.old() {
+            let held = old.encryption.member_point(from);
+            let dealt = encryption.points[0] * scale(from.index(), old.encryption.n());
+            if held != Some(&dealt) {
+                return Err(DealError::NotItsShare(DealtKey::Encryption));
+            }
+            let held = old.certificate.as_ref();
+            let held = held.and_then(|key| key.verification_key(from));
+            if certificate
+                .as_ref()
+                .map(|part| Bls::encode(&part.points[0]))
+                != held
+            {
+                return Err(DealError::NotItsShare(DealtKey::Certificate));
             }
         }
-        let context = self.context(from, &deal.commitments);
         Ok(VerifiedDeal {
-            deal,
-            context,
-            points,
+            dealer: from,
+            encryption,
+            certificate,
         })
     }
 
+    /// Whether a dealing was verified in this ceremony.
+    fn is_of_this(&self, deal: &VerifiedDeal) -> bool {
+        let certificate = match &deal.certificate {
+            Some(part) => self.certified() && part.is_of(self.certificate_context(deal.dealer)),
+            None => !self.certified(),
+        };
+        certificate && deal.encryption.is_of(self.encryption_context(deal.dealer))
+    }
+
     /// The dealings that count: the first [`needed`](Self::needed) in the order given,
-    /// which is the finalized one, one of each dealer; with their weights.
+    /// which is the finalized one, one of each dealer.
     fn counted<'a>(
         &self,
         deals: &'a [VerifiedDeal],
-    ) -> Result<Vec<(Scalar, &'a VerifiedDeal)>, CombineError> {
+    ) -> Result<Vec<&'a VerifiedDeal>, CombineError> {
         let need = self.needed();
         let mut counted: Vec<&VerifiedDeal> = Vec::with_capacity(need);
         for deal in deals {
-            let fits = deal.context == self.context(deal.dealer(), &deal.deal.commitments);
-            if !fits {
-                return Err(CombineError::Mixed(deal.dealer()));
+            if !self.is_of_this(deal) {
+                return Err(CombineError::Mixed(deal.dealer));
             }
-            if counted.len() < need && counted.iter().all(|d| d.dealer() != deal.dealer()) {
+            if counted.len() < need && counted.iter().all(|d| d.dealer != deal.dealer) {
                 counted.push(deal);
             }
         }
@@ -256,120 +390,156 @@ impl Ceremony {
                 need,
             });
         }
-        let nodes: Vec<Scalar> = counted.iter().map(|d| node(d.dealer().index())).collect();
-        let weight = |at: usize| {
-            if self.old.is_none() {
-                return Scalar::ONE;
-            }
-            // λ = ∏ αⱼ/(αⱼ − α), Lagrange at 0 over the old nodes.
-            let others = || nodes.iter().enumerate().filter(move |(j, _)| *j != at);
-            let above: Scalar = others().map(|(_, other)| other).product();
-            let below: Scalar = others().map(|(_, other)| other - nodes[at]).product();
-            above * below.invert()
-        };
-        Ok((0..need).map(|at| (weight(at), counted[at])).collect())
+        Ok(counted)
     }
 
-    /// The public key that the dealings give. A resharing keeps Y and the key's id.
+    /// What each counted dealing is multiplied by: 1 for a fresh key, Lagrange's
+    /// coefficients at 0 for a resharing.
+    fn weights<C: Curve>(&self, counted: &[&VerifiedDeal]) -> Vec<C::Scalar> {
+        let one = C::scalar(1);
+        if self.old().is_none() {
+            return vec![one; counted.len()];
+        }
+        let nodes = counted.iter().map(|deal| C::node(deal.dealer.index()));
+        let nodes: Vec<C::Scalar> = nodes.collect();
+        let weight = |(at, node): (usize, &C::Scalar)| {
+            // λ = ∏ αⱼ/(αⱼ − α) over the other old nodes.
+            let others = nodes.iter().enumerate().filter(|(j, _)| *j != at);
+            let (above, below) = others.fold((one, one), |(above, below), (_, other)| {
+                (above * *other, below * (*other - *node))
+            });
+            above * C::invert(&below)
+        };
+        nodes.iter().enumerate().map(weight).collect()
+    }
+
+    /// The public keys that the dealings give. A resharing keeps the public points and the
+    /// keys' ids.
     ///
     /// # Errors
     /// [`CombineError`] while dealings are missing, or when one is of another ceremony.
-    pub fn key(&self, deals: &[VerifiedDeal]) -> Result<EncryptionKey, CombineError> {
+    pub fn keys(&self, deals: &[VerifiedDeal]) -> Result<CommitteeKeys, CombineError> {
         let counted = self.counted(deals)?;
-        let n = self.receivers.len();
-        // Σ weight·C, coefficient by coefficient.
-        let committed: Vec<RistrettoPoint> = (0..threshold(n))
-            .map(|k| {
-                RistrettoPoint::vartime_multiscalar_mul(
-                    counted.iter().map(|(weight, _)| weight),
-                    counted.iter().map(|(_, deal)| deal.points[k]),
-                )
-            })
-            .collect();
-        let members = (0..n)
-            .map(|member| {
-                let (alpha, mut power) = (node(member), scale(member, n));
-                let powers = (0..committed.len()).map(|_| {
-                    let here = power;
-                    power *= alpha;
-                    here
-                });
-                RistrettoPoint::vartime_multiscalar_mul(powers, &committed)
-                    .compress()
-                    .to_bytes()
-            })
-            .collect();
-        let y = (committed[0] + committed[0]).compress().to_bytes();
-        let key = match &self.old {
-            None => EncryptionKey::new(self.epoch, y, members),
-            Some(old) => EncryptionKey::reshared(old.id(), self.epoch, y, members),
-        };
         // Dealings that add up to a zero need a dealer who solved a logarithm, or 2²⁴⁰ tries.
-        key.map_err(|_| CombineError::Mixed(counted[0].1.dealer()))
+        let keys = self.assemble(&counted);
+        keys.map_err(|_| CombineError::Mixed(counted[0].dealer))
     }
 
-    /// This receiver's share of [`key`](Self::key), decrypted from the dealings.
+    fn assemble(&self, counted: &[&VerifiedDeal]) -> Result<CommitteeKeys, KeyError> {
+        let n = self.receivers.len();
+        let parts = counted.iter().map(|deal| &deal.encryption);
+        let committed = committed(n, &self.weights::<Ristretto>(counted), parts);
+        let member = |member: usize| {
+            let point = evaluate_committed::<Ristretto>(&committed, Ristretto::node(member));
+            Ristretto::encode(&(point * scale(member, n)))
+        };
+        let members = (0..n).map(member).collect();
+        let y = Ristretto::encode(&(committed[0] + committed[0]));
+        let old = self.old();
+        let encryption = match old {
+            None => EncryptionKey::new(self.epoch, y, members)?,
+            Some(old) => EncryptionKey::reshared(old.encryption.id(), self.epoch, y, members)?,
+        };
+        let parts = counted.iter().filter_map(|deal| deal.certificate.as_ref());
+        let certificate = if self.certified() {
+            let committed = self::committed(n, &self.weights::<Bls>(counted), parts);
+            let committed = committed.iter().map(Bls::encode).collect();
+            Some(match old.and_then(|old| old.certificate.as_ref()) {
+                None => CertificateKey::new(self.epoch, n, committed)?,
+                Some(old) => CertificateKey::reshared(old.id(), self.epoch, n, committed)?,
+            })
+        } else {
+            None
+        };
+        Ok(CommitteeKeys {
+            encryption,
+            certificate,
+        })
+    }
+
+    /// The keys, and this receiver's shares of them, decrypted from the dealings.
     ///
     /// # Errors
-    /// [`CombineError`] as for the key; `Mixed` names a dealer whose dealing this receiver
+    /// [`CombineError`] as for the keys; `Mixed` names a dealer whose dealing this receiver
     /// cannot read, which is its own secret's fault, not the dealer's.
-    pub fn share(
+    pub fn shares(
         &self,
         deals: &[VerifiedDeal],
         receiver: MemberId,
         secret: &ReceiverSecret,
-    ) -> Result<(EncryptionKey, KeyShare), CombineError> {
-        let key = self.key(deals)?;
+    ) -> Result<(CommitteeKeys, CommitteeShares), CombineError> {
+        let keys = self.keys(deals)?;
         if self.receivers.get(receiver.index()) != Some(&secret.key()) {
             return Err(CombineError::IndexRange(receiver));
         }
-        let mut sum = Scalar::ZERO;
-        for (weight, deal) in self.counted(deals)? {
-            let mut value = deal
-                .decrypt(receiver, secret)
-                .ok_or(CombineError::Mixed(deal.dealer()))?;
-            sum += weight * value;
-            value.zeroize();
-        }
-        sum *= scale(receiver.index(), self.receivers.len());
-        let bytes = Zeroizing::new(sum.to_bytes());
-        sum.zeroize();
-        let share = KeyShare::new(&key, receiver, &bytes);
-        let share = share.map_err(|_| CombineError::IndexRange(receiver))?;
-        Ok((key, share))
+        let counted = self.counted(deals)?;
+        let not_its = |_: KeyError| CombineError::IndexRange(receiver);
+        let weights = self.weights::<Ristretto>(&counted);
+        let parts = counted.iter().map(|d| (d.dealer, &d.encryption));
+        let mut share = decrypted(weights, parts, receiver, secret)?;
+        share *= scale(receiver.index(), self.receivers.len());
+        let bytes = Zeroizing::new(Ristretto::encode_scalar(&share));
+        share.zeroize();
+        let encryption = KeyShare::new(&keys.encryption, receiver, &bytes).map_err(not_its)?;
+        let certificate = match &keys.certificate {
+            None => None,
+            Some(key) => {
+                let weights = self.weights::<Bls>(&counted);
+                let parts = counted.iter().filter_map(|deal| {
+                    let part = deal.certificate.as_ref()?;
+                    Some((deal.dealer, part))
+                });
+                let mut share = decrypted(weights, parts, receiver, secret)?;
+                let bytes = Zeroizing::new(Bls::encode_scalar(&share));
+                share.zeroize();
+                Some(CertificateSecret::new(key, receiver, &bytes).map_err(not_its)?)
+            }
+        };
+        let shares = CommitteeShares {
+            encryption,
+            certificate,
+        };
+        Ok((keys, shares))
     }
 }
 
-impl VerifiedDeal {
-    /// p_d(αⱼ), from the first kept slot whose entry is right; all but one may be wrong.
-    fn decrypt(&self, receiver: MemberId, secret: &ReceiverSecret) -> Option<Scalar> {
-        let alpha = node(receiver.index());
-        let mut power = Scalar::ONE;
-        let powers = self.points.iter().map(|_| {
-            let here = power;
-            power *= alpha;
-            here
-        });
-        let want = RistrettoPoint::vartime_multiscalar_mul(powers, &self.points);
-        let kept = super::slots::kept(&self.deal.challenge);
-        let slots = kept.iter().enumerate().filter(|(_, kept)| **kept);
-        slots.zip(&self.deal.kept).find_map(|((k, _), slot)| {
-            let entry = slot.entries.get(receiver.index())?;
-            let mut mask = secret.decrypt(&self.context, k, receiver, &slot.u, entry)?;
-            let value = evaluate(&slot.masked, &alpha) - mask;
-            mask.zeroize();
-            (group::mul_g(&value) == want).then_some(value)
-        })
+/// Σ weight·C for each coefficient of a polynomial for `n` receivers.
+fn committed<'a, C: Curve>(
+    n: usize,
+    weights: &[C::Scalar],
+    parts: impl Iterator<Item = &'a OpenPart<C>> + Clone,
+) -> Vec<C::Point> {
+    let coefficient = |k: usize| {
+        let points = parts.clone().map(move |part| part.points[k]);
+        C::combine(weights.iter().copied().zip(points))
+    };
+    (0..threshold(n)).map(coefficient).collect()
+}
+
+/// Σ weight·p(αⱼ), which only receiver j can read.
+fn decrypted<'a, C: Curve>(
+    weights: Vec<C::Scalar>,
+    parts: impl Iterator<Item = (MemberId, &'a OpenPart<C>)>,
+    receiver: MemberId,
+    secret: &ReceiverSecret,
+) -> Result<C::Scalar, CombineError> {
+    let mut sum = C::scalar(0);
+    for (weight, (dealer, part)) in weights.into_iter().zip(parts) {
+        let value = part.decrypt(receiver, secret);
+        let mut value = value.ok_or(CombineError::Mixed(dealer))?;
+        sum = sum + weight * value;
+        value.zeroize();
     }
+    Ok(sum)
 }
 
 /// vᵢ = i^(t−1)·∏_{j≠i}(i−j)⁻¹ of 6.2, for share index i = member + 1.
-fn scale(member: usize, n: usize) -> Scalar {
-    let i = Scalar::from(member as u64 + 1);
-    let power: Scalar = (1..threshold(n)).map(|_| i).product();
-    let differences: Scalar = (0..n)
+fn scale(member: usize, n: usize) -> <Ristretto as Curve>::Scalar {
+    let i = Ristretto::scalar(member as u64 + 1);
+    let power: <Ristretto as Curve>::Scalar = (1..threshold(n)).map(|_| i).product();
+    let differences: <Ristretto as Curve>::Scalar = (0..n)
         .filter(|j| *j != member)
-        .map(|j| i - Scalar::from(j as u64 + 1))
+        .map(|j| i - Ristretto::scalar(j as u64 + 1))
         .product();
     power * differences.invert()
 }

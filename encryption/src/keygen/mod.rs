@@ -1,9 +1,10 @@
 //! Key generation without a dealer, and resharing (PROTOCOL §6; THREATS A18, A19, A21).
 //!
-//! Every dealer publishes one [`Deal`]: commitments to a polynomial p_d (Feldman, FOCS
-//! 1987), a proof that it knows p_d(0), and each receiver's share encrypted in a way that
-//! *everyone* can verify. There is no complaint phase: a dealing is valid or not, by its
-//! bytes alone, for all members alike, also for one that was down and reads it later.
+//! Every dealer publishes one [`Deal`] of all keys that are made: for each commitments to a
+//! polynomial p_d (Feldman, FOCS 1987), a proof that it knows p_d(0), and each receiver's
+//! share encrypted in a way that *everyone* can verify. There is no complaint phase: a
+//! dealing is valid or not, as a whole and by its bytes alone, for all members alike, also
+//! for one that was down and reads it later.
 //!
 //! **Verifiable encryption** is cut and choose (Camenisch, Damgård, ASIACRYPT 2000, in the
 //! form of Shoup, "A simple verifiable encryption of secret shares", ePrint 2025/1175). For
@@ -24,24 +25,36 @@
 //! - *Extractable*: honest receivers hold t shares of every valid dealing, so the argument
 //!   of TDH2 can read an adversary's polynomial with their keys and needs no rewinding.
 //!
+//! **Two groups.** The encryption key lies over ristretto255, the certificate key over G1 of
+//! BLS12-381; the dealings are the same but for the group of the polynomial ([`curve`]).
+//! Receivers have one key, of ristretto255, for both. A pad is 512 bits of SHA-512 modulo the
+//! order of the polynomial's group, so within 2⁻²⁵⁷ of uniform in either (random oracle), and
+//! what a masked entry hides rests on CDH in the receiver's group alone: nothing of the
+//! argument needs the pad's group to be the polynomial's. The context of a part names its
+//! group, so no pad, mask or proof of one part is one of the other.
+//!
 //! **Fresh keys.** QUAL is the first n − f valid dealings in the finalized order, each by
 //! another member; the key is the sum of their polynomials. Who deals last sees the others'
 //! commitments and can choose among keys; that biases some bits of Y (Gennaro, Jarecki,
 //! Krawczyk, Rabin, J. Cryptology 2007) and reveals nothing about p(0). For a scheme of
 //! ElGamal's kind that is enough: Y is the honest part plus a part whose logarithm can be
 //! extracted, and W is corrected by that (Gurkan et al., EUROCRYPT 2021, "key-expressable").
+//! The same paper shows it of BLS signatures. The beacon stays unbiased: the key is fixed by
+//! final dealings before anything is signed with it, and a signature is unique.
 //!
 //! **Resharing.** Old members deal polynomials with p_d(0) = their share, which is checked
 //! against the old verification keys. The new polynomial is the Lagrange sum of the first
-//! t_old valid ones: p(0), and so Y and the key's id, stay. Committees may overlap or not;
+//! t_old valid ones: p(0), and so the public point and the key's id, stay. Committees may overlap or not;
 //! the same committee again is a refresh, after which old shares are of no use together
 //! with new ones. Old members must erase theirs (A21): t_old that do not keep the power
 //! they had.
 
 mod ceremony;
+mod curve;
 mod deal;
+mod part;
 mod slots;
 
-pub use ceremony::{Ceremony, VerifiedDeal};
-pub use deal::{Deal, DealError};
+pub use ceremony::{Ceremony, CommitteeKeys, CommitteeShares, VerifiedDeal};
+pub use deal::{Deal, DealError, DealtKey};
 pub use slots::{KEPT, ReceiverKey, ReceiverSecret, SLOTS};

@@ -6,6 +6,7 @@ use fairlane_types::MemberId;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::curve::{Curve, evaluate};
 use crate::KeyError;
 use crate::group::{self, ENCODED, Hs};
 
@@ -15,7 +16,7 @@ pub const SLOTS: usize = 132;
 /// Masks that stay hidden, S: C(132, 60) > 2¹²⁷ choices.
 pub const KEPT: usize = 60;
 
-/// A receiver's public key for dealings.
+/// A receiver's public key for dealings, of either group's secrets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverKey {
     bytes: [u8; ENCODED],
@@ -89,16 +90,16 @@ impl ReceiverSecret {
     }
 
     /// Decrypts this receiver's entry of a slot.
-    pub(crate) fn decrypt(
+    pub(crate) fn decrypt<C: Curve>(
         &self,
         context: &[u8; 32],
         slot: usize,
         receiver: MemberId,
         u: &[u8; ENCODED],
-        entry: &Scalar,
-    ) -> Option<Scalar> {
+        entry: C::Scalar,
+    ) -> Option<C::Scalar> {
         let shared = (group::decode_point(u)? * self.0).compress().to_bytes();
-        Some(entry - pad(context, slot, receiver, u, &shared))
+        Some(entry - pad::<C>(context, slot, receiver, u, &shared))
     }
 }
 
@@ -108,46 +109,36 @@ impl core::fmt::Debug for ReceiverSecret {
     }
 }
 
-/// αⱼ = 1/j for share index j = id + 1 (6.2).
-pub(crate) fn node(member: usize) -> Scalar {
-    Scalar::from(member as u64 + 1).invert()
-}
-
-/// p(x) for coefficients from the lowest.
-pub(crate) fn evaluate(coefficients: &[Scalar], x: &Scalar) -> Scalar {
-    let highest_first = coefficients.iter().rev();
-    highest_first.fold(Scalar::ZERO, |value, c| value * x + c)
-}
-
-/// Hs("FAIRLANE-V1-DEAL-PAD", context ‖ slot ‖ receiver ‖ U ‖ ρPK). The context hashes
-/// the receivers' keys.
-fn pad(
+/// Hs("FAIRLANE-V1-DEAL-PAD", context ‖ slot ‖ receiver ‖ U ‖ ρPK), modulo the order of the
+/// group that is dealt in. The context names the group and hashes the receivers' keys.
+fn pad<C: Curve>(
     context: &[u8; 32],
     slot: usize,
     receiver: MemberId,
     u: &[u8; ENCODED],
     shared: &[u8; ENCODED],
-) -> Scalar {
-    Hs::new("FAIRLANE-V1-DEAL-PAD")
+) -> C::Scalar {
+    let wide = Hs::new("FAIRLANE-V1-DEAL-PAD")
         .part(context)
         .part((slot as u16).to_le_bytes())
         .part(receiver.share_index().to_le_bytes())
         .part(u)
         .part(shared)
-        .scalar()
+        .wide();
+    C::wide(&wide)
 }
 
 /// A slot made from its seed.
-pub(crate) struct Slot {
+pub(crate) struct Slot<C: Curve> {
     /// The mask, lowest coefficient first.
-    pub(crate) mask: Zeroizing<Vec<Scalar>>,
+    pub(crate) mask: Zeroizing<Vec<C::Scalar>>,
     /// U = ρG.
     pub(crate) u: [u8; ENCODED],
     /// g(αⱼ) + pad, for every receiver.
-    pub(crate) entries: Vec<Scalar>,
+    pub(crate) entries: Vec<C::Scalar>,
 }
 
-impl Slot {
+impl<C: Curve> Slot<C> {
     pub(crate) fn new(
         context: &[u8; 32],
         slot: usize,
@@ -161,10 +152,10 @@ impl Slot {
                 .part((slot as u16).to_le_bytes())
                 .part(seed)
                 .part(index.to_le_bytes())
-                .scalar()
         };
-        let mask = Zeroizing::new((0..t).map(|k| draw(k as u16)).collect::<Vec<_>>());
-        let mut rho_half = draw(u16::MAX).div_by_2();
+        let mask = (0..t).map(|k| C::wide(&draw(k as u16).wide()));
+        let mask = Zeroizing::new(mask.collect::<Vec<_>>());
+        let mut rho_half = draw(u16::MAX).scalar().div_by_2();
         // Halves, because the batch encoding doubles.
         let mut points: Vec<RistrettoPoint> = receivers
             .iter()
@@ -181,7 +172,8 @@ impl Slot {
             .enumerate()
             .map(|(j, shared)| {
                 let receiver = MemberId(j as u8);
-                evaluate(&mask, &node(j)) + pad(context, slot, receiver, &u, shared)
+                let value = evaluate::<C>(&mask, C::node(j));
+                value + pad::<C>(context, slot, receiver, &u, shared)
             })
             .collect();
         rho_half.zeroize();
@@ -189,32 +181,25 @@ impl Slot {
         encoded.zeroize();
         Self { mask, u, entries }
     }
-
-    /// Half the commitments to the mask.
-    pub(crate) fn half_commitments(&self) -> Vec<RistrettoPoint> {
-        let halves = self.mask.iter().map(|c| group::mul_g(&c.div_by_2()));
-        halves.collect()
-    }
 }
 
-/// What the challenge is taken over for one slot. `halves` are half the commitments to
-/// its mask.
-pub(crate) fn digest(
+/// What the challenge is taken over for one slot, with the commitments to its mask.
+pub(crate) fn digest<C: Curve>(
     context: &[u8; 32],
     slot: usize,
-    halves: &[RistrettoPoint],
+    commitments: &[C::Encoded],
     u: &[u8; ENCODED],
-    entries: &[Scalar],
+    entries: &[C::Scalar],
 ) -> [u8; 32] {
     let mut hash = Hs::new("FAIRLANE-V1-DEAL-COMMIT")
         .part(context)
         .part((slot as u16).to_le_bytes())
         .part(u);
-    for commitment in RistrettoPoint::double_and_compress_batch(halves) {
-        hash = hash.part(commitment.as_bytes());
+    for commitment in commitments {
+        hash = hash.part(commitment);
     }
     for entry in entries {
-        hash = hash.part(entry.as_bytes());
+        hash = hash.part(C::encode_scalar(entry));
     }
     *hash.bytes()
 }

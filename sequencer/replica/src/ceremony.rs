@@ -11,7 +11,7 @@ use fairlane_types::{Height, KeyActivation, KeySource, MemberId, Scheme, Signatu
 use crate::boundary::{Effect, Peers};
 use crate::dealing::Dealing;
 use crate::job::ConcludeJob;
-use crate::key_making::{Judged, KeyMaking, Signatures};
+use crate::key_making::{Judged, KeyMaking, Signatures, Terms};
 use crate::keys::{dealing_verdict_key, height_key, meta};
 use crate::payload::{CutPayload, FinalBlock};
 use crate::recovery::RecoveredKey;
@@ -39,7 +39,15 @@ pub(crate) fn key_making(
         dealings,
         activation,
     } = recovered;
-    Ok(ceremony.map(|ceremony| KeyMaking::new(ceremony.needed(), quorum, dealings, activation)))
+    let making = |ceremony: Ceremony| {
+        let terms = Terms {
+            needed: ceremony.needed(),
+            dealing_bytes: ceremony.encoded_len(),
+            quorum,
+        };
+        KeyMaking::new(terms, dealings, activation)
+    };
+    Ok(ceremony.map(making))
 }
 
 impl Replica {
@@ -102,7 +110,7 @@ impl Replica {
     ) {
         let n = self.committee.n();
         match &mut self.ceremony {
-            Some(ceremony) if dealing.dealer == from && dealing.fits(n) => {
+            Some(ceremony) if dealing.dealer == from && ceremony.fits(&dealing, n) => {
                 ceremony.offer(dealing);
             }
             _ => out.push(Effect::Fault {
@@ -151,7 +159,7 @@ impl Replica {
         let Some(ceremony) = &mut self.ceremony else {
             return Some(false);
         };
-        if !dealing.fits(n) {
+        if !ceremony.fits(dealing, n) {
             return Some(false);
         }
         ceremony.seen(view, dealing.dealer);

@@ -38,10 +38,11 @@ impl Dealing {
         key.check(Domain::Dealing, chain, epoch, &body, self.signature)
     }
 
-    /// Whether it has the length of a dealing to `n` receivers, by one of them.
+    /// Whether one of `n` members deals, and in so many bytes: those of a dealing in this
+    /// ceremony.
     #[must_use]
-    pub fn fits(&self, n: usize) -> bool {
-        self.dealer.index() < n && self.deal.len() == Deal::encoded_len(n)
+    pub fn fits(&self, n: usize, bytes: usize) -> bool {
+        self.dealer.index() < n && self.deal.len() == bytes
     }
 }
 

@@ -336,10 +336,11 @@ fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<Vec<u8>> {
         ceremony.verified_before(dealing.dealer, deal).ok()
     };
     let deals: Vec<_> = job.dealings.iter().map(read).collect::<Option<_>>()?;
-    let (key, share) = ceremony.share(&deals, context.me, receiver).ok()?;
-    let key = SuiteKey::Tdh2(key);
+    let (keys, shares) = ceremony.shares(&deals, context.me, receiver).ok()?;
+    let key = SuiteKey::Tdh2(keys.encryption);
     let bytes = key.to_bytes();
-    let (key, share) = (Arc::new(key), Arc::new(SuiteSecret::Tdh2(share)));
+    let share = SuiteSecret::Tdh2(shares.encryption);
+    let (key, share) = (Arc::new(key), Arc::new(share));
     // After a restart in the middle of a run the same is computed again.
     let sharing = context.sharing.get_or_init(|| Sharing { key, share });
     (sharing.key.to_bytes() == bytes).then_some(bytes)

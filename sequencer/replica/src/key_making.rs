@@ -41,11 +41,21 @@ pub(crate) enum Judged {
 /// Of members, over one key.
 pub(crate) type Signatures = BTreeMap<MemberId, Signature>;
 
+/// What a ceremony is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Valid dealings that make the key.
+    pub needed: usize,
+    /// Bytes of a dealing.
+    pub dealing_bytes: usize,
+    /// Signatures that activate the key.
+    pub quorum: usize,
+}
+
 /// A key ceremony, as one member sees it.
 #[derive(Debug)]
 pub(crate) struct KeyMaking {
-    needed: usize,
-    quorum: usize,
+    terms: Terms,
     /// What dealers have sent, the last of each.
     offered: BTreeMap<MemberId, Arc<Dealing>>,
     /// The view in which a block last carried a dealer's dealing.
@@ -63,20 +73,14 @@ pub(crate) struct KeyMaking {
 }
 
 impl KeyMaking {
-    /// A ceremony that needs so many dealings, as far as the disk knows it.
-    pub fn new(
-        needed: usize,
-        quorum: usize,
-        found: Vec<FinalDealing>,
-        activation: Option<KeyActivation>,
-    ) -> Self {
+    /// A ceremony, as far as the disk knows it.
+    pub fn new(terms: Terms, found: Vec<FinalDealing>, activation: Option<KeyActivation>) -> Self {
         let unsettled = found
             .into_iter()
             .map(|f| (f.height, f.dealing, f.valid.then_some(true)))
             .collect();
         let mut making = Self {
-            needed,
-            quorum,
+            terms,
             offered: BTreeMap::new(),
             carried: BTreeMap::new(),
             unsettled,
@@ -91,14 +95,19 @@ impl KeyMaking {
         making
     }
 
+    /// Whether a dealing has the form of one of this ceremony among `n` members.
+    pub fn fits(&self, dealing: &Dealing, n: usize) -> bool {
+        dealing.fits(n, self.terms.dealing_bytes)
+    }
+
     /// All dealings that count are known.
     pub fn complete(&self) -> bool {
-        self.counted.len() >= self.needed
+        self.counted.len() >= self.terms.needed
     }
 
     /// Dealings that count, and how many are needed.
     pub const fn progress(&self) -> (usize, usize) {
-        (self.counted.len(), self.needed)
+        (self.counted.len(), self.terms.needed)
     }
 
     /// The key is made here.
@@ -256,7 +265,7 @@ impl KeyMaking {
     ) -> Option<&KeyActivation> {
         self.signed.extend(signatures);
         let key = self.key.as_ref()?;
-        if self.activation.is_some() || self.signed.len() < self.quorum {
+        if self.activation.is_some() || self.signed.len() < self.terms.quorum {
             return None;
         }
         self.activation = Some(KeyActivation {
@@ -273,6 +282,12 @@ impl KeyMaking {
 mod tests {
     use super::*;
 
+    const TERMS: Terms = Terms {
+        needed: 3,
+        dealing_bytes: 1,
+        quorum: 3,
+    };
+
     fn dealing(dealer: u8, tag: u8) -> Arc<Dealing> {
         Arc::new(Dealing {
             dealer: MemberId(dealer),
@@ -282,7 +297,7 @@ mod tests {
     }
 
     fn making() -> KeyMaking {
-        KeyMaking::new(3, 3, Vec::new(), None)
+        KeyMaking::new(TERMS, Vec::new(), None)
     }
 
     /// Verdicts may come in any order; what counts follows from the order of the blocks.
@@ -329,7 +344,7 @@ mod tests {
                 valid,
             }
         });
-        let mut making = KeyMaking::new(3, 3, found.to_vec(), None);
+        let mut making = KeyMaking::new(TERMS, found.to_vec(), None);
         assert!(!making.complete());
         let unjudged: Vec<_> = making
             .unjudged()
