@@ -1,6 +1,6 @@
-//! What a client trusts: the genesis file. Committee and encryption key follow from it, so
-//! that no member can serve false ones. Where the members made the key after the genesis, it
-//! comes with the signatures of a quorum of them.
+//! What a client trusts: the genesis file. Committee and keys follow from it, so that no
+//! member can serve false ones. Where the members made the keys after the genesis, they come
+//! with the signatures of a quorum of them.
 
 use std::path::Path;
 
@@ -53,8 +53,8 @@ pub enum PinError {
          their signatures over it are missing"
     )]
     NoKey,
-    /// The committee's word for its key does not hold.
-    #[error("the activation of the encryption key: {0}")]
+    /// The committee's word for its keys does not hold.
+    #[error("the activation of the committee's keys: {0}")]
     Activation(#[from] CertificateError),
     /// The certificate key cannot be used.
     #[error(transparent)]
@@ -99,14 +99,14 @@ impl Pin {
             }
             (Some(activation), None) if activation.epoch == genesis.epoch() => {
                 activation.verify(genesis.chain, &committee)?;
-                SuiteKey::from_bytes(params.scheme, &activation.public_key)?
+                SuiteKey::from_bytes(params.scheme, &activation.keys.encryption)?
             }
             (_, None) => return Err(PinError::NoKey),
         };
         if key.n() != committee.n() {
             return Err(PinError::KeyMismatch);
         }
-        let certificates = certificate_key(&genesis)?;
+        let certificates = certificate_key(&genesis, activation.as_ref())?;
         Ok(Self {
             hash: genesis.hash(),
             genesis,
@@ -191,7 +191,7 @@ impl Pin {
     pub fn key(&self) -> &SuiteKey {
         &self.key
     }
-    /// The committee's word for the encryption key, where its members made it.
+    /// The committee's word for its keys, where its members made them.
     #[must_use]
     pub const fn activation(&self) -> Option<&KeyActivation> {
         self.activation.as_ref()

@@ -3,7 +3,7 @@
 //! (PROTOCOL §5). The chained root covers every block below it.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{ChainId, Epoch, Genesis, Height, Root};
+use fairlane_types::{ChainId, Epoch, Genesis, Height, KeyActivation, KeySource, Root};
 
 use crate::{
     CERTIFICATE_KEY_BYTES, CertificateKey, CertificateSecret, Subject, ThresholdCertificate,
@@ -44,14 +44,14 @@ impl Attestation {
     }
 }
 
-/// Why the certificate key of a genesis cannot be used.
+/// Why the certificate key of a chain cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateKeyError {
     /// It does not decode.
-    #[error("certificates.public_key: {0}")]
+    #[error("the certificate key: {0}")]
     Decode(#[from] fairlane_types::DecodeError),
     /// It is for another number of members.
-    #[error("certificates.public_key is for {got} members, the committee has {want}")]
+    #[error("the certificate key is for {got} members, the committee has {want}")]
     Members {
         /// Of the key.
         got: usize,
@@ -60,15 +60,22 @@ pub enum CertificateKeyError {
     },
 }
 
-/// The certificate key of a genesis; `None` on a chain without certificates.
+/// The certificate key of a chain: from its genesis where that has a dealt one, else from
+/// the members' word, which is taken as verified. `None` on a chain without certificates, and
+/// while the members are making the key.
 ///
 /// # Errors
 /// [`CertificateKeyError`].
-pub fn certificate_key(genesis: &Genesis) -> Result<Option<CertificateKey>, CertificateKeyError> {
-    let Some(params) = &genesis.certificates else {
-        return Ok(None);
+pub fn certificate_key(
+    genesis: &Genesis,
+    activation: Option<&KeyActivation>,
+) -> Result<Option<CertificateKey>, CertificateKeyError> {
+    let bytes = match (&genesis.certificates, activation) {
+        (None, _) => return Ok(None),
+        (Some(params), _) if params.source == KeySource::InsecureDealer => &params.public_key,
+        (Some(_), None) => return Ok(None),
+        (Some(_), Some(activation)) => &activation.keys.certificate,
     };
-    let bytes = &params.public_key;
     let key: CertificateKey = fairlane_types::decode(bytes, crate::SUITE_KEY_BYTES_MAX)?;
     let (got, want) = (key.n(), genesis.members.len());
     if got == want {

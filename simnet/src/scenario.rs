@@ -366,7 +366,7 @@ pub struct Options {
     pub decrypt_max: u32,
     /// Finalized time between two attestations; `None` on a chain without certificates.
     pub attest_ms: Option<u64>,
-    /// The members make the encryption key; orders come once it is there.
+    /// The members make the keys; orders come once they are there.
     pub ceremony: bool,
     /// Faults.
     pub plan: Plan,
@@ -514,7 +514,10 @@ pub fn committee(
         certificates: options
             .attest_ms
             .map(|attest_interval_ms| CertificateParams {
-                source: KeySource::InsecureDealer,
+                source: match options.ceremony {
+                    true => KeySource::Ceremony,
+                    false => KeySource::InsecureDealer,
+                },
                 public_key: Vec::new(),
                 attest_interval_ms,
             }),
@@ -563,26 +566,28 @@ pub fn committee(
             identity,
             sharing: match &ceremony {
                 Some(_) => Arc::default(),
-                None => Sharing::known(Arc::clone(&key), Arc::new(share)),
+                None => {
+                    let certificates = certificates.get(index).cloned();
+                    Sharing::known(Arc::clone(&key), Arc::new(share), certificates)
+                }
             },
             ceremony: ceremony.as_ref().map(|ceremony| CeremonyKeys {
                 ceremony: Arc::clone(ceremony),
                 receiver: Arc::clone(&receivers[index]),
             }),
-            certificates: certificates.get(index).cloned(),
         })
         .collect();
     (genesis, keys)
 }
 
-/// Shares of a certificate key, where cryptography is real and the chain has one.
+/// Shares of a certificate key, where cryptography is real and the chain has a dealt one.
 fn certificate_keys(
     options: &Options,
     crypto: &Crypto,
     n: usize,
     rng: &mut Stream,
 ) -> Vec<CertificateKeys> {
-    if options.attest_ms.is_none() || !matches!(crypto, Crypto::Real) {
+    if options.attest_ms.is_none() || options.ceremony || !matches!(crypto, Crypto::Real) {
         return Vec::new();
     }
     let (key, secrets) = deal_pairing_insecure(Epoch(0), n, rng)

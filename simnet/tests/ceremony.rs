@@ -1,5 +1,5 @@
-//! Members make their encryption key over their own log, under faults and liars: all make
-//! one key, a quorum says so, and what is sealed to it comes out (PROTOCOL §6).
+//! Members make their keys over their own log, under faults and liars: all make the same, a
+//! quorum says so, what is sealed comes out, and what came out is attested (PROTOCOL §6).
 
 use fairlane_simnet::marks::Mark;
 use fairlane_simnet::{Profile, Scenario};
@@ -14,7 +14,7 @@ fn ceremony(n: usize, seed: u64, profile: Profile) -> Scenario {
 /// falsely.
 #[test]
 fn a_key_is_made_and_orders_come_out() {
-    let mut refused = 0;
+    let (mut refused, mut attested) = (0, 0);
     for (n, seeds) in [(4, 0..10), (7, 10..12)] {
         for seed in seeds {
             let profile = [
@@ -23,12 +23,19 @@ fn a_key_is_made_and_orders_come_out() {
                 Profile::Crash,
                 Profile::Faults,
             ][seed as usize % 4];
-            let report = ceremony(n, 900 + seed, profile).run();
+            let scenario = ceremony(n, 900 + seed, profile);
+            let certified = scenario.options().attest_ms.is_some();
+            let report = scenario.run();
             assert!(report.passed(), "{report}");
             assert_eq!(report.marks.count(Mark::KeyMade), 1, "{report}");
             refused += report.marks.count(Mark::DealingRefused);
+            if certified {
+                assert!(report.marks.count(Mark::Attested) > 0, "{report}");
+                attested += 1;
+            }
         }
     }
+    assert!(attested > 0, "no seed makes a certificate key");
     println!("dealings refused at {refused} members");
 }
 
@@ -39,10 +46,12 @@ fn a_false_dealer_changes_nothing() {
     for seed in 0..6 {
         let mut scenario = ceremony(4, 950 + seed, Profile::Calm);
         scenario.liars = Some(vec![(seed as usize % 4, "false-dealer")]);
+        let certified = scenario.options().attest_ms.is_some();
         let report = scenario.run();
         assert!(report.passed(), "{report}");
         assert!(report.lies.iter().any(|(.., lies)| *lies > 0));
         refused += report.marks.count(Mark::DealingRefused);
+        assert_eq!(certified, report.marks.count(Mark::Attested) > 0);
     }
     assert!(refused > 0, "no false dealing became final");
 }

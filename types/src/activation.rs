@@ -1,21 +1,30 @@
-//! The committee's word for an encryption key that came of a ceremony (PROTOCOL §6): what a
-//! client trusts where the genesis names no key.
+//! The committee's word for the keys that came of a ceremony (PROTOCOL §6): what a client
+//! trusts where the genesis names none.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     CertificateError, ChainId, Committee, Domain, Epoch, PublicKey, SigCheck, Signature, Signer,
-    SignerSet,
+    SignerSet, encode,
 };
 
-/// A quorum's signatures over an encryption key. Each honest member signs the one key that
-/// follows from the final dealings, so two of an epoch cannot both be signed by a quorum.
+/// The public keys that a ceremony made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ActiveKeys {
+    /// Encryption key with verification keys in the scheme's canonical encoding.
+    pub encryption: Vec<u8>,
+    /// Certificate key in canonical encoding; empty on a chain without certificates.
+    pub certificate: Vec<u8>,
+}
+
+/// A quorum's signatures over a committee's keys. Each honest member signs the ones that
+/// follow from the final dealings, so two of an epoch cannot both be signed by a quorum.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct KeyActivation {
-    /// Epoch that the key is for.
+    /// Epoch that the keys are for.
     pub epoch: Epoch,
-    /// Public key and verification keys in the scheme's canonical encoding.
-    pub public_key: Vec<u8>,
+    /// The keys.
+    pub keys: ActiveKeys,
     /// Who signed.
     pub signers: SignerSet,
     /// One signature per signer, in ascending order of members.
@@ -23,22 +32,28 @@ pub struct KeyActivation {
 }
 
 impl KeyActivation {
-    /// A member's signature over a key.
+    /// A member's signature over keys.
     #[must_use]
-    pub fn sign(key: &dyn Signer, chain: ChainId, epoch: Epoch, public_key: &[u8]) -> Signature {
-        key.sign(Domain::KeyActivation, chain, epoch, public_key)
+    pub fn sign(key: &dyn Signer, chain: ChainId, epoch: Epoch, keys: &ActiveKeys) -> Signature {
+        key.sign(Domain::KeyActivation, chain, epoch, &encode(keys))
     }
 
-    /// The check that a member's signature over a key must pass.
+    /// The check that a member's signature over keys must pass.
     #[must_use]
     pub fn check(
         key: &PublicKey,
         chain: ChainId,
         epoch: Epoch,
-        public_key: &[u8],
+        keys: &ActiveKeys,
         signature: Signature,
     ) -> SigCheck {
-        key.check(Domain::KeyActivation, chain, epoch, public_key, signature)
+        key.check(
+            Domain::KeyActivation,
+            chain,
+            epoch,
+            &encode(keys),
+            signature,
+        )
     }
 
     /// Whether a quorum of the committee says so.
@@ -58,8 +73,7 @@ impl KeyActivation {
         }
         for (member, signature) in self.signers.iter().zip(&self.signatures) {
             let key = committee.key(member).ok_or(CertificateError::Signers)?;
-            let (epoch, public_key) = (self.epoch, &self.public_key);
-            Self::check(key, chain, epoch, public_key, *signature)
+            Self::check(key, chain, self.epoch, &self.keys, *signature)
                 .verify()
                 .map_err(|_| CertificateError::Signature)?;
         }
@@ -81,14 +95,16 @@ mod tests {
             .map(|seed| SecretKey::from_seed([seed; 32]))
             .collect();
         let committee = Committee::new(keys.iter().map(SecretKey::public).collect()).unwrap();
-        let public_key = b"a key".to_vec();
+        let active = ActiveKeys {
+            encryption: b"a key".to_vec(),
+            certificate: b"another".to_vec(),
+        };
         let signers: SignerSet = [0, 1, 3].map(MemberId).into_iter().collect();
-        let sign =
-            |m: MemberId| KeyActivation::sign(&keys[m.index()], CHAIN, Epoch(2), &public_key);
+        let sign = |m: MemberId| KeyActivation::sign(&keys[m.index()], CHAIN, Epoch(2), &active);
         let activation = KeyActivation {
             epoch: Epoch(2),
             signatures: signers.iter().map(sign).collect(),
-            public_key,
+            keys: active,
             signers,
         };
         (activation, committee)
@@ -108,6 +124,12 @@ mod tests {
         short.signatures.pop();
         let want = CertificateError::NoQuorum { have: 2, need: 3 };
         assert_eq!(verify(&short), Err(want));
+
+        // Bytes moved from one key to the other are another pair of keys.
+        let mut moved = activation.clone();
+        moved.keys.encryption = b"a ke".to_vec();
+        moved.keys.certificate = b"yanother".to_vec();
+        assert_eq!(verify(&moved), Err(CertificateError::Signature));
 
         let mut stranger = activation.clone();
         stranger.signers = [0, 1, 9].map(MemberId).into_iter().collect();

@@ -171,8 +171,9 @@ impl EncryptionParams {
 pub struct CertificateParams {
     /// Origin of the key.
     pub source: KeySource,
-    /// Public key and verification keys in canonical encoding, as hex.
-    #[serde(with = "hex::serde")]
+    /// A dealt key, with what verification keys follow from, in canonical encoding, as hex;
+    /// empty before a ceremony.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::serde")]
     pub public_key: Vec<u8>,
     /// The root is attested once in so much finalized time, ms.
     #[serde(default = "attest_interval_ms")]
@@ -192,6 +193,29 @@ impl CertificateParams {
             source: KeySource::InsecureDealer,
             public_key,
             attest_interval_ms: attest_interval_ms(),
+        }
+    }
+
+    /// A key that the members make with the encryption key, with the default interval.
+    #[must_use]
+    pub const fn ceremony() -> Self {
+        Self {
+            source: KeySource::Ceremony,
+            public_key: Vec::new(),
+            attest_interval_ms: attest_interval_ms(),
+        }
+    }
+
+    /// What does not fit the source of the encryption key: both are made together.
+    fn flaw(&self, encryption: KeySource) -> Option<&'static str> {
+        match self.source {
+            source if source != encryption => {
+                Some("certificates.source must be that of the encryption key")
+            }
+            KeySource::Ceremony if !self.public_key.is_empty() => {
+                Some("before a ceremony there is no certificates.public_key")
+            }
+            KeySource::InsecureDealer | KeySource::Ceremony => None,
         }
     }
 }
@@ -413,15 +437,8 @@ impl Genesis {
             return Err(GenesisError::Key(flaw));
         }
         let certificates = self.certificates.as_ref();
-        if certificates.is_some_and(|c| c.source == KeySource::Ceremony) {
-            return Err(GenesisError::Key(
-                "certificate keys are made by a dealer only",
-            ));
-        }
-        if certificates.is_some_and(|c| c.source == KeySource::InsecureDealer) && !self.experiment {
-            return Err(GenesisError::NeedsExperiment(
-                "certificates.source = insecure_dealer",
-            ));
+        if let Some(flaw) = certificates.and_then(|c| c.flaw(self.encryption.source)) {
+            return Err(GenesisError::Key(flaw));
         }
         if matches!(self.order.rule, OrderRule::Leader | OrderRule::RoundRobin) && !self.experiment
         {

@@ -21,7 +21,7 @@ mod receipt;
 mod sequence;
 mod state_claim;
 
-pub use activation::KeyActivation;
+pub use activation::{ActiveKeys, KeyActivation};
 pub use certificate::{
     BlockHeader, Certificate, CertificateError, CertificateKind, Commit, Finalized, Skip, Vote,
 };

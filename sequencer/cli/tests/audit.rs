@@ -626,9 +626,7 @@ fn a_tampered_blind_order_receipt_is_caught() {
     let (genesis, steps) = steps(&home);
     let activation = known(&genesis).activation;
     let pin = Pin::activated(genesis, activation).unwrap();
-    let check = |receipt: &BlindReceipt| {
-        receipt.check(pin.genesis(), pin.committee(), pin.certificate_key())
-    };
+    let check = |receipt: &BlindReceipt| receipt.check(pin.genesis(), pin.committee());
     // In a lane whose path has more than one batch, so that it can end early.
     let reader = RocksStore::read_only(&Home::open(&home).unwrap().data_path()).unwrap();
     let ids = steps

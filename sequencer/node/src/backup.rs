@@ -31,7 +31,7 @@ pub struct Backup {
     pub identity: SecretKey,
     /// Its share of a dealt encryption key, or its secret for the ceremony.
     pub part: Part,
-    /// Its share of the certificate key, on a chain that has one.
+    /// Its share of the certificate key, on a chain that has a dealt one.
     pub certificate: Option<Arc<CertificateSecret>>,
 }
 
@@ -40,13 +40,13 @@ pub struct Backup {
 pub enum Part {
     /// A share from a dealer.
     Share(Arc<SuiteSecret>),
-    /// What a ceremony's dealings are read with.
+    /// What a ceremony's dealings are read with, of the certificate key too.
     Receiver(Arc<ReceiverSecret>),
 }
 
 /// genesis 32 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ length u32 ‖ receiver secret ‖
 /// length u32 ‖ certificate share. One of share and receiver secret is empty, and so is the
-/// certificate share on a chain without certificates.
+/// certificate share where none was dealt.
 #[derive(BorshSerialize, BorshDeserialize, ZeroizeOnDrop)]
 struct Body {
     #[zeroize(skip)]
@@ -166,7 +166,7 @@ impl Backup {
             (Part::Receiver(secret), None) => receiver_belongs(secret, self.member, genesis)?,
             _ => return Err("its part of the key is of another kind than the chain's".to_owned()),
         }
-        let key = certificate_key(genesis).map_err(|e| e.to_string())?;
+        let key = certificate_key(genesis, None).map_err(|e| e.to_string())?;
         match (&key, &self.certificate) {
             (None, None) => Ok(()),
             (Some(key), Some(secret)) if secret.member() == self.member => {

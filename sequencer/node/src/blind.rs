@@ -7,6 +7,7 @@ use fairlane_types::{
     CtId, Genesis, Height, Item, MemberId, MerkleProof, Seq, SequencedBlock, decode, merkle_root,
 };
 
+use crate::known_key::KnownKey;
 use crate::store::StoreReader;
 
 /// Batches of a lane that are looked through below the head of the cut.
@@ -74,6 +75,7 @@ pub fn receipt(
         Some(_) => Some(attested(reader, block.height, id)?),
         None => None,
     };
+    let activation = KnownKey::read(genesis, reader)?.and_then(|known| known.activation);
     Ok(BlindReceipt {
         genesis: genesis.hash(),
         header: step.block.header,
@@ -85,6 +87,7 @@ pub fn receipt(
         path,
         block: bare(block),
         attested,
+        activation,
     })
 }
 

@@ -107,9 +107,7 @@ pub struct NodeHandle {
 /// What all clones of a handle share.
 pub(crate) struct Shared {
     pub(crate) genesis: Arc<Genesis>,
-    /// Public key of certificates; empty on a chain without.
-    pub(crate) certificate_key: Vec<u8>,
-    /// The encryption key, once it was asked for and is there.
+    /// The keys, once they were asked for and are there.
     pub(crate) key: OnceLock<Arc<KnownKey>>,
     pub(crate) me: MemberId,
     pub(crate) inbox: Arc<Inbox>,
@@ -197,14 +195,8 @@ impl NodeHandle {
         &self.shared.genesis
     }
 
-    /// Public key of certificates; empty on a chain without.
-    #[must_use]
-    pub fn certificate_key(&self) -> &[u8] {
-        &self.shared.certificate_key
-    }
-
-    /// The encryption key; `None` while the members are making it. It is read and decoded
-    /// until it is there, and never changes after that.
+    /// The keys of the chain; `None` while the members are making them. They are read and
+    /// decoded until they are there, and never change after that.
     ///
     /// # Errors
     /// [`StoreError`].

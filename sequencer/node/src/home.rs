@@ -141,7 +141,7 @@ pub struct MemberKeys {
     pub identity: SecretKey,
     /// Its part of the encryption key.
     pub encryption: EncryptionKeys,
-    /// The certificate key and its share of that, on a chain that has one.
+    /// The certificate key and its share of that, on a chain that has a dealt one.
     pub certificates: Option<CertificateKeys>,
 }
 
@@ -150,7 +150,7 @@ pub struct MemberKeys {
 pub enum EncryptionKeys {
     /// From a dealer: the key and a share of it.
     Dealt(Arc<SuiteKey>, Arc<SuiteSecret>),
-    /// From a ceremony: what the share is read from the log with.
+    /// From a ceremony: what the shares of all keys are read from the log with.
     Ceremony(CeremonyKeys),
 }
 
@@ -261,8 +261,9 @@ impl Home {
     /// [`HomeError`]; `Plain` when one is plain and the chain is no experiment.
     pub fn at_rest(&self, genesis: &Genesis) -> Result<AtRest, HomeError> {
         let mut all = AtRest::Encrypted;
-        let certificate = genesis.certificates.is_some();
-        let certificate = certificate.then(|| self.certificate_path());
+        let certificate = genesis.certificates.as_ref();
+        let certificate = certificate.filter(|c| c.source == KeySource::InsecureDealer);
+        let certificate = certificate.map(|_| self.certificate_path());
         let part = match genesis.encryption.source {
             KeySource::InsecureDealer => self.share_path(),
             KeySource::Ceremony => self.receiver_path(),
@@ -427,7 +428,7 @@ impl Home {
         )
     }
 
-    /// Reads this member's share of the certificate key, on a chain that has one, and
+    /// Reads this member's share of the certificate key, on a chain that has a dealt one, and
     /// checks it against the public key.
     ///
     /// # Errors
@@ -437,7 +438,7 @@ impl Home {
         me: MemberId,
         genesis: &Genesis,
     ) -> Result<Option<CertificateKeys>, HomeError> {
-        let key = certificate_key(genesis)
+        let key = certificate_key(genesis, None)
             .map_err(|error| HomeError::content(&self.genesis_path(), error))?;
         let Some(key) = key else { return Ok(None) };
         let path = self.certificate_path();

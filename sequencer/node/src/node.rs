@@ -167,11 +167,10 @@ impl Node {
             certificates,
         } = home.keys(&genesis)?;
         let (sharing, ceremony) = match encryption {
-            EncryptionKeys::Dealt(key, share) => (Sharing::known(key, share), None),
+            EncryptionKeys::Dealt(key, share) => (Sharing::known(key, share, certificates), None),
             EncryptionKeys::Ceremony(keys) => (Arc::default(), Some(keys)),
         };
         let identity = Arc::new(identity);
-        let certificate_key = certificates.as_ref().map(|keys| *keys.key.public_key());
         let claim = Claim::take(&home, &genesis, &identity.public())?;
         let peers = config.peer_addresses(&home.config_path(), me, &committee)?;
 
@@ -202,7 +201,6 @@ impl Node {
             identity: Arc::<fairlane_types::SecretKey>::clone(&identity),
             sharing,
             ceremony,
-            certificates,
         };
         let threads = options.crypto_threads.unwrap_or_else(pool::default_threads);
         let pool = crypto_pool(threads, context, Arc::clone(&inbox), &failures)?;
@@ -221,7 +219,6 @@ impl Node {
         let (blocks, _) = broadcast::channel(BLOCKS_TAIL_MAX);
         let handle = NodeHandle::new(Shared {
             genesis: Arc::new(genesis),
-            certificate_key: certificate_key.map_or_else(Vec::new, Vec::from),
             key: Default::default(),
             me,
             inbox: Arc::clone(&inbox),

@@ -1,6 +1,6 @@
-//! Homes for a committee on one machine. The encryption key is made by the members once they
-//! run, unless a dealer is asked for; the certificate key is always dealt. Whoever runs this
-//! could keep every secret it writes, which the genesis says (`experiment = true`).
+//! Homes for a committee on one machine. The keys of encryption and certificates are made by
+//! the members once they run, unless a dealer is asked for. Whoever runs this could keep every
+//! secret it writes, which the genesis says (`experiment = true`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fairlane_encryption::{
-    CERTIFICATE_KEY_BYTES, CertificateKey, ReceiverSecret, deal_pairing_insecure,
-    deal_suite_insecure,
+    CERTIFICATE_KEY_BYTES, CertificateKey, CertificateSecret, ReceiverSecret,
+    deal_pairing_insecure, deal_suite_insecure,
 };
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
@@ -55,7 +55,7 @@ pub struct InitOptions {
     pub passphrase: Option<Arc<Passphrase>>,
     /// Order rule.
     pub rule: OrderRule,
-    /// A dealer makes the encryption key: INSECURE.
+    /// A dealer makes the keys of encryption and certificates: INSECURE.
     pub dealer: bool,
     /// What every member executes, if anything.
     pub execution: Option<ExecutionGenesis>,
@@ -112,8 +112,8 @@ pub struct Member {
 pub struct Testnet {
     /// The genesis, in every home and in the folder itself.
     pub genesis: Genesis,
-    /// The committee's key for attestations: all that a light client needs.
-    pub committee_key: [u8; CERTIFICATE_KEY_BYTES],
+    /// The committee's key for attestations, all that a light client needs, where it was dealt.
+    pub committee_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
     /// Where clients find it.
     pub genesis_path: PathBuf,
     /// The members.
@@ -143,9 +143,16 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         .map(|_| secret_key(out))
         .collect::<Result<Vec<_>, _>>()?;
     let (encryption, parts) = encryption(options).map_err(refuse)?;
-    let dealt = deal_pairing_insecure(Epoch(0), n, &mut UnwrapErr(SysRng));
-    let (certificate_key, secrets) = dealt.map_err(|e| refuse(e.to_string()))?;
-    let certificate_key: CertificateKey = certificate_key;
+    let dealt = options
+        .dealer
+        .then(|| deal_pairing_insecure(Epoch(0), n, &mut UnwrapErr(SysRng)));
+    let dealt: Option<(CertificateKey, _)> =
+        dealt.transpose().map_err(|e| refuse(e.to_string()))?;
+    let (certificate_key, secrets) = dealt.unzip();
+    let certificates = match &certificate_key {
+        Some(key) => CertificateParams::dealt(fairlane_types::encode(key)),
+        None => CertificateParams::ceremony(),
+    };
     let mut genesis = Genesis {
         chain: match options.chain {
             Some(chain) => chain,
@@ -155,9 +162,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         experiment: true,
         members: identities.iter().map(SecretKey::public).collect(),
         encryption,
-        certificates: Some(CertificateParams::dealt(fairlane_types::encode(
-            &certificate_key,
-        ))),
+        certificates: Some(certificates),
         lanes: Default::default(),
         consensus: Default::default(),
         order: OrderParams {
@@ -180,8 +185,8 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     let genesis_path = out.join("genesis.json");
     write_genesis(&genesis_path, &genesis)?;
     let mut members = Vec::with_capacity(n);
-    let secrets = identities.iter().zip(&parts).zip(&secrets);
-    for (index, ((identity, part), certificate)) in secrets.enumerate() {
+    let secrets: &[CertificateSecret] = secrets.as_deref().unwrap_or_default();
+    for (index, (identity, part)) in identities.iter().zip(&parts).enumerate() {
         let id = MemberId(index as u8);
         let home = Home::create(out.join(format!("member-{index}")))?
             .with_passphrase(options.passphrase.clone());
@@ -191,7 +196,9 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
             Part::Share(share) => home.write_share(share)?,
             Part::Receiver(secret) => home.write_receiver(secret)?,
         }
-        if genesis.certificates.is_some() {
+        if let Some(certificate) = secrets.get(index)
+            && genesis.certificates.is_some()
+        {
             home.write_certificate_share(certificate)?;
         }
         let config = config_of(options, id);
@@ -204,7 +211,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
     }
     Ok(Testnet {
         genesis,
-        committee_key: *certificate_key.public_key(),
+        committee_key: certificate_key.map(|key| *key.public_key()),
         genesis_path,
         members,
     })

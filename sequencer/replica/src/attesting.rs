@@ -253,7 +253,8 @@ impl Attesting {
 impl Replica {
     /// A block is emitted, durably: it is signed if it is to be attested.
     pub(crate) fn attest(&mut self, block: &SequencedBlock, out: &mut Vec<Effect>) {
-        if !self.attesting.is_due(block) {
+        // Before the members have made a key, nobody can sign.
+        if !self.attesting.is_due(block) || !self.keyed() {
             return;
         }
         let (height, root) = (block.height, block.root);

@@ -1,12 +1,14 @@
-//! The key ceremony of a replica: dealings into blocks, verdicts and the key out of final
-//! ones (PROTOCOL §6). Until the key is there, the log runs for the ceremony alone and
-//! orders are refused.
+//! The key ceremony of a replica: dealings into blocks, verdicts and the keys out of final
+//! ones (PROTOCOL §6). Until they are there, the log runs for the ceremony alone, orders are
+//! refused and nothing is attested.
 
 use std::sync::Arc;
 
 use fairlane_encryption::{Ceremony, SuiteKey};
 use fairlane_mempool::LaneMessage;
-use fairlane_types::{Height, KeyActivation, KeySource, MemberId, Scheme, Signature, View, encode};
+use fairlane_types::{
+    ActiveKeys, Height, KeyActivation, KeySource, MemberId, Scheme, Signature, View, encode,
+};
 
 use crate::boundary::{Effect, Peers};
 use crate::dealing::Dealing;
@@ -51,12 +53,12 @@ pub(crate) fn key_making(
 }
 
 impl Replica {
-    /// Whether the encryption key is at hand.
-    fn keyed(&self) -> bool {
-        self.ceremony.as_ref().is_none_or(|c| c.key().is_some())
+    /// Whether the committee's keys are at hand.
+    pub(crate) fn keyed(&self) -> bool {
+        self.ceremony.as_ref().is_none_or(|c| c.keys().is_some())
     }
 
-    /// The committee's word for its key, on a chain that had a ceremony.
+    /// The committee's word for its keys, on a chain that had a ceremony.
     #[must_use]
     pub fn activation(&self) -> Option<&KeyActivation> {
         self.ceremony.as_ref()?.activation()
@@ -129,16 +131,16 @@ impl Replica {
             let message = Message::Dealing(Arc::clone(dealing));
             self.send(Peers::One(peer), message, out);
         }
-        if let Some(key) = ceremony.key()
+        if let Some(keys) = ceremony.keys()
             && self.voting
         {
-            let signature = self.sign_key(key);
+            let signature = self.sign_keys(keys);
             self.send(Peers::One(peer), Message::KeyMade(signature), out);
         }
     }
 
-    fn sign_key(&self, key: &[u8]) -> Signature {
-        KeyActivation::sign(self.identity.as_ref(), self.chain(), self.epoch(), key)
+    fn sign_keys(&self, keys: &ActiveKeys) -> Signature {
+        KeyActivation::sign(self.identity.as_ref(), self.chain(), self.epoch(), keys)
     }
 
     /// The payload of a block of `view`.
@@ -221,28 +223,28 @@ impl Replica {
         }
     }
 
-    /// The key is made: what waited for it goes on, and this member says which it is.
-    pub(crate) fn concluded(&mut self, key: Option<Vec<u8>>, out: &mut Vec<Effect>) {
-        let id = key
+    /// The keys are made: what waited for them goes on, and this member says which they are.
+    pub(crate) fn concluded(&mut self, keys: Option<ActiveKeys>, out: &mut Vec<Effect>) {
+        let id = keys
             .as_ref()
-            .and_then(|key| SuiteKey::from_bytes(Scheme::Tdh2, key).ok())
+            .and_then(|keys| SuiteKey::from_bytes(Scheme::Tdh2, &keys.encryption).ok())
             .map(|key| key.id());
-        let (Some(key), Some(id), Some(ceremony)) = (key, id, &mut self.ceremony) else {
+        let (Some(keys), Some(id), Some(ceremony)) = (keys, id, &mut self.ceremony) else {
             // A secret that is not this member's: everybody else can go on.
             out.push(Effect::Halt(
-                "this member cannot read its part of the encryption key: its receiver key is not \
+                "this member cannot read its part of the committee's keys: its receiver key is not \
                  the one in the genesis"
                     .to_owned(),
             ));
             return;
         };
-        ceremony.made(key.clone());
+        ceremony.made(keys.clone());
         self.lanes.admit_key(id);
         for (job, purpose) in std::mem::take(&mut self.keyless.jobs) {
             self.compute(job, purpose, out);
         }
         if self.voting {
-            let signature = self.sign_key(&key);
+            let signature = self.sign_keys(&keys);
             self.send(Peers::All, Message::KeyMade(signature), out);
             self.key_said(self.me, signature, out);
         } else {
@@ -259,14 +261,14 @@ impl Replica {
     }
 
     fn verify_key_signatures(&mut self, out: &mut Vec<Effect>) {
-        let Some((key, said)) = self.ceremony.as_mut().and_then(KeyMaking::unverified) else {
+        let Some((keys, said)) = self.ceremony.as_mut().and_then(KeyMaking::unverified) else {
             return;
         };
         let check = |(member, signature): (&MemberId, &Signature)| {
             let identity = self.committee.key(*member)?;
             let (chain, epoch) = (self.chain(), self.epoch());
             Some(KeyActivation::check(
-                identity, chain, epoch, &key, *signature,
+                identity, chain, epoch, &keys, *signature,
             ))
         };
         let checks: Vec<_> = said.iter().filter_map(check).collect();
@@ -328,7 +330,7 @@ impl Replica {
             return genesis.encryption.key_id.into_iter().collect();
         }
         let known = ceremony.and_then(KeyMaking::activation);
-        let key = known.and_then(|a| SuiteKey::from_bytes(Scheme::Tdh2, &a.public_key).ok());
+        let key = known.and_then(|a| SuiteKey::from_bytes(Scheme::Tdh2, &a.keys.encryption).ok());
         key.map(|key| key.id()).into_iter().collect()
     }
 }

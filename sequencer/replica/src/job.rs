@@ -9,8 +9,8 @@ use fairlane_encryption::{
     accept_certificate_share, resolve, sign_attestation,
 };
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    Root, SeededRng, SigCheck, Signer, decode, verify_each,
+    ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch,
+    Height, MemberId, Root, SeededRng, SigCheck, Signer, decode, encode, verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -29,13 +29,11 @@ pub struct CryptoContext {
     pub me: MemberId,
     /// Its identity key.
     pub identity: Arc<dyn Signer>,
-    /// The encryption key and this member's share of it: set from the start where a dealer
-    /// made them, else by [`Job::Conclude`], once.
+    /// The committee's keys and this member's shares of them: set from the start where a
+    /// dealer made them, else by [`Job::Conclude`], once.
     pub sharing: Arc<OnceLock<Sharing>>,
-    /// What a ceremony for the key needs, on a chain that has one.
+    /// What a ceremony for the keys needs, on a chain that has one.
     pub ceremony: Option<CeremonyKeys>,
-    /// The certificate key, on a chain that has one.
-    pub certificates: Option<CertificateKeys>,
 }
 
 impl CryptoContext {
@@ -44,22 +42,47 @@ impl CryptoContext {
     pub fn key(&self) -> Option<&Arc<SuiteKey>> {
         self.sharing.get().map(|sharing| &sharing.key)
     }
+
+    /// The certificate key with this member's share, once there is one.
+    fn certificates(&self) -> Option<&CertificateKeys> {
+        self.sharing.get()?.certificates.as_ref()
+    }
 }
 
-/// An encryption key and one member's share of it.
+/// A committee's keys and one member's shares of them.
 #[derive(Clone, Debug)]
 pub struct Sharing {
     /// The epoch's encryption key.
     pub key: Arc<SuiteKey>,
     /// This member's share of it.
     pub share: Arc<SuiteSecret>,
+    /// The certificate key with this member's share, on a chain that has one.
+    pub certificates: Option<CertificateKeys>,
 }
 
 impl Sharing {
     /// A sharing that is known from the start.
     #[must_use]
-    pub fn known(key: Arc<SuiteKey>, share: Arc<SuiteSecret>) -> Arc<OnceLock<Self>> {
-        Arc::new(OnceLock::from(Self { key, share }))
+    pub fn known(
+        key: Arc<SuiteKey>,
+        share: Arc<SuiteSecret>,
+        certificates: Option<CertificateKeys>,
+    ) -> Arc<OnceLock<Self>> {
+        Arc::new(OnceLock::from(Self {
+            key,
+            share,
+            certificates,
+        }))
+    }
+
+    /// The public keys.
+    #[must_use]
+    pub fn public(&self) -> ActiveKeys {
+        let certificate = self.certificates.as_ref();
+        ActiveKeys {
+            encryption: self.key.to_bytes(),
+            certificate: certificate.map_or_else(Vec::new, |keys| encode(keys.key.as_ref())),
+        }
     }
 }
 
@@ -98,7 +121,7 @@ pub enum Job {
     Deal,
     /// Judge a dealing that a final block carries.
     Judge(Arc<Dealing>),
-    /// Make the key, and this member's share of it, from the dealings that count.
+    /// Make the keys, and this member's shares of them, from the dealings that count.
     Conclude(Box<ConcludeJob>),
 }
 
@@ -257,9 +280,9 @@ pub enum JobResult {
     Dealt(Option<Arc<Dealing>>),
     /// Whether an attestation or a dealing holds.
     Judged(bool),
-    /// The encoding of the key, once [`CryptoContext::sharing`] is set; `None` when this
-    /// member cannot read its share.
-    Concluded(Option<Vec<u8>>),
+    /// The keys, once [`CryptoContext::sharing`] is set; `None` when this member cannot read
+    /// its shares.
+    Concluded(Option<ActiveKeys>),
 }
 
 /// Why an envelope is refused after the cheap checks.
@@ -306,7 +329,7 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
 }
 
 fn attested(context: &CryptoContext, given: &Attestation) -> bool {
-    let keys = context.certificates.as_ref();
+    let keys = context.certificates();
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }
 
@@ -329,7 +352,7 @@ fn judge(context: &CryptoContext, dealing: &Dealing) -> Option<()> {
     Some(())
 }
 
-fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<Vec<u8>> {
+fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<ActiveKeys> {
     let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
     let read = |dealing: &Arc<Dealing>| {
         let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
@@ -337,17 +360,24 @@ fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<Vec<u8>> {
     };
     let deals: Vec<_> = job.dealings.iter().map(read).collect::<Option<_>>()?;
     let (keys, shares) = ceremony.shares(&deals, context.me, receiver).ok()?;
-    let key = SuiteKey::Tdh2(keys.encryption);
-    let bytes = key.to_bytes();
-    let share = SuiteSecret::Tdh2(shares.encryption);
-    let (key, share) = (Arc::new(key), Arc::new(share));
+    let key = Arc::new(SuiteKey::Tdh2(keys.encryption));
+    let certificates = keys.certificate.zip(shares.certificate);
+    let made = Sharing {
+        key,
+        share: Arc::new(SuiteSecret::Tdh2(shares.encryption)),
+        certificates: certificates.map(|(key, secret)| CertificateKeys {
+            key: Arc::new(key),
+            secret: Arc::new(secret),
+        }),
+    };
+    let keys = made.public();
     // After a restart in the middle of a run the same is computed again.
-    let sharing = context.sharing.get_or_init(|| Sharing { key, share });
-    (sharing.key.to_bytes() == bytes).then_some(bytes)
+    let sharing = context.sharing.get_or_init(|| made);
+    (sharing.public() == keys).then_some(keys)
 }
 
 fn attest(context: &CryptoContext, height: Height, root: Root) -> Option<CertificateShare> {
-    let keys = context.certificates.as_ref()?;
+    let keys = context.certificates()?;
     let (chain, epoch) = (context.chain, context.epoch);
     Some(sign_attestation(&keys.secret, chain, epoch, height, root))
 }
@@ -359,7 +389,7 @@ fn certify(context: &CryptoContext, job: &CertifyJob) -> Certification {
         liars,
         missing: context.committee.threshold(),
     };
-    let Some(keys) = &context.certificates else {
+    let Some(keys) = context.certificates() else {
         return nothing(Vec::new());
     };
     let (mut accepted, mut liars) = (Vec::with_capacity(job.shares.len()), Vec::new());

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fairlane_types::{Height, KeyActivation, MemberId, Signature, SignerSet, View};
+use fairlane_types::{ActiveKeys, Height, KeyActivation, MemberId, Signature, SignerSet, View};
 
 use crate::dealing::Dealing;
 
@@ -64,8 +64,8 @@ pub(crate) struct KeyMaking {
     unsettled: VecDeque<(Height, Arc<Dealing>, Option<bool>)>,
     counted: Vec<(Height, Arc<Dealing>)>,
     concluding: bool,
-    /// The encoded key, once it is made here.
-    key: Option<Arc<Vec<u8>>>,
+    /// The keys, once they are made here.
+    keys: Option<Arc<ActiveKeys>>,
     /// Signatures over the key: as they came, and those that verify.
     said: Signatures,
     signed: Signatures,
@@ -86,7 +86,7 @@ impl KeyMaking {
             unsettled,
             counted: Vec::new(),
             concluding: false,
-            key: None,
+            keys: None,
             said: BTreeMap::new(),
             signed: BTreeMap::new(),
             activation,
@@ -110,9 +110,9 @@ impl KeyMaking {
         (self.counted.len(), self.terms.needed)
     }
 
-    /// The key is made here.
-    pub const fn key(&self) -> Option<&Arc<Vec<u8>>> {
-        self.key.as_ref()
+    /// The keys are made here.
+    pub const fn keys(&self) -> Option<&Arc<ActiveKeys>> {
+        self.keys.as_ref()
     }
 
     /// A quorum's word for the key.
@@ -236,9 +236,9 @@ impl KeyMaking {
         Some(dealings.collect())
     }
 
-    /// The key is made.
-    pub fn made(&mut self, key: Vec<u8>) {
-        self.key = Some(Arc::new(key));
+    /// The keys are made.
+    pub fn made(&mut self, keys: ActiveKeys) {
+        self.keys = Some(Arc::new(keys));
     }
 
     /// A member's signature over the key; the first of each is kept.
@@ -248,13 +248,13 @@ impl KeyMaking {
         }
     }
 
-    /// Signatures to verify, with the key they are said to be over.
-    pub fn unverified(&mut self) -> Option<(Arc<Vec<u8>>, Signatures)> {
-        let key = Arc::clone(self.key.as_ref()?);
+    /// Signatures to verify, with the keys they are said to be over.
+    pub fn unverified(&mut self) -> Option<(Arc<ActiveKeys>, Signatures)> {
+        let keys = Arc::clone(self.keys.as_ref()?);
         if self.activation.is_some() || self.said.is_empty() {
             return None;
         }
-        Some((key, std::mem::take(&mut self.said)))
+        Some((keys, std::mem::take(&mut self.said)))
     }
 
     /// Signatures that verify; the activation, when they are a quorum.
@@ -264,13 +264,13 @@ impl KeyMaking {
         epoch: fairlane_types::Epoch,
     ) -> Option<&KeyActivation> {
         self.signed.extend(signatures);
-        let key = self.key.as_ref()?;
+        let keys = self.keys.as_ref()?;
         if self.activation.is_some() || self.signed.len() < self.terms.quorum {
             return None;
         }
         self.activation = Some(KeyActivation {
             epoch,
-            public_key: key.as_ref().clone(),
+            keys: keys.as_ref().clone(),
             signers: self.signed.keys().copied().collect::<SignerSet>(),
             signatures: self.signed.values().copied().collect(),
         });
@@ -403,7 +403,7 @@ mod tests {
             making.say(MemberId(member), signature(member));
         }
         assert!(making.unverified().is_none(), "there is no key yet");
-        making.made(b"key".to_vec());
+        making.made(ActiveKeys::default());
         let (_, said) = making.unverified().unwrap();
         assert_eq!(said.len(), 2);
         assert!(making.verified(said, fairlane_types::Epoch(0)).is_none());

@@ -5,17 +5,19 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CertificateKeys, CertificateShare, Opened, Signing, Subject, Suite, SuiteBatch, SuiteKey,
-    SuiteParsed, ThresholdScheme, deal_pairing_insecure, deal_suite_insecure,
+    Ceremony, CertificateKey, CertificateKeys, CertificateShare, Opened, ReceiverSecret, Signing,
+    Subject, Suite, SuiteBatch, SuiteKey, SuiteParsed, ThresholdScheme, deal_pairing_insecure,
+    deal_suite_insecure,
 };
 use fairlane_replica::{
-    CertifyJob, CombineJob, Combined, CryptoContext, Evidence, EvidenceFault, FalseShares, Job,
-    JobResult, ShareFault, ShareMessage, SharesJob, Sharing, run_job,
+    CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext, Dealing, Evidence,
+    EvidenceFault, FalseShares, Job, JobResult, ShareFault, ShareMessage, SharesJob, Sharing,
+    run_job,
 };
 use fairlane_types::{
     BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
     Epoch, Height, LANE_NONE, Label, MemberId, Millis, Root, Scheme, SecretKey, SeededRng,
-    SignerSet, View,
+    SignerSet, View, decode,
 };
 
 const CHAIN: ChainId = ChainId(5);
@@ -68,9 +70,8 @@ impl World {
                 committee: committee.clone(),
                 me: MemberId(i as u8),
                 identity: Arc::new(identity(i as u8)),
-                sharing: Sharing::known(Arc::new(key.clone()), Arc::new(share)),
+                sharing: Sharing::known(Arc::new(key.clone()), Arc::new(share), None),
                 ceremony: None,
-                certificates: None,
             })
             .collect();
         let sender = SecretKey::from_seed([99; 32]);
@@ -217,6 +218,83 @@ impl World {
     }
 }
 
+/// The jobs of a ceremony, and what can be signed before it and after.
+#[test]
+fn what_members_made_together_attests() {
+    let mut world = World::new(1);
+    let mut rng = SeededRng::new(&[8; 32], b"receivers");
+    let secrets: Vec<_> = (0..4)
+        .map(|_| Arc::new(ReceiverSecret::generate(&mut rng)))
+        .collect();
+    let receivers = secrets.iter().map(|secret| secret.key()).collect();
+    let ceremony = Ceremony::fresh(Digest([1; 32]), EPOCH, receivers, true).unwrap();
+    let ceremony = Arc::new(ceremony);
+    for (member, receiver) in world.members.iter_mut().zip(secrets) {
+        let ceremony = Arc::clone(&ceremony);
+        member.ceremony = Some(CeremonyKeys { ceremony, receiver });
+        member.sharing = Arc::default();
+    }
+    let (height, root) = (Height(9), Root(Digest([2; 32])));
+    let attest =
+        |member: &CryptoContext| match run_job(member, &Job::Attest { height, root }, &[1; 32]) {
+            JobResult::Attest(share) => share,
+            other => panic!("wrong result {other:?}"),
+        };
+    let judge = |dealing: &Arc<Dealing>| {
+        let job = Job::Judge(Arc::clone(dealing));
+        matches!(
+            run_job(&world.members[3], &job, &[1; 32]),
+            JobResult::Judged(true)
+        )
+    };
+    let mut dealings = Vec::new();
+    for member in &world.members[..3] {
+        assert_eq!(attest(member), None);
+        let JobResult::Dealt(Some(dealing)) = run_job(member, &Job::Deal, &[member.me.0; 32])
+        else {
+            panic!("member {} deals nothing", member.me);
+        };
+        assert!(judge(&dealing));
+        // Signed by its dealer or not, a changed byte of the second half makes it false.
+        let mut changed = dealing.as_ref().clone();
+        let last = changed.deal.len() - 40;
+        changed.deal[last] ^= 1;
+        assert!(!judge(&Arc::new(changed.clone())));
+        let deal = decode(&changed.deal, changed.deal.len()).unwrap();
+        let signed = Dealing::sign(&deal, member.identity.as_ref(), CHAIN, EPOCH);
+        assert!(!judge(&Arc::new(signed)));
+        dealings.push(dealing);
+    }
+    let job = Job::Conclude(Box::new(ConcludeJob { dealings }));
+    let mut made = world.members.iter().map(|member| {
+        let JobResult::Concluded(Some(keys)) = run_job(member, &job, &[1; 32]) else {
+            panic!("member {} has no keys", member.me);
+        };
+        keys
+    });
+    let keys = made.next().unwrap();
+    assert!(made.all(|other| other == keys));
+    let bytes = &keys.certificate;
+    let key: CertificateKey = decode(bytes, bytes.len()).unwrap();
+    let shares = world.members[1..]
+        .iter()
+        .map(|m| attest(m).unwrap())
+        .collect();
+    let subject = Subject::Attest {
+        chain: CHAIN,
+        epoch: EPOCH,
+        height,
+        root,
+    };
+    let job = Job::Certify(Box::new(CertifyJob { subject, shares }));
+    let JobResult::Certified(found) = run_job(&world.members[0], &job, &[1; 32]) else {
+        panic!("no certification");
+    };
+    assert!(found.liars.is_empty());
+    let certificate = found.certificate.unwrap();
+    assert!(certificate.verify(key.public_key(), &subject));
+}
+
 #[test]
 fn an_attestation_comes_of_t_true_shares_and_names_whoever_sent_another() {
     let mut rng = SeededRng::new(&[9; 32], b"certificates");
@@ -224,10 +302,13 @@ fn an_attestation_comes_of_t_true_shares_and_names_whoever_sent_another() {
     let key = Arc::new(key);
     let mut world = World::new(1);
     for (member, secret) in world.members.iter_mut().zip(secrets) {
-        member.certificates = Some(CertificateKeys {
+        let certificates = CertificateKeys {
             key: Arc::clone(&key),
             secret: Arc::new(secret),
-        });
+        };
+        let held = member.sharing.get().unwrap();
+        let (key, share) = (Arc::clone(&held.key), Arc::clone(&held.share));
+        member.sharing = Sharing::known(key, share, Some(certificates));
     }
     let (height, root) = (Height(9), Root(Digest([2; 32])));
     let share = |member: &CryptoContext, root: Root| match run_job(

@@ -1,6 +1,6 @@
-//! A committee of processes that makes its encryption key: one member is killed before there
-//! is a key, all are killed at once afterwards, and orders sealed to the key come out
-//! (PROTOCOL §6, THREATS A18, A28).
+//! A committee of processes that makes its keys: one member is killed before there are any,
+//! all are killed at once afterwards, orders sealed to the encryption key come out and are
+//! attested under the certificate key (PROTOCOL §6, THREATS A18, A28).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -42,6 +42,17 @@ async fn a_key_is_made_without_a_dealer_and_survives_kills() {
     assert!(sent.acknowledged.len() >= ORDERS / 2, "{:?}", sent.refused);
     for member in 0..4 {
         let home = cluster.testnet.members[member].home.root();
-        assert!(!home.join("share.key").exists(), "a share lies on the disk");
+        for file in ["share.key", "certificate.key"] {
+            assert!(!home.join(file).exists(), "{file} lies on the disk");
+        }
+    }
+    // Nobody dealt the key that the sequence is attested with.
+    let pin = cluster.committee.pin();
+    let certificates = pin.genesis().certificates.as_ref().unwrap();
+    assert!(certificates.public_key.is_empty());
+    let key = pin.certificate_key().unwrap();
+    for member in cluster.committee.members() {
+        let attestation = member.attestation(None).await.unwrap();
+        assert!(attestation.height.0 > 0 && attestation.verify(key, pin.genesis().chain));
     }
 }

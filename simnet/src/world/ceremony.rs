@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use fairlane_encryption::SuiteKey;
-use fairlane_types::Millis;
+use fairlane_replica::Sharing;
+use fairlane_types::{ActiveKeys, Millis};
 
 use crate::check::Rule;
 use crate::engine::{MILLISECOND, Nanos};
@@ -58,7 +59,8 @@ impl World {
             let what = format!("an activation that does not hold: {error}");
             self.judge.break_rule(Rule::OneKey, 0, what);
         }
-        let key = SuiteKey::from_bytes(self.genesis.encryption.scheme, &word.public_key).ok()?;
+        let key =
+            SuiteKey::from_bytes(self.genesis.encryption.scheme, &word.keys.encryption).ok()?;
         let workload = crate::workload::Workload {
             start: Millis(START.0 + self.now.as_millis()),
             ..workload
@@ -77,9 +79,9 @@ impl World {
         Some(self.schedule().max(self.now.plus(MILLISECOND)))
     }
 
-    /// At the end: all honest members that made a key made the one that a quorum signed.
+    /// At the end: all honest members that made keys made the ones that a quorum signed.
     pub(super) fn check_key(&mut self) {
-        let mut first: Option<Vec<u8>> = None;
+        let mut first: Option<ActiveKeys> = None;
         for node in 0..self.members.len() {
             let member = &self.members[node];
             let Some(replica) = member.replica.as_ref().filter(|_| self.honest[node]) else {
@@ -88,12 +90,13 @@ impl World {
             if replica.status().counters.dealings_refused > 0 {
                 self.judge.mark(Mark::DealingRefused);
             }
-            let signed = replica.activation().map(|word| word.public_key.clone());
-            let made = member.keys.ceremony.as_ref().and(member.keys.key());
-            for key in signed.into_iter().chain(made.map(|key| key.to_bytes())) {
-                if first.get_or_insert_with(|| key.clone()) != &key {
+            let signed = replica.activation().map(|word| word.keys.clone());
+            let made = member.keys.ceremony.as_ref();
+            let made = made.and_then(|_| member.keys.sharing.get());
+            for keys in signed.into_iter().chain(made.map(Sharing::public)) {
+                if first.get_or_insert_with(|| keys.clone()) != &keys {
                     self.judge
-                        .break_rule(Rule::OneKey, node, "another key than the others");
+                        .break_rule(Rule::OneKey, node, "other keys than the others");
                 }
             }
         }

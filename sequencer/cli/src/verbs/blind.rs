@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fairlane_client::{Member, Pin, PinError};
-use fairlane_encryption::{CertificateKey, certificate_key};
 use fairlane_node::blind;
 use fairlane_node::home::Home;
 use fairlane_node::store::RocksStore;
@@ -70,10 +69,8 @@ fn read(path: &Path) -> Outcome<BlindReceipt> {
 /// The place is shown without the encryption key: nothing is decrypted for it.
 fn check(genesis: &Genesis, receipt: &BlindReceipt) -> Outcome<Shown> {
     let committee = genesis.validate().map_err(PinError::from)?;
-    let key = certificate_key(genesis).map_err(PinError::from)?;
-    let key = key.as_ref().map(CertificateKey::public_key);
     receipt
-        .check(genesis, &committee, key)
+        .check(genesis, &committee)
         .map_err(|error| Problem::new(Exit::Verification, error.to_string()))
 }
 

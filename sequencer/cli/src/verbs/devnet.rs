@@ -215,7 +215,7 @@ fn banner(net: &LocalNet, args: &DevnetArgs, samples: &[Sample], start: Instant,
         pin.genesis().chain,
         pin.key().t(),
         match pin.activation() {
-            Some(_) => "encryption key by the members, certificate key by a dealer",
+            Some(_) => "keys by the members",
             None => "keys by a dealer",
         },
     ));

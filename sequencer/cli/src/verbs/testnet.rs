@@ -43,7 +43,7 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
     let net = init(&options, |_| {})?;
     let value = serde_json::json!({ "testnet": {
         "genesis": net.genesis.hash(), "chain": net.genesis.chain.to_string(),
-        "genesis_file": net.genesis_path, "committee_key": hex::encode(net.committee_key),
+        "genesis_file": net.genesis_path, "committee_key": net.committee_key.map(hex::encode),
         "key_files": at_rest.word(), "executes": !no_execution,
         "members": net.members.iter().map(|member| serde_json::json!({
             "id": member.id, "home": member.home.root(),
@@ -52,8 +52,8 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
     }});
     term.result(&value, || {
         let key = match dealer {
-            true => "encryption key by a dealer",
-            false => "encryption key to be made by the members",
+            true => "keys by a dealer",
+            false => "keys to be made by the members",
         };
         let mut text = format!(
             "{} genesis {} · for tests only · {key} · key files {}\n",
@@ -61,10 +61,9 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
             short(net.genesis.hash()),
             at_rest.word()
         );
-        text.push_str(&format!(
-            "  committee key {}\n",
-            hex::encode(net.committee_key)
-        ));
+        if let Some(key) = net.committee_key {
+            text.push_str(&format!("  committee key {}\n", hex::encode(key)));
+        }
         for member in &net.members {
             text.push_str(&format!(
                 "  fairlane node --home {}\n",

@@ -105,7 +105,7 @@ pub(crate) async fn epoch(
         key_id: known.key.id(),
         public_key: known.key.to_bytes(),
         activation: known.activation_bytes(),
-        certificate_key: api.node.certificate_key().to_vec(),
+        certificate_key: known.certificate.map_or_else(Vec::new, Vec::from),
         first_height: 1,
         last_height: None,
     }))

@@ -108,7 +108,6 @@ impl Rig {
         let (status, status_seen) = watch::channel(ready);
         let handle = NodeHandle::new(Shared {
             genesis: Arc::new(genesis()),
-            certificate_key: Vec::new(),
             key: Default::default(),
             me: MemberId(1),
             inbox: inbox.clone(),

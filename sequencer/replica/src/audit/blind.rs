@@ -17,11 +17,11 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::{Attestation, CERTIFICATE_KEY_BYTES};
+use fairlane_encryption::{Attestation, certificate_key};
 use fairlane_mempool::{Batch, BatchHeader, Cut, Entry};
 use fairlane_types::{
-    BlockHeader, Certificate, ChainId, Committee, CtId, Digest, Genesis, Height, Item, MemberId,
-    MerkleProof, Outcome, Position, SequencedBlock,
+    BlockHeader, Certificate, Committee, CtId, Digest, Genesis, Height, Item, KeyActivation,
+    MemberId, MerkleProof, Outcome, Position, SequencedBlock,
 };
 
 use super::auditor::prove_final;
@@ -53,6 +53,8 @@ pub struct BlindReceipt {
     /// The committee's signature on a root that covers the block; none on a chain without
     /// certificates.
     pub attested: Option<Attested>,
+    /// The committee's word for the key of that signature, where its members made it.
+    pub activation: Option<KeyActivation>,
 }
 
 /// A lane from the batch that records the order to the head of the cut.
@@ -143,16 +145,11 @@ impl BlindReceipt {
         self.item.ct_id
     }
 
-    /// Checks all of it, against the genesis, its committee and its certificate key, if it has one.
+    /// Checks all of it, against the genesis and its committee.
     ///
     /// # Errors
     /// The first [`BlindError`].
-    pub fn check(
-        &self,
-        genesis: &Genesis,
-        committee: &Committee,
-        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
-    ) -> Result<Shown, BlindError> {
+    pub fn check(&self, genesis: &Genesis, committee: &Committee) -> Result<Shown, BlindError> {
         if self.genesis != genesis.hash() {
             return Err(BlindError::Genesis(self.genesis));
         }
@@ -187,7 +184,7 @@ impl BlindReceipt {
             return Err(BlindError::Quorum { got, want });
         }
         self.check_place()?;
-        let attested = self.check_attested(chain, key)?;
+        let attested = self.check_attested(genesis, committee)?;
         Ok(Shown {
             height: header.height,
             position: self.item.position,
@@ -218,15 +215,25 @@ impl BlindReceipt {
 
     fn check_attested(
         &self,
-        chain: ChainId,
-        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+        genesis: &Genesis,
+        committee: &Committee,
     ) -> Result<Option<Height>, BlindError> {
         let wrong = BlindError::Attestation;
-        let (attested, key) = match (&self.attested, key) {
-            (_, None) => return Ok(None),
-            (None, Some(_)) => return Err(wrong("there is none, and the chain has a key for it")),
-            (Some(attested), Some(key)) => (attested, key),
-        };
+        if genesis.certificates.is_none() {
+            return Ok(None);
+        }
+        let chain = genesis.chain;
+        if let Some(activation) = &self.activation {
+            let holds = activation.verify(chain, committee).is_ok();
+            if !holds || activation.epoch != genesis.epoch() {
+                return Err(wrong("the committee did not sign its key"));
+            }
+        }
+        let key = certificate_key(genesis, self.activation.as_ref());
+        let key = key.map_err(|_| wrong("the key is none of this committee"))?;
+        let key = key.ok_or(wrong("the committee's word for its key is missing"))?;
+        let attested = self.attested.as_ref();
+        let attested = attested.ok_or(wrong("there is none, and the chain has a key for it"))?;
         let (mut height, mut root) = (self.block.height, self.block.root);
         for link in &attested.above {
             let block = &link.block;
@@ -240,7 +247,7 @@ impl BlindReceipt {
         if (signed.height, signed.root) != (height, root) {
             return Err(wrong("it is of another root"));
         }
-        if !signed.verify(key, chain) {
+        if !signed.verify(key.public_key(), chain) {
             return Err(wrong("the signature is not the committee's"));
         }
         Ok(Some(height))
