@@ -5,8 +5,8 @@
 //! config.toml     addresses and limits of this node
 //! identity.key    ed25519 seed, mode 0600
 //! share.key       share of a dealt encryption key, mode 0600; or
-//! receiver.key    secret that reads the member's part of a key from the ceremony, mode 0600
-//! certificate.key share of the certificate key, mode 0600
+//! receiver.key    secret that reads the member's shares of keys from the ceremony, mode 0600
+//! certificate.key share of a dealt certificate key, mode 0600
 //! lock            held while a node runs
 //! data/           the database, with the safety record (C7)
 //! ```

@@ -142,10 +142,13 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
         }
         EncryptionKeys::Ceremony(keys) => (None, Some(hex::encode(keys.receiver.key().bytes()))),
     };
+    let made = || "made by the members".to_owned();
+    let dealt = keys.certificates.as_ref();
+    let dealt = dealt.map(|keys| hex::encode(keys.key.public_key()));
     let value = json!({ "keys": {
         "member": keys.me, "identity": identity, "genesis": genesis.hash(),
         "scheme": scheme, "encryption_key": key, "public_part": share,
-        "key_files": at_rest.word(),
+        "certificate_key": dealt, "key_files": at_rest.word(),
     }});
     term.result(&value, || {
         let mut text = format!(
@@ -154,8 +157,12 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
             keys.me,
             genesis.chain,
             short(genesis.hash()),
-            key.map_or_else(|| "made by the members".to_owned(), |key| key.to_string()),
+            key.map_or_else(made, |key| key.to_string()),
         );
+        if genesis.certificates.is_some() {
+            let key = dealt.unwrap_or_else(made);
+            text.push_str(&format!("certificate key {key}\n"));
+        }
         if let Some(share) = &share {
             text.push_str(&format!("public part     {share}\n"));
         }
