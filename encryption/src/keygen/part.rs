@@ -74,7 +74,7 @@ impl<C: Curve> Part<C> {
                 .part(context)
                 .part((slot as u16).to_le_bytes());
             for c in coefficients.iter() {
-                hash = hash.part(C::encode_scalar(c));
+                hash = hash.part(*Zeroizing::new(C::encode_scalar(c)));
             }
             *hash.bytes()
         };
@@ -132,8 +132,8 @@ impl<C: Curve> Part<C> {
         }
     }
 
-    /// Decodes the commitments. The first may not be the identity, which is a secret that
-    /// everybody knows; the others are not by chance, and no group's code need handle it.
+    /// Decodes the commitments. None may be the identity: the first would be a secret that
+    /// everybody knows, and an honest dealer draws no other once in 2²⁵².
     pub(crate) fn open(
         self,
         key: DealtKey,
@@ -286,7 +286,7 @@ fn prove_possession<C: Curve, R: CryptoRng + ?Sized>(
     rng.fill_bytes(&mut *fresh);
     let hash = Hs::new("FAIRLANE-V1-DEAL-POP-NONCE")
         .part(*fresh)
-        .part(C::encode_scalar(&secret))
+        .part(*Zeroizing::new(C::encode_scalar(&secret)))
         .part(context);
     let mut nonce = C::wide(&hash.wide());
     let c = possession_challenge::<C>(context, &C::commit(&[nonce])[0]);
