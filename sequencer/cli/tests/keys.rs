@@ -255,7 +255,6 @@ fn one_identity_does_not_run_twice() {
         "config.toml",
         "identity.key",
         "receiver.key",
-        "certificate.key",
     ] {
         fs::copy(home.join(file), copy.join(file)).unwrap();
     }
