@@ -194,7 +194,7 @@ fn general(add: &mut Add<'_>) {
     add("committee.f", Kind::Int(1, 42), "", "Members that may misbehave; must be ⌊(n−1)/3⌋, and sets n = 3f+1 if n is not given.", "1");
     add("committee.cores", Kind::Int(1, 128), "2", "Cores per member for jobs of cryptography.", "4");
     add("committee.placement", Kind::Texts, "[]", "Regions of the members, `region:count`; without counts members take turns. Empty: the first region of the matrix.", "[\"eu-west-1:3\", \"us-east-1:1\"]");
-    add("net.matrix", Kind::Text, "uniform", "`uniform`, `three-regions` (made up), a shipped matrix by name (`aws-2026`), or a CSV file.", "\"uniform\"");
+    add("net.matrix", Kind::Text, "uniform", "`uniform`, `three-regions` (made up), a shipped matrix by name (`aws-2026`, `gcp-fantoch`), or a CSV file.", "\"uniform\"");
     add("net.delay", Kind::Span, "8ms", "One-way delay between two members under `uniform`, median.", "\"8ms\"");
     add("net.jitter", Kind::Float(0.0, 20.0), "1.0", "Scales the distance from median to 90th percentile of every delay; 0 is no jitter.", "1.0");
     add("net.bandwidth_mbit", Kind::Int(1, 1_000_000), "1000", "Mbit/s per directed link.", "1000");
