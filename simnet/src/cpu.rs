@@ -3,36 +3,38 @@
 
 use std::collections::VecDeque;
 
-use fairlane_replica::{Job, JobId};
+use fairlane_mempool::LaneMessage;
+use fairlane_replica::{Event, Job, JobId, JobResult, Message, ShareMessage};
 
-use crate::engine::MICROSECOND;
+use crate::costs::{self, CostTable};
 
-/// Cores and what jobs cost on them.
+/// Items of jobs that are verified as one batch, as in the node's pool.
+const JOINED_ITEMS_MAX: usize = 128;
+
+/// Cores and what runs on them costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuModel {
-    /// Cores for jobs.
+    /// Cores of a member; for jobs only, unless the table says what else takes time.
     pub cores: usize,
-    /// Per kind of job: name, fixed cost, cost per item, in nanoseconds.
-    pub costs: Vec<(&'static str, u64, u64)>,
+    /// Threads of a member's pool, if not as many.
+    pub pool: usize,
+    /// Cores that all members and the client have together; 0: each has its own.
+    pub shared_cores: usize,
+    /// Name of the table.
+    pub name: String,
+    /// What things cost.
+    pub table: CostTable,
 }
 
 impl Default for CpuModel {
     fn default() -> Self {
-        // One core of a Zen 4 machine, rounded up (ENCRYPTION.md, benches).
+        let table = CostTable::named(costs::DEFAULT);
         Self {
             cores: 2,
-            costs: vec![
-                ("verify_signatures", 20 * MICROSECOND, 20 * MICROSECOND),
-                ("verify_envelopes", 40 * MICROSECOND, 70 * MICROSECOND),
-                ("make_shares", 60 * MICROSECOND, 40 * MICROSECOND),
-                ("combine", 120 * MICROSECOND, 45 * MICROSECOND),
-                ("attest", 900 * MICROSECOND, 0),
-                ("certify", 1_500 * MICROSECOND, 400 * MICROSECOND),
-                ("check_attestation", 1_200 * MICROSECOND, 0),
-                ("deal", 80_000 * MICROSECOND, 0),
-                ("judge_dealing", 65_000 * MICROSECOND, 0),
-                ("conclude_ceremony", 500 * MICROSECOND, 300 * MICROSECOND),
-            ],
+            pool: 2,
+            shared_cores: 0,
+            name: costs::DEFAULT.to_owned(),
+            table: table.expect("invariant: the shipped table is good (a test reads it)"),
         }
     }
 }
@@ -41,13 +43,53 @@ impl CpuModel {
     /// What a job takes, in nanoseconds.
     #[must_use]
     pub fn cost_ns(&self, job: &Job) -> u64 {
-        let (_, base, item) = self
-            .costs
-            .iter()
-            .find(|(name, ..)| *name == job.name())
-            .copied()
-            .unwrap_or(("", 50 * MICROSECOND, 50 * MICROSECOND));
-        base + item * job.items() as u64
+        let cost = self.table.jobs.get(job.name());
+        cost.map_or(0, |cost| cost.of(job.items()))
+    }
+
+    /// What the replica takes for an input, in nanoseconds.
+    #[must_use]
+    pub fn step_ns(&self, event: &Event) -> u64 {
+        let (name, items) = step_kind(event);
+        let cost = self.table.steps.get(name);
+        let step = cost.map_or(0, |cost| cost.of(items));
+        step.saturating_add(self.table.threads.core_input_ns)
+    }
+}
+
+fn shares_in(message: &ShareMessage) -> usize {
+    message.batch.tdh2().map_or(0, |batch| batch.shares.len())
+}
+
+/// The name of an input in cost tables, and the orders in it.
+#[must_use]
+pub fn step_kind(event: &Event) -> (&'static str, usize) {
+    match event {
+        Event::Message { message, .. } => {
+            let items = match message {
+                Message::Lane(LaneMessage::Batch(batch)) => batch.entries.len(),
+                Message::Shares(shares) => shares_in(shares),
+                _ => 0,
+            };
+            (message.name(), items)
+        }
+        Event::Computed { result, .. } => match result {
+            JobResult::Verified { .. } => ("verified", 0),
+            JobResult::Envelopes(results) => ("envelopes", results.len()),
+            JobResult::Shares(shares) => (
+                "shares_made",
+                shares.as_ref().map_or(0, |shares| shares_in(shares)),
+            ),
+            JobResult::Combined(combined) => ("combined", combined.outcomes.len()),
+            _ => ("computed", 0),
+        },
+        Event::Submit { .. } => ("submit", 0),
+        Event::Query { .. } => ("query", 0),
+        Event::Timer(_) => ("timer", 0),
+        Event::Stored(_) => ("stored", 0),
+        Event::Loaded { .. } => ("loaded", 0),
+        Event::Connected(_) => ("connected", 0),
+        Event::Start | Event::Executed(_) => ("start", 0),
     }
 }
 
@@ -82,6 +124,35 @@ impl Cpu {
         Some(next)
     }
 
+    /// The next job with those behind it that are done together with it: as the node's pool
+    /// takes them, the more wait, the larger the batches. Each part is a job and its items.
+    pub fn take(&mut self) -> Option<(Vec<(JobId, usize)>, Job)> {
+        let queue = if self.urgent.is_empty() {
+            &mut self.others
+        } else {
+            &mut self.urgent
+        };
+        let (id, mut job) = queue.pop_front()?;
+        let mut parts = vec![(id, job.items())];
+        while let Some((id, next)) = queue.pop_front() {
+            let items = next.items();
+            match job.join(next, JOINED_ITEMS_MAX) {
+                Ok(()) => parts.push((id, items)),
+                Err(next) => {
+                    queue.push_front((id, next));
+                    break;
+                }
+            }
+        }
+        Some((parts, job))
+    }
+
+    /// Jobs that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.urgent.len() + self.others.len()
+    }
+
     /// A job is done.
     pub const fn finish(&mut self) {
         self.running = self.running.saturating_sub(1);
@@ -98,6 +169,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_waits_in_line_is_taken_together() {
+        let mut cpu = Cpu::default();
+        for id in 1..=3 {
+            cpu.push(JobId(id), Job::Envelopes(Vec::new()));
+        }
+        cpu.push(JobId(4), Job::Verify(Vec::new()));
+        assert_eq!(cpu.take().unwrap().0, [(JobId(4), 0)]);
+        let together: Vec<_> = (1..=3).map(|id| (JobId(id), 0)).collect();
+        assert_eq!(cpu.take().unwrap().0, together);
+        assert!(cpu.take().is_none() && cpu.waiting() == 0);
+    }
+
+    #[test]
     fn urgent_jobs_go_first_and_cores_are_limited() {
         let mut cpu = Cpu::default();
         cpu.push(JobId(1), Job::Envelopes(Vec::new()));
@@ -109,6 +193,6 @@ mod tests {
         cpu.finish();
         assert_eq!(cpu.start(2).unwrap().0, JobId(2));
         let model = CpuModel::default();
-        assert_eq!(model.cost_ns(&Job::Verify(Vec::new())), 20 * MICROSECOND);
+        assert_eq!(model.cost_ns(&Job::Verify(Vec::new())), 20_000);
     }
 }

@@ -10,12 +10,14 @@ pub mod bundle;
 pub mod byz;
 pub mod check;
 pub mod cli;
+pub mod costs;
 pub mod cpu;
 pub mod crypto;
 pub mod disk;
 pub mod engine;
 pub mod fairness;
 pub mod faults;
+pub mod machine;
 pub mod marks;
 pub mod member;
 #[cfg(feature = "mutants")]

@@ -4,7 +4,9 @@
 //! Results go to stdout, progress and failures to stderr. Exit codes: 0 nothing was found,
 //! 1 a rule is broken, 2 usage.
 
+mod costs;
 mod fairness;
+mod loopback;
 mod market;
 mod mutants;
 mod replay;
@@ -15,6 +17,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use fairlane_types::OrderRule;
 use std::path::PathBuf;
 
+use self::costs::CostsArgs;
+use self::loopback::CompareArgs;
 use crate::crypto::Tier;
 use crate::faults::{FileError, parse_seed};
 use crate::net::MatrixError;
@@ -66,6 +70,15 @@ pub enum SimVerb {
     /// One thread, ideal cryptography, no faults, members in ten regions, the whole path of
     /// every order. The last line is JSON.
     Speed(SpeedArgs),
+    /// Write a cost table for this machine.
+    ///
+    /// Times jobs and steps of the replica in simulated committees. With --bench it also
+    /// fits what the threads of a node take, from real processes at two rates or more.
+    Costs(CostsArgs),
+    /// Compare real processes on one machine with the same load simulated.
+    ///
+    /// A table on stdout. Exit code 1: a median is off by more than --within.
+    Compare(CompareArgs),
 }
 
 /// `swarm`.
@@ -386,6 +399,8 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
         SimVerb::Mutants(args) => mutants::run(args),
         SimVerb::Research(verb) => verbs::run(verb).map_err(SimError::Input),
         SimVerb::Speed(args) => speed::run(args),
+        SimVerb::Costs(args) => costs::run(args, speed::thread_ns).map_err(SimError::Input),
+        SimVerb::Compare(args) => loopback::run(args).map_err(SimError::Input),
     }
 }
 

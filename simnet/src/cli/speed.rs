@@ -45,7 +45,7 @@ pub(super) fn run(args: &SpeedArgs) -> Result<bool, SimError> {
 }
 
 /// Processor time of this thread, in nanoseconds.
-fn thread_ns() -> u64 {
+pub(super) fn thread_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let ns = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     u64::try_from(ns).unwrap_or(0)

@@ -5,6 +5,7 @@
 
 use fairlane_replica::StoreError;
 
+use crate::costs::Disk;
 use crate::engine::{MICROSECOND, Nanos, Stream};
 
 use super::{Change, Commit, SimStore};
@@ -28,6 +29,19 @@ impl Default for DiskModel {
             stall_per_mille: 2,
             append_ns: 20 * MICROSECOND,
         }
+    }
+}
+
+impl DiskModel {
+    /// As a cost table has it.
+    #[must_use]
+    pub fn of(measured: Option<Disk>) -> Self {
+        let known = Self::default();
+        measured.map_or(known, |disk| Self {
+            sync_ns: disk.sync_ns,
+            append_ns: disk.append_ns,
+            ..known
+        })
     }
 }
 
@@ -130,6 +144,18 @@ impl<I> Writer<I> {
         self.group.clear();
         self.syncs = None;
         self.busy = false;
+    }
+
+    /// Whether something waits and nothing is being committed.
+    #[must_use]
+    pub const fn is_due(&self) -> bool {
+        !self.busy && !self.waiting.is_empty()
+    }
+
+    /// Rows that wait.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.waiting.iter().map(|waits| waits.changes.len()).sum()
     }
 
     /// Number of store effects that wait or run.

@@ -17,7 +17,13 @@ pub const REGIONS_MAX: usize = 256;
 const HEAD: &str = "from,to,p50_us,p90_us";
 
 /// Matrices that come with the simulator, by name.
-const SHIPPED: [(&str, &str); 1] = [("aws-2026", include_str!("../../data/latency/aws-2026.csv"))];
+const SHIPPED: [(&str, &str); 2] = [
+    ("aws-2026", include_str!("../../data/latency/aws-2026.csv")),
+    (
+        "gcp-fantoch",
+        include_str!("../../data/latency/gcp-fantoch.csv"),
+    ),
+];
 
 /// What is wrong with a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -262,7 +268,7 @@ mod tests {
     fn shipped_matrices_are_whole_and_name_their_source() {
         for name in Matrix::shipped_names() {
             let matrix = Matrix::shipped(name).unwrap();
-            assert!(matrix.regions().len() >= 20, "{name}");
+            assert!(matrix.regions().len() >= 17, "{name}");
             assert!(matrix.source().contains("Measured"), "{name}");
         }
         let aws = Matrix::shipped("aws-2026").unwrap();
@@ -271,6 +277,10 @@ mod tests {
         let (p50, p90) = aws.one_way_ns(from.unwrap(), to.unwrap()).unwrap();
         assert_eq!((p50, p90), (34_811_000, 37_317_000));
         assert_eq!(aws.one_way_ns(0, 33), None);
+        let gcp = Matrix::shipped("gcp-fantoch").unwrap();
+        let (from, to) = (gcp.region("us-east1"), gcp.region("europe-west1"));
+        let (p50, p90) = gcp.one_way_ns(from.unwrap(), to.unwrap()).unwrap();
+        assert_eq!((p50, p90), (46_576_000, 46_837_000));
         assert!(matches!(
             Matrix::shipped("moon"),
             Err(MatrixError::Unknown(..))

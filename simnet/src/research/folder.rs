@@ -18,6 +18,7 @@ use super::keys::keys;
 use super::metrics::METRICS;
 use super::row::{FORMAT, ORDER_TITLES, Row};
 use super::settings::Plan;
+use crate::costs::CostTable;
 
 /// Largest file of a run that is read back, in bytes.
 const ROW_BYTES_MAX: u64 = 64 << 20;
@@ -276,14 +277,9 @@ pub fn summary(plan: &Plan, rows: &[Row], maker: &Maker) -> serde_json::Value {
         .iter()
         .map(|(name, hash)| json!({"name": name, "hash": hash}))
         .collect();
-    let costs: serde_json::Map<_, _> = crate::cpu::CpuModel::default()
-        .costs
-        .iter()
-        .map(|(name, base, item)| {
-            let cost = json!({"base_ns": base, "item_ns": item});
-            ((*name).to_owned(), cost)
-        })
-        .collect();
+    // A table that was read when the runs began; a sweep over tables names each in its point.
+    let name = plan.settings.text("crypto.costs");
+    let table = CostTable::named(name).unwrap_or_default();
     let failed: Vec<_> = rows
         .iter()
         .flat_map(|row| {
@@ -308,9 +304,14 @@ pub fn summary(plan: &Plan, rows: &[Row], maker: &Maker) -> serde_json::Value {
         "build": maker.build,
         "tier": plan.settings.text("crypto.tier"),
         "costs": {
-            "table": plan.settings.text("crypto.costs"),
+            "table": name,
+            "hash": table.digest(),
+            "about": table.about,
             "factor": plan.settings.float("crypto.cost_factor"),
-            "jobs": costs,
+            "jobs": table.jobs,
+            "steps": table.steps,
+            "threads": table.threads,
+            "disk": table.disk,
         },
         "matrices": matrices,
         "runs": rows.len(),

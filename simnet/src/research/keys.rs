@@ -194,15 +194,17 @@ fn general(add: &mut Add<'_>) {
     add("committee.f", Kind::Int(1, 42), "", "Members that may misbehave; must be ⌊(n−1)/3⌋, and sets n = 3f+1 if n is not given.", "1");
     add("committee.cores", Kind::Int(1, 128), "2", "Cores per member for jobs of cryptography.", "4");
     add("committee.placement", Kind::Texts, "[]", "Regions of the members, `region:count`; without counts members take turns. Empty: the first region of the matrix.", "[\"eu-west-1:3\", \"us-east-1:1\"]");
-    add("net.matrix", Kind::Text, "uniform", "`uniform`, `three-regions` (made up), a shipped matrix by name (`aws-2026`), or a CSV file.", "\"uniform\"");
+    add("net.matrix", Kind::Text, "uniform", "`uniform`, `three-regions` (made up), a shipped matrix by name (`aws-2026`, `gcp-fantoch`), or a CSV file.", "\"uniform\"");
     add("net.delay", Kind::Span, "8ms", "One-way delay between two members under `uniform`, median.", "\"8ms\"");
     add("net.jitter", Kind::Float(0.0, 20.0), "1.0", "Scales the distance from median to 90th percentile of every delay; 0 is no jitter.", "1.0");
     add("net.bandwidth_mbit", Kind::Int(1, 1_000_000), "1000", "Mbit/s per directed link.", "1000");
     add("net.loss_per_mille", Kind::Int(0, 300), "0", "Packets lost on every link; a loss costs the time of sending again.", "5");
     add("crypto.attest_ms", Kind::Int(0, 60_000), "100", "The root of the sequence is attested once in so much finalized time, ms; 0: never.", "100");
     add("crypto.tier", Kind::Word(vec!["real", "ideal"]), "real", "`real`: the cryptography of the node. `ideal`: an oracle in its place, with the same costs; much faster.", "\"real\"");
-    add("crypto.costs", Kind::Word(vec!["zen4", "zero"]), "zen4", "What jobs of cryptography take: a core of a Zen 4 machine, or no time at all.", "\"zen4\"");
+    add("crypto.costs", Kind::Text, "zen4", "Cost table: `zen4` (jobs of cryptography on a Zen 4 core), `zen4-node` (measured there: jobs, and everything else a node does), `zero`, or a file that `simnet costs` wrote.", "\"zen4\"");
     add("crypto.cost_factor", Kind::Float(0.0, 1000.0), "1.0", "Scales the cost of every job.", "2.0");
+    add("cpu.shared_cores", Kind::Int(0, 128), "0", "Cores of one machine that all members and the client share, as processes on one computer do; 0: each member has `committee.cores` of its own. Only with a cost table that says what threads take.", "2");
+    add("cpu.pool", Kind::Int(0, 128), "0", "Threads of a member's pool for jobs; 0: as many as it has cores. Only with such a table.", "1");
     add("run.patience", Kind::Span, "40s", "Virtual time after the last order and the last fault in which all must be well.", "\"40s\"");
     add("report.title", Kind::Text, "", "Title of the report.", "\"Healthy committees\"");
     add("report.orders", Kind::Bool, "true", "Write `orders.csv`, a line per order.", "true");
@@ -225,6 +227,8 @@ fn traffic(add: &mut Add<'_>) {
     add("workload.traders", Kind::Texts, "[]", "Regions of the traders, as for members. Empty: where the members are.", "[\"ap-northeast-1\"]");
     add("workload.fan_out", Kind::WordOrCount(vec!["all", "quorum", "f+1"]), "all", "Members that a trader sends an order to, nearest first.", "\"all\"");
     add("workload.access", Kind::Span, "2ms", "A trader's way to the network of its region, median.", "\"2ms\"");
+    add("workload.tick", Kind::Span, "0ms", "Orders due within a tick leave together at its end; 0: each when it is due.", "\"5ms\"");
+    add("workload.paths", Kind::Texts, "[]", "Further ways, one per member, which change places with every tick.", "[\"0ms\", \"3ms\", \"7ms\", \"12ms\"]");
     add("workload.size", Kind::Int(0, 4_000), "0", "Smallest payload in bytes; it is padded to the size class above.", "500");
     add("workload.life", Kind::Span, "90s", "From sending an order to its expiry.", "\"90s\"");
     add("workload.retry", Kind::Span, "0ms", "A trader sends an order again if it is not in the sequence by then; 0 is never.", "\"2s\"");

@@ -7,10 +7,12 @@ use fairlane_types::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::meter::ProcessorNs;
 use super::place::{Matrix, place};
 use super::settings::{Entry, Settings};
 use super::traffic::{Intent, Traffic, seal};
 use crate::byz;
+use crate::costs::CostTable;
 use crate::cpu::CpuModel;
 use crate::crypto::{Crypto, Tier};
 use crate::engine::MILLISECOND;
@@ -104,6 +106,8 @@ pub struct Lab {
     pub intents: Vec<Intent>,
     /// Longest virtual time after the last order and fault, ms.
     pub patience_ms: u64,
+    /// Reads the processor time of the thread, where jobs and steps are to be measured.
+    pub processor_ns: Option<ProcessorNs>,
     /// Whether spans and instants are kept for a trace.
     pub trace: bool,
     links: Vec<LinkModel>,
@@ -137,7 +141,7 @@ impl Lab {
                 ..matrix.link(regions[pair / n], regions[pair % n], jitter)
             })
             .collect();
-        let intents = Traffic::new(settings, &matrix, &regions, seed).intents()?;
+        let intents = Traffic::new(settings, &matrix, &regions, seed)?.intents()?;
         if intents.is_empty() {
             return Err("workload: no order at this rate and duration".into());
         }
@@ -165,7 +169,8 @@ impl Lab {
             n,
             options,
             protocol,
-            cpu: cpu(settings),
+            cpu: cpu(settings)?,
+            processor_ns: None,
             matrix,
             regions,
             intents,
@@ -224,20 +229,18 @@ fn members(settings: &Settings) -> Result<usize, String> {
     ))
 }
 
-fn cpu(settings: &Settings) -> CpuModel {
-    let mut cpu = CpuModel {
-        cores: settings.int("committee.cores") as usize,
-        ..CpuModel::default()
-    };
-    let factor = match settings.text("crypto.costs") {
-        "zero" => 0.0,
-        _ => settings.float("crypto.cost_factor"),
-    };
-    for (_, base, item) in &mut cpu.costs {
-        *base = (*base as f64 * factor) as u64;
-        *item = (*item as f64 * factor) as u64;
-    }
-    cpu
+fn cpu(settings: &Settings) -> Result<CpuModel, String> {
+    let name = settings.text("crypto.costs");
+    let table = CostTable::named(name).map_err(|what| format!("crypto.costs: {what}"))?;
+    let cores = settings.int("committee.cores") as usize;
+    let pool = settings.int("cpu.pool") as usize;
+    Ok(CpuModel {
+        cores,
+        pool: if pool == 0 { cores } else { pool },
+        shared_cores: settings.int("cpu.shared_cores") as usize,
+        name: name.to_owned(),
+        table: table.scaled(settings.float("crypto.cost_factor")),
+    })
 }
 
 fn liars(settings: &Settings, n: usize) -> Result<Vec<(usize, &'static str)>, String> {

@@ -37,6 +37,11 @@ pub const METRICS: &[(&str, &str)] = &[
     ("p99_ms", "The same, 99th percentile."),
     ("max_ms", "The same, largest."),
     (
+        "client_p50_ms",
+        "From when an order was due to its plaintext at a client that follows the first member, median; only where a cost table has threads.",
+    ),
+    ("client_p99_ms", "The same, 99th percentile."),
+    (
         "opened_per_s",
         "Orders of all senders opened a second, from the first sent to the last opened.",
     ),
@@ -165,6 +170,7 @@ impl Metrics {
         let stage = |of: fn(&OrderRecord) -> Option<Nanos>| latencies(&orders, of);
         let (acknowledged, laned) = (stage(|o| o.acknowledged), stage(|o| o.laned));
         let (finals, opened) = (stage(|o| o.final_near), stage(|o| o.opened_near));
+        let delivered = stage(|o| o.delivered);
         let (attacks, first, gain) = attacks(&record.orders);
         let inversions = inversions(&orders);
         let virtual_s = report.stats.virtual_ms as f64 / 1e3;
@@ -191,6 +197,8 @@ impl Metrics {
             "p50_ms" => quantile(&opened, 0.5),
             "p90_ms" => quantile(&opened, 0.9),
             "p99_ms" => quantile(&opened, 0.99),
+            "client_p50_ms" => quantile(&delivered, 0.5),
+            "client_p99_ms" => quantile(&delivered, 0.99),
             "max_ms" => opened.last().copied(),
             "opened_per_s" => share(all_opened, record.active_s()),
             "flood_opened" => flood("opened"),

@@ -15,6 +15,7 @@ pub mod file;
 pub mod folder;
 pub mod keys;
 mod lab;
+pub mod meter;
 pub mod metrics;
 pub mod place;
 mod record;
@@ -27,6 +28,7 @@ mod value;
 pub mod verbs;
 
 pub use lab::{Lab, Matrices};
+pub use meter::Meter;
 pub use metrics::{METRICS, Metrics};
 pub use record::{OrderRecord, Recorder, Span, Spoken, Track, ViewRecord, Worked};
 pub use row::Row;

@@ -8,11 +8,13 @@ use fairlane_replica::{Table, height_of};
 use fairlane_types::{CtId, Outcome, SequencedBlock};
 
 use super::lab::Lab;
+use super::meter::Meter;
 use super::traffic::Role;
 use crate::check::Fact;
 use crate::disk::Change;
 use crate::engine::{Nanos, SECOND};
 use crate::faults::Fault;
+use crate::machine::{Slot, Thread};
 use crate::workload::Trade;
 
 /// Most spans and instants that are kept for a trace.
@@ -51,6 +53,8 @@ pub struct OrderRecord {
     pub final_first: Option<Nanos>,
     /// It was opened at the first member.
     pub opened_first: Option<Nanos>,
+    /// The client that follows the feed had checked it.
+    pub delivered: Option<Nanos>,
     /// Place in the sequence.
     pub position: Option<u64>,
     /// What became of it, in the words of the API; `refused` if no member took it.
@@ -93,6 +97,17 @@ pub struct Worked {
     pub items: u64,
     /// Time on a core, nanoseconds.
     pub busy_ns: u64,
+}
+
+/// What threads of one kind did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Threaded {
+    /// Time on cores, nanoseconds.
+    pub busy_ns: u64,
+    /// Things done.
+    pub tasks: u64,
+    /// Times that they had to be woken for it.
+    pub wakes: u64,
 }
 
 /// Where something for the trace happened.
@@ -160,6 +175,12 @@ pub struct Recorder {
     pub spans: Vec<Span>,
     /// Spans that found no room.
     pub spans_dropped: u64,
+    /// By kind of thread.
+    pub threads: BTreeMap<&'static str, Threaded>,
+    /// Rows committed.
+    pub rows: u64,
+    /// Takes the time of jobs and steps.
+    pub meter: Option<Meter>,
     trace: bool,
 }
 
@@ -193,6 +214,7 @@ impl Recorder {
                     opened_near: None,
                     final_first: None,
                     opened_first: None,
+                    delivered: None,
                     position: None,
                     outcome: "nowhere",
                     lanes: 0,
@@ -223,6 +245,9 @@ impl Recorder {
             faults: Vec::new(),
             spans: Vec::new(),
             spans_dropped: 0,
+            threads: BTreeMap::new(),
+            rows: 0,
+            meter: lab.processor_ns.map(Meter::new),
             trace: lab.trace,
         }
     }
@@ -305,6 +330,7 @@ impl Recorder {
 
     /// Changes are durable at a member.
     pub fn durable(&mut self, now: Nanos, node: usize, changes: &[Change]) {
+        self.rows += changes.len() as u64;
         for change in changes {
             if let Change::Put {
                 table: Table::Blocks,
@@ -365,6 +391,24 @@ impl Recorder {
             format!("emit {height} with {items}")
         });
         set_off
+    }
+
+    /// The client has checked what a block made of these orders.
+    pub fn delivered(&mut self, now: Nanos, orders: &[usize]) {
+        for order in orders {
+            self.orders[*order].delivered.get_or_insert(now);
+        }
+    }
+
+    /// A thread begins something that takes so long.
+    pub fn thread(&mut self, slot: Slot, busy_ns: u64, woken: bool) {
+        let thread = self.threads.entry(slot.1.name()).or_default();
+        thread.busy_ns += busy_ns;
+        thread.tasks += 1;
+        thread.wakes += u64::from(woken);
+        if !matches!(slot.1, Thread::Pool(_) | Thread::Client) {
+            self.busy_ns[slot.0] += busy_ns;
+        }
     }
 
     /// A job begins and will end.

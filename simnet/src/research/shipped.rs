@@ -4,7 +4,7 @@ use super::place::Matrix;
 use crate::net::{self, MATRIX_BYTES_MAX};
 
 /// Scenarios by name.
-pub const SCENARIOS: [(&str, &str); 15] = [
+pub const SCENARIOS: [(&str, &str); 16] = [
     ("first", include_str!("../../scenarios/first.toml")),
     ("healthy", include_str!("../../scenarios/healthy.toml")),
     (
@@ -31,6 +31,7 @@ pub const SCENARIOS: [(&str, &str); 15] = [
         "front-running",
         include_str!("../../scenarios/front-running.toml"),
     ),
+    ("loopback", include_str!("../../scenarios/loopback.toml")),
     ("wan-eu", include_str!("../../scenarios/wan-eu.toml")),
     ("wan-us", include_str!("../../scenarios/wan-us.toml")),
     ("wan-us-eu", include_str!("../../scenarios/wan-us-eu.toml")),

@@ -11,6 +11,7 @@ use fairlane_types::{
 use super::arrivals::{Arrivals, ORDERS_MAX, Zipf};
 use super::place::{Matrix, place};
 use super::settings::Settings;
+use super::value::span_ns;
 use crate::crypto::Crypto;
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::net::LogNormal;
@@ -98,18 +99,22 @@ pub struct Traffic<'a> {
     jitter: f64,
     access_ns: u64,
     fan_out: usize,
+    tick_ns: u64,
+    paths_ns: Vec<u64>,
     near: usize,
 }
 
 impl<'a> Traffic<'a> {
     /// Of a point of a scenario.
-    #[must_use]
+    ///
+    /// # Errors
+    /// Which path is no span.
     pub fn new(
         settings: &'a Settings,
         matrix: &'a Matrix,
         members: &'a [usize],
         seed: u64,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let n = members.len();
         let f = (n - 1) / 3;
         let fan_out = match settings.text("workload.fan_out") {
@@ -118,7 +123,7 @@ impl<'a> Traffic<'a> {
             "f+1" => f + 1,
             _ => settings.int("workload.fan_out") as usize,
         };
-        Self {
+        Ok(Self {
             settings,
             matrix,
             members,
@@ -126,7 +131,21 @@ impl<'a> Traffic<'a> {
             jitter: settings.float("net.jitter"),
             access_ns: settings.span_ns("workload.access"),
             fan_out: fan_out.clamp(1, n),
+            tick_ns: settings.span_ns("workload.tick"),
+            paths_ns: settings
+                .texts("workload.paths")
+                .into_iter()
+                .map(|path| span_ns(path).ok_or_else(|| format!("workload.paths: {path}")))
+                .collect::<Result<_, _>>()?,
             near: f + 1,
+        })
+    }
+
+    /// When an order that is due leaves: at the end of its tick.
+    fn leaves(&self, due: Nanos) -> Nanos {
+        match self.tick_ns {
+            0 => due,
+            tick => Nanos(due.0.div_ceil(tick) * tick),
         }
     }
 
@@ -235,7 +254,15 @@ impl<'a> Traffic<'a> {
         // A victim is worth something: it trades.
         let side = (!cancel || role == Role::Victim).then(|| draw_side(rng));
         let order = self.by_distance(region, rng);
-        let sends = self.ways(region, index, &order);
+        let (ways, leaves) = (self.ways(region, index, &order), self.leaves(sent));
+        let turn = leaves.0.checked_div(self.tick_ns).unwrap_or(0) as usize;
+        let path = |member: usize| match self.paths_ns.len() {
+            0 => 0,
+            paths => self.paths_ns[(member + turn) % paths],
+        };
+        let sends = ways
+            .into_iter()
+            .map(|(member, way)| (member, leaves.plus(way + path(member))));
         Intent {
             role,
             sender,
@@ -243,10 +270,7 @@ impl<'a> Traffic<'a> {
             sent,
             side,
             payload: self.payload(index, market, side, rng),
-            sends: sends
-                .into_iter()
-                .map(|(member, way)| (member, sent.plus(way)))
-                .collect(),
+            sends: sends.collect(),
             near: self.near(region, &order),
             victim: None,
             reaction: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fairlane_replica::{Class, JobId, JobResult, LoadId, Message, Row, WriteId};
 use fairlane_types::MemberId;
 
+use crate::machine::Slot;
 use crate::net::Sent;
 
 use super::frame::Frame;
@@ -58,6 +59,12 @@ pub(super) enum Happening {
         trade: usize,
         node: usize,
     },
+    /// A thread of a machine is done with what it did.
+    Done {
+        at: usize,
+        slot: Slot,
+        busy_ns: u64,
+    },
     Impatient {
         trade: usize,
     },
@@ -75,7 +82,11 @@ impl Happening {
             | Self::Computed { node, life, .. } => Some((*node, Some(*life))),
             Self::Frame { to, .. } => Some((*to, None)),
             Self::Submit { node, .. } => Some((*node, None)),
-            Self::Fault(_) | Self::Boot(_) | Self::Connect(..) | Self::Impatient { .. } => None,
+            Self::Fault(_)
+            | Self::Boot(_)
+            | Self::Connect(..)
+            | Self::Impatient { .. }
+            | Self::Done { .. } => None,
         }
     }
 
@@ -103,6 +114,7 @@ impl Happening {
             Self::Computed { node, id, .. } => (*node, 9, id.0),
             Self::Submit { trade, node } => (*node, 10, *trade as u64),
             Self::Impatient { trade } => (0, 11, *trade as u64),
+            Self::Done { slot, .. } => (slot.0, 13, slot.1.code()),
             Self::Late { node, to, .. } => (*node, 12, u64::from(to.0)),
         }
     }

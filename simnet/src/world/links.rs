@@ -52,6 +52,14 @@ impl World {
         if from == to || to >= self.members.len() {
             return;
         }
+        if self.threaded() {
+            self.send_later(from, to, class, frame.clone());
+        } else {
+            self.put_on_wire(from, to, class, frame);
+        }
+    }
+
+    pub(super) fn put_on_wire(&mut self, from: usize, to: usize, class: Class, frame: &Frame) {
         let was = self.fabric.connected(from, to);
         match self.fabric.send(self.now, (from, to), class, frame.size()) {
             Some(sent) => {
@@ -89,10 +97,18 @@ impl World {
         }
         self.stats.frames += 1;
         self.stats.bytes += size;
+        if self.threaded() {
+            self.receive_later(from, to, class, frame);
+        } else {
+            self.open(from, to, class, frame);
+        }
+    }
+
+    pub(super) fn open(&mut self, from: usize, to: usize, class: Class, frame: Frame) {
         match frame.open(class) {
             Ok(message) => {
                 let from = MemberId(from as u8);
-                self.step(to, Event::Message { from, message });
+                self.input(to, Event::Message { from, message });
             }
             Err(error) => {
                 // As the node's transport does: count it and drop the connection.
@@ -135,8 +151,8 @@ impl World {
             return;
         }
         if self.fabric.connect(a, b) {
-            self.step(a, Event::Connected(MemberId(b as u8)));
-            self.step(b, Event::Connected(MemberId(a as u8)));
+            self.input(a, Event::Connected(MemberId(b as u8)));
+            self.input(b, Event::Connected(MemberId(a as u8)));
         }
     }
 }

@@ -5,6 +5,7 @@ use fairlane_types::Micros;
 
 use crate::byz::{Act, Behaviour, Heard, Scene};
 use crate::check::Rule;
+use crate::cpu::step_kind;
 use crate::crypto::Tier;
 use crate::disk::Change;
 use crate::engine::{MICROSECOND, MILLISECOND, Nanos};
@@ -90,7 +91,7 @@ impl World {
                 return;
             }
         }
-        let effects = self.members[node].step(self.now, event);
+        let effects = self.measured_step(node, event);
         for effect in effects {
             if self.members[node].behaviour.is_none() {
                 self.effect(node, effect);
@@ -101,6 +102,19 @@ impl World {
         }
         self.start_writes(node);
         self.start_jobs(node);
+    }
+
+    /// A step of the replica; a meter, where there is one, takes its time.
+    fn measured_step(&mut self, node: usize, event: Event) -> Vec<Effect> {
+        let meter = self.recorder.as_mut().and_then(|r| r.meter.as_mut());
+        let Some(meter) = meter else {
+            return self.members[node].step(self.now, event);
+        };
+        let (name, items) = step_kind(&event);
+        let began = meter.read();
+        let effects = self.members[node].step(self.now, event);
+        meter.step(name, items, began);
+        effects
     }
 
     /// Asks a member's behaviour; nothing if it is down or has none.
@@ -208,6 +222,10 @@ impl World {
                         let submit = Happening::Submit { trade, node: to };
                         self.queue.push(at, 2, submit);
                     }
+                    let items = block.items.iter();
+                    let orders = items.filter_map(|item| self.by_id.get(&item.ct_id).copied());
+                    let orders = orders.collect();
+                    self.follow(node, orders);
                 }
             }
             Effect::Reply { ticket, reply } => self.reply(node, ticket, reply),
@@ -289,13 +307,21 @@ impl World {
                 return self.wake(node, when.max(self.now.plus(MICROSECOND)));
             }
             member.timers[id.slot()] = None;
-            self.step(node, Event::Timer(id));
+            self.input(node, Event::Timer(id));
         }
     }
 
     // ---- disk and cores ----
 
     pub(super) fn start_writes(&mut self, node: usize) {
+        if self.threaded() {
+            self.commit_later(node);
+        } else {
+            self.commit(node);
+        }
+    }
+
+    pub(super) fn commit(&mut self, node: usize) {
         let member = &mut self.members[node];
         let life = member.life;
         match member
@@ -331,7 +357,7 @@ impl World {
         let early = self.scenario.planted == Some(Planted::SendBeforeStored);
         for id in ids {
             if !early {
-                self.step(node, Event::Stored(id));
+                self.input(node, Event::Stored(id));
             }
         }
         self.start_writes(node);
@@ -347,17 +373,19 @@ impl World {
     }
 
     pub(super) fn start_jobs(&mut self, node: usize) {
+        if self.threaded() {
+            return self.wake_pool(node);
+        }
         let cores = self.cpu.cores;
-        let member = &mut self.members[node];
-        while let Some((id, job)) = member.cpu.start(cores) {
+        while let Some((id, job)) = self.members[node].cpu.start(cores) {
+            let member = &mut self.members[node];
             let cost = self.cpu.cost_ns(&job).saturating_mul(member.cpu_factor);
             let at = self.now.plus(cost);
             if let Some(recorder) = &mut self.recorder {
                 recorder.job(self.now, node, job.name(), job.items(), at);
             }
-            let entropy = member.entropy.bytes32();
-            let result = Box::new(self.crypto.run(&member.keys, &job, &entropy));
-            let life = member.life;
+            let (entropy, life) = (member.entropy.bytes32(), member.life);
+            let result = Box::new(self.run_job(node, &job, entropy));
             self.queue.push(
                 at,
                 3,

@@ -8,6 +8,7 @@ mod happening;
 mod links;
 mod members;
 mod strangers;
+mod threads;
 mod traders;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +25,7 @@ use crate::engine::{
     Key, MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
 };
 use crate::faults::Plan;
+use crate::machine::Machine;
 use crate::member::Member;
 use crate::net::{Fabric, LinkModel};
 use crate::research::Recorder;
@@ -69,6 +71,8 @@ pub struct World {
     /// Its disk was lost: it follows and says nothing (C7).
     observer: Vec<bool>,
     cpu: CpuModel,
+    /// Where more than jobs takes time.
+    machines: Vec<Machine<threads::Task>>,
     crypto: Crypto,
     /// What members' disks hold, shared.
     values: Values,
@@ -120,18 +124,13 @@ impl World {
         let awaiting_key = key.is_none().then_some(workload);
         let recorder = lab.map(|lab| Box::new(Recorder::new(lab, n, &trades)));
         let mut honest = vec![true; n];
+        let cpu = lab.map_or_else(CpuModel::default, |lab| lab.cpu.clone());
+        let disk = DiskModel::of(cpu.table.disk);
         let mut members: Vec<_> = keys
             .iter()
             .enumerate()
             .map(|(index, keys)| {
-                Member::new(
-                    index,
-                    scenario.seed,
-                    &genesis,
-                    keys.clone(),
-                    DiskModel::default(),
-                    start(),
-                )
+                Member::new(index, scenario.seed, &genesis, keys.clone(), disk, start())
             })
             .collect();
         for member in &mut members {
@@ -175,7 +174,8 @@ impl World {
             honest,
             retired: vec![false; n],
             observer: vec![false; n],
-            cpu: lab.map_or_else(CpuModel::default, |lab| lab.cpu.clone()),
+            machines: Self::machines(n, &cpu),
+            cpu,
             crypto,
             values: Values::default(),
             judge,
@@ -409,13 +409,15 @@ impl World {
             }
             Happening::Stored { node, .. } => self.stored(node),
             Happening::Early { node, id, .. } => self.step(node, Event::Stored(id)),
-            Happening::Loaded { node, id, rows, .. } => self.step(node, Event::Loaded { id, rows }),
+            Happening::Loaded { node, id, rows, .. } => {
+                self.input(node, Event::Loaded { id, rows })
+            }
             Happening::Computed {
                 node, id, result, ..
             } => {
                 self.members[node].cpu.finish();
                 self.start_jobs(node);
-                self.step(
+                self.input(
                     node,
                     Event::Computed {
                         id,
@@ -427,6 +429,7 @@ impl World {
                 node, to, message, ..
             } => self.send(node, Peers::One(to), &message),
             Happening::Submit { trade, node } => self.submit(trade, node),
+            Happening::Done { at, slot, busy_ns } => self.done(at, slot, busy_ns),
             Happening::Impatient { trade } => self.impatient(trade),
         }
     }

@@ -54,7 +54,7 @@ impl World {
         }
         let ticket = Ticket(member.fresh());
         member.tickets.insert(ticket, Asker::Stranger(burst));
-        self.step(node, event(ticket));
+        self.input(node, event(ticket));
     }
 
     fn stranger_order(

@@ -23,6 +23,15 @@ impl World {
         if !self.members[node].up() {
             return;
         }
+        if self.threaded() {
+            self.submit_later(trade, node);
+        } else {
+            self.submitted(trade, node);
+        }
+    }
+
+    /// An order was read and is put to the replica.
+    pub(super) fn submitted(&mut self, trade: usize, node: usize) {
         let envelope: Arc<Envelope> = Arc::clone(&self.trades[trade].envelope);
         if let Some(recorder) = &mut self.recorder {
             recorder.arrived(self.now, trade, node);
@@ -30,7 +39,7 @@ impl World {
         let member = &mut self.members[node];
         let ticket = Ticket(member.fresh());
         member.tickets.insert(ticket, Asker::Trade(trade));
-        self.step(node, Event::Submit { ticket, envelope });
+        self.input(node, Event::Submit { ticket, envelope });
     }
 
     pub(super) fn reply(&mut self, node: usize, ticket: Ticket, reply: Reply) {

@@ -185,6 +185,7 @@ async fn measure(
         start,
     ));
     tokio::time::sleep_until(due(warm).into()).await;
+    let client_before = own_cpu();
     let (cpu_before, threads_before, jobs_before) = (cpu(net), threads(net), jobs(net).await);
     sending.await.map_err(Problem::failed)??;
     let sent_by = Instant::now();
@@ -197,6 +198,7 @@ async fn measure(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let (cpu_after, threads_after, jobs_after) = (cpu(net), threads(net), jobs(net).await);
+    let client_cpu = own_cpu() - client_before;
     following.abort();
     if let Ok(Err(problem)) = following.await {
         return Err(problem);
@@ -239,6 +241,7 @@ async fn measure(
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),
+        "client_cpu_s_per_1k_orders": round_4(client_cpu * 1_000.0 / out.max(1) as f64),
         "cpu_breakdown": shares(&threads_after, &threads_before),
         "job_breakdown": shares(&jobs_after, &jobs_before),
         "lost": tally.acknowledged.len().saturating_sub(came_out) + wrong,
@@ -285,6 +288,11 @@ async fn follow(
             }
         }
     }
+}
+
+/// Seconds of processor time of this process: what the client takes of the machine.
+fn own_cpu() -> f64 {
+    cpu_seconds(std::process::id()).unwrap_or(0.0)
 }
 
 fn round_4(value: f64) -> f64 {
