@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod crypto;
 pub mod disk;
 pub mod engine;
+pub mod epochs;
 pub mod fairness;
 pub mod faults;
 pub mod marks;

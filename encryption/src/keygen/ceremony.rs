@@ -2,7 +2,7 @@
 
 use curve25519_dalek::traits::VartimeMultiscalarMul;
 use curve25519_dalek::{RistrettoPoint, Scalar};
-use fairlane_types::{Digest, Domain, Epoch, Genesis, KeySource, MemberId};
+use fairlane_types::{Digest, Domain, Epoch, Genesis, KeySource, MemberId, NextCommittee};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -51,6 +51,29 @@ impl Ceremony {
         let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
         let id = Domain::Dealing.hash_of(&genesis.hash());
         Self::fresh(id, genesis.epoch(), receivers).map(Some)
+    }
+
+    /// The ceremony in which the committee of an epoch, whose genesis has the hash `before`,
+    /// deals its key on to the next one.
+    ///
+    /// # Errors
+    /// [`KeyError`] when a receiver's key is none.
+    pub fn of_change(
+        before: Digest,
+        next: &NextCommittee,
+        old: EncryptionKey,
+    ) -> Result<Self, KeyError> {
+        let receivers = next.members.iter();
+        let receivers = receivers.map(|member| ReceiverKey::new(member.receiver.0));
+        let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
+        let id = Domain::Dealing.hash_of(&(before, next));
+        Self::reshare(id, next.epoch, receivers, old)
+    }
+
+    /// Number of receivers.
+    #[must_use]
+    pub fn receivers(&self) -> usize {
+        self.receivers.len()
     }
 
     /// A ceremony for a fresh key, dealt by the receivers to each other. `id` names chain
@@ -103,14 +126,17 @@ impl Ceremony {
         self.old.as_ref().map_or(n - (n - 1) / 3, EncryptionKey::t)
     }
 
+    /// Number of those who may deal.
+    #[must_use]
+    pub fn dealers(&self) -> usize {
+        let old = self.old.as_ref();
+        old.map_or(self.receivers.len(), EncryptionKey::n)
+    }
+
     /// Whether a member may deal.
     #[must_use]
     pub fn deals(&self, member: MemberId) -> bool {
-        let dealers = self
-            .old
-            .as_ref()
-            .map_or(self.receivers.len(), EncryptionKey::n);
-        member.index() < dealers
+        member.index() < self.dealers()
     }
 
     /// What every hash of a dealing is bound to.

@@ -153,6 +153,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         },
         time: options.time.unwrap_or_else(now),
         experiment: true,
+        start: None,
         members: identities.iter().map(SecretKey::public).collect(),
         encryption,
         certificates: Some(CertificateParams::dealt(fairlane_types::encode(

@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::{Ceremony, SuiteKey};
+use fairlane_encryption::{Ceremony, Deal, SuiteKey};
 use fairlane_mempool::LaneMessage;
-use fairlane_types::{Height, KeyActivation, KeySource, MemberId, Scheme, Signature, View, encode};
+use fairlane_types::{
+    Height, KeyActivation, KeySource, MEMBERS_MAX, MemberId, Scheme, Signature, View, encode,
+};
 
 use crate::boundary::{Effect, Peers};
 use crate::dealing::Dealing;
@@ -38,6 +40,7 @@ pub(crate) fn key_making(
     let RecoveredKey {
         dealings,
         activation,
+        ..
     } = recovered;
     Ok(ceremony.map(|ceremony| KeyMaking::new(ceremony.needed(), quorum, dealings, activation)))
 }
@@ -56,7 +59,10 @@ impl Replica {
 
     /// Keeps a job back while there is no key to do it with.
     pub(crate) fn keep_back(&mut self, job: Job, purpose: Purpose) -> Option<(Job, Purpose)> {
-        let needs_key = matches!(job, Job::Envelopes(_) | Job::Shares(_) | Job::Combine(_));
+        let needs_key = matches!(
+            job,
+            Job::Envelopes(_) | Job::Shares(_) | Job::Combine(_) | Job::Open(_)
+        );
         if !needs_key || self.keyed() {
             return Some((job, purpose));
         }
@@ -74,21 +80,22 @@ impl Replica {
             self.judge(height, dealing, out);
         }
         if deals {
-            self.compute(Job::Deal, Purpose::Deal, out);
+            self.compute(Job::Deal(None), Purpose::Deal, out);
         }
         self.conclude(out);
     }
 
-    fn judge(&mut self, height: Height, dealing: Arc<Dealing>, out: &mut Vec<Effect>) {
-        self.compute(Job::Judge(dealing), Purpose::Judge(height), out);
+    pub(crate) fn judge(&mut self, height: Height, dealing: Arc<Dealing>, out: &mut Vec<Effect>) {
+        let job = Job::Judge(dealing, self.next_ceremony());
+        self.compute(job, Purpose::Judge(height), out);
     }
 
     /// This member's dealing is made.
     pub(crate) fn dealt(&mut self, dealing: Option<Arc<Dealing>>, out: &mut Vec<Effect>) {
-        let (Some(dealing), Some(ceremony)) = (dealing, &mut self.ceremony) else {
+        let (Some(dealing), Some((making, _))) = (dealing, self.making()) else {
             return;
         };
-        if ceremony.offer(Arc::clone(&dealing)) {
+        if making.offer(Arc::clone(&dealing)) {
             self.send(Peers::All, Message::Dealing(dealing), out);
         }
     }
@@ -100,15 +107,21 @@ impl Replica {
         dealing: Arc<Dealing>,
         out: &mut Vec<Effect>,
     ) {
-        let n = self.committee.n();
-        match &mut self.ceremony {
-            Some(ceremony) if dealing.dealer == from && dealing.fits(n) => {
-                ceremony.offer(dealing);
+        let dealers = self.committee.n();
+        let fault = Fault::Dealing;
+        if dealing.dealer != from || dealing.deal.len() > Deal::encoded_len(MEMBERS_MAX) {
+            out.push(Effect::Fault { peer: from, fault });
+            return;
+        }
+        // A change may have its verdict there and not here yet.
+        let first_is_over = self.ceremony.as_ref().is_none_or(KeyMaking::complete);
+        let decided = self.next_ceremony().is_some();
+        match self.making() {
+            _ if first_is_over && !decided => self.ending.early_offer(dealing),
+            Some((making, receivers)) if dealing.fits(dealers, receivers) => {
+                making.offer(dealing);
             }
-            _ => out.push(Effect::Fault {
-                peer: from,
-                fault: Fault::Dealing,
-            }),
+            _ => out.push(Effect::Fault { peer: from, fault }),
         }
     }
 
@@ -135,8 +148,8 @@ impl Replica {
 
     /// The payload of a block of `view`.
     pub(crate) fn payload_with(&mut self, view: View, mut payload: CutPayload) -> CutPayload {
-        if let Some(ceremony) = &mut self.ceremony {
-            payload.dealing = ceremony.carry(view);
+        if let Some((making, _)) = self.making() {
+            payload.dealing = making.carry(view);
         }
         payload
     }
@@ -147,15 +160,15 @@ impl Replica {
         let Some(dealing) = dealing else {
             return Some(true);
         };
-        let n = self.committee.n();
-        let Some(ceremony) = &mut self.ceremony else {
-            return Some(false);
-        };
-        if !dealing.fits(n) {
-            return Some(false);
+        let dealers = self.committee.n();
+        // Where none is known here, a change may be final elsewhere already.
+        let known = self.next_ceremony().is_some();
+        let (making, receivers) = self.making()?;
+        if !dealing.fits(dealers, receivers) {
+            return known.then_some(false);
         }
-        ceremony.seen(view, dealing.dealer);
-        (!ceremony.complete()).then_some(true)
+        making.seen(view, dealing.dealer);
+        (!making.complete()).then_some(true)
     }
 
     /// Writes that belong to final blocks, and the verdicts they ask for.
@@ -164,21 +177,24 @@ impl Replica {
         blocks: &[FinalBlock],
         out: &mut Vec<Effect>,
     ) -> Vec<Write> {
-        let Some(ceremony) = &mut self.ceremony else {
-            return Vec::new();
-        };
-        let mut wanted = Vec::new();
+        let (mut wanted, mut early) = (Vec::new(), Vec::new());
         for block in blocks {
-            if let Some(dealing) = &block.payload.dealing
-                && ceremony.finalized(block.header.height, dealing)
+            let height = block.header.height;
+            let Some(dealing) = &block.payload.dealing else {
+                continue;
+            };
+            if self.ending.early(height, dealing) {
+                early.push((height, Arc::clone(dealing)));
+            } else if let Some((making, _)) = self.making()
+                && making.finalized(height, dealing)
             {
-                wanted.push((block.header.height, Arc::clone(dealing)));
+                wanted.push((height, Arc::clone(dealing)));
             }
         }
         let row = |(height, dealing): &(Height, Arc<Dealing>)| {
             Write::put(Table::Dealings, height_key(*height), encode(dealing))
         };
-        let writes = wanted.iter().map(row).collect();
+        let writes = wanted.iter().chain(&early).map(row).collect();
         for (height, dealing) in wanted {
             self.judge(height, dealing, out);
         }
@@ -187,10 +203,10 @@ impl Replica {
 
     /// A verdict on a final dealing.
     pub(crate) fn dealing_judged(&mut self, height: Height, valid: bool, out: &mut Vec<Effect>) {
-        let Some(ceremony) = &mut self.ceremony else {
+        let Some((making, _)) = self.making() else {
             return;
         };
-        if let Judged::Settled { counted, refused } = ceremony.judged(height, valid) {
+        if let Judged::Settled { counted, refused } = making.judged(height, valid) {
             self.counters.dealings_refused += refused.len() as u64;
             let valid = counted
                 .into_iter()
@@ -204,11 +220,15 @@ impl Replica {
         self.conclude(out);
     }
 
-    fn conclude(&mut self, out: &mut Vec<Effect>) {
+    pub(crate) fn conclude(&mut self, out: &mut Vec<Effect>) {
+        self.conclude_next(out);
         if let Some(ceremony) = &mut self.ceremony
             && let Some(dealings) = ceremony.conclude()
         {
-            let job = Job::Conclude(Box::new(ConcludeJob { dealings }));
+            let job = Job::Conclude(Box::new(ConcludeJob {
+                dealings,
+                next: None,
+            }));
             self.compute(job, Purpose::Conclude, out);
         }
     }
@@ -308,7 +328,7 @@ impl Replica {
     /// Whether blocks are wanted for the ceremony.
     pub(crate) fn ceremony_waits(&self) -> bool {
         let waits = self.ceremony.as_ref().map(KeyMaking::wants_a_block);
-        waits.unwrap_or(false)
+        waits.unwrap_or(false) || self.ending.wants_a_block()
     }
 
     /// The key ids that orders may name from the start.
@@ -317,6 +337,7 @@ impl Replica {
         ceremony: Option<&KeyMaking>,
     ) -> Vec<fairlane_types::KeyId> {
         if genesis.encryption.source != KeySource::Ceremony {
+            // Dealt in the first epoch, dealt on in later ones.
             return genesis.encryption.key_id.into_iter().collect();
         }
         let known = ceremony.and_then(KeyMaking::activation);

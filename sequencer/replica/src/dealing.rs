@@ -38,10 +38,10 @@ impl Dealing {
         key.check(Domain::Dealing, chain, epoch, &body, self.signature)
     }
 
-    /// Whether it has the length of a dealing to `n` receivers, by one of them.
+    /// Whether it has the length of a dealing to so many receivers, by one of `dealers`.
     #[must_use]
-    pub fn fits(&self, n: usize) -> bool {
-        self.dealer.index() < n && self.deal.len() == Deal::encoded_len(n)
+    pub fn fits(&self, dealers: usize, receivers: usize) -> bool {
+        self.dealer.index() < dealers && self.deal.len() == Deal::encoded_len(receivers)
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use fairlane_encryption::{
     Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError,
     Opened, ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
-    accept_certificate_share, resolve, sign_attestation,
+    VerifiedDeal, accept_certificate_share, resolve, sign_attestation,
 };
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    Root, SeededRng, SigCheck, Signer, decode, verify_each,
+    BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId, Digest, Envelope,
+    Epoch, Height, MemberId, Root, SeededRng, SigCheck, Signer, decode, verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -95,9 +95,13 @@ pub enum Job {
     /// Check an attestation that another member combined.
     CheckAttestation(Box<Attestation>),
     /// Make this member's dealing in the key ceremony.
-    Deal,
-    /// Judge a dealing that a final block carries.
-    Judge(Arc<Dealing>),
+    /// For the next committee's key where a ceremony is given, else for the genesis's.
+    Deal(Option<Arc<Ceremony>>),
+    /// Judge a dealing that a final block carries, in the same way.
+    Judge(Arc<Dealing>, Option<Arc<Ceremony>>),
+    /// Judge a change of committee that a final block carries, and make the ceremony by which
+    /// the key is dealt on.
+    Open(Box<OpenJob>),
     /// Make the key, and this member's share of it, from the dealings that count.
     Conclude(Box<ConcludeJob>),
 }
@@ -120,8 +124,9 @@ impl Job {
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
             Self::CheckAttestation(_) => "check_attestation",
-            Self::Deal => "deal",
-            Self::Judge(_) => "judge_dealing",
+            Self::Deal(_) => "deal",
+            Self::Judge(..) => "judge_dealing",
+            Self::Open(_) => "open_change",
             Self::Conclude(_) => "conclude_ceremony",
         }
     }
@@ -134,7 +139,8 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal | Self::Judge(_) => 1,
+            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal(_) | Self::Judge(..) => 1,
+            Self::Open(job) => job.change.approved.signatures.len(),
             Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
         }
@@ -232,6 +238,17 @@ pub struct CertifyJob {
 pub struct ConcludeJob {
     /// The dealings.
     pub dealings: Vec<Arc<Dealing>>,
+    /// The next committee's ceremony; the genesis's where there is none.
+    pub next: Option<Arc<Ceremony>>,
+}
+
+/// A change of committee to judge.
+#[derive(Clone, Debug)]
+pub struct OpenJob {
+    /// The change.
+    pub change: Arc<CommitteeChange>,
+    /// Hash of the genesis of the epoch that it ends.
+    pub before: Digest,
 }
 
 /// What came of a job.
@@ -255,6 +272,8 @@ pub enum JobResult {
     Certified(Certification),
     /// This member's dealing; `None` where it has no part in a ceremony.
     Dealt(Option<Arc<Dealing>>),
+    /// The ceremony of a valid change of committee.
+    Opened(Option<Arc<Ceremony>>),
     /// Whether an attestation or a dealing holds.
     Judged(bool),
     /// The encoding of the key, once [`CryptoContext::sharing`] is set; `None` when this
@@ -299,8 +318,14 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
-        Job::Deal => JobResult::Dealt(deal(context, entropy).map(Arc::new)),
-        Job::Judge(dealing) => JobResult::Judged(judge(context, dealing).is_some()),
+        Job::Deal(next) => {
+            let dealing = deal(context, next.as_deref(), entropy);
+            JobResult::Dealt(dealing.map(Arc::new))
+        }
+        Job::Judge(dealing, next) => {
+            JobResult::Judged(judge(context, dealing, next.as_deref()).is_some())
+        }
+        Job::Open(job) => JobResult::Opened(open(context, job).map(Arc::new)),
         Job::Conclude(job) => JobResult::Concluded(conclude(context, job)),
     }
 }
@@ -310,32 +335,60 @@ fn attested(context: &CryptoContext, given: &Attestation) -> bool {
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }
 
-fn deal(context: &CryptoContext, entropy: &[u8; 32]) -> Option<Dealing> {
-    let keys = context.ceremony.as_ref()?;
+fn deal(context: &CryptoContext, next: Option<&Ceremony>, entropy: &[u8; 32]) -> Option<Dealing> {
     let mut rng = SeededRng::new(entropy, b"deal");
-    let deal = keys.ceremony.deal(context.me, &mut rng).ok()?;
+    let deal = match next {
+        None => {
+            let keys = context.ceremony.as_ref()?;
+            keys.ceremony.deal(context.me, &mut rng).ok()?
+        }
+        Some(next) => match context.sharing.get()?.share.as_ref() {
+            SuiteSecret::Tdh2(share) => next.deal_share(share, &mut rng).ok()?,
+            SuiteSecret::BaekZheng(_) => return None,
+        },
+    };
     let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
     Some(Dealing::sign(&deal, key.as_ref(), chain, epoch))
 }
 
 /// The signature first: whatever does not bear its dealer's is nobody's.
-fn judge(context: &CryptoContext, dealing: &Dealing) -> Option<()> {
-    let keys = context.ceremony.as_ref()?;
+fn judge(context: &CryptoContext, dealing: &Dealing, next: Option<&Ceremony>) -> Option<()> {
+    let ceremony = match next {
+        Some(next) => next,
+        None => context.ceremony.as_ref()?.ceremony.as_ref(),
+    };
     let identity = context.committee.key(dealing.dealer)?;
     let check = dealing.signature_check(identity, context.chain, context.epoch);
     check.verify().ok()?;
     let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
-    keys.ceremony.verify(dealing.dealer, deal).ok()?;
+    ceremony.verify(dealing.dealer, deal).ok()?;
     Some(())
 }
 
-fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<Vec<u8>> {
-    let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
+fn open(context: &CryptoContext, job: &OpenJob) -> Option<Ceremony> {
+    job.change.verify(&context.committee).ok()?;
+    match context.key()?.as_ref() {
+        SuiteKey::Tdh2(old) => Ceremony::of_change(job.before, &job.change.next, old.clone()).ok(),
+        SuiteKey::BaekZheng(_) => None,
+    }
+}
+
+fn read_deals(ceremony: &Ceremony, dealings: &[Arc<Dealing>]) -> Option<Vec<VerifiedDeal>> {
     let read = |dealing: &Arc<Dealing>| {
         let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
         ceremony.verified_before(dealing.dealer, deal).ok()
     };
-    let deals: Vec<_> = job.dealings.iter().map(read).collect::<Option<_>>()?;
+    dealings.iter().map(read).collect()
+}
+
+fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<Vec<u8>> {
+    if let Some(next) = &job.next {
+        // The old members need no share of it.
+        let deals = read_deals(next, &job.dealings)?;
+        return Some(SuiteKey::Tdh2(next.key(&deals).ok()?).to_bytes());
+    }
+    let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
+    let deals = read_deals(ceremony, &job.dealings)?;
     let (key, share) = ceremony.share(&deals, context.me, receiver).ok()?;
     let key = SuiteKey::Tdh2(key);
     let bytes = key.to_bytes();
