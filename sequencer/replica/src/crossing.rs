@@ -1,14 +1,15 @@
-//! From one epoch into the next on disk (PROTOCOL §6): one write, after which a restart
-//! begins the new epoch. Before it everything is as the old one left it.
+//! From one epoch into the next on disk (PROTOCOL §6). A member leaves the old epoch with one
+//! write and enters the next one with another; in between it lacks at most blocks of the
+//! sequence, which any other member has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_types::{CtId, Envelope, Epoch, Genesis, MemberId, decode, encode};
+use fairlane_types::{CtId, Envelope, Epoch, Genesis, MemberId, SequencedBlock, decode, encode};
 
-use crate::epoch_base::{EPOCH_BASE_BYTES_MAX, EpochBase};
-use crate::keys::{epoch_key, height_key, index_key, late_key, meta, payload_key};
-use crate::recovery::{RecoverError, Recovered, corrupt};
+use crate::epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
+use crate::keys::{Emitted, epoch_key, height_key, index_key, late_key, meta, payload_key};
+use crate::recovery::{ROW_BYTES_MAX, RecoverError, Recovered, corrupt};
 use crate::{Store, StoreError, Table, Write};
 
 /// Above every key of a table.
@@ -32,59 +33,126 @@ pub fn current_epoch(store: &dyn Store) -> Result<Option<EpochBase>, RecoverErro
     Ok(Some(base))
 }
 
-/// The writes by which a folder goes into the epoch of `base`, whose committee knows it as
-/// `me`. `before` is the epoch it is in and the member it is there, if it is one.
-///
-/// Every order that this folder holds and that has no outcome goes along, its own lane's
-/// first: what was acknowledged is not lost with its lane. The sequence up to the boundary
-/// must be here already.
+/// Whether a folder has left its epoch and not entered the next one.
 ///
 /// # Errors
-/// [`RecoverError`]; `Corrupt` when the sequence is not here.
-pub fn crossing(
+/// [`StoreError`].
+pub fn has_left(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.get(Table::Meta, meta::LEFT)?.is_some())
+}
+
+/// The writes by which a member leaves an epoch: from then on its folder never runs it again.
+/// Every order that it holds and that has no outcome is put aside, its own lane's first: what
+/// was acknowledged is not lost with its lane.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn leaving(
     store: &dyn Store,
-    before: (&Genesis, Option<MemberId>),
+    genesis: &Genesis,
+    me: MemberId,
+) -> Result<Vec<Write>, RecoverError> {
+    let carried = carried(store, genesis, me)?;
+    let ids: Vec<CtId> = carried.iter().map(|envelope| envelope.id()).collect();
+    let rows = ids.iter().zip(&carried);
+    let mut writes: Vec<Write> = rows
+        .map(|(id, order)| Write::put(Table::Payloads, payload_key(id), encode(order.as_ref())))
+        .collect();
+    writes.push(put_meta(meta::CARRIED, encode(&ids)));
+    writes.push(put_meta(meta::LEFT, encode(&genesis.epoch())));
+    Ok(writes)
+}
+
+/// The writes for blocks of the sequence that another member handed out, above `last`. That
+/// they are right shows where they lead to: see [`entering`].
+///
+/// # Errors
+/// [`BaseError::Bytes`] when one does not follow the other.
+pub fn importing(
+    last: Option<&SequencedBlock>,
+    blocks: &[SequencedBlock],
+) -> Result<Vec<Write>, BaseError> {
+    let mut writes = Vec::new();
+    let mut below = last;
+    for block in blocks {
+        if below.map_or_else(|| !block.is_sealed(), |below| !block.follows(below)) {
+            return Err(BaseError::Bytes("the blocks of the sequence"));
+        }
+        let (key, row) = (height_key(block.height), encode(block));
+        writes.push(Write::put(Table::Sequence, key, row));
+        for item in &block.items {
+            let place = Emitted {
+                height: block.height,
+                position: item.position,
+            };
+            let key = index_key(&item.ct_id);
+            writes.push(Write::put(Table::Index, key, encode(&place)));
+        }
+        below = Some(block);
+    }
+    Ok(writes)
+}
+
+/// The writes by which a folder enters the epoch of `base`, whose committee knows it as `me`.
+/// The sequence up to the boundary must be here already, and lead to the root that was handed
+/// over.
+///
+/// # Errors
+/// [`RecoverError`]; `Corrupt` when the sequence is not here, or another one.
+pub fn entering(
+    store: &dyn Store,
     base: &EpochBase,
     me: MemberId,
 ) -> Result<Vec<Write>, RecoverError> {
     let height = base.genesis().base();
-    if store.get(Table::Sequence, &height_key(height))?.is_none() {
-        let reason = "the sequence up to the boundary is not here";
-        return Err(corrupt(Table::Sequence, &height_key(height), reason));
+    let key = height_key(height);
+    let refuse = |reason: &str| corrupt(Table::Sequence, &key, reason);
+    let row = store.get(Table::Sequence, &key)?;
+    let row = row.ok_or_else(|| refuse("the sequence up to the boundary is not here"))?;
+    let last: SequencedBlock =
+        decode(&row, ROW_BYTES_MAX).map_err(|error| refuse(&error.to_string()))?;
+    let root = base.genesis().start.map(|start| start.root);
+    if Some(last.root) != root || !last.is_sealed() {
+        return Err(refuse("another sequence than the one handed over"));
     }
-    let carried = match before {
-        (genesis, Some(member)) => carried(store, genesis, member)?,
-        (_, None) => Vec::new(),
+    let carried: Vec<CtId> = match store.get(Table::Meta, meta::CARRIED)? {
+        Some(row) => decode(&row, ROW_BYTES_MAX)
+            .map_err(|error| corrupt(Table::Meta, meta::CARRIED, &error.to_string()))?,
+        None => Vec::new(),
     };
-    let ids: Vec<CtId> = carried.iter().map(|envelope| envelope.id()).collect();
-    let put = |key: &[u8], value| Write::put(Table::Meta, key.to_vec(), value);
-    let mut writes: Vec<Write> = [Table::Safety, Table::Lanes, Table::Dealings, Table::Shares]
+    let mut open = Vec::with_capacity(carried.len());
+    for id in carried {
+        if !has_outcome(store, &id)? {
+            open.push(id);
+        }
+    }
+    let tables = [Table::Safety, Table::Lanes, Table::Dealings, Table::Shares];
+    let mut writes: Vec<Write> = tables
         .map(|table| Write::DeleteRange {
             table,
             from: Vec::new(),
             to: END.to_vec(),
         })
         .into();
-    writes.push(Write::DeleteRange {
-        table: Table::Blocks,
-        from: height_key(height.next()),
-        to: END.to_vec(),
-    });
-    let rows = ids.iter().zip(&carried);
-    writes.extend(
-        rows.map(|(id, order)| {
-            Write::put(Table::Payloads, payload_key(id), encode(order.as_ref()))
-        }),
-    );
     writes.extend([
+        Write::DeleteRange {
+            table: Table::Blocks,
+            from: height_key(height.next()),
+            to: END.to_vec(),
+        },
         Write::delete(Table::Meta, meta::SNAPSHOT.to_vec()),
+        Write::delete(Table::Meta, meta::LEFT.to_vec()),
         Write::put(Table::Epochs, epoch_key(base.epoch()), encode(base)),
-        put(meta::CARRIED, encode(&ids)),
-        put(meta::GENESIS, encode(&base.genesis().hash())),
-        put(meta::MEMBER, encode(&me)),
-        put(meta::EPOCH, encode(&base.epoch())),
+        put_meta(meta::CARRIED, encode(&open)),
+        put_meta(meta::GENESIS, encode(&base.genesis().hash())),
+        put_meta(meta::MEMBER, encode(&me)),
+        put_meta(meta::EPOCH, encode(&base.epoch())),
     ]);
     Ok(writes)
+}
+
+fn put_meta(key: &[u8], value: Vec<u8>) -> Write {
+    Write::put(Table::Meta, key.to_vec(), value)
 }
 
 /// Orders that a folder holds and that have no outcome: its own lane's in their order, then
@@ -92,7 +160,7 @@ pub fn crossing(
 ///
 /// # Errors
 /// [`RecoverError`].
-pub fn carried(
+fn carried(
     store: &dyn Store,
     genesis: &Genesis,
     me: MemberId,

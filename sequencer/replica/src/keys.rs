@@ -101,6 +101,8 @@ pub mod meta {
     pub const SNAPSHOT: &[u8] = b"snapshot";
     /// The epoch that the folder is in; absent in the first one.
     pub const EPOCH: &[u8] = b"epoch";
+    /// The folder's member has left this epoch and has not entered the next one.
+    pub const LEFT: &[u8] = b"left";
     /// Orders that this epoch took over from the one before, in their order.
     pub const CARRIED: &[u8] = b"carried";
     /// The committee's word for the encryption key of a ceremony.

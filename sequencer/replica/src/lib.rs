@@ -44,7 +44,7 @@ mod store;
 pub use attesting::AttestShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
-pub use crossing::{carried, crossing, current_epoch};
+pub use crossing::{current_epoch, entering, has_left, importing, leaving};
 pub use dealing::Dealing;
 pub use epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
 pub use epoch_change::{ChangeStatus, FinalChange};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use fairlane_encryption::{Ceremony, ReceiverSecret};
 use fairlane_replica::{
     CeremonyKeys, CryptoContext, EpochBase, Row, Sharing, Store as _, StoreError, Table, Write,
-    crossing, current_epoch, height_key, index_key,
+    current_epoch, entering, has_left, height_key, importing, leaving, meta,
 };
 use fairlane_types::{
-    Committee, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey, SequencedBlock,
-    Signer as _, decode, encode,
+    Committee, CtId, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,
+    SequencedBlock, Signer as _, decode,
 };
 
 use crate::disk::{Change, DiskModel};
@@ -95,45 +95,33 @@ impl Machine {
         self.member.crash();
     }
 
-    /// Takes the rows of the sequence that it lacks from another disk and checks that they
-    /// lead to where the epoch begins.
+    /// Leaves its epoch, if it is a member of it.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub fn leave(&mut self) -> Result<(), String> {
+        let left = has_left(&self.member.store).map_err(|error| error.to_string())?;
+        if let Some(me) = self.me
+            && !left
+        {
+            let writes = leaving(&self.member.store, &self.genesis, me)
+                .map_err(|error| error.to_string())?;
+            self.apply(writes).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the blocks of the sequence that it lacks from another disk.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn import(&mut self, rows: &[Row], base: &EpochBase) -> Result<(), String> {
-        let height = base.genesis().base();
-        let mut last = self.last_emitted();
-        let mut writes = Vec::new();
-        for (key, row) in rows {
-            let block: SequencedBlock =
-                decode(row, ROW_BYTES_MAX).map_err(|error| error.to_string())?;
-            if last
-                .as_ref()
-                .is_some_and(|last| block.height <= last.height)
-            {
-                continue;
-            }
-            if last.as_ref().is_some_and(|last| !block.follows(last)) {
-                return Err(format!("height {} does not follow", block.height));
-            }
-            writes.push(Write::put(Table::Sequence, key.clone(), row.clone()));
-            for item in &block.items {
-                let place = fairlane_replica::Emitted {
-                    height: block.height,
-                    position: item.position,
-                };
-                writes.push(Write::put(
-                    Table::Index,
-                    index_key(&item.ct_id),
-                    encode(&place),
-                ));
-            }
-            last = Some(block);
-        }
-        let root = last.map(|block| (block.height, block.root));
-        if root != base.genesis().start.map(|start| (height, start.root)) {
-            return Err(format!("the sequence ends at {root:?}, not at {height}"));
-        }
+    pub fn import(&mut self, rows: &[Row]) -> Result<(), String> {
+        let last = self.last_emitted();
+        let blocks = rows.iter().map(|(_, row)| decode(row, ROW_BYTES_MAX));
+        let blocks: Result<Vec<SequencedBlock>, _> = blocks.collect();
+        let mut blocks = blocks.map_err(|error| error.to_string())?;
+        blocks.retain(|block| last.as_ref().is_none_or(|last| block.height > last.height));
+        let writes = importing(last.as_ref(), &blocks).map_err(|error| error.to_string())?;
         self.apply(writes).map_err(|error| error.to_string())
     }
 
@@ -152,7 +140,7 @@ impl Machine {
         rows.unwrap_or_default()
     }
 
-    /// Goes into the epoch of `base`: returns how many orders came along.
+    /// Enters the epoch of `base`: returns how many orders came along.
     ///
     /// # Errors
     /// Why it cannot, in words.
@@ -161,15 +149,12 @@ impl Machine {
         let genesis = base.genesis().clone();
         let committee = committee_of(&genesis);
         let me = committee.member(&self.identity.public());
-        let before = (&self.genesis, self.me);
-        let writes = crossing(&self.member.store, before, base, me.unwrap_or_default())
+        let writes = entering(&self.member.store, base, me.unwrap_or_default())
             .map_err(|error| error.to_string())?;
-        let carried = writes.iter().filter(|write| match write {
-            Write::Put { table, .. } => *table == Table::Payloads,
-            _ => false,
-        });
-        let carried = carried.count();
         self.apply(writes).map_err(|error| error.to_string())?;
+        let row = self.member.store.get(Table::Meta, meta::CARRIED);
+        let row = row.ok().flatten().unwrap_or_default();
+        let carried: Vec<CtId> = decode(&row, ROW_BYTES_MAX).map_err(|e| e.to_string())?;
         let again = current_epoch(&self.member.store).map_err(|error| error.to_string())?;
         if again.as_ref() != Some(base) {
             return Err("the disk is in another epoch than was written".to_owned());
@@ -193,7 +178,7 @@ impl Machine {
         };
         self.member.enter(genesis.clone(), keys);
         (self.genesis, self.me) = (genesis, me);
-        Ok(carried)
+        Ok(carried.len())
     }
 
     fn apply(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {

@@ -59,7 +59,7 @@ impl Epochs {
         Self {
             seed,
             committees,
-            orders: 30 + rng.below(30) as usize,
+            orders: 60 + rng.below(120) as usize,
             faults,
             liar,
             ceremony: rng.chance(250),

@@ -77,7 +77,8 @@ pub(super) struct Run<'a> {
     trades: Vec<Trade>,
     by_id: BTreeMap<CtId, usize>,
     settled: BTreeSet<usize>,
-    acknowledged: BTreeSet<usize>,
+    /// Orders and the honest machines that acknowledged them.
+    acknowledged: BTreeMap<usize, BTreeSet<usize>>,
     refused: BTreeSet<usize>,
     changed: BTreeMap<u64, Nanos>,
     report: EpochsReport,
@@ -121,7 +122,7 @@ impl<'a> Run<'a> {
             trades: Vec::new(),
             by_id: BTreeMap::new(),
             settled: BTreeSet::new(),
-            acknowledged: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
             refused: BTreeSet::new(),
             changed: BTreeMap::new(),
             report: EpochsReport {
@@ -259,6 +260,9 @@ impl<'a> Run<'a> {
     }
 
     fn crash(&mut self, machine: usize, span: u64) {
+        if std::env::var_os("DBG").is_some() {
+            eprintln!("{} crash {machine} {span}", self.now);
+        }
         if span == 0 {
             self.machines[machine].dead = true;
         } else {
@@ -590,7 +594,7 @@ impl<'a> Run<'a> {
             self.push(after, Happening::Submit(trade, machine));
         }
         // Some are sent once, and rest on what was acknowledged.
-        if trade % 3 != 0 || !self.acknowledged.contains(&trade) {
+        if trade % 3 != 0 || !self.acknowledged.contains_key(&trade) {
             self.push(RETRY_NS, Happening::Retry(trade));
         }
     }
@@ -617,7 +621,10 @@ impl<'a> Run<'a> {
                 if bad {
                     self.breach(format!("machine {machine} gave a receipt for nothing"));
                 }
-                self.acknowledged.insert(trade);
+                if std::env::var_os("DBG").is_some() {
+                    eprintln!("{} ack {trade} by {machine} {receipt:?}", self.now);
+                }
+                self.acknowledged.entry(trade).or_default().insert(machine);
             }
             Reply::Refused(fairlane_replica::AdmissionError::BadProof)
                 if self.trades[trade].kind != Kind::BadProof && self.honest(machine) =>
@@ -702,7 +709,8 @@ impl<'a> Run<'a> {
             let (from, to) = (height_key(from), height_key(to));
             let sequence = self.machines[other].rows(Table::Sequence, &from, &to);
             self.machines[machine].stop();
-            if let Err(error) = self.machines[machine].import(&sequence, &base) {
+            let m = &mut self.machines[machine];
+            if let Err(error) = m.leave().and_then(|()| m.import(&sequence)) {
                 self.breach(format!("machine {machine} cannot import: {error}"));
                 return;
             }
@@ -713,7 +721,11 @@ impl<'a> Run<'a> {
     }
 
     fn cross(&mut self, machine: usize, base: &EpochBase) {
-        match self.machines[machine].cross(base) {
+        if std::env::var_os("DBG").is_some() {
+            eprintln!("{} cross {machine} {}", self.now, base.epoch());
+        }
+        let m = &mut self.machines[machine];
+        match m.leave().and_then(|()| m.cross(base)) {
             Ok(carried) => {
                 self.report.carried += carried;
                 let epoch = base.epoch().0;
@@ -736,8 +748,8 @@ impl<'a> Run<'a> {
     fn is_over(&self) -> bool {
         let owed = |trade: &Trade| {
             let index = trade.index;
-            let wanted = self.acknowledged.contains(&index) || trade.kind != Kind::BadProof;
-            wanted && !self.settled.contains(&index) && !self.refused.contains(&index)
+            let wanted = trade.kind != Kind::BadProof && !self.refused.contains(&index);
+            (wanted || self.is_owed(index)) && !self.settled.contains(&index)
         };
         let tip = self.sequence.len() as u64;
         let last = &self.plan.committees[self.plan.committees.len() - 1];
@@ -753,10 +765,31 @@ impl<'a> Run<'a> {
         !self.trades.is_empty() && there && !self.trades.iter().any(owed)
     }
 
+    /// A receipt rests on one disk: it binds while that machine is not gone for good.
+    fn is_owed(&self, trade: usize) -> bool {
+        let machines = self.acknowledged.get(&trade).into_iter().flatten();
+        machines
+            .into_iter()
+            .any(|machine| !self.machines[*machine].dead)
+    }
+
     fn verdict(mut self, live: bool) -> EpochsReport {
-        for trade in self.acknowledged.clone() {
-            if !self.settled.contains(&trade) && self.report.violations.is_empty() {
-                self.breach(format!("order {trade} was acknowledged and is lost"));
+        for trade in 0..self.trades.len() {
+            if self.is_owed(trade)
+                && !self.settled.contains(&trade)
+                && self.report.violations.is_empty()
+            {
+                let (kind, id) = (self.trades[trade].kind, self.trades[trade].id);
+                let by = self.acknowledged.get(&trade).cloned().unwrap_or_default();
+                let stages = by.iter().map(|machine| {
+                    let m = &self.machines[*machine];
+                    let stage = m.member.replica.as_ref().map(|replica| replica.stage(&id));
+                    format!("machine {machine} in {}: {stage:?}", m.genesis.epoch())
+                });
+                let stages: Vec<_> = stages.collect();
+                self.breach(format!(
+                    "{kind:?} order {trade} was acknowledged and is lost: {stages:?}"
+                ));
             }
         }
         if !live && self.report.violations.is_empty() {
