@@ -31,6 +31,8 @@ pub(super) struct Machine {
     pub me: Option<MemberId>,
     /// Links work.
     pub linked: bool,
+    /// Orders that came along when it entered its epoch.
+    pub carried: Vec<CtId>,
     /// It does not come back.
     pub dead: bool,
 }
@@ -78,6 +80,7 @@ impl Machine {
             genesis: genesis.clone(),
             me,
             linked: true,
+            carried: Vec::new(),
             dead: false,
         }
     }
@@ -178,7 +181,8 @@ impl Machine {
         };
         self.member.enter(genesis.clone(), keys);
         (self.genesis, self.me) = (genesis, me);
-        Ok(carried.len())
+        self.carried = carried;
+        Ok(self.carried.len())
     }
 
     fn apply(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {

@@ -237,6 +237,7 @@ impl<'a> Run<'a> {
             }
             Happening::Poll(machine) => {
                 self.poll(machine);
+                self.forward(machine);
                 self.push(POLL_NS, Happening::Poll(machine));
             }
             // Of an earlier life.
@@ -259,9 +260,7 @@ impl<'a> Run<'a> {
         self.reconnect(machine);
     }
 
-    fn crash(&mut self, machine: usize, span: u64) {
-        if std::env::var_os("DBG").is_some() {
-            eprintln!("{} crash {machine} {span}", self.now);
+    fn crash(&mut self, machine: usize, span: u64) { crash {machine} {span}", self.now);
         }
         if span == 0 {
             self.machines[machine].dead = true;
@@ -620,9 +619,7 @@ impl<'a> Run<'a> {
                     || check.verify().is_err();
                 if bad {
                     self.breach(format!("machine {machine} gave a receipt for nothing"));
-                }
-                if std::env::var_os("DBG").is_some() {
-                    eprintln!("{} ack {trade} by {machine} {receipt:?}", self.now);
+                } ack {trade} by {machine} {receipt:?}", self.now);
                 }
                 self.acknowledged.entry(trade).or_default().insert(machine);
             }
@@ -720,9 +717,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn cross(&mut self, machine: usize, base: &EpochBase) {
-        if std::env::var_os("DBG").is_some() {
-            eprintln!("{} cross {machine} {}", self.now, base.epoch());
+    /// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
+    fn forward(&mut self, machine: usize) {
+        let m = &self.machines[machine];
+        if m.me.is_some() || m.dead || !m.linked {
+            return;
+        }
+        let carried = m.carried.iter().filter_map(|id| self.by_id.get(id));
+        let open: Vec<usize> = carried.copied().filter(|t| !self.settled.contains(t)).collect();
+        for trade in open {
+            for member in self.reachable() {
+                let after = self.rng.between(1_000, 12_000) * MICROSECOND;
+                self.push(after, Happening::Submit(trade, member));
+            }
+        }
+    }
+
+    fn cross(&mut self, machine: usize, base: &EpochBase) { cross {machine} {}", self.now, base.epoch());
         }
         let m = &mut self.machines[machine];
         match m.leave().and_then(|()| m.cross(base)) {
@@ -767,10 +778,14 @@ impl<'a> Run<'a> {
 
     /// A receipt rests on one disk: it binds while that machine is not gone for good.
     fn is_owed(&self, trade: usize) -> bool {
-        let machines = self.acknowledged.get(&trade).into_iter().flatten();
-        machines
-            .into_iter()
-            .any(|machine| !self.machines[*machine].dead)
+        let mut machines = self.acknowledged.get(&trade).into_iter().flatten();
+        let expiry = self.trades[trade].envelope.label.expiry;
+        // A member that left can hand on only what has not expired.
+        let expired = expiry.0 < START.0 + self.now.as_millis();
+        machines.any(|machine| {
+            let m = &self.machines[*machine];
+            !m.dead && (m.me.is_some() || !expired)
+        })
     }
 
     fn verdict(mut self, live: bool) -> EpochsReport {
