@@ -260,8 +260,7 @@ impl<'a> Run<'a> {
         self.reconnect(machine);
     }
 
-    fn crash(&mut self, machine: usize, span: u64) { crash {machine} {span}", self.now);
-        }
+    fn crash(&mut self, machine: usize, span: u64) {
         if span == 0 {
             self.machines[machine].dead = true;
         } else {
@@ -619,7 +618,6 @@ impl<'a> Run<'a> {
                     || check.verify().is_err();
                 if bad {
                     self.breach(format!("machine {machine} gave a receipt for nothing"));
-                } ack {trade} by {machine} {receipt:?}", self.now);
                 }
                 self.acknowledged.entry(trade).or_default().insert(machine);
             }
@@ -724,7 +722,10 @@ impl<'a> Run<'a> {
             return;
         }
         let carried = m.carried.iter().filter_map(|id| self.by_id.get(id));
-        let open: Vec<usize> = carried.copied().filter(|t| !self.settled.contains(t)).collect();
+        let open: Vec<usize> = carried
+            .copied()
+            .filter(|t| !self.settled.contains(t))
+            .collect();
         for trade in open {
             for member in self.reachable() {
                 let after = self.rng.between(1_000, 12_000) * MICROSECOND;
@@ -733,8 +734,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn cross(&mut self, machine: usize, base: &EpochBase) { cross {machine} {}", self.now, base.epoch());
-        }
+    fn cross(&mut self, machine: usize, base: &EpochBase) {
         let m = &mut self.machines[machine];
         match m.leave().and_then(|()| m.cross(base)) {
             Ok(carried) => {
