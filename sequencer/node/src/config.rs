@@ -31,6 +31,10 @@ pub struct Config {
     /// Host and port of every other member, by its id.
     #[serde(default)]
     pub peers: BTreeMap<String, String>,
+    /// APIs of other machines: from there a home that is behind, or is to join, learns of the
+    /// next epoch. Those in `peers.toml` come on top.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub join: Vec<String>,
     /// The database.
     #[serde(default)]
     pub store: StoreConfig,

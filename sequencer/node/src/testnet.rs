@@ -245,6 +245,7 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         .map(|index| MemberId(index as u8))
         .filter(|id| *id != me);
     let peers: BTreeMap<String, String> = others
+        .clone()
         .map(|id| (id.to_string(), options.addresses(id)[0].to_string()))
         .collect();
     Config {
@@ -253,6 +254,9 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         listen_ops,
         log: "info".to_owned(),
         peers,
+        join: others
+            .map(|id| format!("http://{}", options.addresses(id)[1]))
+            .collect(),
         store: StoreConfig {
             reserve_mb: options.reserve_mb,
             ..StoreConfig::default()

@@ -15,18 +15,20 @@ use crate::{Store, StoreError, Table, Write};
 /// Above every key of a table.
 const END: [u8; 64] = [0xff; 64];
 
-/// What the epoch began with that a folder is in; `None` in the first one.
+/// What the epoch began with that a folder is in; `None` in the first one. `get` reads a row.
 ///
 /// # Errors
 /// [`RecoverError`].
-pub fn current_epoch(store: &dyn Store) -> Result<Option<EpochBase>, RecoverError> {
-    let Some(row) = store.get(Table::Meta, meta::EPOCH)? else {
+pub fn current_epoch(
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Option<EpochBase>, RecoverError> {
+    let Some(row) = get(Table::Meta, meta::EPOCH)? else {
         return Ok(None);
     };
     let epoch: Epoch = decode(&row, row.len())
         .map_err(|error| corrupt(Table::Meta, meta::EPOCH, &error.to_string()))?;
     let key = epoch_key(epoch);
-    let row = store.get(Table::Epochs, &key)?;
+    let row = get(Table::Epochs, &key)?;
     let row = row.ok_or_else(|| corrupt(Table::Epochs, &key, "missing"))?;
     let base = decode(&row, EPOCH_BASE_BYTES_MAX)
         .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))?;
@@ -115,11 +117,7 @@ pub fn entering(
     if Some(last.root) != root || !last.is_sealed() {
         return Err(refuse("another sequence than the one handed over"));
     }
-    let carried: Vec<CtId> = match store.get(Table::Meta, meta::CARRIED)? {
-        Some(row) => decode(&row, ROW_BYTES_MAX)
-            .map_err(|error| corrupt(Table::Meta, meta::CARRIED, &error.to_string()))?,
-        None => Vec::new(),
-    };
+    let carried = carried_ids(store)?;
     let mut open = Vec::with_capacity(carried.len());
     for id in carried {
         if !has_outcome(store, &id)? {
@@ -153,6 +151,32 @@ pub fn entering(
 
 fn put_meta(key: &[u8], value: Vec<u8>) -> Write {
     Write::put(Table::Meta, key.to_vec(), value)
+}
+
+/// Orders that came along into the epoch a folder is in, and that have no outcome there.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn carried_over(store: &dyn Store) -> Result<Vec<Envelope>, RecoverError> {
+    let mut open = Vec::new();
+    for id in carried_ids(store)? {
+        let key = payload_key(&id);
+        if !has_outcome(store, &id)?
+            && let Some(row) = store.get(Table::Payloads, &key)?
+        {
+            let read = decode(&row, ROW_BYTES_MAX);
+            open.push(read.map_err(|e| corrupt(Table::Payloads, &key, &e.to_string()))?);
+        }
+    }
+    Ok(open)
+}
+
+fn carried_ids(store: &dyn Store) -> Result<Vec<CtId>, RecoverError> {
+    match store.get(Table::Meta, meta::CARRIED)? {
+        Some(row) => decode(&row, ROW_BYTES_MAX)
+            .map_err(|error| corrupt(Table::Meta, meta::CARRIED, &error.to_string())),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Orders that a folder holds and that have no outcome: its own lane's in their order, then

@@ -44,7 +44,7 @@ mod store;
 pub use attesting::AttestShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
-pub use crossing::{current_epoch, entering, has_left, importing, leaving};
+pub use crossing::{carried_over, current_epoch, entering, has_left, importing, leaving};
 pub use dealing::Dealing;
 pub use epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
 pub use epoch_change::{ChangeStatus, FinalChange};
@@ -61,7 +61,7 @@ pub use keys::{
 };
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
-pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth};
+pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
 pub use share_message::{ShareFault, ShareMessage, list_digest_of};
 pub use store::{Row, Store, StoreError, Table, Write};

@@ -118,6 +118,17 @@ pub fn birth(genesis: &Genesis, me: MemberId) -> Vec<Write> {
     ]
 }
 
+/// The writes with which the identity of a future member is born: it belongs to the chain
+/// and to no committee yet.
+#[must_use]
+pub fn birth_of_joiner(genesis: &Genesis) -> Vec<Write> {
+    let put = |key: &[u8], value: Vec<u8>| Write::put(Table::Meta, key.to_vec(), value);
+    vec![
+        put(meta::GENESIS, encode(&genesis.hash())),
+        put(meta::BIRTH, b"born".to_vec()),
+    ]
+}
+
 impl Recovered {
     /// Reads a folder. An empty one gives an observer at genesis.
     ///

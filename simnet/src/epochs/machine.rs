@@ -158,7 +158,8 @@ impl Machine {
         let row = self.member.store.get(Table::Meta, meta::CARRIED);
         let row = row.ok().flatten().unwrap_or_default();
         let carried: Vec<CtId> = decode(&row, ROW_BYTES_MAX).map_err(|e| e.to_string())?;
-        let again = current_epoch(&self.member.store).map_err(|error| error.to_string())?;
+        let again = current_epoch(|table, key| self.member.store.get(table, key))
+            .map_err(|error| error.to_string())?;
         if again.as_ref() != Some(base) {
             return Err("the disk is in another epoch than was written".to_owned());
         }
