@@ -5,22 +5,16 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertificateError, ChainId, Committee, CommitteeError, Domain, Epoch, PublicKey, QuorumWord,
-    ReceiverBytes, Signature, Signer, encode,
+    CertificateError, ChainId, Committee, CommitteeError, Digest, Domain, Epoch, PublicKey,
+    QuorumWord, ReceiverBytes, Signature, Signer, encode,
 };
 
-/// Who a member of the next committee is.
+/// Longest address, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
+/// Who a member of the next committee is, and where the others find it.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
+    Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
 )]
 #[serde(deny_unknown_fields)]
 pub struct NextMember {
@@ -28,6 +22,16 @@ pub struct NextMember {
     pub identity: PublicKey,
     /// Key for dealings.
     pub receiver: ReceiverBytes,
+    /// Where it listens for members, host:port (UDP).
+    pub quic: String,
+    /// Where its API is, `http://host:port`: from there members that are behind go on.
+    pub api: String,
+}
+
+impl NextMember {
+    fn fits(&self) -> bool {
+        self.quic.len() <= ADDRESS_BYTES_MAX && self.api.len() <= ADDRESS_BYTES_MAX
+    }
 }
 
 /// The committee that is to follow, in the order of member ids.
@@ -51,6 +55,12 @@ impl NextCommittee {
     /// [`CommitteeError`] names what is wrong.
     pub fn committee(&self) -> Result<Committee, CommitteeError> {
         Committee::new(self.members.iter().map(|member| member.identity).collect())
+    }
+
+    /// What a hand-over names it by.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Domain::CommitteeChange.hash_of(self)
     }
 
     /// The epoch that decides; `None` for the first one, which nobody decides.
@@ -85,6 +95,7 @@ impl CommitteeChange {
     pub fn fits(&self, chain: ChainId, epoch: Epoch, committee: &Committee) -> bool {
         self.next.chain == chain
             && self.next.decided_in() == Some(epoch)
+            && self.next.members.iter().all(NextMember::fits)
             && self.next.committee().is_ok()
             && self.approved.fits(committee)
     }

@@ -30,6 +30,8 @@ pub struct EpochStart {
     pub root: Root,
     /// Position of the first item of this epoch.
     pub position: Position,
+    /// Digest of the [`NextCommittee`](crate::NextCommittee), which has addresses too.
+    pub committee: Digest,
     /// Hash of what the order rule remembers: orders that have their outcome, used nonces.
     pub memory: Digest,
     /// Hash of the dealings from which members read their shares.

@@ -30,7 +30,7 @@ pub use certificate::{
 };
 pub use codec::{DecodeError, append, decode, encode, encode_into};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
-pub use committee_change::{CommitteeChange, NextCommittee, NextMember};
+pub use committee_change::{ADDRESS_BYTES_MAX, CommitteeChange, NextCommittee, NextMember};
 pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
 pub use envelope::{
     CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_BAEK_ZHENG,

@@ -45,7 +45,7 @@ pub enum CommitteeVerb {
         #[arg(short = 'o', long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Approve a change with a present member's key, and note the addresses in it.
+    /// Approve a change with a present member's key.
     ///
     /// The file goes from operator to operator until enough have approved.
     Approve {

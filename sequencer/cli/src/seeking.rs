@@ -9,7 +9,6 @@ use fairlane_client::Member;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_node::home::Home;
-use fairlane_node::peer_book::PeerBook;
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{Envelope, Epoch, decode};
 
@@ -34,13 +33,13 @@ impl From<EpochError> for Problem {
     }
 }
 
-/// The APIs that a home knows.
-pub fn sources(home: &Home, config: &Config) -> Outcome<Vec<Member>> {
-    let book = PeerBook::load(home)?;
+/// The APIs that a home knows: its own list, and those of the committee it was told of last.
+pub fn sources(config: &Config, standing: &Standing) -> Outcome<Vec<Member>> {
+    let next = standing.base.iter().flat_map(|base| &base.next.members);
     let own = format!("http://{}", config.listen_api);
     let mut addresses: Vec<&str> = config.join.iter().map(String::as_str).collect();
-    addresses.extend(book.apis());
-    addresses.retain(|address| *address != own);
+    addresses.extend(next.map(|member| member.api.as_str()));
+    addresses.retain(|address| *address != own && !address.is_empty());
     addresses.sort_unstable();
     addresses.dedup();
     let members = addresses.into_iter().map(Member::new);
@@ -79,25 +78,25 @@ pub fn leave(home: &Home, config: &Config) -> Outcome {
     Ok(Resting::open(home, config)?.leave()?)
 }
 
-/// Waits until the home is in an epoch in which its node can run; false when `stop` is ready
-/// first.
+/// Waits until the home is in an epoch in which its node can run, and says where it stands;
+/// nothing when `stop` is ready first.
 pub async fn until_it_runs(
     home: &Home,
     config: &Config,
     mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
-) -> Outcome<bool> {
+) -> Outcome<Option<Standing>> {
     let mut told = None;
     loop {
         let standing = Resting::open(home, config)?.standing()?;
         if standing.runs() {
-            return Ok(true);
+            return Ok(Some(standing));
         }
         if told != Some(standing.epoch()) {
             told = Some(standing.epoch());
             tracing::info!(epoch = %standing.epoch(), "no member of this epoch: waiting for the next");
         }
         let round = async {
-            let members = sources(home, config)?;
+            let members = sources(config, &standing)?;
             forward(home, config, &members).await?;
             if !follow(home, config, &standing, &members).await? {
                 tokio::time::sleep(ROUND).await;
@@ -105,7 +104,7 @@ pub async fn until_it_runs(
             Outcome::Ok(())
         };
         tokio::select! {
-            () = stop.as_mut() => return Ok(false),
+            () = stop.as_mut() => return Ok(None),
             done = round => done?,
         }
     }

@@ -3,6 +3,8 @@
 //! While a node is between two epochs nothing of it runs; every step is one write that is
 //! synced, and may be repeated after a crash.
 
+use std::time::Duration;
+
 use fairlane_replica::{
     BaseError, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
     epoch_key, has_left, importing, leaving,
@@ -12,6 +14,11 @@ use fairlane_types::{Epoch, Genesis, Height, MemberId, SequencedBlock, decode};
 use crate::config::Config;
 use crate::home::{Home, HomeError};
 use crate::store::{RocksStore, StoreOptions};
+
+/// Looks at the database of a running node before it counts as damaged.
+const PEEKS_MAX: usize = 10;
+/// Pause between them.
+const PEEK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a home cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -80,16 +87,23 @@ impl Resting {
         Ok(Self { home, store })
     }
 
-    /// The genesis of the epoch that a home is in; its node may run meanwhile.
+    /// What the epoch began with that a home is in, after the first one; its node may run
+    /// meanwhile.
     ///
     /// # Errors
     /// [`EpochError`].
-    pub fn peek(home: &Home) -> Result<Genesis, EpochError> {
-        let store = RocksStore::read_only(&home.data_path())?;
-        match current_epoch(|table, key| store.get(table, key))? {
-            Some(base) => Ok(base.handover.genesis),
-            None => Ok(home.genesis()?),
-        }
+    pub fn peek(home: &Home) -> Result<Option<EpochBase>, EpochError> {
+        let mut tries = PEEKS_MAX;
+        let store = loop {
+            tries -= 1;
+            match RocksStore::read_only(&home.data_path()) {
+                Ok(store) => break store,
+                Err(error) if tries == 0 => return Err(error.into()),
+                // A running node has replaced a file meanwhile: the next look is at later ones.
+                Err(_) => std::thread::sleep(PEEK_PAUSE),
+            }
+        };
+        Ok(current_epoch(|table, key| store.get(table, key))?)
     }
 
     /// The store, for a node that is to run on it.

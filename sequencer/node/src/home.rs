@@ -672,17 +672,6 @@ fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeE
     Ok(bytes)
 }
 
-/// Writes a file, over another if there is one, in one step.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
-    let beside = path.with_extension("new");
-    let io = |e: std::io::Error| HomeError::io(&beside, &e);
-    let mut file = fs::File::create(&beside).map_err(io)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(io)?;
-    fs::rename(&beside, path).map_err(|e| HomeError::io(path, &e))
-}
-
 /// Writes a file that must not be there yet, and syncs it.
 pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), HomeError> {
     let mut options = fs::OpenOptions::new();

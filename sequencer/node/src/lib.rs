@@ -31,7 +31,6 @@ pub mod net;
 pub mod node;
 pub mod oracle;
 pub mod passphrase;
-pub mod peer_book;
 pub mod pool;
 pub mod process;
 pub mod store;

@@ -32,7 +32,6 @@ use crate::key_files::AtRest;
 use crate::net::{NetConfig, NetError, Network};
 use crate::oracle::Observer;
 use crate::passphrase::Passphrase;
-use crate::peer_book::PeerBook;
 use crate::pool;
 use crate::store::{RocksStore, StoreReader};
 use crate::tamper::Tamper;
@@ -213,7 +212,7 @@ impl Node {
         let identity = Arc::new(identity);
         let certificate_key = certificates.as_ref().map(|keys| *keys.key.public_key());
         let peers = match &base {
-            Some(_) => PeerBook::load(&home)?.members(&config, &origin, &committee),
+            Some(base) => config.later_peers(&base.next),
             None => config.peer_addresses(&home.config_path(), me, &committee)?,
         };
 

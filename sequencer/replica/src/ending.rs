@@ -260,6 +260,7 @@ impl Replica {
             block: self.finals.ordered_block().header.id(),
             root: self.last.root,
             position: self.last.next,
+            committee: approved.next.digest(),
             memory: memory_digest(memory),
             dealings: dealings_digest(&approved.dealings),
         };
@@ -270,6 +271,7 @@ impl Replica {
                 genesis: self.genesis.next(&approved.next, start, time, key),
                 word: QuorumWord::default(),
             },
+            next: approved.next.clone(),
             memory: memory.clone(),
             old_key: self.key_bytes()?,
             dealings: (approved.dealings.iter())

@@ -9,7 +9,7 @@ use fairlane_encryption::{
 };
 use fairlane_types::{
     DecodeError, Digest, Domain, Epoch, Genesis, Handover, HandoverError, MemberId, NextCommittee,
-    NextMember, decode,
+    decode,
 };
 
 use crate::dealing::Dealing;
@@ -23,6 +23,8 @@ pub const EPOCH_BASE_BYTES_MAX: usize = 256 << 20;
 pub struct EpochBase {
     /// The genesis of the epoch, signed by the committee before it.
     pub handover: Handover,
+    /// The committee, with its members' addresses.
+    pub next: NextCommittee,
     /// What the order rule remembers ([`fairlane_mempool::fair::FairOrder::memory`]).
     pub memory: Vec<u8>,
     /// The sharing of the key that was dealt on.
@@ -101,6 +103,9 @@ impl EpochBase {
         if start.memory != memory_digest(&self.memory) {
             return Err(BaseError::Bytes("the remembered orders"));
         }
+        if start.committee != self.next.digest() {
+            return Err(BaseError::Bytes("the committee's addresses"));
+        }
         if start.dealings != dealings_digest(&self.dealings) {
             return Err(BaseError::Bytes("the dealings"));
         }
@@ -118,19 +123,8 @@ impl EpochBase {
     ) -> Result<(SuiteKey, SuiteSecret), BaseError> {
         let genesis = &self.handover.genesis;
         let start = genesis.start.ok_or(BaseError::First)?;
-        let identities = genesis.members.iter().zip(&genesis.encryption.receivers);
-        let next = NextCommittee {
-            chain: genesis.chain,
-            epoch: start.epoch,
-            members: identities
-                .map(|(identity, receiver)| NextMember {
-                    identity: *identity,
-                    receiver: *receiver,
-                })
-                .collect(),
-        };
         let old: EncryptionKey = decode(&self.old_key, self.old_key.len())?;
-        let ceremony = Ceremony::of_change(start.before, &next, old)?;
+        let ceremony = Ceremony::of_change(start.before, &self.next, old)?;
         let mut deals = Vec::with_capacity(self.dealings.len());
         for dealing in &self.dealings {
             let deal = decode(&dealing.deal, dealing.deal.len())?;

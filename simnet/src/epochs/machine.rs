@@ -90,6 +90,8 @@ impl Machine {
         NextMember {
             identity: self.identity.public(),
             receiver: ReceiverBytes(*self.receiver.key().bytes()),
+            quic: String::new(),
+            api: String::new(),
         }
     }
 

@@ -8,11 +8,9 @@ use fairlane_encryption::ReceiverSecret;
 use fairlane_node::config::{Config, StoreConfig};
 use fairlane_node::epochs::Resting;
 use fairlane_node::home::{Home, HomeError, read_genesis, write_genesis};
-use fairlane_node::peer_book::{PeerAddress, PeerBook};
 use fairlane_node::testnet::write_config;
 use fairlane_types::{
-    CommitteeChange, Genesis, NextCommittee, NextMember, PublicKey, QuorumWord, ReceiverBytes,
-    SecretKey,
+    CommitteeChange, Genesis, NextCommittee, NextMember, QuorumWord, ReceiverBytes, SecretKey,
 };
 use rand_core::UnwrapErr;
 use serde::{Deserialize, Serialize};
@@ -27,24 +25,6 @@ use crate::term::{Term, short};
 /// Largest file of this verb that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// A machine that may become a member: what its operator hands to the others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Card {
-    #[serde(flatten)]
-    member: NextMember,
-    #[serde(flatten)]
-    address: PeerAddress,
-}
-
-/// A change on its way from operator to operator, with addresses, which nobody signs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChangeFile {
-    change: CommitteeChange,
-    addresses: BTreeMap<PublicKey, PeerAddress>,
-}
-
 /// Runs the verb.
 pub async fn run(verb: CommitteeVerb, term: Term) -> Outcome {
     match verb {
@@ -54,13 +34,7 @@ pub async fn run(verb: CommitteeVerb, term: Term) -> Outcome {
             quic,
             api,
             out,
-        } => card(
-            &home.home,
-            &home.passphrase,
-            PeerAddress { quic, api },
-            &out,
-            term,
-        ),
+        } => card(&home.home, &home.passphrase, (quic, api), &out, term),
         CommitteeVerb::Propose {
             genesis,
             to,
@@ -91,13 +65,13 @@ fn receiver(home: &Home) -> Outcome<ReceiverSecret> {
     }
 }
 
-fn card_of(home: &Home, address: PeerAddress) -> Outcome<Card> {
-    Ok(Card {
-        member: NextMember {
-            identity: home.identity()?.public(),
-            receiver: ReceiverBytes(*receiver(home)?.key().bytes()),
-        },
-        address,
+/// What an operator hands to the others.
+fn card_of(home: &Home, (quic, api): (String, String)) -> Outcome<NextMember> {
+    Ok(NextMember {
+        identity: home.identity()?.public(),
+        receiver: ReceiverBytes(*receiver(home)?.key().bytes()),
+        quic,
+        api,
     })
 }
 
@@ -132,14 +106,11 @@ fn join(args: &JoinArgs, term: Term) -> Outcome {
     };
     write_config(&home, &config)?;
     home.write_birth_of_joiner(&genesis, config.reserve_bytes())?;
-    let address = PeerAddress {
-        quic: listen_quic.to_string(),
-        api: format!("http://{listen_api}"),
-    };
+    let address = (listen_quic.to_string(), format!("http://{listen_api}"));
     let card = card_of(&home, address)?;
     let path = args.out.join("card.json");
     write(&path, &card)?;
-    let identity = card.member.identity;
+    let identity = card.identity;
     term.result(
         &json!({ "joiner": { "home": args.out, "card": path, "identity": identity } }),
         || {
@@ -159,14 +130,14 @@ fn join(args: &JoinArgs, term: Term) -> Outcome {
 fn card(
     home: &Path,
     passphrase: &PassphraseArgs,
-    address: PeerAddress,
+    address: (String, String),
     out: &Path,
     term: Term,
 ) -> Outcome {
     let home = open(home, passphrase)?;
     let card = card_of(&home, address)?;
     write(out, &card)?;
-    let identity = card.member.identity;
+    let identity = card.identity;
     term.result(
         &json!({ "card": { "file": out, "identity": identity } }),
         || {
@@ -196,27 +167,20 @@ async fn present(genesis: &Path, to: &str) -> Outcome<Genesis> {
 
 async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: Term) -> Outcome {
     let present = present(genesis, to).await?;
-    let cards: Vec<Card> = cards
-        .iter()
-        .map(|path| read(path))
-        .collect::<Outcome<_>>()?;
     let next = NextCommittee {
         chain: present.chain,
         epoch: present.epoch().next(),
-        members: cards.iter().map(|card| card.member).collect(),
+        members: cards
+            .iter()
+            .map(|path| read(path))
+            .collect::<Outcome<_>>()?,
     };
     let committee = next.committee().map_err(Problem::usage)?;
-    let addresses = cards
-        .into_iter()
-        .map(|card| (card.member.identity, card.address));
-    let file = ChangeFile {
-        change: CommitteeChange {
-            next,
-            approved: QuorumWord::default(),
-        },
-        addresses: addresses.collect(),
+    let change = CommitteeChange {
+        next,
+        approved: QuorumWord::default(),
     };
-    write(out, &file)?;
+    write(out, &change)?;
     let (epoch, n) = (present.epoch().next(), committee.n());
     term.result(&json!({ "change": { "file": out, "epoch": epoch, "members": n } }), || {
         let quorum = present.members.len() - (present.members.len() - 1) / 3;
@@ -232,14 +196,14 @@ async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: 
 
 fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) -> Outcome {
     let home = open(home, passphrase)?;
-    let mut file: ChangeFile = read(path)?;
-    let committee = file.change.next.committee().map_err(Problem::usage)?;
+    let mut change: CommitteeChange = read(path)?;
+    let committee = change.next.committee().map_err(Problem::usage)?;
     let identity = home.identity()?;
     let genesis = epoch_genesis(&home)?;
-    if file.change.next.decided_in() != Some(genesis.epoch()) {
+    if change.next.decided_in() != Some(genesis.epoch()) {
         return Err(Problem::usage(format!(
             "the change is for epoch {}, this home is in epoch {}",
-            file.change.next.epoch,
+            change.next.epoch,
             genesis.epoch()
         )));
     }
@@ -251,7 +215,7 @@ fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) ->
     let me = me.ok_or_else(|| Problem::usage("this home is no member of the present committee"))?;
     // Its node must be able to read its share, and to find the others.
     if let Some(id) = committee.member(&identity.public()) {
-        let card = file.change.next.members.get(id.index());
+        let card = change.next.members.get(id.index());
         let own = ReceiverBytes(*receiver(&home)?.key().bytes());
         if card.is_none_or(|card| card.receiver != own) {
             return Err(
@@ -260,13 +224,10 @@ fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) ->
             );
         }
     }
-    let signature = file.change.next.approve(&identity);
-    file.change
-        .approved
-        .add(fairlane_types::MemberId(me), signature);
-    PeerBook::add(&home, file.addresses.clone())?;
-    write(path, &file)?;
-    let (have, n) = (file.change.approved.signatures.len(), genesis.members.len());
+    let signature = change.next.approve(&identity);
+    change.approved.add(fairlane_types::MemberId(me), signature);
+    write(path, &change)?;
+    let (have, n) = (change.approved.signatures.len(), genesis.members.len());
     let need = n - (n - 1) / 3;
     term.result(
         &json!({ "approved": { "file": path, "by": me, "have": have, "need": need } }),
@@ -283,15 +244,18 @@ fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) ->
 
 /// The genesis of the epoch that a home is in, also while its node runs.
 fn epoch_genesis(home: &Home) -> Outcome<Genesis> {
-    Ok(Resting::peek(home).map_err(Problem::preflight)?)
+    Ok(match Resting::peek(home)? {
+        Some(base) => base.handover.genesis,
+        None => home.genesis()?,
+    })
 }
 
 async fn submit(path: &Path, ops: &[String], term: Term) -> Outcome {
-    let file: ChangeFile = read(path)?;
+    let change: CommitteeChange = read(path)?;
     let mut last = Problem::usage("no member's ops address was given");
     let mut taken = 0;
     for member in super::trust::members(ops)? {
-        match member.change_committee(&file.change).await {
+        match member.change_committee(&change).await {
             Ok(()) => taken += 1,
             Err(error) => last = error.into(),
         }
@@ -299,7 +263,7 @@ async fn submit(path: &Path, ops: &[String], term: Term) -> Outcome {
     if taken == 0 {
         return Err(last);
     }
-    let epoch = file.change.next.epoch;
+    let epoch = change.next.epoch;
     term.result(
         &json!({ "submitted": { "epoch": epoch, "members": taken } }),
         || {

@@ -98,12 +98,12 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
     let mut stop = std::pin::pin!(stop);
     loop {
         let config = Config::load(home, options.overrides.clone())?;
-        if !seeking::until_it_runs(home, &config, stop.as_mut()).await? {
+        let Some(standing) = seeking::until_it_runs(home, &config, stop.as_mut()).await? else {
             return Ok(());
-        }
+        };
         let node = Node::start(options.clone()).await?;
-        let epoch = node.handle().genesis().epoch();
-        let members = seeking::sources(home, &config)?;
+        let epoch = standing.epoch();
+        let members = seeking::sources(&config, &standing)?;
         let mut behind = false;
         let ended = {
             let looking = async {
