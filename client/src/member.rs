@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fairlane_encryption::Attestation;
 use fairlane_types::{
-    CtId, Envelope, Genesis, Height, KeySource, PublicKey, Receipt, SequencedBlock, StateClaim,
+    CommitteeChange, CtId, Envelope, Epoch, Genesis, Handover, Height, KeySource, PublicKey,
+    Receipt, SequencedBlock, StateClaim,
 };
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -110,8 +111,12 @@ impl Member {
     /// # Errors
     /// [`ClientError`]; code `no_encryption_key` while the members have not made one.
     pub async fn pin(&self, genesis: Genesis) -> Result<Pin, ClientError> {
+        let epoch = self.info().await?.epoch;
+        if genesis.epoch().0 < epoch {
+            return self.later_pin(genesis, Epoch(epoch)).await;
+        }
         let activation = match genesis.encryption.source {
-            KeySource::InsecureDealer => None,
+            KeySource::InsecureDealer | KeySource::Reshared => None,
             KeySource::Ceremony => {
                 let bytes = self.epoch().await?.activation;
                 let read = fairlane_types::decode(&bytes, bytes.len());
@@ -119,6 +124,53 @@ impl Member {
             }
         };
         Pin::activated(genesis, activation).map_err(|error| self.http.protocol(error))
+    }
+
+    /// The pin of a later epoch: one committee's word after the other leads there.
+    async fn later_pin(&self, genesis: Genesis, epoch: Epoch) -> Result<Pin, ClientError> {
+        let mut at = genesis;
+        while at.epoch() < epoch {
+            let handover = self.handover(at.epoch().next()).await?;
+            let holds = handover.verify(&at);
+            holds.map_err(|error| self.http.protocol(error))?;
+            at = handover.genesis;
+        }
+        Pin::new(at).map_err(|error| self.http.protocol(error))
+    }
+
+    /// `GET /v1/epochs/{epoch}/handover`: what began an epoch. Not checked here: see
+    /// [`Pin::handed_over`].
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` when this member did not begin that epoch.
+    pub async fn handover(&self, epoch: Epoch) -> Result<Handover, ClientError> {
+        let bytes = self.bytes(&format!("/v1/epochs/{epoch}/handover")).await?;
+        fairlane_types::decode(&bytes, bytes.len()).map_err(|error| self.http.protocol(error))
+    }
+
+    /// `GET /v1/epochs/{epoch}/base`: all that a member begins an epoch with, borsh, unchecked.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` when this member did not begin that epoch.
+    pub async fn epoch_base(&self, epoch: Epoch) -> Result<Bytes, ClientError> {
+        self.bytes(&format!("/v1/epochs/{epoch}/base")).await
+    }
+
+    /// `POST /admin/committee` of an ops port: hands in a change that a quorum approved.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn change_committee(&self, change: &CommitteeChange) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(change).map_err(|error| self.http.protocol(error))?;
+        let call = self.http.call(
+            Method::POST,
+            "/admin/committee",
+            Some(JSON),
+            JSON,
+            Bytes::from(body),
+            self.limit,
+        );
+        call.await.map(|_| ())
     }
 
     /// Submits; answers with the receipt once it is durable. The receipt's signature is

@@ -7,7 +7,7 @@ use std::path::Path;
 use fairlane_encryption::{CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key};
 use fairlane_types::{
     CertificateError, Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError,
-    KeyActivation, KeySource, Root,
+    Handover, HandoverError, KeyActivation, KeySource, Root,
 };
 
 /// A checked genesis.
@@ -59,6 +59,9 @@ pub enum PinError {
     /// The certificate key cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificateKeyError),
+    /// A hand-over to the next committee that does not hold.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// Not the genesis asked for.
     #[error("genesis hash is {got}, expected {want}")]
     Hash {
@@ -108,13 +111,23 @@ impl Pin {
         }
         let certificates = certificate_key(&genesis, activation.as_ref())?;
         Ok(Self {
-            hash: genesis.hash(),
+            hash: genesis.origin(),
             genesis,
             committee,
             key,
             activation,
             certificate_key: certificates.map(|key| *key.public_key()),
         })
+    }
+
+    /// The pin of the epoch that a hand-over begins; [`hash`](Self::hash) stays the one of the
+    /// first epoch.
+    ///
+    /// # Errors
+    /// [`PinError::Handover`] when the committee of this epoch did not hand over so.
+    pub fn handed_over(&self, handover: Handover) -> Result<Self, PinError> {
+        handover.verify(&self.genesis)?;
+        Self::activated(handover.genesis, None)
     }
 
     /// Parses a genesis file's text.
@@ -171,12 +184,12 @@ impl Pin {
         }
     }
 
-    /// The genesis.
+    /// The genesis of the epoch.
     #[must_use]
     pub fn genesis(&self) -> &Genesis {
         &self.genesis
     }
-    /// Its hash.
+    /// Hash of the genesis of the first epoch.
     #[must_use]
     pub fn hash(&self) -> Digest {
         self.hash

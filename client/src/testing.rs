@@ -50,6 +50,7 @@ pub fn pin_of(n: usize) -> (Pin, Vec<SecretKey>) {
         chain: ChainId(7),
         time: Millis(1_000),
         experiment: true,
+        start: None,
         members: keys.iter().map(SecretKey::public).collect(),
         encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
         certificates: None,

@@ -19,6 +19,7 @@ static GENESIS: LazyLock<Vec<u8>> = LazyLock::new(|| {
         chain: ChainId(9),
         time: Millis(1),
         experiment: true,
+        start: None,
         members: (1..=4)
             .map(|i| SecretKey::from_seed([i; 32]).public())
             .collect(),

@@ -72,7 +72,7 @@ pub fn certificate_key(
 ) -> Result<Option<CertificateKey>, CertificateKeyError> {
     let bytes = match (&genesis.certificates, activation) {
         (None, _) => return Ok(None),
-        (Some(params), _) if params.source == KeySource::InsecureDealer => &params.public_key,
+        (Some(params), _) if params.source != KeySource::Ceremony => &params.public_key,
         (Some(_), None) => return Ok(None),
         (Some(_), Some(activation)) => &activation.keys.certificate,
     };

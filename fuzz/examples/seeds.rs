@@ -171,6 +171,7 @@ fn main() -> std::io::Result<()> {
         chain: CHAIN,
         time: Millis(1),
         experiment: true,
+        start: None,
         members: (1..5)
             .map(|seed| SecretKey::from_seed([seed; 32]).public())
             .collect(),

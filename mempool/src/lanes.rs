@@ -92,6 +92,8 @@ pub struct Lanes {
     /// A lane that advanced from `parent` when last asked: it is asked first.
     pub(crate) ahead: MemberId,
     pub(crate) started: bool,
+    /// Orders that a restart found, until it is started.
+    pub(crate) found: Vec<CtId>,
     /// Something happened that may let a wanted cut be decided.
     pub(crate) progress: bool,
     advancing: bool,
@@ -127,6 +129,7 @@ impl Lanes {
             parent_held: false,
             ahead: MemberId(0),
             started: false,
+            found: Vec::new(),
             progress: false,
             advancing: false,
             wake: None,

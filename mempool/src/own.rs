@@ -74,7 +74,7 @@ impl Lanes {
             return;
         }
         // L3: what a restart found and the own lane lacks.
-        for ct_id in self.pool.parked() {
+        for ct_id in std::mem::take(&mut self.found) {
             self.pool.unpark(&ct_id);
             self.echo(now, &ct_id);
         }

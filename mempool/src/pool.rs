@@ -66,14 +66,6 @@ impl Pool {
         self.held.get_mut(ct_id)
     }
 
-    /// Orders that are not recorded yet.
-    pub fn parked(&self) -> Vec<CtId> {
-        (self.held.iter())
-            .filter(|(_, held)| held.parked)
-            .map(|(ct_id, _)| *ct_id)
-            .collect()
-    }
-
     /// Number of orders held, those that are not recorded yet not counted.
     pub fn held(&self) -> usize {
         self.held.len() - self.parked

@@ -74,9 +74,10 @@ impl Lanes {
         lanes
     }
 
-    /// Parked until `Start`, when what the own lane lacks is echoed.
+    /// Parked until `Start`, when what the own lane lacks is echoed, in this order.
     fn hold_again(&mut self, envelope: Arc<Envelope>) {
         let ct_id = envelope.id();
+        self.found.push(ct_id);
         self.pool.insert(ct_id, envelope, true, self.final_time);
         if let Some(held) = self.pool.get_mut(&ct_id) {
             held.stored = true;

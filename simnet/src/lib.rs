@@ -15,6 +15,7 @@ pub mod cpu;
 pub mod crypto;
 pub mod disk;
 pub mod engine;
+pub mod epochs;
 pub mod fairness;
 pub mod faults;
 pub mod machine;

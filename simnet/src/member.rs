@@ -140,7 +140,7 @@ impl Member {
     /// # Errors
     /// Why the replica refuses to start, in words.
     pub fn start(&mut self) -> Result<(), String> {
-        let me = MemberId(self.index as u8);
+        let me = self.keys.me;
         let recovered =
             Recovered::read(&self.store, &self.genesis, me).map_err(|error| error.to_string())?;
         let config = ReplicaConfig {
@@ -159,6 +159,11 @@ impl Member {
         self.replica = Some(replica);
         self.clock.restart();
         Ok(())
+    }
+
+    /// From the next start on it belongs to another epoch.
+    pub fn enter(&mut self, genesis: Genesis, keys: CryptoContext) {
+        (self.genesis, self.keys) = (genesis, keys);
     }
 
     /// The process dies and the power goes: the number of commits that are lost, and the

@@ -498,6 +498,7 @@ pub fn committee(
         chain: ChainId(0x5151),
         time: START,
         experiment: true,
+        start: None,
         members: identities
             .iter()
             .map(|identity| identity.public())

@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 /// Room for what is kept of each domain, and for some more of them.
 const DOMAINS: usize = 32;
 const _: () = assert!(
-    (Domain::KeyActivation as usize) < DOMAINS,
+    (Domain::Handover as usize) < DOMAINS,
     "the last domain has no room"
 );
 
@@ -81,6 +81,10 @@ pub enum Domain {
     Dealing,
     /// The encryption key that came of a ceremony.
     KeyActivation,
+    /// A member's approval of a next committee.
+    CommitteeChange,
+    /// What the next epoch starts from.
+    Handover,
 }
 
 impl Domain {
@@ -113,6 +117,8 @@ impl Domain {
             Self::Transport => "FAIRLANE V1 transport",
             Self::Dealing => "FAIRLANE V1 dealing",
             Self::KeyActivation => "FAIRLANE V1 key activation",
+            Self::CommitteeChange => "FAIRLANE V1 committee change",
+            Self::Handover => "FAIRLANE V1 handover",
         }
     }
 

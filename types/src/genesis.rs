@@ -5,26 +5,31 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChainId, Committee, CommitteeError, Digest, Domain, Epoch, Height, KeyId, Millis, PublicKey,
+    ActiveKeys, ChainId, Committee, CommitteeError, Digest, Domain, Epoch, EpochStart, Height,
+    KeyId, Millis, NextCommittee, PublicKey,
 };
 
 /// Largest genesis file that is read, in bytes.
 pub const GENESIS_BYTES_MAX: usize = 4 << 20;
 
-/// The genesis file (JSON). Unknown keys are refused; absent parameters have defaults.
+/// The genesis file (JSON). Unknown keys are refused; absent parameters have defaults. Each
+/// later epoch has one too, made by the committee before it (see [`Handover`](crate::Handover)).
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Genesis {
     /// Chain id.
     pub chain: ChainId,
-    /// Finalized time of height 0.
+    /// Finalized time of the height it starts from, 0 in the first epoch.
     pub time: Millis,
     /// Marks a chain on which unsafe things (development keys, open registration, a
     /// dealer) are allowed; shown in the banner and in `/v1/info`.
     pub experiment: bool,
+    /// Where an epoch after the first begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<EpochStart>,
     /// Identity keys in the order of member ids.
     pub members: Vec<PublicKey>,
-    /// The first encryption key.
+    /// The encryption key.
     pub encryption: EncryptionParams,
     /// The key of beacon and attestations; without it the chain has neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +55,8 @@ pub enum KeySource {
     InsecureDealer,
     /// The members make it over their own log; nobody ever holds it (PROTOCOL §6).
     Ceremony,
+    /// The committee of the epoch before dealt it on; who made it first made it.
+    Reshared,
 }
 
 /// Encryption scheme.
@@ -92,7 +99,8 @@ impl Scheme {
     }
 }
 
-/// The threshold encryption key of epoch 0: dealt, or to be made by the members.
+/// The threshold encryption key of an epoch: dealt, to be made by the members, or dealt on
+/// by those of the epoch before.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncryptionParams {
@@ -100,20 +108,30 @@ pub struct EncryptionParams {
     pub scheme: Scheme,
     /// Origin of the key.
     pub source: KeySource,
-    /// Identity of a dealt key.
+    /// Identity of a key that is there from the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
-    /// A dealt key with its verification keys in the scheme's canonical encoding, as hex.
+    /// Such a key with its verification keys in the scheme's canonical encoding, as hex.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::serde")]
     pub public_key: Vec<u8>,
-    /// Before a ceremony: the members' keys for dealings, in the order of their ids.
+    /// Unless a dealer made the key: the members' keys for dealings, in the order of their
+    /// ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receivers: Vec<ReceiverBytes>,
 }
 
 /// A member's public key for dealings: a canonical ristretto255 point, as hex.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
 )]
 pub struct ReceiverBytes(#[serde(with = "hex::serde")] pub [u8; 32]);
 
@@ -143,8 +161,15 @@ impl EncryptionParams {
     }
 
     /// What does not fit the source of the key.
-    fn flaw(&self, members: usize) -> Option<&'static str> {
+    fn flaw(&self, members: usize, first: bool) -> Option<&'static str> {
         match self.source {
+            KeySource::Reshared if first => Some("the first epoch has no key to go on with"),
+            KeySource::InsecureDealer | KeySource::Ceremony if !first => {
+                Some("a later epoch goes on with the key of the one before")
+            }
+            KeySource::Reshared if self.key_id.is_none() || self.receivers.len() != members => {
+                Some("a key that was dealt on has encryption.key_id and encryption.receivers")
+            }
             KeySource::InsecureDealer if self.key_id.is_none() => {
                 Some("a dealt key needs encryption.key_id and encryption.public_key")
             }
@@ -157,10 +182,10 @@ impl EncryptionParams {
             KeySource::Ceremony if self.receivers.len() != members => {
                 Some("a ceremony needs one key in encryption.receivers for each member")
             }
-            KeySource::Ceremony if self.scheme != Scheme::Tdh2 => {
+            KeySource::Ceremony | KeySource::Reshared if self.scheme != Scheme::Tdh2 => {
                 Some("keys of scheme baek-zheng are made by a dealer only")
             }
-            KeySource::InsecureDealer | KeySource::Ceremony => None,
+            KeySource::InsecureDealer | KeySource::Ceremony | KeySource::Reshared => None,
         }
     }
 }
@@ -215,7 +240,10 @@ impl CertificateParams {
             KeySource::Ceremony if !self.public_key.is_empty() => {
                 Some("before a ceremony there is no certificates.public_key")
             }
-            KeySource::InsecureDealer | KeySource::Ceremony => None,
+            KeySource::Reshared if self.public_key.is_empty() => {
+                Some("a key that was dealt on is in certificates.public_key")
+            }
+            KeySource::InsecureDealer | KeySource::Ceremony | KeySource::Reshared => None,
         }
     }
 }
@@ -433,7 +461,7 @@ impl Genesis {
                 "encryption.source = insecure_dealer",
             ));
         }
-        if let Some(flaw) = self.encryption.flaw(committee.n()) {
+        if let Some(flaw) = self.encryption.flaw(committee.n(), self.start.is_none()) {
             return Err(GenesisError::Key(flaw));
         }
         let certificates = self.certificates.as_ref();
@@ -598,9 +626,51 @@ impl Genesis {
         Domain::Genesis.hash_of(self)
     }
 
-    /// The first epoch.
+    /// The epoch.
     #[must_use]
-    pub const fn epoch(&self) -> Epoch {
-        Epoch(0)
+    pub fn epoch(&self) -> Epoch {
+        self.start.map_or(Epoch(0), |start| start.epoch)
+    }
+
+    /// The height it starts from: that of the last block before it.
+    #[must_use]
+    pub fn base(&self) -> Height {
+        self.start.map_or(Height(0), |start| start.height)
+    }
+
+    /// Hash of the genesis of the first epoch.
+    #[must_use]
+    pub fn origin(&self) -> Digest {
+        self.start.map_or_else(|| self.hash(), |start| start.origin)
+    }
+
+    /// The genesis of the epoch that follows this one with another committee and new sharings
+    /// of the same keys.
+    #[must_use]
+    pub fn next(
+        &self,
+        next: &NextCommittee,
+        start: EpochStart,
+        time: Millis,
+        (key_id, keys): (KeyId, &ActiveKeys),
+    ) -> Self {
+        Self {
+            time,
+            start: Some(start),
+            members: next.members.iter().map(|member| member.identity).collect(),
+            encryption: EncryptionParams {
+                scheme: self.encryption.scheme,
+                source: KeySource::Reshared,
+                key_id: Some(key_id),
+                public_key: keys.encryption.clone(),
+                receivers: next.members.iter().map(|member| member.receiver).collect(),
+            },
+            certificates: self.certificates.as_ref().map(|params| CertificateParams {
+                source: KeySource::Reshared,
+                public_key: keys.certificate.clone(),
+                ..params.clone()
+            }),
+            ..self.clone()
+        }
     }
 }

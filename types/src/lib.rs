@@ -9,14 +9,17 @@ mod activation;
 mod certificate;
 mod codec;
 mod committee;
+mod committee_change;
 mod digest;
 mod envelope;
 mod genesis;
+mod handover;
 mod identity;
 mod ids;
 mod merkle;
 mod mutant;
 mod order;
+mod quorum_word;
 mod receipt;
 mod sequence;
 mod state_claim;
@@ -27,6 +30,7 @@ pub use certificate::{
 };
 pub use codec::{DecodeError, append, decode, encode, encode_into};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
+pub use committee_change::{ADDRESS_BYTES_MAX, CommitteeChange, NextCommittee, NextMember};
 pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
 pub use envelope::{
     CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_BAEK_ZHENG,
@@ -36,6 +40,7 @@ pub use genesis::{
     CertificateParams, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError,
     KeySource, LaneParams, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
 };
+pub use handover::{EpochStart, Handover, HandoverError, follow_handovers};
 pub use identity::{
     PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, Signer, verify_batch,
     verify_each,
@@ -44,6 +49,7 @@ pub use ids::{ChainId, Epoch, Height, MemberId, Micros, Millis, Position, Seq, V
 pub use merkle::{MerkleProof, merkle_root};
 pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
+pub use quorum_word::{MemberSignature, QuorumWord};
 pub use receipt::Receipt;
 pub use sequence::{Item, Outcome, SequencedBlock};
 pub use state_claim::StateClaim;

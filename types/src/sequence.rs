@@ -117,6 +117,12 @@ impl SequencedBlock {
         self.first_position.plus(self.items.len() as u64)
     }
 
+    /// Whether its root fits its content.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.root == self.compute_root()
+    }
+
     /// Whether `self` is `parent`'s successor with a root that fits its content.
     #[must_use]
     pub fn follows(&self, parent: &Self) -> bool {
@@ -124,7 +130,7 @@ impl SequencedBlock {
             && self.height == parent.height.next()
             && self.parent_root == parent.root
             && self.first_position == parent.next_position()
-            && self.root == self.compute_root()
+            && self.is_sealed()
             && self
                 .items
                 .iter()

@@ -174,6 +174,20 @@ pub struct GapBody {
     pub inverted: u64,
 }
 
+/// How far the next epoch is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeBody {
+    /// Members of the next committee.
+    pub members: u8,
+    /// Dealings that count.
+    pub dealings: u8,
+    /// Dealings that the key needs.
+    pub needed: u8,
+    /// Height of the last block of this epoch, once it is final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<u64>,
+}
+
 /// `GET /v1/status` of the ops port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusBody {
@@ -183,6 +197,12 @@ pub struct StatusBody {
     pub ready: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// Epoch.
+    #[serde(default, with = "dec")]
+    pub epoch: u64,
+    /// The next committee, once it is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeBody>,
     /// The last emitted block.
     pub head: Head,
     /// The first height that is served.

@@ -22,7 +22,8 @@ pub use execution::{
     PositionBody,
 };
 pub use info::{
-    EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody, StatusBody,
+    ChangeBody, EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody,
+    StatusBody,
 };
 pub use number::{dec, dec_option};
 pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};

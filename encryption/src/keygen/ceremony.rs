@@ -1,6 +1,6 @@
 //! One ceremony: who deals to whom, which dealings count, and the keys that come of them.
 
-use fairlane_types::{Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId};
+use fairlane_types::{Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId, NextCommittee};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -81,6 +81,23 @@ impl Ceremony {
         let certificates = genesis.certificates.as_ref();
         let certified = certificates.is_some_and(|c| c.source == KeySource::Ceremony);
         Self::fresh(id, genesis.epoch(), receivers, certified).map(Some)
+    }
+
+    /// The ceremony in which the committee of an epoch, whose genesis has the hash `before`,
+    /// deals its keys on to the next one.
+    ///
+    /// # Errors
+    /// [`KeyError`] when a receiver's key is none.
+    pub fn of_change(
+        before: Digest,
+        next: &NextCommittee,
+        old: CommitteeKeys,
+    ) -> Result<Self, KeyError> {
+        let receivers = next.members.iter();
+        let receivers = receivers.map(|member| ReceiverKey::new(member.receiver.0));
+        let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
+        let id = Domain::Dealing.hash_of(&(before, next));
+        Self::reshare(id, next.epoch, receivers, old.encryption, old.certificate)
     }
 
     /// A ceremony for fresh keys, dealt by the receivers to each other; `certified` says
@@ -169,11 +186,17 @@ impl Ceremony {
         self.old().map_or(n - (n - 1) / 3, |old| old.encryption.t())
     }
 
+    /// Number of those who may deal.
+    #[must_use]
+    pub fn dealers(&self) -> usize {
+        let receivers = self.receivers.len();
+        self.old().map_or(receivers, |old| old.encryption.n())
+    }
+
     /// Whether a member may deal.
     #[must_use]
     pub fn deals(&self, member: MemberId) -> bool {
-        let receivers = self.receivers.len();
-        member.index() < self.old().map_or(receivers, |old| old.encryption.n())
+        member.index() < self.dealers()
     }
 
     /// Bytes of an encoded dealing, all alike.

@@ -82,7 +82,8 @@ pub struct Deal {
 
 impl Deal {
     /// Bytes of the encoding of a dealing to `n` receivers, with a certificate key or not.
-    pub(crate) const fn encoded_len(n: usize, certified: bool) -> usize {
+    #[must_use]
+    pub const fn encoded_len(n: usize, certified: bool) -> usize {
         let encryption = 3 + Part::<Ristretto>::encoded_len(n);
         if certified {
             encryption + Part::<Bls>::encoded_len(n)

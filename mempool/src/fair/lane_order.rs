@@ -1,10 +1,11 @@
 //! A rule: what all share, and the extraction that genesis names.
 
-use fairlane_types::{CtId, OrderParams, OrderRule, Planted};
+use fairlane_types::{CtId, Millis, OrderParams, OrderRule, Planted};
 
-use super::state::State;
+use super::state::{Extracted, State, Taken};
 use super::{
-    Emission, FairOrder, Precedence, STRONG, SnapshotError, arrival, baseline, majority, strong,
+    Emission, FairOrder, Precedence, STRONG, SnapshotError, arrival, baseline, last_cut, majority,
+    strong,
 };
 use crate::CutDelta;
 
@@ -44,6 +45,25 @@ impl LaneOrder {
         }
     }
 
+    /// At the start of an epoch: no order is live, and what the epoch before remembered
+    /// ([`FairOrder::memory`]) still is.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] if the bytes are none.
+    pub fn after(
+        n: usize,
+        f: usize,
+        params: &OrderParams,
+        time: Millis,
+        memory: &[u8],
+    ) -> Result<Self, SnapshotError> {
+        let empty = Self::new(n, f, params);
+        Ok(Self {
+            state: empty.state.begin(time, memory)?,
+            ..empty
+        })
+    }
+
     /// From [`FairOrder::snapshot`].
     ///
     /// # Errors
@@ -62,19 +82,38 @@ impl LaneOrder {
     }
 }
 
-impl FairOrder for LaneOrder {
-    fn on_cut(&mut self, delta: &CutDelta) -> Emission {
-        let taken = self.state.take_in(delta);
+impl LaneOrder {
+    fn extract(&self, delta: &CutDelta, taken: &Taken) -> Extracted {
         let (state, block, w) = (&self.state, delta.block, taken.watermark);
-        let extracted = match self.rule {
-            OrderRule::Strong => strong::extract(state, self.precedence, block, &taken),
+        match self.rule {
+            OrderRule::Strong => strong::extract(state, self.precedence, block, taken),
             OrderRule::Arrival => arrival::extract(state, block, w, 1),
             OrderRule::Majority => majority::extract(state, block, w),
             OrderRule::Shuffle => arrival::extract(state, block, w, SHUFFLE_BUCKET_US),
             OrderRule::Leader => baseline::leader(state),
             OrderRule::RoundRobin => baseline::round_robin(state, block),
-        };
+        }
+    }
+}
+
+impl FairOrder for LaneOrder {
+    fn on_cut(&mut self, delta: &CutDelta) -> Emission {
+        let taken = self.state.take_in(delta);
+        let extracted = self.extract(delta, &taken);
         self.state.finish(taken, extracted)
+    }
+
+    fn on_last_cut(&mut self, delta: &CutDelta) -> Emission {
+        let taken = self.state.take_in(delta);
+        let extracted = last_cut::extend(&self.state, delta.block, self.extract(delta, &taken));
+        Emission {
+            backlog: false,
+            ..self.state.finish(taken, extracted)
+        }
+    }
+
+    fn memory(&self) -> Vec<u8> {
+        self.state.memory()
     }
 
     fn plant(&mut self, planted: Planted) {

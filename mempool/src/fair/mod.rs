@@ -6,6 +6,7 @@ mod baseline;
 mod cycles;
 mod index;
 mod lane_order;
+mod last_cut;
 mod majority;
 mod memory;
 mod precedence;
@@ -16,7 +17,7 @@ mod table;
 mod tie;
 mod window;
 
-use fairlane_types::{CtId, Digest, Label, Micros, OrderParams, Outcome, Planted};
+use fairlane_types::{CtId, Digest, Label, Micros, Millis, OrderParams, Outcome, Planted};
 
 use crate::CutDelta;
 
@@ -85,6 +86,21 @@ pub fn rule(n: usize, f: usize, params: &OrderParams) -> Box<dyn FairOrder + Sen
     Box::new(LaneOrder::new(n, f, params))
 }
 
+/// The rule that genesis names at the start of a later epoch, from the
+/// [`FairOrder::memory`] of the one before.
+///
+/// # Errors
+/// [`SnapshotError`] if the bytes are none.
+pub fn rule_after(
+    n: usize,
+    f: usize,
+    params: &OrderParams,
+    time: Millis,
+    memory: &[u8],
+) -> Result<Box<dyn FairOrder + Send>, SnapshotError> {
+    Ok(Box::new(LaneOrder::after(n, f, params, time, memory)?))
+}
+
 /// The rule that genesis names, from a [`FairOrder::snapshot`] of it.
 ///
 /// # Errors
@@ -103,6 +119,13 @@ pub trait FairOrder: std::fmt::Debug {
     /// Takes in what a final block adds and says what it emits. To be called once for
     /// every final block, in height order, empty ones included.
     fn on_cut(&mut self, delta: &CutDelta) -> Emission;
+
+    /// As [`on_cut`](Self::on_cut), for the last block of an epoch: what a quorum of lanes
+    /// holds comes out, settled or not. What stays goes on in the lanes of the next epoch.
+    fn on_last_cut(&mut self, delta: &CutDelta) -> Emission;
+
+    /// What outlives the epoch, canonical: orders that have their outcome, used nonces.
+    fn memory(&self) -> Vec<u8>;
 
     /// Breaks a rule on purpose, in tests; see [`Planted`].
     fn plant(&mut self, planted: Planted);

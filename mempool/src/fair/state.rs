@@ -116,6 +116,28 @@ impl State {
         })
     }
 
+    /// What outlives an epoch: finalized time, seen ids, used nonces.
+    pub fn memory(&self) -> Vec<u8> {
+        fairlane_types::encode(&(self.time, self.memory.save()))
+    }
+
+    /// This empty state at the start of an epoch. No lane can go back before it: its heads
+    /// count from the time of the boundary.
+    pub fn begin(self, time: Millis, memory: &[u8]) -> Result<Self, SnapshotError> {
+        let (last, memory): (Millis, SavedMemory) =
+            fairlane_types::decode(memory, SNAPSHOT_BYTES_MAX)?;
+        if last != time {
+            return Err(SnapshotError::Inconsistent("another time"));
+        }
+        let n = self.heads.len();
+        Ok(Self {
+            time,
+            heads: vec![Micros::from_millis(time.0).0; n],
+            memory: Memory::load(memory)?,
+            ..self
+        })
+    }
+
     /// This empty state, filled from [`State::snapshot`].
     pub fn load(self, bytes: &[u8]) -> Result<Self, SnapshotError> {
         let saved: Saved = fairlane_types::decode(bytes, SNAPSHOT_BYTES_MAX)?;

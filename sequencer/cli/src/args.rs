@@ -8,6 +8,7 @@ use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
 use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme};
 
+use crate::committee_args::CommitteeVerb;
 use crate::exec_args::{AccountArgs, ExecVerb};
 
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
@@ -47,6 +48,9 @@ pub enum Verb {
     /// Make, show, back up and restore a member's keys.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Change the committee: who joins, who leaves, and new shares for who stays.
+    #[command(subcommand)]
+    Committee(CommitteeVerb),
     /// Encrypt an order and submit it.
     Submit(SubmitArgs),
     /// Follow the sequence, verified.

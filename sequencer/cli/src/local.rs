@@ -9,7 +9,7 @@ use fairlane_client::{Committee, Member};
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_node::failure::Failure;
 use fairlane_node::handle::NodeHandle;
-use fairlane_node::node::{Node, NodeOptions};
+use fairlane_node::node::{Ended, Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
 use fairlane_types::{Digest, Height, OrderRule, Root, Scheme};
@@ -87,7 +87,7 @@ pub enum Kind {
 
 enum Members {
     Children(Children),
-    InProcess(JoinSet<Result<(), Failure>>, Vec<NodeHandle>),
+    InProcess(JoinSet<Result<Ended, Failure>>, Vec<NodeHandle>),
 }
 
 /// A running committee on this machine.
@@ -297,7 +297,7 @@ impl LocalNet {
     }
 }
 
-async fn all_ended(mut tasks: JoinSet<Result<(), Failure>>) -> Outcome {
+async fn all_ended(mut tasks: JoinSet<Result<Ended, Failure>>) -> Outcome {
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(Problem::failed)?.map_err(Problem::failed)?;
     }

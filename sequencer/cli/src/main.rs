@@ -2,12 +2,14 @@
 
 mod args;
 mod children;
+mod committee_args;
 mod dev_markets;
 mod exec_args;
 mod exit;
 mod local;
 mod measure;
 mod seed;
+mod seeking;
 mod term;
 mod verbs;
 

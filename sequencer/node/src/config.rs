@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use fairlane_types::{Committee, MemberId};
+use fairlane_types::{Committee, MemberId, NextCommittee, NextMember, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, HomeError};
@@ -28,9 +28,14 @@ pub struct Config {
     /// Log filter.
     #[serde(default = "default_log")]
     pub log: String,
-    /// Host and port of every other member, by its id.
+    /// Host and port of every other member, by its id in the first epoch; in later ones, which
+    /// bring addresses along, by its identity key where another one counts here.
     #[serde(default)]
     pub peers: BTreeMap<String, String>,
+    /// APIs of other machines: from there a home that is behind, or is to join, learns of the
+    /// next epoch. Those of the present committee come on top.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub join: Vec<String>,
     /// The database.
     #[serde(default)]
     pub store: StoreConfig,
@@ -197,8 +202,11 @@ impl Config {
                 .map_err(|reason| HomeError::content(path, reason))?;
         }
         for (name, address) in &self.peers {
-            if name.parse::<u8>().is_err() {
-                let reason = format!("peers.{name}: a peer is named by its member id, as in \"2\"");
+            if name.parse::<u8>().is_err() && name.parse::<PublicKey>().is_err() {
+                let reason = format!(
+                    "peers.{name}: a peer is named by its member id, as in \"2\", or by its \
+                     identity key"
+                );
                 return Err(HomeError::content(path, reason));
             }
             let port = address
@@ -218,6 +226,18 @@ impl Config {
         self.store.reserve_mb.saturating_mul(1 << 20)
     }
 
+    /// Addresses of the members of a later epoch: as the change of committee says, or as this
+    /// file says of their keys.
+    #[must_use]
+    pub fn later_peers(&self, next: &NextCommittee) -> BTreeMap<MemberId, String> {
+        let members = next.members.iter().enumerate();
+        let address = |(id, member): (usize, &NextMember)| {
+            let here = self.peers.get(&member.identity.to_string());
+            (MemberId(id as u8), here.unwrap_or(&member.quic).clone())
+        };
+        members.map(address).collect()
+    }
+
     /// Addresses of the members that this one dials or is dialled by.
     ///
     /// # Errors
@@ -230,6 +250,9 @@ impl Config {
     ) -> Result<BTreeMap<MemberId, String>, HomeError> {
         let mut addresses = BTreeMap::new();
         for (name, address) in &self.peers {
+            if name.parse::<PublicKey>().is_ok() {
+                continue;
+            }
             let member = name
                 .parse()
                 .map(MemberId)

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fairlane_replica::{
-    Class, CryptoContext, Effect, Event, Job, JobId, LoadId, Message, Peers, Replica, Reply, Table,
-    Ticket, TimerId, WriteId, run_job,
+    Class, CryptoContext, Effect, EpochBase, Event, Job, JobId, LoadId, Message, Peers, Replica,
+    Reply, Table, Ticket, TimerId, WriteId, run_job,
 };
 use fairlane_types::{Height, MEMBERS_MAX, MemberId, Micros, Outcome, SequencedBlock};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -247,6 +247,8 @@ pub struct Parts {
     pub heads: watch::Sender<Height>,
     /// Takes the emitted blocks.
     pub blocks: broadcast::Sender<Arc<SequencedBlock>>,
+    /// Takes what the next epoch begins with, once this one is over.
+    pub ended: watch::Sender<Option<Arc<EpochBase>>>,
     /// Links, this member counted, that make a quorum.
     pub quorum: usize,
     /// This member.
@@ -442,6 +444,9 @@ impl Driver {
             }
             Effect::Compute { id, job } => self.parts.pool.submit(PoolJob::new(id, job)),
             Effect::Emit(block) => self.emit(now, block),
+            Effect::EpochEnded(base) => {
+                self.parts.ended.send_replace(Some(base));
+            }
             Effect::Reply { ticket, reply } => {
                 if let Some(client) = self.replies.remove(&ticket) {
                     // A client that has gone away asks again by the order's id.
@@ -540,6 +545,7 @@ impl Driver {
             view: replica.view.0,
             catching_up,
             observer: replica.observer,
+            change: replica.change,
             keyless: replica.keyless,
             dealings: replica.dealings,
             quorum_connected: peers_connected.len() + 1 >= self.parts.quorum,

@@ -8,8 +8,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use fairlane_replica::StoreError;
-use fairlane_types::{CtId, Envelope, Genesis, Height, MemberId, Root, SecretKey, SequencedBlock};
+use fairlane_replica::{ChangeStatus, Event, StoreError};
+use fairlane_types::{
+    CommitteeChange, CtId, Envelope, Genesis, Height, MemberId, Root, SecretKey, SequencedBlock,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -67,6 +69,8 @@ pub struct NodeStatus {
     pub catching_up: bool,
     /// C7: the identity has no safety record, so the node does not vote.
     pub observer: bool,
+    /// The next committee, once it is decided.
+    pub change: Option<ChangeStatus>,
     /// The members have not made the encryption key yet.
     pub keyless: bool,
     /// Dealings that count, and how many the key needs; 0 and 0 where a dealer made it.
@@ -106,6 +110,7 @@ pub struct NodeHandle {
 
 /// What all clones of a handle share.
 pub(crate) struct Shared {
+    pub(crate) origin: Arc<Genesis>,
     pub(crate) genesis: Arc<Genesis>,
     /// The keys, once they were asked for and are there.
     pub(crate) key: OnceLock<Arc<KnownKey>>,
@@ -189,7 +194,13 @@ impl NodeHandle {
         self.shared.executor.as_ref()
     }
 
-    /// The genesis.
+    /// The genesis of the first epoch: what clients pin.
+    #[must_use]
+    pub fn origin(&self) -> &Arc<Genesis> {
+        &self.shared.origin
+    }
+
+    /// The genesis of this epoch.
     #[must_use]
     pub fn genesis(&self) -> &Arc<Genesis> {
         &self.shared.genesis
@@ -228,6 +239,11 @@ impl NodeHandle {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::SeqCst)
+    }
+
+    /// Hands in a change of committee that a quorum approved.
+    pub fn change_committee(&self, change: Arc<CommitteeChange>) {
+        self.shared.inbox.result(Event::Change(change));
     }
 
     /// Drains, flushes and stops the node; returns at once. See

@@ -21,7 +21,9 @@ use fairlane_encryption::{
     Ceremony, CertificateKeys, CertificateSecret, KeyFileError, ReceiverSecret, SuiteKey,
     SuiteSecret, certificate_key,
 };
-use fairlane_replica::{CeremonyKeys, Store, StoreError, Table, birth, meta};
+use fairlane_replica::{
+    CeremonyKeys, EpochBase, Store, StoreError, Table, birth, birth_of_joiner, meta,
+};
 use fairlane_types::{
     Digest, GENESIS_BYTES_MAX, Genesis, KeySource, MemberId, PublicKey, SecretKey,
 };
@@ -266,7 +268,7 @@ impl Home {
         let certificate = certificate.map(|_| self.certificate_path());
         let part = match genesis.encryption.source {
             KeySource::InsecureDealer => self.share_path(),
-            KeySource::Ceremony => self.receiver_path(),
+            KeySource::Ceremony | KeySource::Reshared => self.receiver_path(),
         };
         let files = [self.identity_path(), part];
         for path in files.into_iter().chain(certificate) {
@@ -302,6 +304,37 @@ impl Home {
             encryption,
             certificates,
         })
+    }
+
+    /// The secrets of a member of a later epoch: its share is in the dealings of the epoch
+    /// before, which it reads with its receiver key.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keys_in(&self, base: &EpochBase) -> Result<MemberKeys, HomeError> {
+        let identity = self.identity()?;
+        let genesis = base.genesis();
+        let me = member_of(self, genesis, &identity.public())?;
+        let receiver = self.receiver()?;
+        let path = self.receiver_path();
+        let sharing = base.sharing(me, &receiver);
+        let sharing = sharing.map_err(|error| HomeError::content(&path, error))?;
+        Ok(MemberKeys {
+            me,
+            identity,
+            encryption: EncryptionKeys::Dealt(sharing.key, sharing.share),
+            certificates: sharing.certificates,
+        })
+    }
+
+    /// Reads the secret for dealings.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn receiver(&self) -> Result<ReceiverSecret, HomeError> {
+        let path = self.receiver_path();
+        let bytes = key_files::read(&path, Secret::Receiver, self.passphrase.as_deref())?;
+        receiver_secret(&bytes).map_err(|error| HomeError::content(&path, error))
     }
 
     /// Encrypts the key files again, under another passphrase; or lays them open. Stopped in
@@ -406,8 +439,7 @@ impl Home {
             .map_err(|error| HomeError::content(&self.genesis_path(), error))?
             .ok_or_else(|| HomeError::content(&self.genesis_path(), "it asks for no ceremony"))?;
         let path = self.receiver_path();
-        let bytes = key_files::read(&path, Secret::Receiver, self.passphrase.as_deref())?;
-        let receiver = receiver_secret(&bytes).map_err(|e| HomeError::content(&path, e))?;
+        let receiver = self.receiver()?;
         receiver_belongs(&receiver, me, genesis).map_err(|e| HomeError::content(&path, e))?;
         Ok(CeremonyKeys {
             ceremony: Arc::new(ceremony),
@@ -491,6 +523,27 @@ impl Home {
             reserve_bytes,
         })?;
         store.commit(&birth(genesis, me), true)?;
+        Ok(())
+    }
+
+    /// Makes the database of a future member, with the birth record of its identity (C7).
+    ///
+    /// # Errors
+    /// [`HomeError`]; `Exists` when there is a database already.
+    pub fn write_birth_of_joiner(
+        &self,
+        genesis: &Genesis,
+        reserve_bytes: u64,
+    ) -> Result<(), HomeError> {
+        let path = self.data_path();
+        if path.exists() {
+            return Err(HomeError::Exists(path));
+        }
+        let mut store = RocksStore::open(&StoreOptions {
+            path,
+            reserve_bytes,
+        })?;
+        store.commit(&birth_of_joiner(genesis), true)?;
         Ok(())
     }
 

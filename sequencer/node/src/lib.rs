@@ -18,6 +18,7 @@ pub mod claim;
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod epochs;
 pub mod exec_diff;
 pub mod executor;
 pub mod failure;

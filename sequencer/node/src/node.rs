@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fairlane_replica::{
-    CryptoContext, Event, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError, Sharing,
-    WriteId,
+    BaseError, CryptoContext, EpochBase, Event, RecoverError, Recovered, Replica, ReplicaConfig,
+    ReplicaError, Sharing, WriteId,
 };
-use fairlane_types::{Genesis, Height, MemberId, Planted};
+use fairlane_types::{Epoch, Genesis, Height, MemberId, Planted};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -22,6 +22,7 @@ use crate::api::{self, ApiLimits};
 use crate::claim::Claim;
 use crate::config::{Config, Overrides};
 use crate::driver::{Driver, Ingress, Links, Parts, crypto_pool};
+use crate::epochs::{EpochError, Resting, Standing};
 use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
@@ -32,7 +33,7 @@ use crate::net::{NetConfig, NetError, Network};
 use crate::oracle::Observer;
 use crate::passphrase::Passphrase;
 use crate::pool;
-use crate::store::{RocksStore, StoreOptions, StoreReader};
+use crate::store::{RocksStore, StoreReader};
 use crate::tamper::Tamper;
 use crate::writer::Writer;
 
@@ -42,6 +43,8 @@ pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 const SERVERS_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long it waits for the last holder of the database to let go.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a member goes on serving an epoch that is over.
+const HAND_OVER_TIME: Duration = Duration::from_millis(200);
 /// How often the database's sizes and the queues' lengths are published.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -111,15 +114,40 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// This identity has no place in the epoch that the folder is in, or has left it.
+    #[error("the folder is in epoch {0}, in which this identity is no member any more, or not yet")]
+    NotAMember(Epoch),
+    /// What is on disk of its epochs.
+    #[error("what is on disk of its epochs: {0}")]
+    Epoch(BaseError),
     /// The system.
     #[error(transparent)]
     Failure(#[from] Failure),
+}
+
+impl From<EpochError> for StartError {
+    fn from(error: EpochError) -> Self {
+        match error {
+            EpochError::Home(error) => Self::Home(error),
+            EpochError::Recover(error) => Self::Recover(error),
+            EpochError::Base(error) => Self::Epoch(error),
+        }
+    }
 }
 
 impl From<fairlane_replica::StoreError> for StartError {
     fn from(error: fairlane_replica::StoreError) -> Self {
         Self::Home(error.into())
     }
+}
+
+/// How a node ended, in order.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Its epoch is over, and this is what the next one begins with.
+    Epoch(Arc<EpochBase>),
 }
 
 /// Where a node listens, with the ports it was given.
@@ -144,6 +172,8 @@ pub struct Node {
     failures: Failures,
     servers: JoinSet<()>,
     stats: Task<()>,
+    /// What the next epoch begins with, once this one is over.
+    ending: watch::Receiver<Option<Arc<EpochBase>>>,
     /// Goes last: until then nobody else may have folder and identity.
     claim: Claim,
 }
@@ -157,7 +187,13 @@ impl Node {
     pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
         let home = Home::open(options.home.clone())?.with_passphrase(options.passphrase.clone());
         let config = Config::load(&home, options.overrides.clone())?;
-        let genesis = home.genesis()?;
+        let origin = home.genesis()?;
+        let claim = Claim::take(&home, &origin, &home.identity()?.public())?;
+        let (resting, standing) = blocking(rest_step(&home, &config)).await?;
+        if !standing.runs() {
+            return Err(StartError::NotAMember(standing.epoch()));
+        }
+        let Standing { genesis, base, .. } = standing;
         let committee = genesis.validate().map_err(ReplicaError::from)?;
         let at_rest = home.at_rest(&genesis)?;
         let MemberKeys {
@@ -165,19 +201,24 @@ impl Node {
             identity,
             encryption,
             certificates,
-        } = home.keys(&genesis)?;
+        } = match &base {
+            Some(base) => home.keys_in(base)?,
+            None => home.keys(&genesis)?,
+        };
         let (sharing, ceremony) = match encryption {
             EncryptionKeys::Dealt(key, share) => (Sharing::known(key, share, certificates), None),
             EncryptionKeys::Ceremony(keys) => (Arc::default(), Some(keys)),
         };
         let identity = Arc::new(identity);
-        let claim = Claim::take(&home, &genesis, &identity.public())?;
-        let peers = config.peer_addresses(&home.config_path(), me, &committee)?;
+        let peers = match &base {
+            Some(base) => config.later_peers(&base.next),
+            None => config.peer_addresses(&home.config_path(), me, &committee)?,
+        };
 
         let api_listener = listen("api", config.listen_api).await?;
         let ops_listener = listen("ops", config.listen_ops).await?;
         let (store, replica) =
-            blocking(recover_step(&home, &config, &genesis, me, &identity)).await?;
+            blocking(recover_step(resting, &config, &genesis, me, &identity)).await?;
         let reader = store.reader();
         let (place, from) = (home.clone(), reader.clone());
         let executor = blocking(move || Ok(Executor::open(&place, from)?)).await?;
@@ -217,7 +258,9 @@ impl Node {
         let status = watch::Sender::new(NodeStatus::default());
         let heads = watch::Sender::new(emitted);
         let (blocks, _) = broadcast::channel(BLOCKS_TAIL_MAX);
+        let (ended, ending) = watch::channel(None);
         let handle = NodeHandle::new(Shared {
+            origin: Arc::new(origin),
             genesis: Arc::new(genesis),
             key: Default::default(),
             me,
@@ -249,6 +292,7 @@ impl Node {
             status,
             heads,
             blocks,
+            ended,
             quorum,
             me,
             tamper: options.tamper,
@@ -291,6 +335,7 @@ impl Node {
             failures,
             servers,
             stats,
+            ending,
             claim,
         })
     }
@@ -312,19 +357,41 @@ impl Node {
     ///
     /// # Errors
     /// The [`Failure`] that stopped it: exit code 1. Nothing acknowledged is lost (C7).
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Failure> {
         let mut stop = self.handle.stopping();
-        let failure = tokio::select! {
-            failure = self.failures.wait() => Some(failure),
-            () = shutdown => None,
-            _ = stop.wait_for(|stop| *stop) => None,
+        let mut ending = self.ending.clone();
+        let over = async {
+            let base = ending.wait_for(Option::is_some).await;
+            let base = base.ok().and_then(|base| base.clone());
+            match base {
+                Some(base) => Some(base),
+                // The core is gone: that has its own end.
+                None => std::future::pending().await,
+            }
         };
-        if failure.is_none() {
-            tracing::info!("draining");
-            self.drain().await;
+        let (failure, base) = tokio::select! {
+            failure = self.failures.wait() => (Some(failure), None),
+            base = over => (None, base),
+            () = shutdown => (None, None),
+            _ = stop.wait_for(|stop| *stop) => (None, None),
+        };
+        match (&failure, &base) {
+            (Some(_), _) => {}
+            (None, Some(base)) => {
+                tracing::info!(next = %base.epoch(), "this epoch is over");
+                // What was said last is on its way to members that are not so far.
+                tokio::time::sleep(HAND_OVER_TIME).await;
+            }
+            (None, None) => {
+                tracing::info!("draining");
+                self.drain().await;
+            }
         }
         self.shut_down().await;
-        failure.map_or(Ok(()), Err)
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(base.map_or(Ended::Stopped, Ended::Epoch)),
+        }
     }
 
     /// Takes no more requests and waits for the answers to those taken.
@@ -409,23 +476,32 @@ fn observer(
     Ok(Some(observer))
 }
 
-/// Opens the database and makes the replica from it; may take a while.
-fn recover_step(
+/// Opens the database and says where it stands.
+fn rest_step(
     home: &Home,
+    config: &Config,
+) -> impl FnOnce() -> Result<(Resting, Standing), StartError> + Send + 'static {
+    let (home, config) = (home.clone(), config.clone());
+    move || {
+        let resting = Resting::open(&home, &config)?;
+        let standing = resting.standing()?;
+        Ok((resting, standing))
+    }
+}
+
+/// Makes the replica from the database; may take a while.
+fn recover_step(
+    resting: Resting,
     config: &Config,
     genesis: &Genesis,
     me: MemberId,
     identity: &Arc<fairlane_types::SecretKey>,
 ) -> impl FnOnce() -> Result<(RocksStore, Replica), StartError> + Send + 'static {
-    let options = StoreOptions {
-        path: home.data_path(),
-        reserve_bytes: config.reserve_bytes(),
-    };
     let (genesis, identity) = (genesis.clone(), Arc::clone(identity));
     let archive = config.store.archive;
     move || {
         let start = Instant::now();
-        let store = RocksStore::open(&options)?;
+        let store = resting.into_store();
         let recovered = Recovered::read(&store, &genesis, me)?;
         let replica = Replica::new(
             ReplicaConfig {

@@ -160,6 +160,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         },
         time: options.time.unwrap_or_else(now),
         experiment: true,
+        start: None,
         members: identities.iter().map(SecretKey::public).collect(),
         encryption,
         certificates: Some(certificates),
@@ -251,6 +252,7 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         .map(|index| MemberId(index as u8))
         .filter(|id| *id != me);
     let peers: BTreeMap<String, String> = others
+        .clone()
         .map(|id| (id.to_string(), options.addresses(id)[0].to_string()))
         .collect();
     Config {
@@ -259,6 +261,9 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         listen_ops,
         log: "info".to_owned(),
         peers,
+        join: others
+            .map(|id| format!("http://{}", options.addresses(id)[1]))
+            .collect(),
         store: StoreConfig {
             reserve_mb: options.reserve_mb,
             ..StoreConfig::default()

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use fairlane_mempool::AdmissionError;
-use fairlane_types::{CtId, Envelope, Height, MemberId, Micros, Position, Receipt, SequencedBlock};
+use fairlane_types::{
+    CommitteeChange, CtId, Envelope, Height, MemberId, Micros, Position, Receipt, SequencedBlock,
+};
 
-use crate::{Evidence, Fault, Job, JobResult, Message, Row, Table, Write};
+use crate::{EpochBase, Evidence, Fault, Job, JobResult, Message, Row, Table, Write};
 
 /// A client request waiting for its [`Reply`]; made by the shell, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +93,8 @@ pub enum Event {
     /// The writes of this durable effect, and of every effect before it, are synced.
     /// Reported in the order of the effects.
     Stored(WriteId),
+    /// An operator hands in a change of committee that a quorum approved.
+    Change(Arc<CommitteeChange>),
     /// What executes here no longer needs the sequence up to this height. Said before the
     /// first block by a shell that executes, and never by another.
     Executed(Height),
@@ -181,6 +185,9 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// The epoch is over, and what the next one begins with is durable here. The replica goes
+    /// on serving this epoch to those that are not so far; the shell starts the next one.
+    EpochEnded(Arc<EpochBase>),
     /// A proof of misbehaviour, stored already.
     Evidence(Arc<Evidence>),
     /// A member sent something that no honest member sends: count it.

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::{Ceremony, SuiteKey};
+use fairlane_encryption::{Ceremony, Deal, SuiteKey};
 use fairlane_mempool::LaneMessage;
 use fairlane_types::{
-    ActiveKeys, Height, KeyActivation, KeySource, MemberId, Scheme, Signature, View, encode,
+    ActiveKeys, Height, KeyActivation, KeySource, MEMBERS_MAX, MemberId, Scheme, Signature, View,
+    encode,
 };
 
 use crate::boundary::{Effect, Peers};
@@ -40,6 +41,7 @@ pub(crate) fn key_making(
     let RecoveredKey {
         dealings,
         activation,
+        ..
     } = recovered;
     let making = |ceremony: Ceremony| {
         let terms = Terms {
@@ -66,7 +68,10 @@ impl Replica {
 
     /// Keeps a job back while there is no key to do it with.
     pub(crate) fn keep_back(&mut self, job: Job, purpose: Purpose) -> Option<(Job, Purpose)> {
-        let needs_key = matches!(job, Job::Envelopes(_) | Job::Shares(_) | Job::Combine(_));
+        let needs_key = matches!(
+            job,
+            Job::Envelopes(_) | Job::Shares(_) | Job::Combine(_) | Job::Open(_)
+        );
         if !needs_key || self.keyed() {
             return Some((job, purpose));
         }
@@ -84,21 +89,22 @@ impl Replica {
             self.judge(height, dealing, out);
         }
         if deals {
-            self.compute(Job::Deal, Purpose::Deal, out);
+            self.compute(Job::Deal(None), Purpose::Deal, out);
         }
         self.conclude(out);
     }
 
-    fn judge(&mut self, height: Height, dealing: Arc<Dealing>, out: &mut Vec<Effect>) {
-        self.compute(Job::Judge(dealing), Purpose::Judge(height), out);
+    pub(crate) fn judge(&mut self, height: Height, dealing: Arc<Dealing>, out: &mut Vec<Effect>) {
+        let job = Job::Judge(dealing, self.next_ceremony());
+        self.compute(job, Purpose::Judge(height), out);
     }
 
     /// This member's dealing is made.
     pub(crate) fn dealt(&mut self, dealing: Option<Arc<Dealing>>, out: &mut Vec<Effect>) {
-        let (Some(dealing), Some(ceremony)) = (dealing, &mut self.ceremony) else {
+        let (Some(dealing), Some(making)) = (dealing, self.making()) else {
             return;
         };
-        if ceremony.offer(Arc::clone(&dealing)) {
+        if making.offer(Arc::clone(&dealing)) {
             self.send(Peers::All, Message::Dealing(dealing), out);
         }
     }
@@ -110,15 +116,21 @@ impl Replica {
         dealing: Arc<Dealing>,
         out: &mut Vec<Effect>,
     ) {
-        let n = self.committee.n();
-        match &mut self.ceremony {
-            Some(ceremony) if dealing.dealer == from && ceremony.fits(&dealing, n) => {
-                ceremony.offer(dealing);
+        let dealers = self.committee.n();
+        let fault = Fault::Dealing;
+        if dealing.dealer != from || dealing.deal.len() > Deal::encoded_len(MEMBERS_MAX, true) {
+            out.push(Effect::Fault { peer: from, fault });
+            return;
+        }
+        // A change may have its verdict there and not here yet.
+        let first_is_over = self.ceremony.as_ref().is_none_or(KeyMaking::complete);
+        let decided = self.next_ceremony().is_some();
+        match self.making() {
+            _ if first_is_over && !decided => self.ending.early_offer(dealing),
+            Some(making) if making.fits(&dealing, dealers) => {
+                making.offer(dealing);
             }
-            _ => out.push(Effect::Fault {
-                peer: from,
-                fault: Fault::Dealing,
-            }),
+            _ => out.push(Effect::Fault { peer: from, fault }),
         }
     }
 
@@ -145,8 +157,8 @@ impl Replica {
 
     /// The payload of a block of `view`.
     pub(crate) fn payload_with(&mut self, view: View, mut payload: CutPayload) -> CutPayload {
-        if let Some(ceremony) = &mut self.ceremony {
-            payload.dealing = ceremony.carry(view);
+        if let Some(making) = self.making() {
+            payload.dealing = making.carry(view);
         }
         payload
     }
@@ -157,15 +169,15 @@ impl Replica {
         let Some(dealing) = dealing else {
             return Some(true);
         };
-        let n = self.committee.n();
-        let Some(ceremony) = &mut self.ceremony else {
-            return Some(false);
-        };
-        if !ceremony.fits(dealing, n) {
-            return Some(false);
+        let dealers = self.committee.n();
+        // Where none is known here, a change may be final elsewhere already.
+        let known = self.next_ceremony().is_some();
+        let making = self.making()?;
+        if !making.fits(dealing, dealers) {
+            return known.then_some(false);
         }
-        ceremony.seen(view, dealing.dealer);
-        (!ceremony.complete()).then_some(true)
+        making.seen(view, dealing.dealer);
+        (!making.complete()).then_some(true)
     }
 
     /// Writes that belong to final blocks, and the verdicts they ask for.
@@ -174,21 +186,24 @@ impl Replica {
         blocks: &[FinalBlock],
         out: &mut Vec<Effect>,
     ) -> Vec<Write> {
-        let Some(ceremony) = &mut self.ceremony else {
-            return Vec::new();
-        };
-        let mut wanted = Vec::new();
+        let (mut wanted, mut early) = (Vec::new(), Vec::new());
         for block in blocks {
-            if let Some(dealing) = &block.payload.dealing
-                && ceremony.finalized(block.header.height, dealing)
+            let height = block.header.height;
+            let Some(dealing) = &block.payload.dealing else {
+                continue;
+            };
+            if self.ending.early(height, dealing) {
+                early.push((height, Arc::clone(dealing)));
+            } else if let Some(making) = self.making()
+                && making.finalized(height, dealing)
             {
-                wanted.push((block.header.height, Arc::clone(dealing)));
+                wanted.push((height, Arc::clone(dealing)));
             }
         }
         let row = |(height, dealing): &(Height, Arc<Dealing>)| {
             Write::put(Table::Dealings, height_key(*height), encode(dealing))
         };
-        let writes = wanted.iter().map(row).collect();
+        let writes = wanted.iter().chain(&early).map(row).collect();
         for (height, dealing) in wanted {
             self.judge(height, dealing, out);
         }
@@ -197,10 +212,10 @@ impl Replica {
 
     /// A verdict on a final dealing.
     pub(crate) fn dealing_judged(&mut self, height: Height, valid: bool, out: &mut Vec<Effect>) {
-        let Some(ceremony) = &mut self.ceremony else {
+        let Some(making) = self.making() else {
             return;
         };
-        if let Judged::Settled { counted, refused } = ceremony.judged(height, valid) {
+        if let Judged::Settled { counted, refused } = making.judged(height, valid) {
             self.counters.dealings_refused += refused.len() as u64;
             let valid = counted
                 .into_iter()
@@ -214,11 +229,15 @@ impl Replica {
         self.conclude(out);
     }
 
-    fn conclude(&mut self, out: &mut Vec<Effect>) {
+    pub(crate) fn conclude(&mut self, out: &mut Vec<Effect>) {
+        self.conclude_next(out);
         if let Some(ceremony) = &mut self.ceremony
             && let Some(dealings) = ceremony.conclude()
         {
-            let job = Job::Conclude(Box::new(ConcludeJob { dealings }));
+            let job = Job::Conclude(Box::new(ConcludeJob {
+                dealings,
+                next: None,
+            }));
             self.compute(job, Purpose::Conclude, out);
         }
     }
@@ -318,7 +337,7 @@ impl Replica {
     /// Whether blocks are wanted for the ceremony.
     pub(crate) fn ceremony_waits(&self) -> bool {
         let waits = self.ceremony.as_ref().map(KeyMaking::wants_a_block);
-        waits.unwrap_or(false)
+        waits.unwrap_or(false) || self.ending.wants_a_block()
     }
 
     /// The key ids that orders may name from the start.
@@ -327,6 +346,7 @@ impl Replica {
         ceremony: Option<&KeyMaking>,
     ) -> Vec<fairlane_types::KeyId> {
         if genesis.encryption.source != KeySource::Ceremony {
+            // Dealt in the first epoch, dealt on in later ones.
             return genesis.encryption.key_id.into_iter().collect();
         }
         let known = ceremony.and_then(KeyMaking::activation);

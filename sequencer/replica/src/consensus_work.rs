@@ -86,7 +86,7 @@ impl Replica {
                     .build_cut(&parent.payload.cut, parent_time, &only);
                 self.tell_lanes(mempool::Input::Parent(built.cut.clone()));
                 let (payload, time) = (CutPayload::of(built.cut), built.time);
-                let payload = self.payload_with(view, payload);
+                let payload = self.with_step(view, &parent.payload, payload);
                 self.tell(consensus::Input::PayloadBuilt {
                     view,
                     payload,
@@ -149,6 +149,20 @@ impl Replica {
         });
     }
 
+    /// What a member says to what rides with the cut of a proposal.
+    fn check_rider(
+        &mut self,
+        view: View,
+        parent: &CutPayload,
+        payload: &CutPayload,
+    ) -> Option<bool> {
+        if parent.ends() {
+            return self.check_step(view, parent, payload);
+        }
+        let dealing = self.check_dealing(view, payload.dealing.as_deref())?;
+        Some(dealing && self.check_step(view, parent, payload)?)
+    }
+
     /// Asks the lanes about a proposed cut; `first` says that nothing is on its way yet.
     pub(crate) fn check_payload(
         &mut self,
@@ -161,8 +175,14 @@ impl Replica {
             return;
         };
         let view = pending.block.header.view;
-        let dealing = pending.block.payload.dealing.clone();
-        let dealing = self.check_dealing(view, dealing.as_deref());
+        let (parent, payload) = (&pending.parent.payload, &pending.block.payload);
+        let rides = payload.dealing.is_some() || payload.step.is_some() || parent.ends();
+        let rider = if rides {
+            let (parent, payload) = (parent.clone(), payload.clone());
+            self.check_rider(view, &parent, &payload)
+        } else {
+            Some(true)
+        };
         let Some(pending) = self.checks.get(&id) else {
             return;
         };
@@ -172,9 +192,9 @@ impl Replica {
             .lanes
             .check_cut(old, parent.header.time, new, block.header.time);
         let verdict = match verdict {
-            _ if dealing == Some(false) => Verdict::Invalid,
-            // Nobody's fault: its proposer does not know yet that the ceremony is over.
-            _ if dealing.is_none() => Verdict::Fetching {
+            _ if rider == Some(false) => Verdict::Invalid,
+            // Nobody's fault: its proposer knows more or less than this member.
+            _ if rider.is_none() => Verdict::Fetching {
                 missing: SignerSet::default(),
             },
             mempool::Verdict::Valid => Verdict::Valid,
@@ -199,6 +219,7 @@ impl Replica {
     }
 
     fn finalized(&mut self, blocks: Vec<FinalBlock>, out: &mut Vec<Effect>) {
+        let blocks = self.up_to_boundary(blocks);
         let Some(tip) = blocks.last().map(|block| block.header.height) else {
             return;
         };
@@ -210,6 +231,7 @@ impl Replica {
             )
         });
         let mut writes: Vec<Write> = rows.collect();
+        writes.extend(self.changes_final(&blocks, out));
         writes.extend(self.dealings_final(&blocks, out));
         // Final before revealed: shares leave only when this is synced (D2).
         self.store(writes, true, Written::Final(tip), out);

@@ -38,7 +38,7 @@ impl Dealing {
         key.check(Domain::Dealing, chain, epoch, &body, self.signature)
     }
 
-    /// Whether one of `n` members deals, and in so many bytes: those of a dealing in this
+    /// Whether one of `n` dealers deals, and in so many bytes: those of a dealing in this
     /// ceremony.
     #[must_use]
     pub fn fits(&self, n: usize, bytes: usize) -> bool {

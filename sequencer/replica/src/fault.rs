@@ -29,6 +29,12 @@ pub enum Fault {
     /// A signature over another encryption key than the dealings give.
     #[error("a false signature over the encryption key")]
     KeyMade,
+    /// A change of committee that is none, or that no quorum approved.
+    #[error("a false change of committee")]
+    Change,
+    /// A signature over another start of the next epoch than follows from the log.
+    #[error("a false signature over the start of the next epoch")]
+    Handover,
     /// More than it may ask for.
     #[error("a request over its limits")]
     Request,
@@ -45,6 +51,8 @@ impl Fault {
             Self::Attestation => "attestation",
             Self::Dealing => "dealing",
             Self::KeyMade => "key_made",
+            Self::Change => "change",
+            Self::Handover => "handover",
             Self::Request => "request",
         }
     }

@@ -4,13 +4,15 @@
 use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
-    Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError,
-    Opened, ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
-    accept_certificate_share, resolve, sign_attestation,
+    Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError,
+    CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret, Subject, Suite, SuiteKey,
+    SuiteParsed, SuiteSecret, ThresholdScheme, VerifiedDeal, accept_certificate_share, resolve,
+    sign_attestation,
 };
 use fairlane_types::{
-    ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch,
-    Height, MemberId, Root, SeededRng, SigCheck, Signer, decode, encode, verify_each,
+    ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
+    Digest, Envelope, Epoch, Height, MemberId, Root, SeededRng, SigCheck, Signer, decode, encode,
+    verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -61,6 +63,19 @@ pub struct Sharing {
 }
 
 impl Sharing {
+    /// What a ceremony gave.
+    pub(crate) fn made(keys: CommitteeKeys, shares: CommitteeShares) -> Self {
+        let certificates = keys.certificate.zip(shares.certificate);
+        Self {
+            key: Arc::new(SuiteKey::Tdh2(keys.encryption)),
+            share: Arc::new(SuiteSecret::Tdh2(shares.encryption)),
+            certificates: certificates.map(|(key, secret)| CertificateKeys {
+                key: Arc::new(key),
+                secret: Arc::new(secret),
+            }),
+        }
+    }
+
     /// A sharing that is known from the start.
     #[must_use]
     pub fn known(
@@ -118,9 +133,13 @@ pub enum Job {
     /// Check an attestation that another member combined.
     CheckAttestation(Box<Attestation>),
     /// Make this member's dealing in the key ceremony.
-    Deal,
-    /// Judge a dealing that a final block carries.
-    Judge(Arc<Dealing>),
+    /// For the next committee's key where a ceremony is given, else for the genesis's.
+    Deal(Option<Arc<Ceremony>>),
+    /// Judge a dealing that a final block carries, in the same way.
+    Judge(Arc<Dealing>, Option<Arc<Ceremony>>),
+    /// Judge a change of committee that a final block carries, and make the ceremony by which
+    /// the key is dealt on.
+    Open(Box<OpenJob>),
     /// Make the keys, and this member's shares of them, from the dealings that count.
     Conclude(Box<ConcludeJob>),
 }
@@ -143,8 +162,9 @@ impl Job {
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
             Self::CheckAttestation(_) => "check_attestation",
-            Self::Deal => "deal",
-            Self::Judge(_) => "judge_dealing",
+            Self::Deal(_) => "deal",
+            Self::Judge(..) => "judge_dealing",
+            Self::Open(_) => "open_change",
             Self::Conclude(_) => "conclude_ceremony",
         }
     }
@@ -157,7 +177,8 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal | Self::Judge(_) => 1,
+            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal(_) | Self::Judge(..) => 1,
+            Self::Open(job) => job.change.approved.signatures.len(),
             Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
         }
@@ -255,6 +276,17 @@ pub struct CertifyJob {
 pub struct ConcludeJob {
     /// The dealings.
     pub dealings: Vec<Arc<Dealing>>,
+    /// The next committee's ceremony; the genesis's where there is none.
+    pub next: Option<Arc<Ceremony>>,
+}
+
+/// A change of committee to judge.
+#[derive(Clone, Debug)]
+pub struct OpenJob {
+    /// The change.
+    pub change: Arc<CommitteeChange>,
+    /// Hash of the genesis of the epoch that it ends.
+    pub before: Digest,
 }
 
 /// What came of a job.
@@ -278,6 +310,8 @@ pub enum JobResult {
     Certified(Certification),
     /// This member's dealing; `None` where it has no part in a ceremony.
     Dealt(Option<Arc<Dealing>>),
+    /// The ceremony of a valid change of committee.
+    Opened(Option<Arc<Ceremony>>),
     /// Whether an attestation or a dealing holds.
     Judged(bool),
     /// The keys, once [`CryptoContext::sharing`] is set; `None` when this member cannot read
@@ -322,8 +356,14 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
-        Job::Deal => JobResult::Dealt(deal(context, entropy).map(Arc::new)),
-        Job::Judge(dealing) => JobResult::Judged(judge(context, dealing).is_some()),
+        Job::Deal(next) => {
+            let dealing = deal(context, next.as_deref(), entropy);
+            JobResult::Dealt(dealing.map(Arc::new))
+        }
+        Job::Judge(dealing, next) => {
+            JobResult::Judged(judge(context, dealing, next.as_deref()).is_some())
+        }
+        Job::Open(job) => JobResult::Opened(open(context, job).map(Arc::new)),
         Job::Conclude(job) => JobResult::Concluded(conclude(context, job)),
     }
 }
@@ -333,43 +373,76 @@ fn attested(context: &CryptoContext, given: &Attestation) -> bool {
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }
 
-fn deal(context: &CryptoContext, entropy: &[u8; 32]) -> Option<Dealing> {
-    let keys = context.ceremony.as_ref()?;
+fn deal(context: &CryptoContext, next: Option<&Ceremony>, entropy: &[u8; 32]) -> Option<Dealing> {
     let mut rng = SeededRng::new(entropy, b"deal");
-    let deal = keys.ceremony.deal(context.me, &mut rng).ok()?;
+    let deal = match next {
+        None => {
+            let keys = context.ceremony.as_ref()?;
+            keys.ceremony.deal(context.me, &mut rng).ok()?
+        }
+        Some(next) => {
+            let sharing = context.sharing.get()?;
+            let SuiteSecret::Tdh2(share) = sharing.share.as_ref() else {
+                return None;
+            };
+            let certificate = sharing.certificates.as_ref();
+            let certificate = certificate.map(|keys| keys.secret.as_ref());
+            next.deal_share(share, certificate, &mut rng).ok()?
+        }
+    };
     let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
     Some(Dealing::sign(&deal, key.as_ref(), chain, epoch))
 }
 
 /// The signature first: whatever does not bear its dealer's is nobody's.
-fn judge(context: &CryptoContext, dealing: &Dealing) -> Option<()> {
-    let keys = context.ceremony.as_ref()?;
+fn judge(context: &CryptoContext, dealing: &Dealing, next: Option<&Ceremony>) -> Option<()> {
+    let ceremony = match next {
+        Some(next) => next,
+        None => context.ceremony.as_ref()?.ceremony.as_ref(),
+    };
     let identity = context.committee.key(dealing.dealer)?;
     let check = dealing.signature_check(identity, context.chain, context.epoch);
     check.verify().ok()?;
     let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
-    keys.ceremony.verify(dealing.dealer, deal).ok()?;
+    ceremony.verify(dealing.dealer, deal).ok()?;
     Some(())
 }
 
-fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<ActiveKeys> {
-    let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
+fn open(context: &CryptoContext, job: &OpenJob) -> Option<Ceremony> {
+    job.change.verify(&context.committee).ok()?;
+    let sharing = context.sharing.get()?;
+    let SuiteKey::Tdh2(encryption) = sharing.key.as_ref() else {
+        return None;
+    };
+    let certificate = sharing.certificates.as_ref();
+    let old = CommitteeKeys {
+        encryption: encryption.clone(),
+        certificate: certificate.map(|keys| keys.key.as_ref().clone()),
+    };
+    Ceremony::of_change(job.before, &job.change.next, old).ok()
+}
+
+fn read_deals(ceremony: &Ceremony, dealings: &[Arc<Dealing>]) -> Option<Vec<VerifiedDeal>> {
     let read = |dealing: &Arc<Dealing>| {
         let deal = decode(&dealing.deal, dealing.deal.len()).ok()?;
         ceremony.verified_before(dealing.dealer, deal).ok()
     };
-    let deals: Vec<_> = job.dealings.iter().map(read).collect::<Option<_>>()?;
+    dealings.iter().map(read).collect()
+}
+
+fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<ActiveKeys> {
+    if let Some(next) = &job.next {
+        // The old members need no shares of them.
+        let keys = next.keys(&read_deals(next, &job.dealings)?).ok()?;
+        return Some(ActiveKeys {
+            encryption: SuiteKey::Tdh2(keys.encryption).to_bytes(),
+            certificate: keys.certificate.map_or_else(Vec::new, |key| encode(&key)),
+        });
+    }
+    let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
+    let deals = read_deals(ceremony, &job.dealings)?;
     let (keys, shares) = ceremony.shares(&deals, context.me, receiver).ok()?;
-    let key = Arc::new(SuiteKey::Tdh2(keys.encryption));
-    let certificates = keys.certificate.zip(shares.certificate);
-    let made = Sharing {
-        key,
-        share: Arc::new(SuiteSecret::Tdh2(shares.encryption)),
-        certificates: certificates.map(|(key, secret)| CertificateKeys {
-            key: Arc::new(key),
-            secret: Arc::new(secret),
-        }),
-    };
+    let made = Sharing::made(keys, shares);
     let keys = made.public();
     // After a restart in the middle of a run the same is computed again.
     let sharing = context.sharing.get_or_init(|| made);

@@ -1,7 +1,7 @@
 //! Keys of the tables that are read outside the replica.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{CtId, Height, MemberId, Position, Seq};
+use fairlane_types::{CtId, Epoch, Height, MemberId, Position, Seq};
 
 /// Key in [`Table::Sequence`](crate::Table::Sequence) and
 /// [`Table::Blocks`](crate::Table::Blocks): the height, big-endian.
@@ -70,6 +70,25 @@ pub fn dealing_verdict_key(height: Height) -> Vec<u8> {
     [&height.0.to_be_bytes()[..], b"v"].concat()
 }
 
+/// Key in [`Table::Dealings`](crate::Table::Dealings) of the change of committee that the
+/// block of a height carries.
+#[must_use]
+pub fn change_key(height: Height) -> Vec<u8> {
+    [&height.0.to_be_bytes()[..], b"c"].concat()
+}
+
+/// The height of such a key.
+#[must_use]
+pub fn change_height(key: &[u8]) -> Option<Height> {
+    height_of(key.strip_suffix(b"c")?)
+}
+
+/// Key in [`Table::Epochs`](crate::Table::Epochs): the epoch, big-endian.
+#[must_use]
+pub fn epoch_key(epoch: Epoch) -> Vec<u8> {
+    epoch.0.to_be_bytes().to_vec()
+}
+
 /// Keys in [`Table::Meta`](crate::Table::Meta).
 pub mod meta {
     /// Hash of the genesis the folder belongs to.
@@ -80,6 +99,12 @@ pub mod meta {
     pub const BIRTH: &[u8] = b"birth";
     /// Latest snapshot of the order state.
     pub const SNAPSHOT: &[u8] = b"snapshot";
+    /// The epoch that the folder is in; absent in the first one.
+    pub const EPOCH: &[u8] = b"epoch";
+    /// The folder's member has left this epoch and has not entered the next one.
+    pub const LEFT: &[u8] = b"left";
+    /// Orders that this epoch took over from the one before, in their order.
+    pub const CARRIED: &[u8] = b"carried";
     /// The committee's word for the encryption key of a ceremony.
     pub const ACTIVATION: &[u8] = b"activation";
 }

@@ -19,8 +19,12 @@ mod capacity;
 mod ceremony;
 mod class;
 mod consensus_work;
+mod crossing;
 mod dealing;
+mod ending;
 mod envelope_checks;
+mod epoch_base;
+mod epoch_change;
 mod fault;
 mod job;
 mod key_making;
@@ -40,21 +44,24 @@ mod store;
 pub use attesting::AttestShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
+pub use crossing::{carried_over, current_epoch, entering, has_left, importing, leaving};
 pub use dealing::Dealing;
+pub use epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
+pub use epoch_change::{ChangeStatus, FinalChange};
 pub use fairlane_mempool::AdmissionError;
 pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
     CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext, EnvelopeFault, Job,
-    JobResult, SharesJob, Sharing, run_job,
+    JobResult, OpenJob, SharesJob, Sharing, run_job,
 };
 pub use key_making::FinalDealing;
 pub use keys::{
-    Emitted, ack_key, batch_key, dealing_verdict_key, height_key, height_of, index_key, late_key,
-    meta, payload_key,
+    Emitted, ack_key, batch_key, change_key, dealing_verdict_key, epoch_key, height_key, height_of,
+    index_key, late_key, meta, payload_key,
 };
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
-pub use payload::{CutPayload, FinalBlock, SafetyRecord};
-pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth};
+pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
+pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
 pub use share_message::{ShareFault, ShareMessage, list_digest_of};
 pub use store::{Row, Store, StoreError, Table, Write};

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
 use fairlane_encryption::Attestation;
 use fairlane_mempool::LaneMessage;
-use fairlane_types::{DecodeError, Height, Signature, decode, encode};
+use fairlane_types::{CommitteeChange, DecodeError, Height, Signature, decode, encode};
 
 use crate::Class;
 use crate::attesting::AttestShare;
@@ -43,6 +43,10 @@ pub enum Message {
     Dealing(Arc<Dealing>),
     /// The sender's signature over the key that the ceremony gave.
     KeyMade(Signature),
+    /// A next committee that a quorum approved (PROTOCOL §6).
+    Change(Arc<CommitteeChange>),
+    /// The sender's signature over the start of the next epoch.
+    Handover(Signature),
 }
 
 /// Why a frame is not a message.
@@ -76,7 +80,9 @@ impl Message {
             | Self::Attest(_)
             | Self::Attested(_)
             | Self::Dealing(_)
-            | Self::KeyMade(_) => Class::Shares,
+            | Self::KeyMade(_)
+            | Self::Change(_)
+            | Self::Handover(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
     }
@@ -114,6 +120,8 @@ impl Message {
             Self::Attested(_) => "attested",
             Self::Dealing(_) => "dealing",
             Self::KeyMade(_) => "key_made",
+            Self::Change(_) => "change",
+            Self::Handover(_) => "handover",
         }
     }
 

@@ -1,11 +1,12 @@
-//! What consensus orders: a cut of the lanes, and now and then a dealing of a key ceremony.
+//! What consensus orders: a cut of the lanes, and now and then a dealing of a key ceremony
+//! or a step towards the next epoch.
 
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
 use fairlane_mempool::Cut;
-use fairlane_types::{Digest, Domain};
+use fairlane_types::{CommitteeChange, Digest, Domain};
 
 use crate::dealing::Dealing;
 
@@ -16,22 +17,45 @@ pub struct CutPayload {
     pub cut: Cut,
     /// While the committee makes its key, a member's part of it (PROTOCOL §6).
     pub dealing: Option<Arc<Dealing>>,
+    /// A step towards the next epoch.
+    pub step: Option<EpochStep>,
+}
+
+/// A step towards the next epoch (PROTOCOL §6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub enum EpochStep {
+    /// Who is to follow. As a dealing it is carried unread and judged once it is final.
+    Change(Arc<CommitteeChange>),
+    /// The next committee has its shares, which the digest names: the first final block with
+    /// it is the last one of the epoch that is emitted. Its descendants repeat its payload.
+    Boundary(Digest),
 }
 
 impl CutPayload {
+    /// Whether the epoch ends with this block or before it.
+    #[must_use]
+    pub const fn ends(&self) -> bool {
+        matches!(self.step, Some(EpochStep::Boundary(_)))
+    }
+
     /// A cut alone.
     #[must_use]
     pub const fn of(cut: Cut) -> Self {
-        Self { cut, dealing: None }
+        Self {
+            cut,
+            dealing: None,
+            step: None,
+        }
     }
 }
 
 impl consensus::Payload for CutPayload {
     fn digest(&self) -> Digest {
         let cut = self.cut.digest();
-        match &self.dealing {
-            None => cut,
-            Some(dealing) => Domain::Dealing.hash_of(&(cut, dealing)),
+        match (&self.dealing, &self.step) {
+            (None, None) => cut,
+            (Some(dealing), None) => Domain::Dealing.hash_of(&(cut, dealing)),
+            (dealing, Some(step)) => Domain::Payload.hash_of(&(cut, dealing, step)),
         }
     }
 }

@@ -68,6 +68,10 @@ impl FinalQueue {
         self.waiting.extend(blocks);
     }
 
+    pub(crate) const fn ordered_block(&self) -> &FinalBlock {
+        &self.ordered
+    }
+
     pub(crate) fn ordered(&self) -> Height {
         self.ordered.header.height
     }
@@ -130,7 +134,15 @@ impl Replica {
             let Some((certificate, path)) = self.finals.proof() else {
                 return;
             };
-            let emission = self.order.on_cut(&delta);
+            let ends = self.ending.boundary() == Some(height);
+            let emission = if ends {
+                self.order.on_last_cut(&delta)
+            } else {
+                self.order.on_cut(&delta)
+            };
+            if ends {
+                self.ending.remember(self.order.memory());
+            }
             self.receive_order.observe(leader, &delta, &emission);
             self.backlog = emission.backlog;
             let snapshot = self
@@ -466,6 +478,7 @@ impl Replica {
             out.push(Effect::Emit(Arc::clone(&block)));
         }
         out.push(Effect::Emit(block));
+        self.hand_over(out);
     }
 
     fn count(&mut self, outcome: &Outcome) {

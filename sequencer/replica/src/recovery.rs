@@ -10,9 +10,12 @@ use fairlane_types::{
     MemberId, Micros, Millis, Outcome, Seq, SequencedBlock, decode, encode,
 };
 
+use crate::epoch_base::EpochBase;
+use crate::epoch_change::FinalChange;
 use crate::key_making::FinalDealing;
 use crate::keys::{
-    ack_key, batch_key, dealing_verdict_key, height_key, height_of, late_key, meta, payload_key,
+    ack_key, batch_key, change_height, dealing_verdict_key, epoch_key, height_key, height_of,
+    index_key, late_key, meta, payload_key,
 };
 use crate::payload::{FinalBlock, SafetyRecord};
 use crate::{Evidence, Row, Store, StoreError, Table, Write};
@@ -97,6 +100,8 @@ pub struct Recovered {
 pub struct RecoveredKey {
     /// Dealings of final blocks, in order, that count or have no verdict yet.
     pub dealings: Vec<FinalDealing>,
+    /// Changes of committee in final blocks, in order, that count or have no verdict yet.
+    pub changes: Vec<FinalChange>,
     /// The committee's word for the key.
     pub activation: Option<KeyActivation>,
 }
@@ -113,6 +118,17 @@ pub fn birth(genesis: &Genesis, me: MemberId) -> Vec<Write> {
     ]
 }
 
+/// The writes with which the identity of a future member is born: it belongs to the chain
+/// and to no committee yet.
+#[must_use]
+pub fn birth_of_joiner(genesis: &Genesis) -> Vec<Write> {
+    let put = |key: &[u8], value: Vec<u8>| Write::put(Table::Meta, key.to_vec(), value);
+    vec![
+        put(meta::GENESIS, encode(&genesis.hash())),
+        put(meta::BIRTH, b"born".to_vec()),
+    ]
+}
+
 impl Recovered {
     /// Reads a folder. An empty one gives an observer at genesis.
     ///
@@ -124,13 +140,20 @@ impl Recovered {
         reader.same("member", meta::MEMBER, &me)?;
         let voting = store.get(Table::Meta, meta::BIRTH)?.is_some();
         let snapshot: Option<Snapshot> = reader.get(Table::Meta, meta::SNAPSHOT)?;
-        let base = snapshot.as_ref().map_or(Height(0), |s| s.height);
+        let start = genesis.base();
+        let base = snapshot.as_ref().map_or(start, |s| s.height);
+        // The block that an epoch starts from is the last one of another.
+        let lowest = if snapshot.is_some() {
+            base
+        } else {
+            base.next()
+        };
         let blocks: Vec<FinalBlock> = reader.rows(
             Table::Blocks,
-            &height_key(base),
+            &height_key(lowest),
             &height_key(Height(u64::MAX)),
         )?;
-        for (block, height) in blocks.iter().zip(base.0.max(1)..) {
+        for (block, height) in blocks.iter().zip(lowest.0..) {
             if block.header.height != Height(height) {
                 return Err(corrupt(
                     Table::Blocks,
@@ -164,9 +187,9 @@ impl Recovered {
                 ));
             }
         }
-        let tip = blocks.last().map_or(Height(0), |b| b.header.height);
+        let tip = blocks.last().map_or(start, |b| b.header.height);
         let emitted = sequence.last().cloned();
-        let emitted_height = emitted.as_ref().map_or(Height(0), |e| e.height);
+        let emitted_height = emitted.as_ref().map_or(start, |e| e.height);
         if emitted_height > tip {
             return Err(corrupt(
                 Table::Sequence,
@@ -179,7 +202,7 @@ impl Recovered {
         let order = match &snapshot {
             Some(snapshot) => fair::restore(n, f, &genesis.order, &snapshot.order)
                 .map_err(|error| corrupt(Table::Meta, meta::SNAPSHOT, &error.to_string()))?,
-            None => fair::rule(n, f, &genesis.order),
+            None => reader.first_order(genesis, n, f)?,
         };
         let at = snapshot.as_ref().and(blocks.first());
         let lanes = reader.lanes(genesis, me, at, order.as_ref())?;
@@ -317,24 +340,31 @@ impl Reader<'_> {
         }
         // M1: a lane that forked stays muted.
         for evidence in self.rows::<Evidence>(Table::Evidence, &[], &[0xff; 64])? {
-            if let Evidence::LaneFork(fork) = evidence {
+            // Of this epoch: in another one its lane is another's.
+            if let Evidence::LaneFork(fork) = evidence
+                && fork.first.header.epoch == genesis.epoch()
+            {
                 recovered.forked.push(fork.first.header.lane);
             }
         }
-        let base = base.map_or(Height(0), |block| block.header.height);
+        let base = base.map_or(genesis.base(), |block| block.header.height);
         recovered.emitted = self.outcomes(base, time.minus(2 * ttl))?;
         // Payloads of what has no outcome yet, also of what lanes have given to the order
         // rule already: it will be opened, and its place must survive in the own lane's
         // receipts.
-        let mut ids: BTreeSet<CtId> = order.live_orders().into_iter().collect();
+        // What came along from the epoch before stands first: its order is the old lane's.
+        let carried: Option<Vec<CtId>> = self.get(Table::Meta, meta::CARRIED)?;
+        let mut ids = carried.unwrap_or_default();
+        ids.extend(order.live_orders());
         for batch in &recovered.batches {
             ids.extend(batch.entries.iter().map(|entry| entry.ct_id));
         }
-        for emitted in &recovered.emitted {
-            ids.remove(&emitted.ct_id);
-        }
+        let mut gone: BTreeSet<CtId> = recovered.emitted.iter().map(|e| e.ct_id).collect();
         for id in ids {
-            // Left out as stale: nothing will come of it.
+            // Once; and not what was left out as stale: nothing will come of it.
+            if !gone.insert(id) || self.store.get(Table::Index, &index_key(&id))?.is_some() {
+                continue;
+            }
             if self.store.get(Table::Index, &late_key(&id))?.is_some() {
                 continue;
             }
@@ -345,15 +375,38 @@ impl Reader<'_> {
         Ok(recovered)
     }
 
+    /// The rule where an epoch begins.
+    fn first_order(
+        &self,
+        genesis: &Genesis,
+        n: usize,
+        f: usize,
+    ) -> Result<Box<dyn FairOrder + Send>, RecoverError> {
+        if genesis.start.is_none() {
+            return Ok(fair::rule(n, f, &genesis.order));
+        }
+        let key = epoch_key(genesis.epoch());
+        let base: Option<EpochBase> = self.get(Table::Epochs, &key)?;
+        let base = base.ok_or_else(|| corrupt(Table::Epochs, &key, "missing"))?;
+        fair::rule_after(n, f, &genesis.order, genesis.time, &base.memory)
+            .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))
+    }
+
     fn key(&self) -> Result<RecoveredKey, RecoverError> {
         let (start, end) = (height_key(Height(0)), height_key(Height(u64::MAX)));
         let mut dealings: Vec<FinalDealing> = Vec::new();
+        let mut changes = Vec::new();
         for (key, value) in self.scan(Table::Dealings, &start, &end)? {
             if let Some(height) = height_of(&key) {
                 dealings.push(FinalDealing {
                     height,
                     dealing: parse(Table::Dealings, &key, &value)?,
                     valid: false,
+                });
+            } else if let Some(height) = change_height(&key) {
+                changes.push(FinalChange {
+                    height,
+                    change: parse(Table::Dealings, &key, &value)?,
                 });
             } else if let Some(last) = dealings.last_mut()
                 && dealing_verdict_key(last.height) == key
@@ -363,6 +416,7 @@ impl Reader<'_> {
         }
         Ok(RecoveredKey {
             dealings,
+            changes,
             activation: self.get(Table::Meta, meta::ACTIVATION)?,
         })
     }
@@ -405,7 +459,7 @@ fn parse<T: BorshDeserialize>(table: Table, key: &[u8], value: &[u8]) -> Result<
     decode(value, ROW_BYTES_MAX).map_err(|error| corrupt(table, key, &error.to_string()))
 }
 
-fn corrupt(table: Table, key: &[u8], reason: &str) -> RecoverError {
+pub(crate) fn corrupt(table: Table, key: &[u8], reason: &str) -> RecoverError {
     let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
     RecoverError::Corrupt {
         table: table.name(),

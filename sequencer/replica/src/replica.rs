@@ -11,8 +11,8 @@ use fairlane_encryption::{Attestation, SuiteParsed};
 use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
-    BlockId, ChainId, Committee, CtId, Epoch, Genesis, GenesisError, Height, MemberId, Micros,
-    Planted, Position, Root, SequencedBlock, Signer, View,
+    BlockId, ChainId, Committee, CommitteeChange, CtId, Epoch, Genesis, GenesisError, Height,
+    MemberId, Micros, Planted, Position, Root, SequencedBlock, Signer, View,
 };
 
 use crate::attesting::Attesting;
@@ -22,6 +22,8 @@ use crate::boundary::{
 use crate::capacity::Capacity;
 use crate::ceremony::{Keyless, key_making};
 use crate::envelope_checks::{Checked, EnvelopeChecks};
+use crate::epoch_base::EpochBase;
+use crate::epoch_change::{ChangeStatus, EpochChange};
 use crate::key_making::{KeyMaking, Signatures};
 use crate::keys::{Emitted, meta};
 use crate::openings::Openings;
@@ -81,6 +83,8 @@ pub(crate) enum Written {
     Final(Height),
     /// A block of the sequence, and what its height left out as stale.
     Emit(Arc<SequencedBlock>, Vec<mempool::Emitted>),
+    /// What the next epoch begins with.
+    Epoch(Arc<EpochBase>),
     Nothing,
 }
 
@@ -100,6 +104,10 @@ pub(crate) enum Purpose {
     Judge(Height),
     Conclude,
     KeyMade(Signatures),
+    Change(MemberId, Arc<CommitteeChange>),
+    Open(Height),
+    Reshared,
+    Handover(Signatures),
 }
 
 /// What a `Loaded` is for.
@@ -166,6 +174,7 @@ pub struct Replica {
     /// On a chain whose key the members make.
     pub(crate) ceremony: Option<KeyMaking>,
     pub(crate) keyless: Keyless,
+    pub(crate) ending: EpochChange,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
 
@@ -234,6 +243,8 @@ pub struct ReplicaStatus {
     pub keyless: bool,
     /// Dealings that count, and how many the key needs; 0 and 0 without a ceremony.
     pub dealings: (usize, usize),
+    /// The next committee, once it is decided.
+    pub change: Option<ChangeStatus>,
     /// Root of the sequence at `emitted_height`.
     pub root: Root,
     /// Position of the next item.
@@ -287,8 +298,8 @@ impl Replica {
         let genesis_block = consensus::genesis(
             genesis.chain,
             epoch,
-            Height(0),
-            BlockId::default(),
+            genesis.base(),
+            genesis.start.map(|start| start.block).unwrap_or_default(),
             genesis.time,
             CutPayload::of(Cut::genesis(n)),
         );
@@ -314,7 +325,19 @@ impl Replica {
             },
         )
         .map_err(|error| restore(&error))?;
-        let ceremony = key_making(&genesis, committee.quorum(), recovered.key)?;
+        let ends = recovered.blocks.iter().find(|block| block.payload.ends());
+        let boundary = ends.map(|block| block.header.height);
+        let mut key = recovered.key;
+        let changes = std::mem::take(&mut key.changes);
+        // Dealings above a change are for the next key.
+        let change = changes.first().map_or(Height(u64::MAX), |c| c.height);
+        let first_late = key.dealings.partition_point(|d| d.height <= change);
+        let late = key.dealings.split_off(first_late);
+        let mut ending = EpochChange::new(changes, late, boundary);
+        if boundary.is_some() && boundary == recovered.snapshot {
+            ending.remember(order.memory());
+        }
+        let ceremony = key_making(&genesis, committee.quorum(), key)?;
         let lanes = Lanes::restore(
             mempool::Config {
                 me,
@@ -335,9 +358,12 @@ impl Replica {
         );
         let last = recovered.emitted.as_ref().map_or(
             Last {
-                height: Height(0),
-                root: Root::default(),
-                next: Position(0),
+                height: genesis.base(),
+                root: genesis.start.map(|start| start.root).unwrap_or_default(),
+                next: genesis
+                    .start
+                    .map(|start| start.position)
+                    .unwrap_or_default(),
             },
             |block| Last {
                 height: block.height,
@@ -387,6 +413,7 @@ impl Replica {
             attesting,
             ceremony,
             keyless: Keyless::default(),
+            ending,
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             work: VecDeque::new(),
@@ -413,6 +440,7 @@ impl Replica {
                 self.say_shares_again(peer, out);
                 self.say_attest_again(peer, out);
                 self.say_ceremony_again(peer, out);
+                self.say_change_again(peer, out);
                 self.report_emitted(Peers::One(peer), out);
             }
             Event::Submit { ticket, envelope } => self.submit(now, ticket, envelope),
@@ -424,6 +452,7 @@ impl Replica {
             Event::Timer(TimerId::Lanes(timer)) => self.tell_lanes(mempool::Input::Timer(timer)),
             Event::Timer(TimerId::Shares) => self.ask_for_shares(now, out),
             Event::Stored(id) => self.stored(id, out),
+            Event::Change(change) => self.change_offered(self.me, change, out),
             Event::Executed(height) => self.retention.executed(height),
             Event::Loaded { id, rows } => self.loaded(id, &rows, out),
             Event::Computed { id, result } => self.computed(id, result, out),
@@ -444,6 +473,7 @@ impl Replica {
             attested_height: self.attesting.attested(),
             keyless: self.ceremony.is_some() && self.activation().is_none(),
             dealings: (self.ceremony.as_ref()).map_or((0, 0), KeyMaking::progress),
+            change: self.ending.status(),
             root: self.last.root,
             next_position: self.last.next,
             first_height: self.retention.first(),
@@ -490,6 +520,7 @@ impl Replica {
         }
         self.store(writes, true, Written::Nothing, out);
         self.start_ceremony(out);
+        self.start_change(out);
         self.tell_lanes(mempool::Input::Start);
         self.replay();
         self.run(now, out);
@@ -523,12 +554,16 @@ impl Replica {
             Message::Attested(attestation) => self.receive_attested(from, *attestation, out),
             Message::Dealing(dealing) => self.receive_dealing(from, dealing, out),
             Message::KeyMade(signature) => self.key_said(from, signature, out),
+            Message::Change(change) => self.change_offered(from, change, out),
+            Message::Handover(signature) => self.handover_said(from, signature, out),
         }
     }
 
     fn submit(&mut self, now: Micros, ticket: Ticket, envelope: Arc<fairlane_types::Envelope>) {
-        let busy =
-            self.openings.len() > OPENINGS_BUSY || self.capacity.is_reached(now, self.lanes.held());
+        // After the boundary nothing comes into the sequence of this epoch.
+        let busy = self.ending.boundary().is_some()
+            || self.openings.len() > OPENINGS_BUSY
+            || self.capacity.is_reached(now, self.lanes.held());
         self.counters.busy += u64::from(busy);
         let envelope = Arc::unwrap_or_clone(envelope);
         let ticket = mempool::Ticket(ticket.0);
@@ -570,7 +605,8 @@ impl Replica {
     }
 
     fn tell_proposable(&mut self) {
-        let proposable = self.advancing || self.backlog || self.ceremony_waits();
+        let news = self.advancing || self.backlog || self.ceremony_waits();
+        let proposable = news && self.ending.boundary().is_none();
         if proposable != self.proposable {
             self.proposable = proposable;
             self.tell(consensus::Input::Proposable(proposable));
@@ -591,6 +627,7 @@ impl Replica {
             Some(Written::Record(id)) => self.recorded(id, out),
             Some(Written::Final(height)) => self.openings.durable(height),
             Some(Written::Emit(block, stale)) => self.emitted(block, stale, out),
+            Some(Written::Epoch(base)) => out.push(Effect::EpochEnded(base)),
             Some(Written::Nothing) | None => {}
         }
     }
@@ -649,6 +686,16 @@ impl Replica {
             (Purpose::Conclude, JobResult::Concluded(key)) => self.concluded(key, out),
             (Purpose::KeyMade(said), JobResult::Verified { bad }) => {
                 self.key_signatures(said, &bad, out);
+            }
+            (Purpose::Change(from, change), JobResult::Verified { bad }) => {
+                self.change_verified(from, change, &bad, out);
+            }
+            (Purpose::Open(height), JobResult::Opened(ceremony)) => {
+                self.change_opened(height, ceremony, out);
+            }
+            (Purpose::Reshared, JobResult::Concluded(key)) => self.reshared(key, out),
+            (Purpose::Handover(said), JobResult::Verified { bad }) => {
+                self.handover_verified(said, &bad, out);
             }
             // A shell that answers a job with another one's result is broken; the job is
             // lost, and only progress suffers.
@@ -725,8 +772,13 @@ impl Replica {
         self.genesis.chain
     }
 
-    pub(crate) const fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Epoch {
         self.genesis.epoch()
+    }
+
+    /// The last height that this member has emitted, durably.
+    pub(crate) fn emitted_here(&self) -> Height {
+        self.retention.emitted_by(self.me)
     }
 
     pub(crate) fn final_tip(&self) -> &FinalBlock {

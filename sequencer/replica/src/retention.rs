@@ -107,6 +107,12 @@ impl Retention {
         self.reported.iter().copied().min().unwrap_or_default()
     }
 
+    /// The last height that this member has emitted, durably.
+    pub fn emitted_by(&self, member: MemberId) -> Height {
+        let reported = self.reported.get(member.index());
+        reported.copied().unwrap_or_default()
+    }
+
     /// Execution here needs nothing up to this height any more.
     pub fn executed(&mut self, height: Height) {
         self.executed = self.executed.max(Some(height));
@@ -171,10 +177,14 @@ impl Replica {
     pub(crate) fn pruning(&mut self, step: Pruning, rows: &[Row], out: &mut Vec<Effect>) {
         match step {
             Pruning::Sequence => {
+                // Heights of one epoch at a time: the lanes of earlier ones are gone.
+                let base = self.genesis.base();
+                let before = self.retention.first <= base;
                 let blocks = rows
                     .iter()
                     .map_while(|(_, row)| decode::<SequencedBlock>(row, ROW_BYTES_MAX).ok())
-                    .take_while(|block| self.retention.releases(block));
+                    .take_while(|block| self.retention.releases(block))
+                    .take_while(|block| (block.height <= base) == before);
                 let mut leaving = None;
                 for block in blocks {
                     let Leaving { last, orders } = leaving.get_or_insert(Leaving {
@@ -188,6 +198,9 @@ impl Replica {
                     self.retention.reading = false;
                     return;
                 };
+                if before {
+                    return self.find_stale(leaving, Vec::new(), out);
+                }
                 let (from, to) = (height_key(leaving.last), height_key(leaving.last.next()));
                 let range = (Table::Blocks, from, to);
                 let step = Pruning::Cut(leaving);
@@ -214,18 +227,17 @@ impl Replica {
                         });
                     }
                 }
-                let (from, to) = (Height(0), leaving.last.next());
-                let range = (Table::Meta, stale_key(from), stale_key(to));
-                let step = Pruning::Stale(leaving, writes);
-                self.load(
-                    range,
-                    (PRUNE_HEIGHTS, PRUNE_BYTES),
-                    Reading::Prune(step),
-                    out,
-                );
+                self.find_stale(leaving, writes, out);
             }
             Pruning::Stale(leaving, writes) => self.let_go(leaving, writes, rows, out),
         }
+    }
+
+    fn find_stale(&mut self, leaving: Leaving, writes: Vec<Write>, out: &mut Vec<Effect>) {
+        let (from, to) = (Height(0), leaving.last.next());
+        let range = (Table::Meta, stale_key(from), stale_key(to));
+        let step = Reading::Prune(Pruning::Stale(leaving, writes));
+        self.load(range, (PRUNE_HEIGHTS, PRUNE_BYTES), step, out);
     }
 
     fn let_go(

@@ -26,13 +26,16 @@ pub enum Table {
     Evidence,
     /// Attested roots by height.
     Attestations,
-    /// Dealings of final blocks by height, and which of them count (PROTOCOL §6).
+    /// Dealings of final blocks by height, and which of them count; changes of committee
+    /// (PROTOCOL §6).
     Dealings,
+    /// What each later epoch began with, by its number.
+    Epochs,
 }
 
 impl Table {
     /// Every table, in the order of their column families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Safety,
         Self::Blocks,
@@ -44,6 +47,7 @@ impl Table {
         Self::Evidence,
         Self::Attestations,
         Self::Dealings,
+        Self::Epochs,
     ];
 
     /// Name of the column family.
@@ -61,6 +65,7 @@ impl Table {
             Self::Evidence => "evidence",
             Self::Attestations => "attestations",
             Self::Dealings => "dealings",
+            Self::Epochs => "epochs",
         }
     }
 }

@@ -66,6 +66,7 @@ fn genesis() -> Genesis {
         chain: CHAIN,
         time: Millis(0),
         experiment: true,
+        start: None,
         members: (0..4).map(|i| identity(i).public()).collect(),
         encryption: EncryptionParams::dealt(Scheme::Tdh2, KeyId::default(), Vec::new()),
         certificates: None,

@@ -165,6 +165,7 @@ impl Twin {
             | Effect::Reply { .. }
             | Effect::Evidence(_)
             | Effect::Fault { .. }
+            | Effect::EpochEnded(_)
             | Effect::Halt(_) => {}
         }
     }

@@ -5,6 +5,7 @@
 //! 1 a rule is broken, 2 usage.
 
 mod costs;
+mod epochs;
 mod fairness;
 mod loopback;
 mod market;
@@ -45,6 +46,12 @@ pub enum SimVerb {
     /// Leaves out events, liars, members and orders while the same rule still breaks first,
     /// and writes what is left.
     Shrink(ShrinkArgs),
+    /// Change committees under load, seed after seed, and judge every run.
+    ///
+    /// Three committees of 4 and 7 machines, overlapping or not, one after the other, while
+    /// traders go on; machines crash, are cut off, and lie. One sequence goes through all of
+    /// it. The last line is JSON.
+    Epochs(EpochsArgs),
     /// Measure a rule of fair order: inversions, attacks, delays.
     ///
     /// Lanes and cuts of a committee with liars go through the real rule. Attacks: none,
@@ -120,6 +127,23 @@ pub struct SwarmArgs {
     /// Folder for what is kept of failures.
     #[arg(long, value_name = "DIR", default_value = "simnet-failures")]
     pub out: PathBuf,
+    /// Nothing on stdout but the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `epochs`.
+#[derive(Clone, Debug, Args)]
+pub struct EpochsArgs {
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub seeds: u64,
+    /// First seed, decimal or 0x….
+    #[arg(long, value_name = "SEED", default_value = "0", value_parser = seed)]
+    pub first: u64,
+    /// Threads.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
     /// Nothing on stdout but the last line.
     #[arg(long)]
     pub json: bool,
@@ -396,6 +420,7 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
         SimVerb::Shrink(args) => replay::shrink(args),
         SimVerb::Fairness(args) => fairness::run(args),
         SimVerb::Market(args) => market::run(args),
+        SimVerb::Epochs(args) => Ok(epochs::run(args)),
         SimVerb::Mutants(args) => mutants::run(args),
         SimVerb::Research(verb) => verbs::run(verb).map_err(SimError::Input),
         SimVerb::Speed(args) => speed::run(args),

@@ -200,8 +200,9 @@ impl Oracle {
                 JobResult::Judged(given.certificate == self.certificate(&subject))
             }
             // Committees on ideal cryptography have a dealer: a ceremony is all cryptography.
-            Job::Deal => JobResult::Dealt(None),
-            Job::Judge(_) => JobResult::Judged(false),
+            Job::Deal(_) => JobResult::Dealt(None),
+            Job::Judge(..) => JobResult::Judged(false),
+            Job::Open(_) => JobResult::Opened(None),
             Job::Conclude(_) => JobResult::Concluded(None),
         }
     }

@@ -57,6 +57,7 @@ impl Protocol {
             chain: ChainId(0),
             time: START,
             experiment: true,
+            start: None,
             members: (0..n).map(member).collect(),
             encryption: EncryptionParams::dealt(Scheme::Tdh2, Default::default(), Vec::new()),
             certificates: None,

@@ -237,6 +237,10 @@ impl World {
                     self.suspect(format!("{} member {node} about {peer}: {fault}", self.now));
                 }
             }
+            Effect::EpochEnded(_) => {
+                let what = "an epoch ended, and nobody asked for it";
+                self.judge.break_rule(Rule::Halt, node, what);
+            }
             Effect::Halt(reason) => {
                 if self.honest[node] {
                     self.judge.break_rule(Rule::Halt, node, reason);

@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod bench_crypto;
 mod blind;
+mod committee;
 mod completions;
 mod config;
 mod devnet;
@@ -57,6 +58,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
                 None => blocking(follow::run(args, term)),
             }
         }
+        Verb::Committee(verb) => blocking(committee::run(verb, term)),
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),
         Verb::Account(args) => blocking(account::run(args, term)),

@@ -1,11 +1,12 @@
 //! `fairlane node`.
 
+use std::future::Future;
 use std::io::Read;
 use std::sync::Arc;
 
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::home::{Home, HomeError};
-use fairlane_node::node::{Node, NodeOptions, StartError, shutdown_signal};
+use fairlane_node::node::{Ended, Node, NodeOptions, StartError, shutdown_signal};
 use fairlane_node::process::keep_secrets_in;
 use fairlane_node::telemetry::install_metrics;
 use tracing_subscriber::layer::SubscriberExt;
@@ -14,6 +15,7 @@ use tracing_subscriber::{EnvFilter, reload};
 
 use crate::args::NodeArgs;
 use crate::exit::{Exit, Outcome, Problem};
+use crate::seeking;
 
 impl From<HomeError> for Problem {
     fn from(error: HomeError) -> Self {
@@ -72,7 +74,6 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let node = Node::start(options).await?;
         let stop = async {
             if args.stop_with_stdin {
                 tokio::select! {
@@ -83,8 +84,49 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
                 shutdown_signal().await;
             }
         };
-        node.run(stop).await.map_err(Problem::failed)
+        epochs(
+            &home.with_passphrase(options.passphrase.clone()),
+            options,
+            stop,
+        )
+        .await
     })
+}
+
+/// One epoch after the other.
+async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()>) -> Outcome {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let config = Config::load(home, options.overrides.clone())?;
+        let Some(standing) = seeking::until_it_runs(home, &config, stop.as_mut()).await? else {
+            return Ok(());
+        };
+        let node = Node::start(options.clone()).await?;
+        let epoch = standing.epoch();
+        let members = seeking::sources(&config, &standing)?;
+        let mut behind = false;
+        let ended = {
+            let looking = async {
+                // Where no other API is known, nothing can be learnt from them.
+                if members.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                seeking::left_behind(members, epoch).await;
+            };
+            let stopped = async {
+                tokio::select! {
+                    () = stop.as_mut() => {}
+                    () = looking => behind = true,
+                }
+            };
+            node.run(stopped).await.map_err(Problem::failed)?
+        };
+        match ended {
+            Ended::Epoch(base) => seeking::cross(home, &config, &base)?,
+            Ended::Stopped if behind => seeking::leave(home, &config)?,
+            Ended::Stopped => return Ok(()),
+        }
+    }
 }
 
 /// The API and the links: two threads at least, and more where there are more cores.

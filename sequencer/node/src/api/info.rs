@@ -11,7 +11,7 @@ use fairlane_client::wire::{
     BATCH_MAX, BLOCKS_PAGE_MAX, EpochBody, ErrorCode, Head, InfoBody, JSON, Limits, MemberBody,
     ORDER_BODY_BYTES_MAX, WAIT_MS_MAX,
 };
-use fairlane_types::{Height, PAYLOAD_BYTES_MAX, Root};
+use fairlane_types::{Genesis, Height, PAYLOAD_BYTES_MAX, Root};
 
 use super::Api;
 use super::body::segment;
@@ -89,15 +89,7 @@ pub(crate) async fn epoch(
         epoch: asked,
         chain: genesis.chain.0,
         genesis: api.genesis_hash,
-        members: genesis
-            .members
-            .iter()
-            .enumerate()
-            .map(|(id, key)| MemberBody {
-                id: id as u8,
-                key: *key,
-            })
-            .collect(),
+        members: members(genesis),
         quorum: (n - f) as u8,
         threshold: (2 * f + 1) as u8,
         scheme: genesis.encryption.scheme.name().into(),
@@ -106,9 +98,18 @@ pub(crate) async fn epoch(
         public_key: known.key.to_bytes(),
         activation: known.activation_bytes(),
         certificate_key: known.certificate.map_or_else(Vec::new, Vec::from),
-        first_height: 1,
+        first_height: genesis.base().next().0,
         last_height: None,
     }))
+}
+
+fn members(genesis: &Genesis) -> Vec<MemberBody> {
+    let keys = genesis.members.iter().enumerate();
+    keys.map(|(id, key)| MemberBody {
+        id: id as u8,
+        key: *key,
+    })
+    .collect()
 }
 
 /// The encryption key; `None` while the members are making it.

@@ -9,6 +9,7 @@ mod attestations;
 mod audit;
 mod blocks;
 mod body;
+mod epochs;
 mod evidence;
 mod execution;
 mod fail;
@@ -77,7 +78,7 @@ pub(crate) struct Api {
 
 impl Api {
     fn new(node: NodeHandle, limits: ApiLimits) -> Arc<Self> {
-        let genesis = node.genesis();
+        let genesis = node.origin();
         Arc::new(Self {
             genesis_json: serde_json::to_vec_pretty(&**genesis)
                 .unwrap_or_default()
@@ -97,6 +98,8 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/info", get(info::info))
         .route("/v1/genesis", get(info::genesis))
         .route("/v1/epochs/{epoch}", get(info::epoch))
+        .route("/v1/epochs/{epoch}/handover", get(epochs::handover))
+        .route("/v1/epochs/{epoch}/base", get(epochs::base))
         .route("/v1/orders", post(orders::submit))
         .route("/v1/orders/batch", post(orders::submit_batch))
         .route("/v1/orders/{id}", get(orders::order))
@@ -128,6 +131,7 @@ pub fn ops(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/metrics", get(ops::metrics))
         .route("/v1/status", get(ops::status))
         .route("/admin/drain", post(ops::drain))
+        .route("/admin/committee", post(ops::committee))
         .route("/admin/log-level", post(ops::log_level))
         .fallback(fail::no_path)
         .method_not_allowed_fallback(fail::no_method)

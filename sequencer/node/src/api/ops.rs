@@ -7,13 +7,17 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fairlane_client::wire::{GapBody, ReceiveOrderBody, StatusBody};
+use fairlane_client::wire::{ChangeBody, GapBody, ReceiveOrderBody, StatusBody};
 use fairlane_mempool::fair::{GAP_MS, ReceiveCounts};
+use fairlane_types::CommitteeChange;
 
 use super::Api;
 use super::body;
 use super::fail::Fail;
 use super::info::head;
+
+/// Largest change of committee that is read, in bytes.
+const CHANGE_BYTES_MAX: usize = 256 << 10;
 
 /// Alive: the process answers.
 pub(crate) async fn live() -> &'static str {
@@ -59,6 +63,13 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<StatusBod
     Ok(Json(StatusBody {
         member: api.node.me().0,
         ready: reasons.is_empty(),
+        epoch: api.node.genesis().epoch().0,
+        change: status.change.map(|change| ChangeBody {
+            members: change.members as u8,
+            dealings: change.dealings.0 as u8,
+            needed: change.dealings.1 as u8,
+            boundary: change.boundary.map(|height| height.0),
+        }),
         reasons: reasons.into_iter().map(Into::into).collect(),
         head,
         first_available: first.0,
@@ -98,6 +109,29 @@ fn receive_order(counts: &ReceiveCounts) -> ReceiveOrderBody {
 pub(crate) async fn drain(State(api): State<Arc<Api>>) -> StatusCode {
     api.node.drain();
     StatusCode::ACCEPTED
+}
+
+/// The body is a change of committee that a quorum approved, JSON.
+pub(crate) async fn committee(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Fail> {
+    let bytes = body::read(&headers, body, CHANGE_BYTES_MAX, api.limits.body_time_max).await?;
+    let change: CommitteeChange = serde_json::from_slice(&bytes).map_err(Fail::malformed)?;
+    let genesis = api.node.genesis();
+    let committee = genesis.validate().map_err(Fail::malformed)?;
+    if !change.fits(genesis.chain, genesis.epoch(), &committee) {
+        return Err(Fail::malformed(format!(
+            "not a change of chain {} after epoch {}, approved by {} of its members",
+            genesis.chain,
+            genesis.epoch(),
+            committee.quorum()
+        )));
+    }
+    change.verify(&committee).map_err(Fail::malformed)?;
+    api.node.change_committee(Arc::new(change));
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// The body is a filter, such as `info,fairlane_node::net=debug`.

@@ -64,6 +64,7 @@ pub fn genesis() -> Genesis {
         chain: ChainId(7),
         time: Millis(1_000),
         experiment: true,
+        start: None,
         members: (0..4).map(|i| member_key(i).public()).collect(),
         encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
         certificates: None,

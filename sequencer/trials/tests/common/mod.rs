@@ -503,19 +503,28 @@ fn seal(pin: &Pin, first: usize, count: usize) -> Vec<(Envelope, Vec<u8>)> {
 
 /// Every acknowledged order is there, opened to what its sender sealed.
 pub fn complete(sent: &Sent, outcomes: &BTreeMap<CtId, Outcome>) {
-    for id in &sent.acknowledged {
-        match outcomes.get(id) {
-            Some(Outcome::Opened { payload, .. }) => assert_eq!(payload, &sent.payloads[id]),
-            other => panic!("acknowledged order {id} came out as {other:?}"),
-        }
-    }
+    complete_opened(&sent.acknowledged, &sent.payloads, outcomes);
     for id in outcomes.keys() {
         assert!(sent.all.contains(id), "order {id} was never sent");
     }
 }
 
+/// Every order is there, opened to what was sealed.
+pub fn complete_opened(
+    orders: &BTreeSet<CtId>,
+    payloads: &BTreeMap<CtId, Vec<u8>>,
+    outcomes: &BTreeMap<CtId, Outcome>,
+) {
+    for id in orders {
+        match outcomes.get(id) {
+            Some(Outcome::Opened { payload, .. }) => assert_eq!(payload, &payloads[id]),
+            other => panic!("acknowledged order {id} came out as {other:?}"),
+        }
+    }
+}
+
 /// A base port with room for `n` members, unused as far as can be told.
-fn free_ports(n: usize) -> u16 {
+pub fn free_ports(n: usize) -> u16 {
     let span = (n as u16) * 10;
     for _ in 0..200 {
         let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);

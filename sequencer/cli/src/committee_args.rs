@@ -1,0 +1,92 @@
+//! Arguments of `fairlane committee`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::args::{KeysHome, PassphraseArgs};
+
+/// `committee`.
+#[derive(Debug, Subcommand)]
+pub enum CommitteeVerb {
+    /// Make the home of a machine that is to become a member.
+    ///
+    /// Its node waits until a committee that it belongs to takes over. The card that is made
+    /// goes to whoever proposes the change.
+    Join(JoinArgs),
+    /// Write a present member's card: its keys and addresses, for a proposal.
+    Card {
+        /// The member's folder.
+        #[command(flatten)]
+        home: KeysHome,
+        /// Where it listens for members, host:port.
+        #[arg(long, value_name = "HOST:PORT")]
+        quic: String,
+        /// Where its API is, http://host:port.
+        #[arg(long, value_name = "URL")]
+        api: String,
+        /// File to write.
+        #[arg(short = 'o', long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Write down who is to follow: the cards of all members of the next committee.
+    Propose {
+        /// The chain's genesis file.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+        /// A present member's API.
+        #[arg(long, value_name = "URL")]
+        to: String,
+        /// Their cards, in the order of their ids.
+        #[arg(required = true, value_name = "CARD")]
+        cards: Vec<PathBuf>,
+        /// File to write.
+        #[arg(short = 'o', long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Approve a change with a present member's key.
+    ///
+    /// The file goes from operator to operator until enough have approved.
+    Approve {
+        /// The member's folder.
+        #[command(flatten)]
+        home: KeysHome,
+        /// The change.
+        change: PathBuf,
+    },
+    /// Hand an approved change to members; the committee does the rest.
+    Submit {
+        /// The change.
+        change: PathBuf,
+        /// Ops addresses of present members; one is enough.
+        #[arg(long, required = true, value_name = "URL", value_delimiter = ',')]
+        ops: Vec<String>,
+    },
+}
+
+/// `committee join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The chain's genesis file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// Folder to make.
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub host: IpAddr,
+    /// First of three ports: links, API, operators.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..65_533))]
+    pub port: u16,
+    /// APIs of present members, from which it learns of its committee.
+    #[arg(long, required = true, value_name = "URL", value_delimiter = ',')]
+    pub from: Vec<String>,
+    /// Space on the disk that is never used, MiB.
+    #[arg(long, default_value_t = fairlane_node::config::StoreConfig::default().reserve_mb)]
+    pub reserve_mb: u64,
+    /// Of its key files.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}

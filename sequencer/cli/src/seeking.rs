@@ -1,0 +1,184 @@
+//! A home between epochs: it learns of the next one from members' APIs, checks it, and goes
+//! there (PROTOCOL §6).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairlane_client::Member;
+use fairlane_node::config::Config;
+use fairlane_node::epochs::{EpochError, Resting, Standing};
+use fairlane_node::home::Home;
+use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
+use fairlane_types::{Envelope, Epoch, decode};
+
+use crate::exit::{Outcome, Problem};
+
+/// Pause between rounds of questions.
+const ROUND: Duration = Duration::from_millis(500);
+/// How long a member is asked.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How often a running node looks whether others are ahead of it.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks in a row that must find a later epoch: a node that is just about to go there itself
+/// is left alone.
+const LOOKS: u32 = 3;
+
+impl From<EpochError> for Problem {
+    fn from(error: EpochError) -> Self {
+        match error {
+            EpochError::Home(error) => error.into(),
+            error => Self::failed(error),
+        }
+    }
+}
+
+/// The APIs that a home knows: its own list, and those of the committee it was told of last.
+pub fn sources(config: &Config, standing: &Standing) -> Outcome<Vec<Member>> {
+    let next = standing.base.iter().flat_map(|base| &base.next.members);
+    let own = format!("http://{}", config.listen_api);
+    let mut addresses: Vec<&str> = config.join.iter().map(String::as_str).collect();
+    addresses.extend(next.map(|member| member.api.as_str()));
+    addresses.retain(|address| *address != own && !address.is_empty());
+    addresses.sort_unstable();
+    addresses.dedup();
+    let members = addresses.into_iter().map(Member::new);
+    let members = members.map(|member| Ok(member?.with_limit(ANSWER_MAX)));
+    members.collect()
+}
+
+/// Ready when others are in a later epoch than this one for a while.
+pub async fn left_behind(members: Vec<Member>, epoch: Epoch) {
+    let mut looks = 0;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let mut ahead = false;
+        for member in &members {
+            ahead |= matches!(member.info().await, Ok(info) if info.epoch > epoch.0);
+        }
+        looks = if ahead { looks + 1 } else { 0 };
+        if looks >= LOOKS {
+            tracing::warn!(%epoch, "others are in a later epoch: following them");
+            return;
+        }
+    }
+}
+
+/// Goes into the next epoch with what this node itself ended with.
+pub fn cross(home: &Home, config: &Config, base: &EpochBase) -> Outcome {
+    let mut resting = Resting::open(home, config)?;
+    resting.leave()?;
+    let standing = resting.enter(base)?;
+    tracing::info!(epoch = %standing.epoch(), member = ?standing.member, "entered");
+    Ok(())
+}
+
+/// Leaves the epoch, because others have: see [`until_it_runs`].
+pub fn leave(home: &Home, config: &Config) -> Outcome {
+    Ok(Resting::open(home, config)?.leave()?)
+}
+
+/// Waits until the home is in an epoch in which its node can run, and says where it stands;
+/// nothing when `stop` is ready first.
+pub async fn until_it_runs(
+    home: &Home,
+    config: &Config,
+    mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
+) -> Outcome<Option<Standing>> {
+    let mut told = None;
+    loop {
+        let standing = Resting::open(home, config)?.standing()?;
+        if standing.runs() {
+            return Ok(Some(standing));
+        }
+        if told != Some(standing.epoch()) {
+            told = Some(standing.epoch());
+            tracing::info!(epoch = %standing.epoch(), "no member of this epoch: waiting for the next");
+        }
+        let round = async {
+            let members = sources(config, &standing)?;
+            forward(home, config, &members).await?;
+            if !follow(home, config, &standing, &members).await? {
+                tokio::time::sleep(ROUND).await;
+            }
+            Outcome::Ok(())
+        };
+        tokio::select! {
+            () = stop.as_mut() => return Ok(None),
+            done = round => done?,
+        }
+    }
+}
+
+/// One epoch further, if any member has it.
+async fn follow(
+    home: &Home,
+    config: &Config,
+    standing: &Standing,
+    members: &[Member],
+) -> Outcome<bool> {
+    let next = standing.epoch().next();
+    for member in members {
+        let Ok(bytes) = member.epoch_base(next).await else {
+            continue;
+        };
+        let base: EpochBase = match decode(&bytes, EPOCH_BASE_BYTES_MAX) {
+            Ok(base) => base,
+            Err(error) => {
+                tracing::warn!(from = member.address(), %error, "not the start of an epoch");
+                continue;
+            }
+        };
+        if let Err(error) = base.verify(&standing.genesis) {
+            tracing::warn!(from = member.address(), %error, "a false start of an epoch");
+            continue;
+        }
+        match enter_from(home, config, member, &base).await {
+            Ok(()) => return Ok(true),
+            Err(error) => {
+                tracing::warn!(from = member.address(), error = %error.what, "cannot follow");
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Takes the blocks that are missing from a member and enters.
+async fn enter_from(home: &Home, config: &Config, member: &Member, base: &EpochBase) -> Outcome {
+    let mut resting = Resting::open(home, config)?;
+    resting.leave()?;
+    let mut from = resting.last_block()?.map(|block| block.height.next());
+    if from.is_none() {
+        // What is older than it keeps is not needed to check the rest: roots are chained.
+        let first = member.info().await?.first_available;
+        from = Some(fairlane_types::Height(first.max(1)));
+    }
+    let until = base.genesis().base().next();
+    let mut from = from.unwrap_or_default();
+    while from < until {
+        let blocks = member.blocks(from, until).await?;
+        let Some(last) = blocks.last() else {
+            return Err(Problem::failed(format!("no blocks from {from} on")));
+        };
+        from = last.height.next();
+        resting.import(&blocks)?;
+    }
+    let standing = resting.enter(base)?;
+    tracing::info!(epoch = %standing.epoch(), member = ?standing.member, from = member.address(),
+        "entered");
+    Ok(())
+}
+
+/// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
+async fn forward(home: &Home, config: &Config, members: &[Member]) -> Outcome {
+    let orders = Resting::open(home, config)?.carried()?;
+    let orders: Vec<Arc<Envelope>> = orders.into_iter().map(Arc::new).collect();
+    for order in &orders {
+        for member in members {
+            if let Err(error) = member.submit(order).await {
+                tracing::debug!(order = %order.id(), to = member.address(), %error, "not taken");
+            }
+        }
+    }
+    Ok(())
+}

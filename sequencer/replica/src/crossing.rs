@@ -1,0 +1,219 @@
+//! From one epoch into the next on disk (PROTOCOL §6). A member leaves the old epoch with one
+//! write and enters the next one with another; in between it lacks at most blocks of the
+//! sequence, which any other member has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fairlane_types::{CtId, Envelope, Epoch, Genesis, MemberId, SequencedBlock, decode, encode};
+
+use crate::epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
+use crate::keys::{Emitted, epoch_key, height_key, index_key, late_key, meta, payload_key};
+use crate::recovery::{ROW_BYTES_MAX, RecoverError, Recovered, corrupt};
+use crate::{Store, StoreError, Table, Write};
+
+/// Above every key of a table.
+const END: [u8; 64] = [0xff; 64];
+
+/// What the epoch began with that a folder is in; `None` in the first one. `get` reads a row.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn current_epoch(
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Option<EpochBase>, RecoverError> {
+    let Some(row) = get(Table::Meta, meta::EPOCH)? else {
+        return Ok(None);
+    };
+    let epoch: Epoch = decode(&row, row.len())
+        .map_err(|error| corrupt(Table::Meta, meta::EPOCH, &error.to_string()))?;
+    let key = epoch_key(epoch);
+    let row = get(Table::Epochs, &key)?;
+    let row = row.ok_or_else(|| corrupt(Table::Epochs, &key, "missing"))?;
+    let base = decode(&row, EPOCH_BASE_BYTES_MAX)
+        .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))?;
+    Ok(Some(base))
+}
+
+/// Whether a folder has left its epoch and not entered the next one.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn has_left(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.get(Table::Meta, meta::LEFT)?.is_some())
+}
+
+/// The writes by which a member leaves an epoch: from then on its folder never runs it again.
+/// Every order that it holds and that has no outcome is put aside, its own lane's first: what
+/// was acknowledged is not lost with its lane.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn leaving(
+    store: &dyn Store,
+    genesis: &Genesis,
+    me: MemberId,
+) -> Result<Vec<Write>, RecoverError> {
+    let carried = carried(store, genesis, me)?;
+    let ids: Vec<CtId> = carried.iter().map(|envelope| envelope.id()).collect();
+    let rows = ids.iter().zip(&carried);
+    let mut writes: Vec<Write> = rows
+        .map(|(id, order)| Write::put(Table::Payloads, payload_key(id), encode(order.as_ref())))
+        .collect();
+    writes.push(put_meta(meta::CARRIED, encode(&ids)));
+    writes.push(put_meta(meta::LEFT, encode(&genesis.epoch())));
+    Ok(writes)
+}
+
+/// The writes for blocks of the sequence that another member handed out, above `last`. That
+/// they are right shows where they lead to: see [`entering`].
+///
+/// # Errors
+/// [`BaseError::Bytes`] when one does not follow the other.
+pub fn importing(
+    last: Option<&SequencedBlock>,
+    blocks: &[SequencedBlock],
+) -> Result<Vec<Write>, BaseError> {
+    let mut writes = Vec::new();
+    let mut below = last;
+    for block in blocks {
+        if below.map_or_else(|| !block.is_sealed(), |below| !block.follows(below)) {
+            return Err(BaseError::Bytes("the blocks of the sequence"));
+        }
+        let (key, row) = (height_key(block.height), encode(block));
+        writes.push(Write::put(Table::Sequence, key, row));
+        for item in &block.items {
+            let place = Emitted {
+                height: block.height,
+                position: item.position,
+            };
+            let key = index_key(&item.ct_id);
+            writes.push(Write::put(Table::Index, key, encode(&place)));
+        }
+        below = Some(block);
+    }
+    Ok(writes)
+}
+
+/// The writes by which a folder enters the epoch of `base`, whose committee knows it as `me`.
+/// The sequence up to the boundary must be here already, and lead to the root that was handed
+/// over.
+///
+/// # Errors
+/// [`RecoverError`]; `Corrupt` when the sequence is not here, or another one.
+pub fn entering(
+    store: &dyn Store,
+    base: &EpochBase,
+    me: MemberId,
+) -> Result<Vec<Write>, RecoverError> {
+    let height = base.genesis().base();
+    let key = height_key(height);
+    let refuse = |reason: &str| corrupt(Table::Sequence, &key, reason);
+    let row = store.get(Table::Sequence, &key)?;
+    let row = row.ok_or_else(|| refuse("the sequence up to the boundary is not here"))?;
+    let last: SequencedBlock =
+        decode(&row, ROW_BYTES_MAX).map_err(|error| refuse(&error.to_string()))?;
+    let root = base.genesis().start.map(|start| start.root);
+    if Some(last.root) != root || !last.is_sealed() {
+        return Err(refuse("another sequence than the one handed over"));
+    }
+    let carried = carried_ids(store)?;
+    let mut open = Vec::with_capacity(carried.len());
+    for id in carried {
+        if !has_outcome(store, &id)? {
+            open.push(id);
+        }
+    }
+    let tables = [Table::Safety, Table::Lanes, Table::Dealings, Table::Shares];
+    let mut writes: Vec<Write> = tables
+        .map(|table| Write::DeleteRange {
+            table,
+            from: Vec::new(),
+            to: END.to_vec(),
+        })
+        .into();
+    writes.extend([
+        Write::DeleteRange {
+            table: Table::Blocks,
+            from: height_key(height.next()),
+            to: END.to_vec(),
+        },
+        Write::delete(Table::Meta, meta::SNAPSHOT.to_vec()),
+        Write::delete(Table::Meta, meta::LEFT.to_vec()),
+        Write::put(Table::Epochs, epoch_key(base.epoch()), encode(base)),
+        put_meta(meta::CARRIED, encode(&open)),
+        put_meta(meta::GENESIS, encode(&base.genesis().hash())),
+        put_meta(meta::MEMBER, encode(&me)),
+        put_meta(meta::EPOCH, encode(&base.epoch())),
+    ]);
+    Ok(writes)
+}
+
+fn put_meta(key: &[u8], value: Vec<u8>) -> Write {
+    Write::put(Table::Meta, key.to_vec(), value)
+}
+
+/// Orders that came along into the epoch a folder is in, and that have no outcome there.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn carried_over(store: &dyn Store) -> Result<Vec<Envelope>, RecoverError> {
+    let mut open = Vec::new();
+    for id in carried_ids(store)? {
+        let key = payload_key(&id);
+        if !has_outcome(store, &id)?
+            && let Some(row) = store.get(Table::Payloads, &key)?
+        {
+            let read = decode(&row, ROW_BYTES_MAX);
+            open.push(read.map_err(|e| corrupt(Table::Payloads, &key, &e.to_string()))?);
+        }
+    }
+    Ok(open)
+}
+
+fn carried_ids(store: &dyn Store) -> Result<Vec<CtId>, RecoverError> {
+    match store.get(Table::Meta, meta::CARRIED)? {
+        Some(row) => decode(&row, ROW_BYTES_MAX)
+            .map_err(|error| corrupt(Table::Meta, meta::CARRIED, &error.to_string())),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Orders that a folder holds and that have no outcome: its own lane's in their order, then
+/// those of the others.
+///
+/// # Errors
+/// [`RecoverError`].
+fn carried(
+    store: &dyn Store,
+    genesis: &Genesis,
+    me: MemberId,
+) -> Result<Vec<Arc<Envelope>>, RecoverError> {
+    let found = Recovered::read(store, genesis, me)?;
+    let live = found.order.live_orders();
+    let mut batches = found.lanes.batches;
+    batches.sort_by_key(|batch| (batch.lane != me, batch.lane, batch.seq));
+    let beside = found.lanes.payloads.into_iter();
+    let within = batches.iter().flat_map(|batch| batch.payloads.clone());
+    let payloads: BTreeMap<CtId, Arc<Envelope>> = beside
+        .chain(within)
+        .map(|envelope| (envelope.id(), envelope))
+        .collect();
+    let in_lanes = batches.iter().flat_map(|batch| &batch.entries);
+    let in_lanes = in_lanes.map(|entry| entry.ct_id);
+    let (mut seen, mut carried) = (BTreeSet::new(), Vec::new());
+    for id in in_lanes.chain(live).chain(payloads.keys().copied()) {
+        if seen.insert(id)
+            && let Some(envelope) = payloads.get(&id)
+            && !has_outcome(store, &id)?
+        {
+            carried.push(Arc::clone(envelope));
+        }
+    }
+    Ok(carried)
+}
+
+fn has_outcome(store: &dyn Store, id: &CtId) -> Result<bool, StoreError> {
+    Ok(store.get(Table::Index, &index_key(id))?.is_some()
+        || store.get(Table::Index, &late_key(id))?.is_some())
+}

@@ -1,0 +1,82 @@
+//! `epochs`.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::epochs::{Epochs, EpochsReport};
+
+use super::EpochsArgs;
+
+/// What the seeds gave together.
+#[derive(Default)]
+struct Total {
+    failed: u64,
+    rechecked: u64,
+    epochs: u64,
+    acknowledged: u64,
+    carried: u64,
+    fetched: u64,
+    crashes: u64,
+    refused: u64,
+}
+
+/// Seed after seed; false if a rule was broken.
+pub(super) fn run(args: &EpochsArgs) -> bool {
+    let next = AtomicU64::new(args.first);
+    let end = args.first.saturating_add(args.seeds);
+    let total = Mutex::new(Total::default());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let report = Epochs::of_seed(seed).run();
+                    // One seed in sixteen runs twice and must go the same way.
+                    let again = (seed % 16 == 0).then(|| Epochs::of_seed(seed).run());
+                    let same = again.as_ref().map(|a| a.trace_hash == report.trace_hash);
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                    add(&mut total, args, &report, same);
+                }
+            });
+        }
+    });
+    let t = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!(
+        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"crashes\":{},\"dealings_refused\":{}}}}}",
+        args.seeds,
+        t.failed,
+        t.rechecked,
+        t.epochs,
+        t.acknowledged,
+        t.carried,
+        t.fetched,
+        t.crashes,
+        t.refused,
+    );
+    t.failed == 0
+}
+
+fn add(total: &mut Total, args: &EpochsArgs, report: &EpochsReport, same: Option<bool>) {
+    let failed = !report.passed() || same == Some(false);
+    total.failed += u64::from(failed);
+    total.rechecked += u64::from(same.is_some());
+    total.epochs += report.epoch;
+    total.acknowledged += report.acknowledged as u64;
+    total.carried += report.carried as u64;
+    total.fetched += report.fetched as u64;
+    total.crashes += report.crashes as u64;
+    total.refused += report.dealings_refused;
+    if failed {
+        eprint!("{report}");
+        if same == Some(false) {
+            eprintln!("  run twice, it went two ways");
+        }
+        eprintln!("  again: simnet epochs --first {} --seeds 1", report.seed);
+    } else if !args.json {
+        print!("{report}");
+    }
+}

@@ -1,0 +1,214 @@
+//! A machine: its keys for every epoch, and its member while it is one.
+
+use std::sync::Arc;
+
+use fairlane_encryption::{Ceremony, ReceiverSecret};
+use fairlane_replica::{
+    CeremonyKeys, CryptoContext, EpochBase, Row, Sharing, Store as _, StoreError, Table, Write,
+    current_epoch, entering, has_left, height_key, importing, leaving, meta,
+};
+use fairlane_types::{
+    Committee, CtId, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,
+    SequencedBlock, Signer as _, decode,
+};
+
+use crate::disk::{Change, DiskModel};
+use crate::engine::{Nanos, Stream};
+use crate::member::Member;
+use crate::scenario::start;
+
+/// Largest row read.
+const ROW_BYTES_MAX: usize = 16 << 20;
+
+/// A machine of a run.
+pub(super) struct Machine {
+    pub identity: Arc<SecretKey>,
+    pub receiver: Arc<ReceiverSecret>,
+    pub member: Member,
+    /// The genesis of the epoch that its disk is in.
+    pub genesis: Genesis,
+    /// Its place in that epoch's committee.
+    pub me: Option<MemberId>,
+    /// Links work.
+    pub linked: bool,
+    /// Orders that came along when it entered its epoch.
+    pub carried: Vec<CtId>,
+    /// It does not come back.
+    pub dead: bool,
+}
+
+impl core::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Machine")
+            .field("me", &self.me)
+            .field("epoch", &self.genesis.epoch().0)
+            .field("up", &self.member.up())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// A machine that was born and never started. `sharing` is its part of a dealt key.
+    pub fn new(
+        index: usize,
+        seed: u64,
+        genesis: &Genesis,
+        (identity, receiver): (Arc<SecretKey>, Arc<ReceiverSecret>),
+        sharing: Option<Arc<std::sync::OnceLock<Sharing>>>,
+    ) -> Self {
+        let committee = committee_of(genesis);
+        let me = committee.member(&identity.public());
+        let ceremony = Ceremony::of_genesis(genesis).ok().flatten();
+        let keys = CryptoContext {
+            chain: genesis.chain,
+            epoch: genesis.epoch(),
+            committee,
+            me: me.unwrap_or_default(),
+            identity: Arc::<SecretKey>::clone(&identity),
+            sharing: sharing.unwrap_or_default(),
+            ceremony: ceremony.map(|ceremony| CeremonyKeys {
+                ceremony: Arc::new(ceremony),
+                receiver: Arc::clone(&receiver),
+            }),
+        };
+        let member = Member::new(index, seed, genesis, keys, DiskModel::default(), start());
+        Self {
+            identity,
+            receiver,
+            member,
+            genesis: genesis.clone(),
+            me,
+            linked: true,
+            carried: Vec::new(),
+            dead: false,
+        }
+    }
+
+    /// How it stands in a proposal.
+    pub fn card(&self) -> NextMember {
+        NextMember {
+            identity: self.identity.public(),
+            receiver: ReceiverBytes(*self.receiver.key().bytes()),
+            quic: String::new(),
+            api: String::new(),
+        }
+    }
+
+    /// The process ends, in order or not; unsynced writes may be lost.
+    pub fn stop(&mut self) {
+        self.member.crash();
+    }
+
+    /// Leaves its epoch, if it is a member of it.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub fn leave(&mut self) -> Result<(), String> {
+        let left = has_left(&self.member.store).map_err(|error| error.to_string())?;
+        if let Some(me) = self.me
+            && !left
+        {
+            let writes = leaving(&self.member.store, &self.genesis, me)
+                .map_err(|error| error.to_string())?;
+            self.apply(writes).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the blocks of the sequence that it lacks from another disk.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn import(&mut self, rows: &[Row]) -> Result<(), String> {
+        let last = self.last_emitted();
+        let blocks = rows.iter().map(|(_, row)| decode(row, ROW_BYTES_MAX));
+        let blocks: Result<Vec<SequencedBlock>, _> = blocks.collect();
+        let mut blocks = blocks.map_err(|error| error.to_string())?;
+        blocks.retain(|block| last.as_ref().is_none_or(|last| block.height > last.height));
+        let writes = importing(last.as_ref(), &blocks).map_err(|error| error.to_string())?;
+        self.apply(writes).map_err(|error| error.to_string())
+    }
+
+    /// The last block of the sequence on disk.
+    pub fn last_emitted(&self) -> Option<SequencedBlock> {
+        let (from, to) = (height_key(Height(0)), height_key(Height(u64::MAX)));
+        let rows = self.rows(Table::Sequence, &from, &to);
+        let (_, row) = rows.last()?;
+        decode(row, ROW_BYTES_MAX).ok()
+    }
+
+    /// Rows on disk.
+    pub fn rows(&self, table: Table, from: &[u8], to: &[u8]) -> Vec<Row> {
+        let all = usize::MAX;
+        let rows = self.member.store.scan(table, from, to, all, all);
+        rows.unwrap_or_default()
+    }
+
+    /// Enters the epoch of `base`: returns how many orders came along.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub fn cross(&mut self, base: &EpochBase) -> Result<usize, String> {
+        base.verify(&self.genesis).map_err(|e| e.to_string())?;
+        let genesis = base.genesis().clone();
+        let committee = committee_of(&genesis);
+        let me = committee.member(&self.identity.public());
+        let writes = entering(&self.member.store, base, me.unwrap_or_default())
+            .map_err(|error| error.to_string())?;
+        self.apply(writes).map_err(|error| error.to_string())?;
+        let row = self.member.store.get(Table::Meta, meta::CARRIED);
+        let row = row.ok().flatten().unwrap_or_default();
+        let carried: Vec<CtId> = decode(&row, ROW_BYTES_MAX).map_err(|e| e.to_string())?;
+        let again = current_epoch(|table, key| self.member.store.get(table, key))
+            .map_err(|error| error.to_string())?;
+        if again.as_ref() != Some(base) {
+            return Err("the disk is in another epoch than was written".to_owned());
+        }
+        let sharing = match me {
+            Some(me) => {
+                let sharing = base
+                    .sharing(me, &self.receiver)
+                    .map_err(|e| e.to_string())?;
+                Arc::new(std::sync::OnceLock::from(sharing))
+            }
+            None => Arc::default(),
+        };
+        let keys = CryptoContext {
+            chain: genesis.chain,
+            epoch: genesis.epoch(),
+            committee,
+            me: me.unwrap_or_default(),
+            identity: Arc::<SecretKey>::clone(&self.identity),
+            sharing,
+            ceremony: None,
+        };
+        self.member.enter(genesis.clone(), keys);
+        (self.genesis, self.me) = (genesis, me);
+        self.carried = carried;
+        Ok(self.carried.len())
+    }
+
+    fn apply(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let changes = writes.into_iter().map(Change::from).collect();
+        let commit = self.member.store.append(changes)?;
+        self.member.store.sync(commit);
+        Ok(())
+    }
+
+    /// Entropy for the machine's jobs.
+    pub fn entropy(&mut self) -> &mut Stream {
+        &mut self.member.entropy
+    }
+
+    /// When its earliest timer is due.
+    pub fn wakes(&mut self, now: Nanos) -> Option<Nanos> {
+        let (at, _) = self.member.next_timer()?;
+        Some(self.member.clock.reach(now, at))
+    }
+}
+
+pub(super) fn committee_of(genesis: &Genesis) -> Committee {
+    genesis
+        .validate()
+        .expect("invariant: committees of a run are valid")
+}

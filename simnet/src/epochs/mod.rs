@@ -1,0 +1,145 @@
+//! Committees that change (PROTOCOL §6): the same replica as in every other run, with the
+//! shell that takes a member from one epoch into the next around it.
+//!
+//! A run has one set of machines, and a list of committees, each some of the machines. While
+//! traders go on sending, the operators of each committee approve the next one; the key is
+//! dealt on, and the machines of the next committee take over, whether they belonged to the
+//! one before or not. Machines crash, are cut off, and one of them lies. What is judged is
+//! what users hold on to: one sequence without gaps across all epochs, every acknowledged
+//! order in it, none twice, each with the plaintext that was sealed.
+
+mod liar;
+mod machine;
+mod run;
+
+use core::fmt;
+
+use crate::engine::{Nanos, Owner, Purpose, Stream};
+
+pub use liar::Lie;
+
+/// A run with changing committees.
+#[derive(Clone, Debug)]
+pub struct Epochs {
+    /// Everything else follows from it.
+    pub seed: u64,
+    /// The committees, by machines: epoch 0 first.
+    pub committees: Vec<Vec<usize>>,
+    /// Orders that traders send.
+    pub orders: usize,
+    /// Machines crash and are cut off.
+    pub faults: bool,
+    /// A machine that lies, and how.
+    pub liar: Option<(usize, Lie)>,
+    /// The first key is made by its committee; else a dealer made it.
+    pub ceremony: bool,
+}
+
+impl Epochs {
+    /// The run of a seed: three committees of 4 and 7 machines, overlapping or not.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        let mut rng = Stream::new(seed, Owner::World, Purpose::Options);
+        let grow = vec![vec![0, 1, 2, 3], (0..7).collect(), vec![3, 4, 5, 6]];
+        let disjoint = vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![2, 0, 5, 7]];
+        let refresh = vec![vec![0, 1, 2, 3], vec![0, 1, 2, 3], vec![3, 2, 1, 0]];
+        let committees = match rng.below(4) {
+            0 => refresh,
+            1 => disjoint,
+            _ => grow,
+        };
+        let faults = rng.chance(750);
+        // At most f of a committee are faulty for good: one machine of any.
+        let liar = rng.chance(600).then(|| {
+            let machines = committees.iter().flatten().max().map_or(4, |m| m + 1);
+            let machine = rng.below(machines as u64) as usize;
+            let lie = rng.pick(&Lie::ALL).copied();
+            (machine, lie.unwrap_or(Lie::FalseDealing))
+        });
+        Self {
+            seed,
+            committees,
+            orders: 60 + rng.below(120) as usize,
+            faults,
+            liar,
+            ceremony: rng.chance(250),
+        }
+    }
+
+    /// Machines of the run.
+    #[must_use]
+    pub fn machines(&self) -> usize {
+        let highest = self.committees.iter().flatten().max();
+        highest.map_or(0, |machine| machine + 1)
+    }
+
+    /// Runs it.
+    #[must_use]
+    pub fn run(&self) -> EpochsReport {
+        run::Run::new(self).run()
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct EpochsReport {
+    /// The run, for a line that repeats it.
+    pub seed: u64,
+    /// Rules that were broken, in words.
+    pub violations: Vec<String>,
+    /// Hash over all that happened.
+    pub trace_hash: u128,
+    /// Last epoch that any honest machine entered.
+    pub epoch: u64,
+    /// Heights emitted.
+    pub heights: u64,
+    /// Orders in the sequence.
+    pub items: usize,
+    /// Orders acknowledged by an honest machine.
+    pub acknowledged: usize,
+    /// Orders that came over from one epoch into the lanes of the next.
+    pub carried: usize,
+    /// Times a machine entered an epoch with what others handed it.
+    pub fetched: usize,
+    /// Crashes.
+    pub crashes: usize,
+    /// Dealings that did not count.
+    pub dealings_refused: u64,
+    /// From a change handed in to the first block of its epoch, virtual ms.
+    pub switches_ms: Vec<u64>,
+    /// Virtual time.
+    pub ended: Nanos,
+}
+
+impl EpochsReport {
+    /// Whether no rule was broken.
+    #[must_use]
+    pub const fn passed(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl fmt::Display for EpochsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "seed {}: epoch {}, {} heights, {} items, {} acknowledged, {} carried, {} fetched, \
+             {} crashes, {} dealings refused, switches {:?} ms, ended at {}",
+            self.seed,
+            self.epoch,
+            self.heights,
+            self.items,
+            self.acknowledged,
+            self.carried,
+            self.fetched,
+            self.crashes,
+            self.dealings_refused,
+            self.switches_ms,
+            self.ended,
+        )?;
+        for violation in &self.violations {
+            writeln!(f, "  {violation}")?;
+        }
+        Ok(())
+    }
+}
