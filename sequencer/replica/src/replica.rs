@@ -248,6 +248,8 @@ pub struct ReplicaStatus {
     pub held: usize,
     /// See `held`.
     pub held_max: usize,
+    /// About when what is held now will have come out, ms: the hint of a refusal.
+    pub wait_ms: u64,
     /// Final heights on their way to plaintext.
     pub opening: usize,
     /// C7: this identity may not speak.
@@ -451,6 +453,7 @@ impl Replica {
             live: self.order.live(),
             held: self.lanes.held(),
             held_max: self.capacity.held_max(),
+            wait_ms: self.capacity.wait_ms(self.lanes.held()),
             opening: self.openings.len(),
             observer: !self.voting,
             consensus_marks: self.core.marks().iter().collect(),
@@ -527,15 +530,19 @@ impl Replica {
     }
 
     fn submit(&mut self, now: Micros, ticket: Ticket, envelope: Arc<fairlane_types::Envelope>) {
-        let busy =
-            self.openings.len() > OPENINGS_BUSY || self.capacity.is_reached(now, self.lanes.held());
+        let held = self.lanes.held();
+        let busy = self.openings.len() > OPENINGS_BUSY || self.capacity.is_reached(now, held);
         self.counters.busy += u64::from(busy);
+        let pressure = mempool::Pressure {
+            busy,
+            wait_ms: self.capacity.wait_ms(held),
+        };
         let envelope = Arc::unwrap_or_clone(envelope);
         let ticket = mempool::Ticket(ticket.0);
         self.tell_lanes(mempool::Input::Submit {
             ticket,
             envelope,
-            busy,
+            pressure,
         });
     }
 
