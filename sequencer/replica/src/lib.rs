@@ -20,6 +20,7 @@ mod ceremony;
 mod class;
 mod consensus_work;
 mod dealing;
+mod demotion;
 mod envelope_checks;
 mod fault;
 mod job;

@@ -14,6 +14,7 @@ use fairlane_types::{
     Planted, SignerSet,
 };
 
+use crate::demotion::Demotions;
 use crate::job::{CombineJob, Combined, SharesJob};
 use crate::share_message::{ShareFault, ShareMessage};
 
@@ -56,6 +57,8 @@ pub(crate) struct Opening {
     sets: Vec<(MemberId, Arc<ShareMessage>)>,
     liars: SignerSet,
     combining: bool,
+    /// Members whose sets were combined first, last time.
+    combined: Vec<MemberId>,
     /// When missing sets are asked for, and how often they were (D7).
     retry: Option<(Micros, u32)>,
     /// So many sets were tried in vain, without a liar among them.
@@ -117,6 +120,7 @@ impl Opening {
             sets: Vec::new(),
             liars: SignerSet::default(),
             combining: false,
+            combined: Vec::new(),
             retry: None,
             tried: 0,
             outcomes: empty.then(Vec::new),
@@ -167,7 +171,25 @@ impl Opening {
         Ok(())
     }
 
-    fn next(&mut self, height: Height, t: usize, planted: Planted) -> Option<Ask> {
+    /// The sets to combine, those of demoted members last, and only once others were asked
+    /// for in vain.
+    fn usable(&self, height: Height, demoted: &Demotions) -> Vec<(MemberId, Arc<ShareMessage>)> {
+        let waited = self.retry.is_some_and(|(_, tries)| tries > 0);
+        let of_liars = |(member, _): &&_| demoted.is_demoted(*member, height);
+        let (last, mut first): (Vec<_>, Vec<_>) = self.sets.iter().partition(of_liars);
+        if waited {
+            first.extend(last);
+        }
+        first.into_iter().cloned().collect()
+    }
+
+    fn next(
+        &mut self,
+        height: Height,
+        t: usize,
+        demoted: &Demotions,
+        planted: Planted,
+    ) -> Option<Ask> {
         let list = self.list.as_ref()?;
         if self.outcomes.is_some() {
             return None;
@@ -183,21 +205,25 @@ impl Opening {
                 path: self.path.clone(),
             })));
         }
-        if self.combining || self.sets.len() < t.max(self.tried + 1) || !self.durable {
+        let need = t.max(self.tried + 1);
+        if self.combining || self.sets.len() < need || !self.durable {
+            return None;
+        }
+        let mut sets = self.usable(height, demoted);
+        if sets.len() < need {
             return None;
         }
         self.combining = true;
         // Exactly t while nobody lied here; everything at hand afterwards.
-        let take = if self.liars.is_empty() {
-            t
-        } else {
-            self.sets.len()
-        };
+        if self.liars.is_empty() {
+            sets.truncate(t);
+        }
+        self.combined = sets.iter().take(t).map(|(member, _)| *member).collect();
         Some(Ask::Combine(Box::new(CombineJob {
             height,
             block: self.block,
             list: list.clone(),
-            sets: self.sets.iter().take(take).cloned().collect(),
+            sets,
         })))
     }
 }
@@ -220,12 +246,13 @@ pub(crate) struct Openings {
     /// Sets for heights whose order is not known here yet.
     early: BTreeMap<Height, BTreeMap<MemberId, Arc<ShareMessage>>>,
     early_bytes: BTreeMap<MemberId, usize>,
+    demoted: Demotions,
 }
 
 impl Openings {
     /// Starts after the last emitted height.
     #[must_use]
-    pub const fn new(me: MemberId, threshold: usize, emitted: Height, planted: Planted) -> Self {
+    pub fn new(me: MemberId, threshold: usize, emitted: Height, planted: Planted) -> Self {
         Self {
             me,
             threshold,
@@ -237,6 +264,7 @@ impl Openings {
             heights: BTreeMap::new(),
             early: BTreeMap::new(),
             early_bytes: BTreeMap::new(),
+            demoted: Demotions::default(),
         }
     }
 
@@ -344,7 +372,8 @@ impl Openings {
         let mut asks = Vec::new();
         for height in std::mem::take(&mut self.changed) {
             let opening = self.openings.get_mut(&height);
-            if let Some(ask) = opening.and_then(|o| o.next(height, t, planted)) {
+            let demoted = &self.demoted;
+            if let Some(ask) = opening.and_then(|o| o.next(height, t, demoted, planted)) {
                 // It may need another thing at the same time.
                 self.changed.insert(height);
                 asks.push(ask);
@@ -378,8 +407,14 @@ impl Openings {
         } else {
             opening.points()
         };
+        if result.liars.is_empty() && result.missing == 0 {
+            for member in &opening.combined {
+                self.demoted.restore(*member);
+            }
+        }
         let mut liars = Vec::new();
         for (member, fault) in result.liars {
+            self.demoted.demote(member, height);
             opening.liars.insert(member);
             let Some(at) = opening.sets.iter().position(|(m, _)| *m == member) else {
                 continue;
@@ -443,6 +478,7 @@ impl Openings {
             }
             let pause = RETRY_FIRST.0 << (tries + 1).min(RETRY_DOUBLINGS_MAX);
             opening.retry = Some((now.plus(pause), tries + 1));
+            self.changed.insert(*height);
             let heard = |m: &MemberId| {
                 opening.liars.contains(*m) || opening.sets.iter().any(|(member, _)| member == m)
             };
@@ -467,5 +503,146 @@ impl Openings {
         self.openings
             .values()
             .any(|opening| opening.outcomes.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlane_encryption::{ShareBatch, SuiteBatch};
+    use fairlane_types::{
+        CertificateKind, ChainId, Epoch, KeyId, LANE_NONE, Label, PublicKey, SecretKey, View,
+    };
+
+    use super::*;
+
+    const ME: MemberId = MemberId(0);
+    const T: usize = 3;
+
+    fn set(member: u8, height: u64) -> Arc<ShareMessage> {
+        let no_shares: Vec<[u8; 32]> = Vec::new();
+        let head = (KeyId::default(), BlockId::default(), MemberId(member));
+        let mut bytes = borsh::to_vec(&(head, no_shares)).unwrap();
+        bytes.extend([0; 64]);
+        let batch = borsh::from_slice::<ShareBatch>(&bytes).unwrap();
+        let key = SecretKey::from_seed([member; 32]);
+        let batch = SuiteBatch::Tdh2(batch);
+        let (list, chain) = (Digest::default(), ChainId(1));
+        Arc::new(ShareMessage::sign(
+            Height(height),
+            list,
+            batch,
+            &key,
+            chain,
+            Epoch(0),
+        ))
+    }
+
+    /// An order to open, with this member's own set.
+    fn opening(openings: &mut Openings, height: u64) {
+        let label = Label {
+            suite: 1,
+            chain: ChainId(1),
+            key_id: KeyId::default(),
+            sender: PublicKey([0; 32]),
+            nonce: height,
+            expiry: Millis(1),
+            fee: 0,
+            lane: LANE_NONE,
+            reserved: [0; 19],
+        };
+        let order = Ordered {
+            ct_id: CtId(Digest([height as u8; 32])),
+            label,
+            key: Micros(0),
+        };
+        let emission = Emission {
+            ordered: vec![order],
+            ..Emission::default()
+        };
+        let certificate = Certificate {
+            kind: CertificateKind::Final,
+            epoch: Epoch(0),
+            view: View(1),
+            height: Height(height),
+            block: BlockId::default(),
+            signers: SignerSet::default(),
+            dirty: SignerSet::default(),
+            signatures: Vec::new(),
+        };
+        let time = Millis(height);
+        let opening = Opening::new(BlockId::default(), time, emission, certificate, Vec::new());
+        assert!(openings.begin(Height(height), opening).is_empty());
+        openings.durable(Height(height));
+        openings.parsed(Height(height), Vec::new());
+        openings.made(Height(height), Some(set(ME.0, height)));
+    }
+
+    /// Whose sets are combined now, if any are.
+    fn combining(openings: &mut Openings) -> Option<Vec<u8>> {
+        openings.asks().into_iter().find_map(|ask| match ask {
+            Ask::Combine(job) => Some(job.sets.iter().map(|(member, _)| member.0).collect()),
+            Ask::Shares(_) => None,
+        })
+    }
+
+    fn hear(openings: &mut Openings, height: u64, members: &[u8]) {
+        for member in members {
+            let message = set(*member, height);
+            openings.receive(MemberId(*member), message).unwrap();
+        }
+    }
+
+    fn result(liars: &[u8], missing: usize) -> Combined {
+        let liar = |member: &u8| (MemberId(*member), ShareFault::List);
+        Combined {
+            outcomes: vec![(missing == 0).then_some(Opened::Malformed)],
+            liars: liars.iter().map(liar).collect(),
+            missing,
+        }
+    }
+
+    /// A6: the lie of one block costs the next one nothing.
+    #[test]
+    fn a_liars_sets_are_not_used_while_others_come() {
+        let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+        opening(&mut openings, 1);
+        hear(&mut openings, 1, &[3, 1]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 3, 1]));
+        assert_eq!(openings.combined(Height(1), result(&[3], 1)).len(), 1);
+        assert_eq!(combining(&mut openings), None);
+        hear(&mut openings, 1, &[2]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 1, 2]));
+        openings.combined(Height(1), result(&[], 0));
+
+        opening(&mut openings, 2);
+        hear(&mut openings, 2, &[3, 1]);
+        assert_eq!(combining(&mut openings), None, "the liar's is not counted");
+        hear(&mut openings, 2, &[2]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 1, 2]));
+    }
+
+    /// More than f may be faulty: then a former liar's true set opens the block, late, and
+    /// it is trusted again.
+    #[test]
+    fn a_former_liars_set_is_tried_where_nobody_elses_comes() {
+        let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+        opening(&mut openings, 1);
+        hear(&mut openings, 1, &[3, 1, 2]);
+        assert!(combining(&mut openings).is_some());
+        openings.combined(Height(1), result(&[3], 0));
+
+        opening(&mut openings, 2);
+        hear(&mut openings, 2, &[3, 1]);
+        assert_eq!(combining(&mut openings), None);
+        let asked = openings.missing(Micros(1), 4);
+        assert!(asked.is_empty(), "{asked:?}");
+        let asked = openings.missing(Micros(1).plus(RETRY_FIRST.0), 4);
+        assert_eq!(asked, [(Height(2), vec![MemberId(2)])]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 1, 3]));
+        openings.combined(Height(2), result(&[], 0));
+
+        opening(&mut openings, 3);
+        hear(&mut openings, 3, &[3, 1]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 3, 1]));
     }
 }
