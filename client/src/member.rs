@@ -319,6 +319,15 @@ impl Member {
         self.bytes(&format!("/v1/audit?from={from}")).await
     }
 
+    /// `GET /v1/evidence`: proofs of misbehaviour that this member holds. They are not
+    /// checked here.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn evidence(&self) -> Result<wire::EvidenceBody, ClientError> {
+        self.get("/v1/evidence").await
+    }
+
     async fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
         let call = self
             .http

@@ -532,6 +532,39 @@ pub enum BenchWhat {
     Crypto,
 }
 
+/// What a lying member sends for its shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lie {
+    /// Points that are no shares.
+    Wrong,
+    /// A set without shares.
+    Empty,
+    /// The same wrong set again and again.
+    Duplicate,
+    /// Another member's shares as its own.
+    Foreign,
+    /// Its true shares, many blocks later.
+    Late,
+}
+
+impl Lie {
+    /// Its word on the liar's command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Wrong => "wrong",
+            Self::Empty => "empty",
+            Self::Duplicate => "duplicate",
+            Self::Foreign => "foreign",
+            Self::Late => "late",
+        }
+    }
+
+    /// Whether its maker is convicted by what it signed; being late is no contradiction.
+    pub const fn convicts(self) -> bool {
+        !matches!(self, Self::Late)
+    }
+}
+
 /// `bench`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -552,6 +585,14 @@ pub struct BenchArgs {
     /// program `fairlane-liar` beside this one).
     #[arg(long, value_name = "MEMBERS", default_value_t = 0)]
     pub liar: u8,
+    /// How they lie; in all these ways by turns if it is not said.
+    #[arg(long, value_name = "KIND", requires = "liar")]
+    pub lie: Option<Lie>,
+    /// Run so many times with the liars and as often without, in alternation, and give the
+    /// medians and their ratios.
+    #[arg(long, value_name = "RUNS", requires = "liar", conflicts_with = "home",
+        value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub against_clean: Option<u8>,
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
@@ -612,7 +653,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_are_usage_errors() {
-        let wrong: [&[&str]; 10] = [
+        let wrong: [&[&str]; 13] = [
             &["fairlane"],
             &["fairlane", "nonsense"],
             &["fairlane", "devnet", "--members", "3"],
@@ -625,6 +666,9 @@ mod tests {
             &["fairlane", "bench", "--rate", "0"],
             &["fairlane", "bench", "--scheme", "none"],
             &["fairlane", "bench", "--rule", "leader"],
+            &["fairlane", "bench", "--lie", "wrong"],
+            &["fairlane", "bench", "--against-clean", "3"],
+            &["fairlane", "bench", "--liar", "1", "--lie", "white"],
         ];
         for line in wrong {
             let error = Cli::try_parse_from(line).unwrap_err();

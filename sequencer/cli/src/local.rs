@@ -15,6 +15,7 @@ use fairlane_node::testnet::{self, InitOptions, Testnet, init};
 use fairlane_types::{Digest, Height, OrderRule, Root, Scheme};
 use tokio::task::JoinSet;
 
+use crate::args::Lie;
 use crate::children::{Children, Place, Program};
 use crate::exit::{Exit, Outcome, Problem};
 
@@ -82,6 +83,8 @@ pub enum Kind {
     Children {
         /// Number of liars.
         liars: usize,
+        /// How they lie; in all ways by turns if it is not said.
+        lie: Option<Lie>,
     },
 }
 
@@ -164,8 +167,8 @@ impl LocalNet {
         let ops = ops.collect::<Result<Vec<_>, _>>()?;
         let running = match kind {
             Kind::InProcess => start_here(&net, &ops).await?,
-            Kind::Children { liars } => {
-                Members::Children(Children::start(places(&net, liars)?).await?)
+            Kind::Children { liars, lie } => {
+                Members::Children(Children::start(places(&net, liars, lie)?).await?)
             }
         };
         // Ready members have their key.
@@ -304,13 +307,13 @@ async fn all_ended(mut tasks: JoinSet<Result<(), Failure>>) -> Outcome {
     Ok(())
 }
 
-fn places(net: &Testnet, liars: usize) -> Outcome<Vec<Place>> {
+fn places(net: &Testnet, liars: usize, lie: Option<Lie>) -> Outcome<Vec<Place>> {
     let honest = net.members.len().saturating_sub(liars);
     let place = |(index, member): (usize, &testnet::Member)| {
         let program = if index < honest {
             Program::Node
         } else {
-            Program::liar()?
+            Program::liar(lie)?
         };
         Ok(Place {
             home: member.home.root().to_owned(),
