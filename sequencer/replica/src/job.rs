@@ -4,13 +4,13 @@
 use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
-    Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError,
-    Opened, ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
-    accept_certificate_share, resolve, sign_attestation,
+    Attestation, Beacon, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError,
+    CtError, Opened, ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret,
+    ThresholdScheme, accept_certificate_share, resolve, sign_attestation, sign_beacon,
 };
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    Root, SeededRng, SigCheck, Signer, decode, verify_each,
+    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Finalized,
+    Height, MemberId, Root, SeededRng, SigCheck, Signer, decode, verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -94,6 +94,10 @@ pub enum Job {
     Certify(Box<CertifyJob>),
     /// Check an attestation that another member combined.
     CheckAttestation(Box<Attestation>),
+    /// Make this member's share of the beacon of a final block (D1, D2).
+    Beacon(Box<BeaconJob>),
+    /// Check a beacon that another member gave.
+    CheckBeacon(Box<Beacon>),
     /// Make this member's dealing in the key ceremony.
     Deal,
     /// Judge a dealing that a final block carries.
@@ -120,6 +124,8 @@ impl Job {
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
             Self::CheckAttestation(_) => "check_attestation",
+            Self::Beacon(_) => "beacon",
+            Self::CheckBeacon(_) => "check_beacon",
             Self::Deal => "deal",
             Self::Judge(_) => "judge_dealing",
             Self::Conclude(_) => "conclude_ceremony",
@@ -134,7 +140,12 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal | Self::Judge(_) => 1,
+            Self::Attest { .. }
+            | Self::CheckAttestation(_)
+            | Self::Beacon(_)
+            | Self::CheckBeacon(_)
+            | Self::Deal
+            | Self::Judge(_) => 1,
             Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
         }
@@ -205,6 +216,19 @@ pub struct SharesJob {
     pub path: Vec<BlockHeader>,
 }
 
+/// What is needed to sign a block: the proof that it is final.
+#[derive(Clone, Debug)]
+pub struct BeaconJob {
+    /// Height of the block.
+    pub height: Height,
+    /// The block.
+    pub block: BlockId,
+    /// As in [`SharesJob`].
+    pub certificate: Certificate,
+    /// As in [`SharesJob`].
+    pub path: Vec<BlockHeader>,
+}
+
 /// Share sets to combine.
 #[derive(Clone, Debug)]
 pub struct CombineJob {
@@ -251,11 +275,14 @@ pub enum JobResult {
     Combined(Combined),
     /// This member's share of an attestation; `None` where it has no key for it.
     Attest(Option<CertificateShare>),
+    /// This member's share of a beacon; `None` where it has no key for it, or the proof of
+    /// finality proves nothing.
+    Beacon(Option<CertificateShare>),
     /// What shares of a certificate gave.
     Certified(Certification),
     /// This member's dealing; `None` where it has no part in a ceremony.
     Dealt(Option<Arc<Dealing>>),
-    /// Whether an attestation or a dealing holds.
+    /// Whether an attestation, a beacon or a dealing holds.
     Judged(bool),
     /// The encoding of the key, once [`CryptoContext::sharing`] is set; `None` when this
     /// member cannot read its share.
@@ -299,6 +326,8 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
+        Job::Beacon(job) => JobResult::Beacon(sign_block(context, job, entropy)),
+        Job::CheckBeacon(given) => JobResult::Judged(beaconed(context, given)),
         Job::Deal => JobResult::Dealt(deal(context, entropy).map(Arc::new)),
         Job::Judge(dealing) => JobResult::Judged(judge(context, dealing).is_some()),
         Job::Conclude(job) => JobResult::Concluded(conclude(context, job)),
@@ -308,6 +337,35 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
 fn attested(context: &CryptoContext, given: &Attestation) -> bool {
     let keys = context.certificates.as_ref();
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+}
+
+fn beaconed(context: &CryptoContext, given: &Beacon) -> bool {
+    let keys = context.certificates.as_ref();
+    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+}
+
+/// D1: the token that releases shares exists only where q commit signatures verify.
+fn finalized(
+    context: &CryptoContext,
+    certificate: &Certificate,
+    path: &[BlockHeader],
+    entropy: &[u8; 32],
+) -> Option<Finalized> {
+    let token = certificate.finalize(context.chain, &context.committee, entropy);
+    path.iter()
+        .try_fold(token.ok()?, |token, header| token.parent(header))
+}
+
+fn sign_block(
+    context: &CryptoContext,
+    job: &BeaconJob,
+    entropy: &[u8; 32],
+) -> Option<CertificateShare> {
+    let keys = context.certificates.as_ref()?;
+    let token = finalized(context, &job.certificate, &job.path, entropy)?;
+    let (chain, epoch) = (context.chain, context.epoch);
+    let sealed = sign_beacon(&keys.secret, chain, epoch, job.height, job.block);
+    sealed.take(&token).ok()
 }
 
 fn deal(context: &CryptoContext, entropy: &[u8; 32]) -> Option<Dealing> {
@@ -414,14 +472,7 @@ fn make_shares(
     entropy: &[u8; 32],
 ) -> Option<ShareMessage> {
     let sharing = context.sharing.get()?;
-    // D1: the token exists only where q commit signatures verify.
-    let mut token = job
-        .certificate
-        .finalize(context.chain, &context.committee, entropy)
-        .ok()?;
-    for header in &job.path {
-        token = token.parent(header)?;
-    }
+    let token = finalized(context, &job.certificate, &job.path, entropy)?;
     let mut rng = SeededRng::new(entropy, b"shares");
     let sealed = Suite::shares(&sharing.share, job.block, &job.list, &mut rng);
     let shares = sealed.take(&token).ok()?;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, Beacon};
 use fairlane_mempool::LaneMessage;
 use fairlane_types::{DecodeError, Height, Signature, decode, encode};
 
 use crate::Class;
 use crate::attesting::AttestShare;
+use crate::beacons::BeaconShare;
 use crate::dealing::Dealing;
 use crate::payload::CutPayload;
 use crate::share_message::ShareMessage;
@@ -43,6 +44,10 @@ pub enum Message {
     Dealing(Arc<Dealing>),
     /// The sender's signature over the key that the ceremony gave.
     KeyMade(Signature),
+    /// A share of the beacon of a block in which something is tied (PROTOCOL §5).
+    Beacon(Arc<BeaconShare>),
+    /// The beacon itself, for whoever asks again.
+    Beaconed(Box<Beacon>),
 }
 
 /// Why a frame is not a message.
@@ -76,7 +81,9 @@ impl Message {
             | Self::Attest(_)
             | Self::Attested(_)
             | Self::Dealing(_)
-            | Self::KeyMade(_) => Class::Shares,
+            | Self::KeyMade(_)
+            | Self::Beacon(_)
+            | Self::Beaconed(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
     }
@@ -114,6 +121,8 @@ impl Message {
             Self::Attested(_) => "attested",
             Self::Dealing(_) => "dealing",
             Self::KeyMade(_) => "key_made",
+            Self::Beacon(_) => "beacon",
+            Self::Beaconed(_) => "beaconed",
         }
     }
 

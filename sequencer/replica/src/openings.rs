@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_encryption::{Opened, SuiteParsed};
+use fairlane_encryption::{Beacon, Opened, SuiteParsed};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant,
@@ -15,7 +15,7 @@ use fairlane_types::{
 };
 
 use crate::demotion::Demotions;
-use crate::job::{CombineJob, Combined, SharesJob};
+use crate::job::{BeaconJob, CombineJob, Combined, SharesJob};
 use crate::share_message::{ShareFault, ShareMessage};
 
 /// Share sets are kept for so many heights above the last emitted one.
@@ -48,6 +48,10 @@ pub(crate) struct Opening {
     pub certificate: Certificate,
     /// See [`SharesJob::path`].
     pub path: Vec<BlockHeader>,
+    /// What decides its ties, once it is known.
+    pub beacon: Option<Beacon>,
+    /// This member's share of the beacon was asked for.
+    beacon_asked: bool,
     /// The final block is synced to disk here (D2, "final before revealed").
     durable: bool,
     /// D(c) parsed, once every payload is here.
@@ -78,6 +82,8 @@ enum Own {
 pub(crate) enum Ask {
     /// Make this member's shares.
     Shares(Box<SharesJob>),
+    /// Make this member's share of the beacon.
+    Beacon(Box<BeaconJob>),
     /// Combine share sets.
     Combine(Box<CombineJob>),
 }
@@ -114,6 +120,8 @@ impl Opening {
             snapshot: None,
             certificate,
             path,
+            beacon: None,
+            beacon_asked: false,
             durable: false,
             list: empty.then(Vec::new),
             own: Own::Missing,
@@ -138,6 +146,16 @@ impl Opening {
     #[must_use]
     pub fn ordered(&self) -> &[Ordered] {
         &self.emission.ordered
+    }
+
+    /// Whether something in it is tied, and the beacon that decides is not known.
+    fn awaits_beacon(&self) -> bool {
+        !self.emission.ties.is_empty() && self.beacon.is_none()
+    }
+
+    /// Whether it can be emitted, in its turn.
+    fn is_open(&self) -> bool {
+        self.durable && self.outcomes.is_some() && !self.awaits_beacon()
     }
 
     /// Whatever it emits.
@@ -190,11 +208,20 @@ impl Opening {
         demoted: &Demotions,
         planted: Planted,
     ) -> Option<Ask> {
+        let durable = self.durable || planted.is(Mutant::SharesFirst);
+        if durable && self.awaits_beacon() && !self.beacon_asked {
+            self.beacon_asked = true;
+            return Some(Ask::Beacon(Box::new(BeaconJob {
+                height,
+                block: self.block,
+                certificate: self.certificate.clone(),
+                path: self.path.clone(),
+            })));
+        }
         let list = self.list.as_ref()?;
         if self.outcomes.is_some() {
             return None;
         }
-        let durable = self.durable || planted.is(Mutant::SharesFirst);
         if self.own == Own::Missing && durable {
             self.own = Own::Computing;
             return Some(Ask::Shares(Box::new(SharesJob {
@@ -382,6 +409,13 @@ impl Openings {
         asks
     }
 
+    /// What decides the ties of a height is known.
+    pub fn beacon(&mut self, height: Height, beacon: Beacon) {
+        if let Some(opening) = self.openings.get_mut(&height) {
+            opening.beacon = Some(beacon);
+        }
+    }
+
     /// This member's shares are made.
     pub fn made(&mut self, height: Height, message: Option<Arc<ShareMessage>>) {
         let me = self.me;
@@ -442,12 +476,12 @@ impl Openings {
     /// The next height in order, if it is done.
     pub fn take(&mut self) -> Option<(Height, Opening, Vec<Opened>)> {
         if self.planted.is(Mutant::EmitAnyOrder) {
-            let done = |(_, o): &(&Height, &Opening)| o.durable && o.outcomes.is_some();
+            let done = |(_, o): &(&Height, &Opening)| o.is_open();
             let last = self.openings.iter().rev().find(done);
             self.next = last.map_or(self.next, |(height, _)| *height);
         }
         let opening = self.openings.get(&self.next)?;
-        if !opening.durable {
+        if !opening.is_open() {
             return None;
         }
         let outcomes = opening.outcomes.clone()?;
@@ -469,7 +503,7 @@ impl Openings {
         let waiting = self
             .openings
             .iter_mut()
-            .filter(|(_, o)| o.outcomes.is_none());
+            .filter(|(_, o)| o.outcomes.is_none() || o.awaits_beacon());
         let mut ask = Vec::new();
         for (height, opening) in waiting.take(RETRY_HEIGHTS) {
             let (due, tries) = *opening.retry.get_or_insert((now.plus(RETRY_FIRST.0), 0));
@@ -479,8 +513,10 @@ impl Openings {
             let pause = RETRY_FIRST.0 << (tries + 1).min(RETRY_DOUBLINGS_MAX);
             opening.retry = Some((now.plus(pause), tries + 1));
             self.changed.insert(*height);
+            let opened = opening.outcomes.is_some();
             let heard = |m: &MemberId| {
-                opening.liars.contains(*m) || opening.sets.iter().any(|(member, _)| member == m)
+                let of_it = |(member, _): &(MemberId, _)| member == m;
+                !opened && (opening.liars.contains(*m) || opening.sets.iter().any(of_it))
             };
             let members = (0..committee as u8).map(MemberId);
             ask.push((*height, members.filter(|m| *m != me && !heard(m)).collect()));
@@ -502,7 +538,7 @@ impl Openings {
     pub fn waiting(&self) -> bool {
         self.openings
             .values()
-            .any(|opening| opening.outcomes.is_none())
+            .any(|opening| opening.outcomes.is_none() || opening.awaits_beacon())
     }
 }
 
@@ -581,7 +617,7 @@ mod tests {
     fn combining(openings: &mut Openings) -> Option<Vec<u8>> {
         openings.asks().into_iter().find_map(|ask| match ask {
             Ask::Combine(job) => Some(job.sets.iter().map(|(member, _)| member.0).collect()),
-            Ask::Shares(_) => None,
+            Ask::Shares(_) | Ask::Beacon(_) => None,
         })
     }
 

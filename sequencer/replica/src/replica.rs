@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
-use fairlane_encryption::{Attestation, SuiteParsed};
+use fairlane_encryption::{Attestation, Beacon, SuiteParsed};
 use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
@@ -16,6 +16,7 @@ use fairlane_types::{
 };
 
 use crate::attesting::Attesting;
+use crate::beacons::Beacons;
 use crate::boundary::{
     Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
 };
@@ -96,6 +97,9 @@ pub(crate) enum Purpose {
     Attest(Height),
     Certify(Height),
     CheckAttestation(MemberId, Box<Attestation>),
+    BeaconShare(Height),
+    Beacon(Height, BlockId),
+    CheckBeacon(MemberId, Box<Beacon>),
     Deal,
     Judge(Height),
     Conclude,
@@ -163,6 +167,8 @@ pub struct Replica {
     pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
     pub(crate) attesting: Attesting,
+    /// On a chain whose ties are broken by the beacon.
+    pub(crate) beacons: Beacons,
     /// On a chain whose key the members make.
     pub(crate) ceremony: Option<KeyMaking>,
     pub(crate) keyless: Keyless,
@@ -203,7 +209,7 @@ pub struct Counters {
     pub duplicates: u64,
     /// False share sets found.
     pub false_shares: u64,
-    /// False shares of attestations found.
+    /// False shares of attestations and beacons found.
     pub false_attestations: u64,
     /// Dealings in final blocks that do not count.
     pub dealings_refused: u64,
@@ -351,6 +357,7 @@ impl Replica {
         let interval = genesis.certificates.as_ref();
         let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
         let attesting = Attesting::new(interval, n, committee.threshold(), time);
+        let beacons = Beacons::new(n, committee.threshold(), last.height);
         let openings = Openings::new(me, committee.threshold(), last.height, planted);
         let height = base.header.height;
         let above = recovered
@@ -387,6 +394,7 @@ impl Replica {
             capacity,
             retention,
             attesting,
+            beacons,
             ceremony,
             keyless: Keyless::default(),
             recent: BTreeMap::new(),
@@ -526,6 +534,8 @@ impl Replica {
             Message::Attested(attestation) => self.receive_attested(from, *attestation, out),
             Message::Dealing(dealing) => self.receive_dealing(from, dealing, out),
             Message::KeyMade(signature) => self.key_said(from, signature, out),
+            Message::Beacon(share) => self.receive_beacon(from, share, out),
+            Message::Beaconed(beacon) => self.receive_beaconed(from, *beacon, out),
         }
     }
 
@@ -648,6 +658,15 @@ impl Replica {
             }
             (Purpose::CheckAttestation(from, given), JobResult::Judged(holds)) => {
                 self.attested_checked(from, *given, holds, out);
+            }
+            (Purpose::BeaconShare(height), JobResult::Beacon(share)) => {
+                self.beacon_made(height, share, out);
+            }
+            (Purpose::Beacon(height, block), JobResult::Certified(result)) => {
+                self.beacon_combined(height, block, &result, out);
+            }
+            (Purpose::CheckBeacon(from, given), JobResult::Judged(holds)) => {
+                self.beacon_checked(from, *given, holds, out);
             }
             (Purpose::Deal, JobResult::Dealt(dealing)) => self.dealt(dealing, out),
             (Purpose::Judge(height), JobResult::Judged(valid)) => {
