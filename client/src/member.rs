@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, Beacon};
 use fairlane_types::{
     CtId, Envelope, Genesis, Height, KeySource, PublicKey, Receipt, SequencedBlock, StateClaim,
 };
@@ -236,6 +236,17 @@ impl Member {
             Some(height) => self.get(&format!("/v1/attestations/{height}")).await?,
             None => self.get("/v1/attestations/latest").await?,
         };
+        body.try_into()
+            .map_err(|error: wire::WireError| self.http.protocol(error))
+    }
+
+    /// `GET /v1/beacons/{height}`: what broke the ties of a height. [`Beacon::verify`] tells
+    /// whether it is the committee's.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` where nothing was tied.
+    pub async fn beacon(&self, height: Height) -> Result<Beacon, ClientError> {
+        let body: wire::BeaconBody = self.get(&format!("/v1/beacons/{height}")).await?;
         body.try_into()
             .map_err(|error: wire::WireError| self.http.protocol(error))
     }

@@ -29,6 +29,8 @@ impl Default for CpuModel {
                 ("attest", 900 * MICROSECOND, 0),
                 ("certify", 1_500 * MICROSECOND, 400 * MICROSECOND),
                 ("check_attestation", 1_200 * MICROSECOND, 0),
+                ("beacon", 1_000 * MICROSECOND, 0),
+                ("check_beacon", 1_200 * MICROSECOND, 0),
                 ("deal", 14_000 * MICROSECOND, 0),
                 ("judge_dealing", 12_000 * MICROSECOND, 0),
                 ("conclude_ceremony", 500 * MICROSECOND, 300 * MICROSECOND),

@@ -260,6 +260,17 @@ pub enum TieSource {
     Beacon,
 }
 
+impl TieSource {
+    /// As written in the genesis file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BlockId => "block-id",
+            Self::Beacon => "beacon",
+        }
+    }
+}
+
 /// Lane parameters; each is a limit that every member enforces alike.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

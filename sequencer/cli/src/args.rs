@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
 use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
-use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme};
+use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme, TieSource};
 
 use crate::exec_args::{AccountArgs, ExecVerb};
 
@@ -101,6 +101,13 @@ fn rule(name: &str) -> Result<OrderRule, String> {
     rule.ok_or_else(|| "rules are strong, arrival, majority and shuffle".to_owned())
 }
 
+/// A tie source by the name it has in genesis.
+fn tie(name: &str) -> Result<TieSource, String> {
+    let sources = [TieSource::BlockId, TieSource::Beacon];
+    let found = sources.into_iter().find(|tie| tie.name() == name);
+    found.ok_or_else(|| "tie sources are block-id and beacon".to_owned())
+}
+
 /// Generated tables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DocsTable {
@@ -145,6 +152,9 @@ pub struct DevnetArgs {
     /// Order rule: strong, arrival, majority or shuffle.
     #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
     pub rule: OrderRule,
+    /// What breaks ties: block-id or beacon.
+    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
+    pub tie: TieSource,
 }
 
 /// `testnet`.
@@ -599,6 +609,9 @@ pub struct BenchArgs {
     /// Order rule: strong, arrival, majority or shuffle.
     #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
     pub rule: OrderRule,
+    /// What breaks ties: block-id or beacon.
+    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
+    pub tie: TieSource,
     /// Put the members' folders here, and keep them. Must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,

@@ -12,7 +12,7 @@ use fairlane_node::handle::NodeHandle;
 use fairlane_node::node::{Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
-use fairlane_types::{Digest, Height, OrderRule, Root, Scheme};
+use fairlane_types::{Digest, Height, OrderRule, Root, Scheme, TieSource};
 use tokio::task::JoinSet;
 
 use crate::args::Lie;
@@ -70,6 +70,8 @@ pub struct Chain {
     pub scheme: Scheme,
     /// Order rule.
     pub rule: OrderRule,
+    /// What breaks ties.
+    pub tie: TieSource,
     /// A dealer makes the encryption key.
     pub dealer: bool,
 }
@@ -151,6 +153,7 @@ impl LocalNet {
         options.reserve_mb = RESERVE_MB;
         options.scheme = chain.scheme;
         options.rule = chain.rule;
+        options.tie = chain.tie;
         options.dealer = chain.dealer;
         options.oracle = execution.as_ref().map(crate::dev_markets::prices);
         options.execution = execution;

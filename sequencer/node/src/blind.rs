@@ -84,6 +84,7 @@ pub fn receipt(
         item,
         path,
         block: bare(block),
+        beacon: step.beacon,
         attested,
     })
 }

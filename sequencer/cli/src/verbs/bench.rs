@@ -101,6 +101,7 @@ pub async fn once(args: &BenchArgs, liars: u8, term: Term) -> Outcome<serde_json
     let chain = Chain {
         scheme: args.scheme,
         rule: args.rule,
+        tie: args.tie,
         dealer: true,
     };
     let net = LocalNet::start(args.members, chain, folder, kind, None).await?;
@@ -269,7 +270,7 @@ async fn measure(
     }
     let value = serde_json::json!({
         "members": args.members, "liars": liars, "scheme": args.scheme.name(),
-        "rule": args.rule.name(), "offered_per_s": args.rate,
+        "rule": args.rule.name(), "tie": args.tie.name(), "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),

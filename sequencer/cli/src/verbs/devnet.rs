@@ -87,6 +87,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         Chain {
             scheme: args.scheme,
             rule: args.rule,
+            tie: args.tie,
             dealer: args.dealer || args.scheme == Scheme::BaekZheng,
         },
         folder,

@@ -17,11 +17,11 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::{Attestation, CERTIFICATE_KEY_BYTES};
+use fairlane_encryption::{Attestation, Beacon, CERTIFICATE_KEY_BYTES};
 use fairlane_mempool::{Batch, BatchHeader, Cut, Entry};
 use fairlane_types::{
     BlockHeader, Certificate, ChainId, Committee, CtId, Digest, Genesis, Height, Item, MemberId,
-    MerkleProof, Outcome, Position, SequencedBlock,
+    MerkleProof, Outcome, Position, SequencedBlock, TieSource,
 };
 
 use super::auditor::prove_final;
@@ -50,6 +50,8 @@ pub struct BlindReceipt {
     pub path: MerkleProof,
     /// The block of the sequence, without its items.
     pub block: SequencedBlock,
+    /// What broke the ties of the block, where the beacon does and something was tied.
+    pub beacon: Option<Beacon>,
     /// The committee's signature on a root that covers the block; none on a chain without
     /// certificates.
     pub attested: Option<Attested>,
@@ -95,6 +97,8 @@ pub struct Shown {
     pub lanes: usize,
     /// Height of the attestation.
     pub attested: Option<Height>,
+    /// The beacon decided among orders with equal keys in this block.
+    pub beacon: bool,
 }
 
 /// What does not hold.
@@ -131,6 +135,9 @@ pub enum BlindError {
     /// The item does not stand at its position in the block of this final block.
     #[error("the place does not hold: {0}")]
     Place(&'static str),
+    /// What is said to have broken ties did not.
+    #[error("the beacon does not hold: {0}")]
+    Beacon(&'static str),
     /// The committee did not attest it.
     #[error("the attestation does not hold: {0}")]
     Attestation(&'static str),
@@ -188,7 +195,9 @@ impl BlindReceipt {
         }
         self.check_place()?;
         let attested = self.check_attested(chain, key)?;
+        self.check_beacon(genesis, key)?;
         Ok(Shown {
+            beacon: self.beacon.is_some(),
             height: header.height,
             position: self.item.position,
             lanes: lanes.len(),
@@ -214,6 +223,31 @@ impl BlindReceipt {
             ));
         }
         Ok(())
+    }
+
+    /// There is one valid signature on the block, so that nobody chose what it decides. That
+    /// something was tied, and how the beacon settles it, is in the lanes, for the audit.
+    fn check_beacon(
+        &self,
+        genesis: &Genesis,
+        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    ) -> Result<(), BlindError> {
+        let wrong = |why| Err(BlindError::Beacon(why));
+        let Some(beacon) = &self.beacon else {
+            return Ok(());
+        };
+        if genesis.order.tie != TieSource::Beacon {
+            return wrong("ties of this chain are broken by the block's id");
+        }
+        let header = &self.header;
+        let wanted = (header.epoch, header.height, header.id());
+        if (beacon.epoch, beacon.height, beacon.block) != wanted {
+            return wrong("it is of another block");
+        }
+        match key {
+            Some(key) if beacon.verify(key, genesis.chain) => Ok(()),
+            _ => wrong("the signature is not the committee's"),
+        }
     }
 
     fn check_attested(
