@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, Beacon};
 use fairlane_types::{
     CommitteeChange, CtId, Envelope, Epoch, Genesis, Handover, Height, KeySource, PublicKey,
     Receipt, SequencedBlock, StateClaim,
@@ -292,6 +292,17 @@ impl Member {
             .map_err(|error: wire::WireError| self.http.protocol(error))
     }
 
+    /// `GET /v1/beacons/{height}`: what broke the ties of a height. [`Beacon::verify`] tells
+    /// whether it is the committee's.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` where nothing was tied.
+    pub async fn beacon(&self, height: Height) -> Result<Beacon, ClientError> {
+        let body: wire::BeaconBody = self.get(&format!("/v1/beacons/{height}")).await?;
+        body.try_into()
+            .map_err(|error: wire::WireError| self.http.protocol(error))
+    }
+
     /// `GET /v1/blocks?from=&until=`: blocks `from ≤ height < until`, as many as fit a page.
     ///
     /// # Errors
@@ -369,6 +380,15 @@ impl Member {
     /// [`ClientError`].
     pub async fn audit_steps(&self, from: Height) -> Result<Bytes, ClientError> {
         self.bytes(&format!("/v1/audit?from={from}")).await
+    }
+
+    /// `GET /v1/evidence`: proofs of misbehaviour that this member holds. They are not
+    /// checked here.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn evidence(&self) -> Result<wire::EvidenceBody, ClientError> {
+        self.get("/v1/evidence").await
     }
 
     async fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {

@@ -21,6 +21,7 @@
 
 mod attestation;
 mod baek_zheng;
+mod beacon;
 mod certificate;
 mod ciphertext;
 mod combine;
@@ -52,6 +53,7 @@ pub use baek_zheng::{
     BaekZhengKey, BaekZhengOrderShare, BaekZhengPoints, BaekZhengProven, BaekZhengShare,
     BaekZhengShares, baek_zheng_bytes,
 };
+pub use beacon::Beacon;
 pub use certificate::{
     AcceptedShare, CERTIFICATE_BYTES, CERTIFICATE_DST, CERTIFICATE_KEY_BYTES, CertificateKey,
     CertificateSecret, CertificateShare, Certification, Subject, ThresholdCertificate,

@@ -55,6 +55,16 @@ pub struct Emitted {
     pub burned: bool,
 }
 
+/// What is under way at this member when an order comes (A23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// It is too much: only an order that is known already is answered with its receipt,
+    /// another one is refused.
+    pub busy: bool,
+    /// About when it will have come out, ms: what a refused sender is told to wait.
+    pub wait_ms: u64,
+}
+
 /// What goes in.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -66,9 +76,8 @@ pub enum Input {
         ticket: Ticket,
         /// The order.
         envelope: Envelope,
-        /// Too much is under way (A23): only an order that is known already is answered
-        /// with its receipt, another one is refused.
-        busy: bool,
+        /// How much is under way.
+        pressure: Pressure,
     },
     /// From another member, already authenticated by the transport.
     Message {

@@ -9,12 +9,14 @@ use fairlane_types::{CtId, Envelope, Micros};
 use crate::lanes::{Check, Lanes};
 use crate::pool::TICKETS_MAX;
 use crate::quota::Quotas;
-use crate::{AdmissionError, CheckId, Flaw, Output, Ticket};
+use crate::{AdmissionError, CheckId, Flaw, Output, Pressure, Ticket};
 
 /// Submissions that wait for verification.
 pub(crate) const SUBMISSIONS_MAX: usize = 4_096;
 /// Verification jobs of submissions under way; more wait and share the next job.
 pub(crate) const JOBS_MAX: usize = 4;
+/// Nobody is told to come back sooner, ms.
+const RETRY_MIN_MS: u64 = 10;
 /// Submissions in one verification job.
 pub(crate) const JOB_ORDERS_MAX: usize = 64;
 
@@ -25,6 +27,8 @@ pub(crate) struct Edge {
     jobs: usize,
     /// Submissions in these jobs.
     verifying: usize,
+    /// What the last submission came with, see [`Pressure::wait_ms`].
+    wait_ms: u64,
 }
 
 impl Edge {
@@ -40,9 +44,10 @@ impl Lanes {
         now: Micros,
         ticket: Ticket,
         envelope: Envelope,
-        busy: bool,
+        pressure: Pressure,
         out: &mut Vec<Output>,
     ) {
+        self.edge.wait_ms = pressure.wait_ms;
         let result = (|| {
             if self.config.observer {
                 return Err(AdmissionError::Observer);
@@ -59,7 +64,7 @@ impl Lanes {
             (self.edge.quotas)
                 .check(&self.config.quota, &envelope.label.sender, now)
                 .map_err(over_quota)?;
-            if busy || self.edge.queue.len() >= SUBMISSIONS_MAX {
+            if pressure.busy || self.edge.queue.len() >= SUBMISSIONS_MAX {
                 return Err(self.over_capacity());
             }
             Ok((ct_id, false))
@@ -112,7 +117,7 @@ impl Lanes {
 
     fn over_capacity(&self) -> AdmissionError {
         AdmissionError::OverCapacity {
-            retry_after_ms: self.config.lanes.head_interval_ms.saturating_mul(5),
+            retry_after_ms: self.edge.wait_ms.max(RETRY_MIN_MS),
         }
     }
 

@@ -145,8 +145,8 @@ impl Lanes {
             Input::Submit {
                 ticket,
                 envelope,
-                busy,
-            } => self.submit(now, ticket, envelope, busy, out),
+                pressure,
+            } => self.submit(now, ticket, envelope, pressure, out),
             Input::Message { from, message } => self.message(now, from, message, out),
             Input::Verified { check, bad } => self.verified(now, check, &bad, out),
             Input::Signed { seq, signature } => self.signed(seq, signature, out),

@@ -89,8 +89,8 @@ pub use batch::{
     Batch, BatchFault, BatchHeader, Entry, ForkError, GROWTH_MAX, LaneFork, Limits, SignedHeader,
 };
 pub use boundary::{
-    Ack, CheckId, Emitted, Flaw, Input, LaneFault, LoadId, Output, Record, Recovered, Stage,
-    Ticket, Timer, To, Wanted, WriteId,
+    Ack, CheckId, Emitted, Flaw, Input, LaneFault, LoadId, Output, Pressure, Record, Recovered,
+    Stage, Ticket, Timer, To, Wanted, WriteId,
 };
 pub use cut::{BuiltCut, Cut, CutDelta, CutFault, FinalCut, FinalEntry, Head, LaneDelta, Verdict};
 pub use holdings::Holdings;

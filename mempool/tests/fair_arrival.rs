@@ -248,6 +248,7 @@ impl Reference {
             stale: stale.into_values().collect(),
             backlog,
             cycle_max: 0,
+            ties: Vec::new(),
         };
         for (_, id) in expired.iter().chain(&duplicates) {
             self.left.insert(*id, (now, false));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use common::*;
 use fairlane_mempool::{
-    AdmissionError, Cut, FinalCut, Head, Holdings, Input, LaneFault, LaneMessage, Lanes, Quota,
-    Record, Recovered, Stage, Ticket, To, Wanted,
+    AdmissionError, Cut, FinalCut, Head, Holdings, Input, LaneFault, LaneMessage, Lanes, Pressure,
+    Quota, Record, Recovered, Stage, Ticket, To, Wanted,
 };
 use fairlane_types::{
     BatchDigest, BlockId, Digest, Envelope, EnvelopeError, KeyId, LANE_NONE, MemberId, Micros,
@@ -470,14 +470,19 @@ fn a23_under_load_new_orders_are_refused_and_known_ones_answered() {
     solo.run(10_000);
     let receipt = solo.accepted[&Ticket(1)].clone();
     assert_eq!(solo.lanes.held(), 1);
-    solo.busy = true;
+    solo.pressure = Pressure {
+        busy: true,
+        wait_ms: 1_750,
+    };
     solo.submit(2, plain(2));
     solo.submit(3, plain(1));
     solo.run(10_000);
-    assert!(matches!(
+    assert_eq!(
         solo.refused[&Ticket(2)],
-        AdmissionError::OverCapacity { .. }
-    ));
+        AdmissionError::OverCapacity {
+            retry_after_ms: 1_750
+        }
+    );
     assert_eq!(solo.accepted[&Ticket(3)], receipt);
     assert_eq!(solo.lanes.held(), 1);
 }

@@ -21,6 +21,8 @@ pub enum Mark {
     VoteEvidence,
     /// Two finalized lanes recorded two orders the other way round.
     LanesDisagree,
+    /// Orders with equal keys came out in the order that a beacon gives.
+    BeaconTie,
     /// An order came out as a duplicate.
     DuplicateNonce,
     /// An order came out as expired.
@@ -75,7 +77,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -84,6 +86,7 @@ impl Mark {
         Self::ForkEvidence,
         Self::VoteEvidence,
         Self::LanesDisagree,
+        Self::BeaconTie,
         Self::DuplicateNonce,
         Self::Expired,
         Self::Undecryptable,
@@ -123,6 +126,7 @@ impl Mark {
             Self::ForkEvidence => "fork_evidence",
             Self::VoteEvidence => "vote_evidence",
             Self::LanesDisagree => "lanes_disagree",
+            Self::BeaconTie => "beacon_tie",
             Self::DuplicateNonce => "duplicate_nonce",
             Self::Expired => "expired",
             Self::Undecryptable => "undecryptable",

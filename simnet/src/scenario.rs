@@ -8,7 +8,7 @@ use fairlane_encryption::{
 use fairlane_replica::{CeremonyKeys, CryptoContext, Sharing};
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros,
-    Millis, OrderParams, OrderRule, ReceiverBytes, Scheme,
+    Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
 };
 
 use crate::byz;
@@ -26,6 +26,10 @@ pub const START: Millis = Millis(1_800_000_000_000);
 
 /// One in so many seeds has certificates: making them is most of what such a run costs.
 const ATTESTED_SEEDS: u64 = 8;
+/// In one of so many seeds, each with certificates, the beacon breaks ties.
+const BEACON_SEEDS: u64 = 16;
+/// Which one.
+const BEACON_AT: u64 = 8;
 /// In one of so many seeds the members make the encryption key.
 const CEREMONY_SEEDS: u64 = 16;
 /// Which one; another than those with certificates.
@@ -255,6 +259,7 @@ impl Scenario {
                 rule: self.rule.unwrap_or(order.rule),
                 decrypt_max: order.decrypt_max,
                 attest_ms: None,
+                tie: TieSource::BlockId,
                 ceremony: false,
                 plan,
                 liars,
@@ -269,6 +274,7 @@ impl Scenario {
             brisk,
             snapshot_interval: interval,
             rule: self.rule.unwrap_or_else(|| self.draw_rule()),
+            tie: self.tie(),
             decrypt_max,
             attest_ms: self
                 .seed
@@ -280,10 +286,33 @@ impl Scenario {
         }
     }
 
+    /// What breaks ties: in some of the seeds with certificates the beacon.
+    fn tie(&self) -> TieSource {
+        let leaves_ties = self.rule.is_none_or(|rule| {
+            matches!(
+                rule,
+                OrderRule::Strong | OrderRule::Arrival | OrderRule::Shuffle
+            )
+        });
+        if leaves_ties && self.seed % BEACON_SEEDS == BEACON_AT {
+            TieSource::Beacon
+        } else {
+            TieSource::BlockId
+        }
+    }
+
     /// Half of the seeds run under rule `strong`. From a stream of its own, so that all other
     /// draws stay the same.
     fn draw_rule(&self) -> OrderRule {
         let mut rng = Stream::new(self.seed, Owner::World, Purpose::Rule);
+        if self.seed % BEACON_SEEDS == BEACON_AT {
+            // Rule `majority` leaves no ties; `shuffle` leaves the most.
+            return match rng.below(10) {
+                0..3 => OrderRule::Strong,
+                3..5 => OrderRule::Arrival,
+                _ => OrderRule::Shuffle,
+            };
+        }
         match rng.below(10) {
             0..5 => OrderRule::Strong,
             5..8 => OrderRule::Arrival,
@@ -362,6 +391,8 @@ pub struct Options {
     pub snapshot_interval: u32,
     /// The order rule.
     pub rule: OrderRule,
+    /// What breaks ties.
+    pub tie: TieSource,
     /// D_max.
     pub decrypt_max: u32,
     /// Finalized time between two attestations; `None` on a chain without certificates.
@@ -526,6 +557,7 @@ pub fn committee(
         consensus: Default::default(),
         order: OrderParams {
             rule: options.rule,
+            tie: options.tie,
             snapshot_interval: options.snapshot_interval,
             decrypt_max: options.decrypt_max,
             ..Default::default()

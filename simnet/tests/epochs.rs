@@ -1,7 +1,7 @@
 //! Committees that change under load and faults: no order is lost, none is doubled, and the
 //! sequence goes on (PROTOCOL §6).
 
-use fairlane_simnet::epochs::{Epochs, Lie};
+use fairlane_simnet::epochs::Epochs;
 
 fn calm(seed: u64, committees: Vec<Vec<usize>>) -> Epochs {
     Epochs {

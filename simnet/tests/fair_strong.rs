@@ -29,7 +29,7 @@ fn step(delta: &CutDelta, labels: &mut BTreeMap<CtId, Label>) -> Step {
         lanes.push((lane.lane.index(), lane.head.0, entries.collect()));
     }
     Step {
-        block: delta.block,
+        seed: delta.block.0,
         time_ms: delta.time.0,
         lanes,
     }

@@ -307,6 +307,20 @@ impl OrderRule {
 pub enum TieSource {
     /// H(block_id ‖ ct_id).
     BlockId,
+    /// H(beacon ‖ ct_id), where the beacon of a block is a hash of the committee's threshold
+    /// signature on it: known to nobody before the block is final, and to nobody's liking.
+    Beacon,
+}
+
+impl TieSource {
+    /// As written in the genesis file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BlockId => "block-id",
+            Self::Beacon => "beacon",
+        }
+    }
 }
 
 /// Lane parameters; each is a limit that every member enforces alike.
@@ -441,6 +455,9 @@ pub enum GenesisError {
         /// What is allowed.
         range: &'static str,
     },
+    /// The tie source needs what is not there.
+    #[error("order.tie = beacon: {0}")]
+    Tie(&'static str),
     /// The encryption key and where it comes from do not fit together.
     #[error("{0}")]
     Key(&'static str),
@@ -450,6 +467,20 @@ pub enum GenesisError {
 }
 
 impl Genesis {
+    /// Whether ties can be left to the beacon: somebody must sign it, and the rule must leave
+    /// ties open in a way that can be closed later.
+    fn check_beacon(&self) -> Result<(), GenesisError> {
+        if self.certificates.is_none() {
+            return Err(GenesisError::Tie("the chain has no certificate key"));
+        }
+        match self.order.rule {
+            OrderRule::Strong | OrderRule::Arrival | OrderRule::Shuffle => Ok(()),
+            OrderRule::Majority | OrderRule::Leader | OrderRule::RoundRobin => Err(
+                GenesisError::Tie("the rule is none of strong, arrival and shuffle"),
+            ),
+        }
+    }
+
     /// Checks every parameter and returns the committee.
     ///
     /// # Errors
@@ -463,6 +494,9 @@ impl Genesis {
         }
         if let Some(flaw) = self.encryption.flaw(committee.n(), self.start.is_none()) {
             return Err(GenesisError::Key(flaw));
+        }
+        if self.order.tie == TieSource::Beacon {
+            self.check_beacon()?;
         }
         let certificates = self.certificates.as_ref();
         if let Some(flaw) = certificates.and_then(|c| c.flaw(self.encryption.source)) {

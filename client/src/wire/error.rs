@@ -57,7 +57,7 @@ codes! {
     NonceUsed, "nonce_used", 409, false, "The sender used this nonce for another order that has not expired.";
     AlreadySequenced, "already_sequenced", 409, false, "The order has its outcome already, and this member gave no receipt for it. Ask `/v1/orders/{id}`.";
     OverQuota, "over_quota", 429, true, "The sender has too many orders under way here. Retry after `retry_after_ms`.";
-    OverCapacity, "over_capacity", 503, true, "Too many orders are on their way at this member. Retry after `retry_after_ms`, or ask another member.";
+    OverCapacity, "over_capacity", 503, true, "Too many orders are on their way at this member. Retry after `retry_after_ms`, by when they should have come out at the rate measured last, or ask another member.";
     NoEncryptionKey, "no_encryption_key", 503, true, "The committee has no encryption key yet.";
     NotReady, "not_ready", 503, true, "This member is catching up or stopping; `details.reasons` says why. Ask another member.";
     Draining, "draining", 503, true, "This member is shutting down and takes no new orders. Ask another member.";

@@ -5,6 +5,7 @@
 //! lower-case hex, unknown keys are refused. Binary: borsh.
 
 mod attestations;
+mod beacon;
 mod blocks;
 mod error;
 mod execution;
@@ -15,6 +16,7 @@ mod proofs;
 mod stream;
 
 pub use attestations::AttestationBody;
+pub use beacon::BeaconBody;
 pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
 pub use execution::{

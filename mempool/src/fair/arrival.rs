@@ -5,7 +5,7 @@ use fairlane_types::{BlockId, CtId, Micros, Mutant};
 
 use super::ORDERS_PER_BLOCK_MAX;
 use super::state::{Extracted, State};
-use super::tie::{sort_ties, tie};
+use super::tie::{Tied, sort_ties, tie};
 
 /// 4 extract: by (bucket of the key, tie). Equal buckets come out together, none is begun
 /// beyond D_max, and none before nothing more can come into it. `bucket` is its width in
@@ -38,6 +38,11 @@ pub(super) fn extract(state: &State, block: BlockId, watermark: Micros, bucket: 
             }
         }
         sort_ties(&mut ties, state.planted);
+        if state.leaves_ties() {
+            let group = ties.iter().map(|(_, ct_id, _)| (group[0].0, *ct_id));
+            out.ties
+                .extend(Tied::new(begun, group.collect(), Vec::new()));
+        }
         out.order
             .extend(ties.iter().map(|(_, ct_id, key)| (*key, *ct_id)));
     }

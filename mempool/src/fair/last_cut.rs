@@ -8,7 +8,7 @@ use fairlane_types::{BlockId, CtId};
 
 use super::ORDERS_PER_BLOCK_MAX;
 use super::state::{Extracted, State};
-use super::tie::{sort_ties, tie};
+use super::tie::{Tied, sort_ties, tie};
 
 /// Adds every solid order that the rule left, by (key or its bound, tie), as far as one
 /// block holds them; which ones go beyond is decided by id, not by tie.
@@ -29,6 +29,11 @@ pub(super) fn extend(state: &State, block: BlockId, mut out: Extracted) -> Extra
     solid.truncate(ORDERS_PER_BLOCK_MAX.saturating_sub(out.order.len()));
     out.used.extend(solid.iter().map(|(_, _, nonce)| *nonce));
     for group in solid.chunk_by(|a, b| a.0 == b.0) {
+        if state.leaves_ties() {
+            let orders = group.iter().map(|(key, ct_id, _)| (*key, *ct_id));
+            let tied = Tied::new(out.order.len(), orders.collect(), Vec::new());
+            out.ties.extend(tied);
+        }
         let mut ties: Vec<_> = (group.iter())
             .map(|(key, ct_id, _)| (tie(block, *ct_id), *ct_id, *key))
             .collect();

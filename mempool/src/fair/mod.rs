@@ -24,6 +24,7 @@ use crate::CutDelta;
 pub use lane_order::{LaneOrder, SHUFFLE_BUCKET_US};
 pub use precedence::Precedence;
 pub use receive_order::{GAP_MS, HeadLag, Pairs, ReceiveCounts, ReceiveOrder};
+pub use tie::Tied;
 
 /// Orders of one block at the most, equal keys or not: what one set of decryption shares
 /// can hold. Clamped stamps can make any number of keys equal; a group that would go
@@ -61,9 +62,22 @@ pub struct Emission {
     /// Orders in the largest strong cycle inside the block; 1 or 0 if there is none. Inside
     /// a cycle F1 is not promised. A cycle that the root cut opens is not counted.
     pub cycle_max: usize,
+    /// Where the beacon is to bring `ordered` into its last order; empty if nothing is tied
+    /// in it, and on a chain whose ties are broken by the block's id.
+    pub ties: Vec<Tied>,
 }
 
 impl Emission {
+    /// Brings D(c) into the order that a beacon gives. Returns, for every place of it, the
+    /// place where that order was before: where its shares and plaintext are.
+    pub fn settle(&mut self, beacon: &Digest) -> Vec<usize> {
+        let ids: Vec<CtId> = self.ordered.iter().map(|order| order.ct_id).collect();
+        let places = tie::settled(&ids, &std::mem::take(&mut self.ties), beacon);
+        let before = &self.ordered;
+        self.ordered = places.iter().map(|at| before[*at].clone()).collect();
+        places
+    }
+
     /// What leaves without shares, in the order in which it stands before D(c) in the
     /// block: expired and duplicate ones together, by (key bound, id).
     #[must_use]

@@ -20,10 +20,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{CtId, Label, Micros, Millis, Mutant, OrderParams, Planted, PublicKey};
+use fairlane_types::{
+    CtId, Label, Micros, Millis, Mutant, OrderParams, Planted, PublicKey, TieSource,
+};
 
 use super::memory::{Memory, SavedMemory};
 use super::table::{ABSENT, SavedRow, Table};
+use super::tie::Tied;
 use super::{Emission, Ordered, SnapshotError};
 use crate::CutDelta;
 
@@ -41,6 +44,8 @@ pub(super) struct State {
     back_dating_max: u64,
     pub grace: u64,
     pub decrypt_max: usize,
+    /// Ties are left to the beacon.
+    beacon: bool,
     /// Finalized time of the last cut.
     time: Millis,
     /// Effective heads.
@@ -84,6 +89,8 @@ pub(super) struct Extracted {
     pub backlog: bool,
     /// Most orders in one strong cycle.
     pub cycle_max: usize,
+    /// What is left to the beacon.
+    pub ties: Vec<Tied>,
 }
 
 impl State {
@@ -97,6 +104,7 @@ impl State {
             back_dating_max: Micros::from_millis(params.back_dating_max_ms).0,
             grace: params.grace_ms,
             decrypt_max: params.decrypt_max.max(1) as usize,
+            beacon: params.tie == TieSource::Beacon,
             time: Millis(0),
             heads: vec![0; n],
             table: Table::new(n),
@@ -104,6 +112,11 @@ impl State {
             nonces_free: true,
             planted: Planted::NONE,
         }
+    }
+
+    /// Whether ties are left to the beacon.
+    pub fn leaves_ties(&self) -> bool {
+        self.beacon && !self.planted.is(Mutant::TieById)
     }
 
     pub fn snapshot(&self) -> Vec<u8> {
@@ -373,6 +386,7 @@ impl State {
             stale: taken.stale.into_values().collect(),
             backlog: extracted.backlog,
             cycle_max: extracted.cycle_max,
+            ties: extracted.ties,
         }
     }
 }

@@ -21,7 +21,7 @@
 //! Roots with equal keys are taken together, in the order of their ids, so that D(c) does
 //! not depend on ties. The set of a group is fixed first, then brought into order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fairlane_types::{BlockId, CtId, Micros, Mutant};
 
@@ -29,7 +29,7 @@ use super::ORDERS_PER_BLOCK_MAX;
 use super::cycles;
 use super::precedence::{Precedence, Relation};
 use super::state::{Extracted, State, Taken, kth};
-use super::tie::tie;
+use super::tie::{Tied, tie};
 use super::window::Window;
 
 /// Why a root cannot be emitted yet.
@@ -244,6 +244,9 @@ fn take(
         .collect();
     let (order, cycle_max) = cycles::order(&ranked, &set.edges);
     out.cycle_max = out.cycle_max.max(cycle_max);
+    if state.leaves_ties() {
+        out.ties.extend(tied(out.order.len(), &members, &set.edges));
+    }
     for place in order {
         let at = set.members[place];
         let key = window.key(at).unwrap_or_default();
@@ -252,4 +255,17 @@ fn take(
         window.leave(at);
     }
     all
+}
+
+/// What the beacon is to decide in a group: `members` by name, and `edges` between names.
+fn tied(start: usize, members: &[(Micros, CtId, usize)], edges: &[(u32, u32)]) -> Option<Tied> {
+    let mut place = BTreeMap::new();
+    let mut orders = Vec::with_capacity(members.len());
+    for (at, (key, ct_id, name)) in members.iter().enumerate() {
+        place.insert(*name, u32::try_from(at).unwrap_or(OUTSIDE));
+        orders.push((*key, *ct_id));
+    }
+    let of = |name: &u32| place.get(&(*name as usize)).copied();
+    let edges = edges.iter().filter_map(|(a, b)| Some((of(a)?, of(b)?)));
+    Tied::new(start, orders, edges.collect())
 }

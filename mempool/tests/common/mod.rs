@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fairlane_mempool::{
     Batch, CheckId, Config, Emitted, Entry, Flaw, Holdings, Input, LaneFault, LaneFork,
-    LaneMessage, Lanes, Output, Quota, Record, Ticket, To, WriteId,
+    LaneMessage, Lanes, Output, Pressure, Quota, Record, Ticket, To, WriteId,
 };
 use fairlane_types::{
     BatchDigest, ChainId, Committee, CtId, Digest, Envelope, Epoch, KeyId, LANE_NONE, Label,
@@ -184,7 +184,7 @@ pub struct Solo {
     pub advancing: Vec<bool>,
     pub wake: Option<u64>,
     /// What submissions are told of the load.
-    pub busy: bool,
+    pub pressure: Pressure,
     pub records: Vec<Record>,
     pub loads: Vec<(fairlane_mempool::LoadId, fairlane_mempool::Wanted)>,
     /// Writes that are not answered yet, if `hold_writes`.
@@ -212,7 +212,7 @@ impl Solo {
             ready: Vec::new(),
             advancing: Vec::new(),
             wake: None,
-            busy: false,
+            pressure: Pressure::default(),
             records: Vec::new(),
             loads: Vec::new(),
             unwritten: Vec::new(),
@@ -311,11 +311,11 @@ impl Solo {
 
     pub fn submit(&mut self, ticket: u64, envelope: Envelope) {
         let ticket = Ticket(ticket);
-        let busy = self.busy;
+        let pressure = self.pressure;
         self.step(Input::Submit {
             ticket,
             envelope,
-            busy,
+            pressure,
         });
     }
 

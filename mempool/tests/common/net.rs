@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fairlane_mempool::fair::{Emission, FairOrder, LaneOrder};
 use fairlane_mempool::{
     Ack, Batch, Cut, FinalCut, Flaw, Input, LaneFault, LaneFork, LaneMessage, Lanes, Output,
-    Record, Recovered, Ticket, Timer, To, Verdict, Wanted, WriteId,
+    Pressure, Record, Recovered, Ticket, Timer, To, Verdict, Wanted, WriteId,
 };
 use fairlane_types::{
     BlockId, CtId, Digest, Envelope, MemberId, Micros, Millis, OrderParams, Receipt, Seq,
@@ -228,13 +228,13 @@ impl Net {
 
     pub fn submit(&mut self, node: usize, ticket: u64, envelope: Envelope) {
         let ticket = Ticket(ticket);
-        let busy = false;
+        let pressure = Pressure::default();
         self.step(
             node,
             Input::Submit {
                 ticket,
                 envelope,
-                busy,
+                pressure,
             },
         );
     }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
 use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
-use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme};
+use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme, TieSource};
 
 use crate::committee_args::CommitteeVerb;
 use crate::exec_args::{AccountArgs, ExecVerb};
@@ -105,6 +105,13 @@ fn rule(name: &str) -> Result<OrderRule, String> {
     rule.ok_or_else(|| "rules are strong, arrival, majority and shuffle".to_owned())
 }
 
+/// A tie source by the name it has in genesis.
+fn tie(name: &str) -> Result<TieSource, String> {
+    let sources = [TieSource::BlockId, TieSource::Beacon];
+    let found = sources.into_iter().find(|tie| tie.name() == name);
+    found.ok_or_else(|| "tie sources are block-id and beacon".to_owned())
+}
+
 /// Generated tables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DocsTable {
@@ -149,6 +156,9 @@ pub struct DevnetArgs {
     /// Order rule: strong, arrival, majority or shuffle.
     #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
     pub rule: OrderRule,
+    /// What breaks ties: block-id or beacon.
+    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
+    pub tie: TieSource,
 }
 
 /// `testnet`.
@@ -536,6 +546,39 @@ pub enum BenchWhat {
     Crypto,
 }
 
+/// What a lying member sends for its shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lie {
+    /// Points that are no shares.
+    Wrong,
+    /// A set without shares.
+    Empty,
+    /// The same wrong set again and again.
+    Duplicate,
+    /// Another member's shares as its own.
+    Foreign,
+    /// Its true shares, many blocks later.
+    Late,
+}
+
+impl Lie {
+    /// Its word on the liar's command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Wrong => "wrong",
+            Self::Empty => "empty",
+            Self::Duplicate => "duplicate",
+            Self::Foreign => "foreign",
+            Self::Late => "late",
+        }
+    }
+
+    /// Whether its maker is convicted by what it signed; being late is no contradiction.
+    pub const fn convicts(self) -> bool {
+        !matches!(self, Self::Late)
+    }
+}
+
 /// `bench`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -556,12 +599,23 @@ pub struct BenchArgs {
     /// program `fairlane-liar` beside this one).
     #[arg(long, value_name = "MEMBERS", default_value_t = 0)]
     pub liar: u8,
+    /// How they lie; in all these ways by turns if it is not said.
+    #[arg(long, value_name = "KIND", requires = "liar")]
+    pub lie: Option<Lie>,
+    /// Run so many times with the liars and as often without, in alternation, and give the
+    /// medians and their ratios.
+    #[arg(long, value_name = "RUNS", requires = "liar", conflicts_with = "home",
+        value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub against_clean: Option<u8>,
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
     /// Order rule: strong, arrival, majority or shuffle.
     #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
     pub rule: OrderRule,
+    /// What breaks ties: block-id or beacon.
+    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
+    pub tie: TieSource,
     /// Put the members' folders here, and keep them. Must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,
@@ -616,7 +670,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_are_usage_errors() {
-        let wrong: [&[&str]; 10] = [
+        let wrong: [&[&str]; 13] = [
             &["fairlane"],
             &["fairlane", "nonsense"],
             &["fairlane", "devnet", "--members", "3"],
@@ -629,6 +683,9 @@ mod tests {
             &["fairlane", "bench", "--rate", "0"],
             &["fairlane", "bench", "--scheme", "none"],
             &["fairlane", "bench", "--rule", "leader"],
+            &["fairlane", "bench", "--lie", "wrong"],
+            &["fairlane", "bench", "--against-clean", "3"],
+            &["fairlane", "bench", "--liar", "1", "--lie", "white"],
         ];
         for line in wrong {
             let error = Cli::try_parse_from(line).unwrap_err();

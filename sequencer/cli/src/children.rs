@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fairlane_client::Member;
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::args::Lie;
 use crate::exit::{Exit, Outcome, Problem};
 
 /// A child has this long to become ready.
@@ -32,16 +33,16 @@ pub struct Place {
 pub enum Program {
     /// This program's `node`.
     Node,
-    /// A test program that lies about decryption shares.
-    Liar(PathBuf),
+    /// A test program that lies about decryption shares, in one way or all by turns.
+    Liar(PathBuf, Option<Lie>),
 }
 
 impl Program {
     /// The liar, which is built beside this program and never shipped with it.
-    pub fn liar() -> Outcome<Self> {
+    pub fn liar(lie: Option<Lie>) -> Outcome<Self> {
         let path = std::env::current_exe()?.with_file_name("fairlane-liar");
         if path.exists() {
-            return Ok(Self::Liar(path));
+            return Ok(Self::Liar(path, lie));
         }
         let what = format!("{} is not there", path.display());
         Err(Problem::preflight(what).next("build it: cargo build -p fairlane-trials"))
@@ -54,7 +55,13 @@ impl Program {
                 command.arg("node");
                 command
             }
-            Self::Liar(path) => Command::new(path),
+            Self::Liar(path, lie) => {
+                let mut command = Command::new(path);
+                if let Some(lie) = lie {
+                    command.arg("--lie").arg(lie.word());
+                }
+                command
+            }
         })
     }
 }

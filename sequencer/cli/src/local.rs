@@ -12,9 +12,10 @@ use fairlane_node::handle::NodeHandle;
 use fairlane_node::node::{Ended, Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
-use fairlane_types::{Digest, Height, OrderRule, Root, Scheme};
+use fairlane_types::{Digest, Height, OrderRule, Root, Scheme, TieSource};
 use tokio::task::JoinSet;
 
+use crate::args::Lie;
 use crate::children::{Children, Place, Program};
 use crate::exit::{Exit, Outcome, Problem};
 
@@ -69,6 +70,8 @@ pub struct Chain {
     pub scheme: Scheme,
     /// Order rule.
     pub rule: OrderRule,
+    /// What breaks ties.
+    pub tie: TieSource,
     /// A dealer makes the encryption key.
     pub dealer: bool,
 }
@@ -82,6 +85,8 @@ pub enum Kind {
     Children {
         /// Number of liars.
         liars: usize,
+        /// How they lie; in all ways by turns if it is not said.
+        lie: Option<Lie>,
     },
 }
 
@@ -148,6 +153,7 @@ impl LocalNet {
         options.reserve_mb = RESERVE_MB;
         options.scheme = chain.scheme;
         options.rule = chain.rule;
+        options.tie = chain.tie;
         options.dealer = chain.dealer;
         options.oracle = execution.as_ref().map(crate::dev_markets::prices);
         options.execution = execution;
@@ -164,8 +170,8 @@ impl LocalNet {
         let ops = ops.collect::<Result<Vec<_>, _>>()?;
         let running = match kind {
             Kind::InProcess => start_here(&net, &ops).await?,
-            Kind::Children { liars } => {
-                Members::Children(Children::start(places(&net, liars)?).await?)
+            Kind::Children { liars, lie } => {
+                Members::Children(Children::start(places(&net, liars, lie)?).await?)
             }
         };
         // Ready members have their key.
@@ -304,13 +310,13 @@ async fn all_ended(mut tasks: JoinSet<Result<Ended, Failure>>) -> Outcome {
     Ok(())
 }
 
-fn places(net: &Testnet, liars: usize) -> Outcome<Vec<Place>> {
+fn places(net: &Testnet, liars: usize, lie: Option<Lie>) -> Outcome<Vec<Place>> {
     let honest = net.members.len().saturating_sub(liars);
     let place = |(index, member): (usize, &testnet::Member)| {
         let program = if index < honest {
             Program::Node
         } else {
-            Program::liar()?
+            Program::liar(lie)?
         };
         Ok(Place {
             home: member.home.root().to_owned(),

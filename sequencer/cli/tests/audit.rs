@@ -100,7 +100,7 @@ fn steps(home: &Path) -> (Genesis, Vec<Step>) {
     let home = Home::open(home).unwrap();
     let genesis = home.genesis().unwrap();
     let reader = RocksStore::read_only(&home.data_path()).unwrap();
-    let mut auditor = Auditor::new(&genesis, key(&genesis), Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(&genesis, key(&genesis), None, Start::Genesis).unwrap();
     let mut steps = Vec::new();
     let (_, last) = reader.emitted_range().unwrap().unwrap();
     for height in 1..=last.0 {
@@ -114,7 +114,7 @@ fn steps(home: &Path) -> (Genesis, Vec<Step>) {
 
 /// What an audit from genesis finds first.
 fn first_violation(genesis: &Genesis, steps: &[Step]) -> Option<Violation> {
-    let mut auditor = Auditor::new(genesis, key(genesis), Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(genesis, key(genesis), None, Start::Genesis).unwrap();
     steps.iter().find_map(|step| auditor.step(step).err())
 }
 
@@ -451,7 +451,7 @@ fn receipts_are_held_against_the_lanes() {
         seq: fairlane_types::Seq(1 << 40),
         ..kept.clone()
     };
-    let mut auditor = Auditor::new(&genesis, key(&genesis), Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(&genesis, key(&genesis), None, Start::Genesis).unwrap();
     for receipt in [&kept, &earlier, &never] {
         let receipt = receipt.clone().signed(&identity);
         let (chain, epoch) = (genesis.chain, genesis.epoch());
@@ -682,7 +682,7 @@ fn a_tampered_blind_order_receipt_is_caught() {
 #[test]
 fn an_audit_goes_on_from_a_commitment() {
     let (genesis, steps) = steps(&member(net(), 3));
-    let mut auditor = Auditor::new(&genesis, key(&genesis), Start::Genesis).unwrap();
+    let mut auditor = Auditor::new(&genesis, key(&genesis), None, Start::Genesis).unwrap();
     let mut checkpoint = None;
     let mut rest = Vec::new();
     for step in &steps {
@@ -698,21 +698,21 @@ fn an_audit_goes_on_from_a_commitment() {
         assert!(steps.len() < genesis.order.snapshot_interval as usize);
         return;
     };
-    let mut second = Auditor::new(&genesis, key(&genesis), Start::At(at.clone())).unwrap();
+    let mut second = Auditor::new(&genesis, key(&genesis), None, Start::At(at.clone())).unwrap();
     for step in rest {
         second.step(step).unwrap();
     }
     assert_eq!(second.root(), auditor.root());
     let mut false_order = at.clone();
     false_order.order.push(0);
-    assert!(Auditor::new(&genesis, key(&genesis), Start::At(false_order)).is_err());
+    assert!(Auditor::new(&genesis, key(&genesis), None, Start::At(false_order)).is_err());
     let mut false_heads = at;
     false_heads
         .heads
         .iter_mut()
         .flatten()
         .for_each(|h| h.stamp.0 += 1);
-    assert!(Auditor::new(&genesis, key(&genesis), Start::At(false_heads)).is_err());
+    assert!(Auditor::new(&genesis, key(&genesis), None, Start::At(false_heads)).is_err());
 }
 
 /// Bytes from a stranger: refused or judged, never a panic.

@@ -71,6 +71,7 @@ pub fn receipt(
             break;
         }
     }
+    let rider = step.block.payload.rider();
     let attested = match &genesis.certificates {
         Some(_) => Some(attested(reader, block.height, id)?),
         None => None,
@@ -79,6 +80,7 @@ pub fn receipt(
     Ok(BlindReceipt {
         genesis: genesis.hash(),
         header: step.block.header,
+        rider,
         cut,
         certificate,
         descent,
@@ -86,6 +88,7 @@ pub fn receipt(
         item,
         path,
         block: bare(block),
+        beacon: step.beacon,
         attested,
         activation,
     })

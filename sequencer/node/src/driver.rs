@@ -560,6 +560,7 @@ impl Driver {
             requests_open: self.replies.len() + self.parts.inbox.requests_waiting(),
             receive_order: replica.receive_order.clone(),
         };
+        self.parts.inbox.retry_after(replica.wait_ms);
         publish_metrics(&status, &replica);
         self.parts.status.send_if_modified(|shown| {
             let changed = *shown != status;

@@ -31,8 +31,11 @@ pub const BLOCKS_TAIL_MAX: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The queue of requests is full; try again later (boundary rule 4).
-    #[error("over capacity: too many requests are waiting, try again later")]
-    OverCapacity,
+    #[error("over capacity: too many requests are waiting, retry in {retry_after_ms} ms")]
+    OverCapacity {
+        /// When to try again: about when the orders under way will have come out.
+        retry_after_ms: u32,
+    },
     /// The node is shutting down; another member takes the order.
     #[error("draining: this member is shutting down, use another one")]
     Draining,
@@ -47,7 +50,7 @@ impl RequestError {
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
-            Self::OverCapacity => "over_capacity",
+            Self::OverCapacity { .. } => "over_capacity",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
         }

@@ -23,8 +23,8 @@ pub const REQUESTS_WAITING_MAX: usize = 8_192;
 /// A submission that waited longer is refused instead of taken (A23): the core is behind,
 /// and an answer that comes late is worth less than one that says so.
 const SUBMISSION_WAIT_MAX: Duration = Duration::from_millis(500);
-/// What its client is told to wait.
-const RETRY_AFTER_MS: u64 = 250;
+/// What clients are told to wait before the core has said anything, and at least, ms.
+const RETRY_AFTER_MS_MIN: u32 = 250;
 /// Results taken in one turn.
 const RESULTS_PER_TURN_MAX: usize = 1_024;
 /// Requests taken in one turn.
@@ -134,6 +134,8 @@ struct State {
     requests: VecDeque<(Instant, Request)>,
     /// The core takes no requests for now: too many of them are unanswered.
     hold_requests: bool,
+    /// See [`Inbox::retry_after`].
+    retry_after_ms: u32,
     closed: bool,
 }
 
@@ -142,6 +144,10 @@ impl State {
         self.results.is_empty()
             && (self.requests.is_empty() || self.hold_requests)
             && self.lanes.iter().all(|lane| lane.len == 0)
+    }
+
+    fn retry_after_ms(&self) -> u32 {
+        self.retry_after_ms.max(RETRY_AFTER_MS_MIN)
     }
 
     /// The next request; submissions that waited too long are refused on the way.
@@ -153,7 +159,7 @@ impl State {
                         .increment(1);
                     // Nobody may be waiting any more.
                     drop(reply.send(Reply::Refused(AdmissionError::OverCapacity {
-                        retry_after_ms: RETRY_AFTER_MS,
+                        retry_after_ms: self.retry_after_ms().into(),
                     })));
                 }
                 (_, request) => return Some(request),
@@ -223,7 +229,8 @@ impl Inbox {
         if state.requests.len() >= REQUESTS_WAITING_MAX {
             metrics::counter!("fairlane_requests_refused_total", "reason" => "over_capacity")
                 .increment(1);
-            return Err(RequestError::OverCapacity);
+            let retry_after_ms = state.retry_after_ms();
+            return Err(RequestError::OverCapacity { retry_after_ms });
         }
         state.requests.push_back((Instant::now(), request));
         self.filled.notify_one();
@@ -234,6 +241,11 @@ impl Inbox {
     /// fills up, and then they are refused.
     pub fn hold_requests(&self, hold: bool) {
         lock(&self.state).hold_requests = hold;
+    }
+
+    /// What whoever is refused here is told to wait: the core's own measure, ms.
+    pub fn retry_after(&self, wait_ms: u64) {
+        lock(&self.state).retry_after_ms = u32::try_from(wait_ms).unwrap_or(u32::MAX);
     }
 
     /// Requests that wait.
@@ -374,7 +386,12 @@ mod tests {
         let refused = inbox.request(query().0).unwrap_err();
         assert_eq!(
             (refused, refused.code()),
-            (RequestError::OverCapacity, "over_capacity")
+            (
+                RequestError::OverCapacity {
+                    retry_after_ms: RETRY_AFTER_MS_MIN
+                },
+                "over_capacity"
+            )
         );
         let mut out = Vec::new();
         assert!(inbox.turn(Duration::ZERO, &mut out));

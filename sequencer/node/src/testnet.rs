@@ -15,7 +15,7 @@ use fairlane_encryption::{
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, MEMBERS_MAX, MEMBERS_MIN,
-    MemberId, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, SecretKey,
+    MemberId, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, SecretKey, TieSource,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -55,6 +55,8 @@ pub struct InitOptions {
     pub passphrase: Option<Arc<Passphrase>>,
     /// Order rule.
     pub rule: OrderRule,
+    /// What breaks ties.
+    pub tie: TieSource,
     /// A dealer makes the keys of encryption and certificates: INSECURE.
     pub dealer: bool,
     /// What every member executes, if anything.
@@ -78,6 +80,7 @@ impl InitOptions {
             scheme: Scheme::Tdh2,
             passphrase: None,
             rule: OrderParams::default().rule,
+            tie: OrderParams::default().tie,
             dealer: true,
             execution: None,
             oracle: None,
@@ -168,6 +171,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         consensus: Default::default(),
         order: OrderParams {
             rule: options.rule,
+            tie: options.tie,
             ..OrderParams::default()
         },
     };

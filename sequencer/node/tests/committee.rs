@@ -13,7 +13,7 @@ use fairlane_encryption::{Suite, ThresholdScheme};
 use fairlane_node::failure::Failure;
 use fairlane_node::handle::{NodeHandle, Reply, RequestError, Stage};
 use fairlane_node::home::encryption_key;
-use fairlane_node::node::{Node, NodeOptions, StartError};
+use fairlane_node::node::{Ended, Node, NodeOptions, StartError};
 use fairlane_node::testnet::{InitOptions, Testnet, init};
 use fairlane_types::{
     CtId, Envelope, Genesis, Height, LANE_NONE, Label, Millis, Outcome, SUITE_TDH2, SecretKey,
@@ -29,7 +29,7 @@ const WAIT: Duration = Duration::from_secs(60);
 struct Running {
     handle: NodeHandle,
     shutdown: oneshot::Sender<()>,
-    ended: JoinHandle<Result<(), Failure>>,
+    ended: JoinHandle<Result<Ended, Failure>>,
 }
 
 impl Running {
@@ -46,7 +46,7 @@ impl Running {
             .unwrap();
         // The database closes with its last reader.
         drop(handle);
-        ended
+        ended.map(|_| ())
     }
 }
 

@@ -9,12 +9,37 @@ use fairlane_node::config::{Config, Overrides};
 use fairlane_node::home::{self, Home, HomeError, encryption_key, member_of};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{InitOptions, init};
-use fairlane_types::{ChainId, KeySource, MemberId, SecretKey};
+use fairlane_types::{
+    ChainId, Genesis, GenesisError, KeySource, MemberId, OrderRule, SecretKey, TieSource,
+};
 
 fn options(dir: &tempfile::TempDir) -> InitOptions {
     let mut options = InitOptions::new(dir.path().join("net"), 4);
     options.reserve_mb = 1;
     options
+}
+
+/// A genesis that leaves ties to the beacon must be able to: the rule leaves them open, and
+/// there is a key to sign it with.
+#[test]
+fn a_beacon_for_ties_needs_a_rule_and_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.tie = TieSource::Beacon;
+    let net = init(&options, |_| {}).unwrap();
+    let genesis = net.genesis;
+    assert_eq!(genesis.order.tie, TieSource::Beacon);
+    let json = serde_json::to_string(&genesis).unwrap();
+    assert!(json.contains("\"tie\":\"beacon\""), "{json}");
+    let refused = |change: &dyn Fn(&mut Genesis)| {
+        let mut genesis = genesis.clone();
+        change(&mut genesis);
+        matches!(genesis.validate(), Err(GenesisError::Tie(_)))
+    };
+    assert!(!refused(&|genesis| genesis.order.rule = OrderRule::Shuffle));
+    assert!(refused(&|genesis| genesis.order.rule = OrderRule::Majority));
+    assert!(refused(&|genesis| genesis.order.rule = OrderRule::Leader));
+    assert!(refused(&|genesis| genesis.certificates = None));
 }
 
 #[test]

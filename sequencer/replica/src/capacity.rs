@@ -26,6 +26,10 @@ const HELD_MIN: usize = 32;
 const START_TDH2: usize = 512;
 /// The same for suite 0x02, whose orders cost a hundred times as much.
 const START_BAEK_ZHENG: usize = 16;
+/// Nobody is told to come back sooner, ms: about two blocks.
+const WAIT_MIN_MS: u64 = 50;
+/// Nobody is told to stay away longer, ms: much may have changed by then.
+const WAIT_MAX_MS: u64 = 30_000;
 /// Blocks remembered within the span; the oldest give way, and less is let in.
 const BLOCKS_MAX: usize = 1_024;
 
@@ -79,6 +83,15 @@ impl Capacity {
     pub fn is_reached(&mut self, now: Micros, held: usize) -> bool {
         self.forget(now);
         held >= self.held_max()
+    }
+
+    /// About how long it takes until so many have come out, in ms: the backlog over the rate
+    /// that is carried. What a refused sender is told to wait.
+    pub fn wait_ms(&self, held: usize) -> u64 {
+        let carried = self.orders.max(self.known).max(1) as u64;
+        let span_ms = SPAN.0 / 1_000;
+        let wait = (held as u64).saturating_mul(span_ms).div_ceil(carried);
+        wait.clamp(WAIT_MIN_MS, WAIT_MAX_MS)
     }
 
     fn learn(&mut self, now: Micros, held: usize) {
@@ -171,6 +184,28 @@ mod tests {
         assert_eq!(capacity.held_max(), full / 2);
         capacity.emitted(MS(2_001), 1, full);
         assert_eq!(capacity.held_max(), full / 4);
+    }
+
+    /// The hint is the backlog over what is carried, whatever the bound is.
+    #[test]
+    fn who_is_refused_is_told_how_long_the_rest_takes() {
+        let mut capacity = Capacity::new(Scheme::Tdh2);
+        for block in 1..=40 {
+            capacity.emitted(MS(block * 25), 100, 7_000);
+        }
+        assert_eq!(capacity.wait_ms(8_000), 2_000);
+        assert_eq!(capacity.wait_ms(3_000), 750);
+        assert_eq!(capacity.wait_ms(0), WAIT_MIN_MS);
+        assert_eq!(capacity.wait_ms(usize::MAX), WAIT_MAX_MS);
+        // Half of it is carried from now on: what is held takes twice as long.
+        for block in 1..=80 {
+            capacity.emitted(MS(1_000 + block * 25), 50, 8_000);
+        }
+        assert!((3_900..=4_000).contains(&capacity.wait_ms(8_000)));
+        // A slow scheme, of which the least bound is more than two seconds' worth.
+        let slow = Capacity::new(Scheme::BaekZheng);
+        assert_eq!(slow.wait_ms(HELD_MIN), 2_000);
+        assert_eq!(slow.wait_ms(2 * HELD_MIN), 4_000);
     }
 
     #[test]

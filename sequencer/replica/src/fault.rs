@@ -23,6 +23,9 @@ pub enum Fault {
     /// A share of an attestation that is none.
     #[error("a false share of an attestation")]
     Attestation,
+    /// A share of a beacon, or a beacon, that is none.
+    #[error("a false beacon, or share of one")]
+    Beacon,
     /// A dealing that is not its sender's, or comes where nobody deals.
     #[error("a dealing out of place")]
     Dealing,
@@ -49,6 +52,7 @@ impl Fault {
             Self::Lane(_) => "lane",
             Self::Share(_) => "share",
             Self::Attestation => "attestation",
+            Self::Beacon => "beacon",
             Self::Dealing => "dealing",
             Self::KeyMade => "key_made",
             Self::Change => "change",

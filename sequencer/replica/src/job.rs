@@ -4,15 +4,15 @@
 use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
-    Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError,
+    Attestation, Beacon, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError,
     CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret, Subject, Suite, SuiteKey,
     SuiteParsed, SuiteSecret, ThresholdScheme, VerifiedDeal, accept_certificate_share, resolve,
-    sign_attestation,
+    sign_attestation, sign_beacon,
 };
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
-    Digest, Envelope, Epoch, Height, MemberId, Root, SeededRng, SigCheck, Signer, decode, encode,
-    verify_each,
+    Digest, Envelope, Epoch, Finalized, Height, MemberId, Root, SeededRng, SigCheck, Signer,
+    decode, encode, verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -132,6 +132,10 @@ pub enum Job {
     Certify(Box<CertifyJob>),
     /// Check an attestation that another member combined.
     CheckAttestation(Box<Attestation>),
+    /// Make this member's share of the beacon of a final block (D1, D2).
+    Beacon(Box<BeaconJob>),
+    /// Check a beacon that another member gave.
+    CheckBeacon(Box<Beacon>),
     /// Make this member's dealing in the key ceremony.
     /// For the next committee's key where a ceremony is given, else for the genesis's.
     Deal(Option<Arc<Ceremony>>),
@@ -162,6 +166,8 @@ impl Job {
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
             Self::CheckAttestation(_) => "check_attestation",
+            Self::Beacon(_) => "beacon",
+            Self::CheckBeacon(_) => "check_beacon",
             Self::Deal(_) => "deal",
             Self::Judge(..) => "judge_dealing",
             Self::Open(_) => "open_change",
@@ -177,7 +183,12 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal(_) | Self::Judge(..) => 1,
+            Self::Attest { .. }
+            | Self::CheckAttestation(_)
+            | Self::Beacon(_)
+            | Self::CheckBeacon(_)
+            | Self::Deal(_)
+            | Self::Judge(..) => 1,
             Self::Open(job) => job.change.approved.signatures.len(),
             Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
@@ -249,6 +260,19 @@ pub struct SharesJob {
     pub path: Vec<BlockHeader>,
 }
 
+/// What is needed to sign a block: the proof that it is final.
+#[derive(Clone, Debug)]
+pub struct BeaconJob {
+    /// Height of the block.
+    pub height: Height,
+    /// The block.
+    pub block: BlockId,
+    /// As in [`SharesJob`].
+    pub certificate: Certificate,
+    /// As in [`SharesJob`].
+    pub path: Vec<BlockHeader>,
+}
+
 /// Share sets to combine.
 #[derive(Clone, Debug)]
 pub struct CombineJob {
@@ -306,13 +330,16 @@ pub enum JobResult {
     Combined(Combined),
     /// This member's share of an attestation; `None` where it has no key for it.
     Attest(Option<CertificateShare>),
+    /// This member's share of a beacon; `None` where it has no key for it, or the proof of
+    /// finality proves nothing.
+    Beacon(Option<CertificateShare>),
     /// What shares of a certificate gave.
     Certified(Certification),
     /// This member's dealing; `None` where it has no part in a ceremony.
     Dealt(Option<Arc<Dealing>>),
     /// The ceremony of a valid change of committee.
     Opened(Option<Arc<Ceremony>>),
-    /// Whether an attestation or a dealing holds.
+    /// Whether an attestation, a beacon or a dealing holds.
     Judged(bool),
     /// The keys, once [`CryptoContext::sharing`] is set; `None` when this member cannot read
     /// its shares.
@@ -356,6 +383,8 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
+        Job::Beacon(job) => JobResult::Beacon(sign_block(context, job, entropy)),
+        Job::CheckBeacon(given) => JobResult::Judged(beaconed(context, given)),
         Job::Deal(next) => {
             let dealing = deal(context, next.as_deref(), entropy);
             JobResult::Dealt(dealing.map(Arc::new))
@@ -371,6 +400,35 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
 fn attested(context: &CryptoContext, given: &Attestation) -> bool {
     let keys = context.certificates();
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+}
+
+fn beaconed(context: &CryptoContext, given: &Beacon) -> bool {
+    let keys = context.certificates();
+    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+}
+
+/// D1: the token that releases shares exists only where q commit signatures verify.
+fn finalized(
+    context: &CryptoContext,
+    certificate: &Certificate,
+    path: &[BlockHeader],
+    entropy: &[u8; 32],
+) -> Option<Finalized> {
+    let token = certificate.finalize(context.chain, &context.committee, entropy);
+    path.iter()
+        .try_fold(token.ok()?, |token, header| token.parent(header))
+}
+
+fn sign_block(
+    context: &CryptoContext,
+    job: &BeaconJob,
+    entropy: &[u8; 32],
+) -> Option<CertificateShare> {
+    let keys = context.certificates()?;
+    let token = finalized(context, &job.certificate, &job.path, entropy)?;
+    let (chain, epoch) = (context.chain, context.epoch);
+    let sealed = sign_beacon(&keys.secret, chain, epoch, job.height, job.block);
+    sealed.take(&token).ok()
 }
 
 fn deal(context: &CryptoContext, next: Option<&Ceremony>, entropy: &[u8; 32]) -> Option<Dealing> {
@@ -518,14 +576,7 @@ fn make_shares(
     entropy: &[u8; 32],
 ) -> Option<ShareMessage> {
     let sharing = context.sharing.get()?;
-    // D1: the token exists only where q commit signatures verify.
-    let mut token = job
-        .certificate
-        .finalize(context.chain, &context.committee, entropy)
-        .ok()?;
-    for header in &job.path {
-        token = token.parent(header)?;
-    }
+    let token = finalized(context, &job.certificate, &job.path, entropy)?;
     let mut rng = SeededRng::new(entropy, b"shares");
     let sealed = Suite::shares(&sharing.share, job.block, &job.list, &mut rng);
     let shares = sealed.take(&token).ok()?;

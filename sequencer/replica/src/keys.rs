@@ -10,6 +10,13 @@ pub fn height_key(height: Height) -> Vec<u8> {
     height.0.to_be_bytes().to_vec()
 }
 
+/// Key in [`Table::Shares`](crate::Table::Shares) of the beacon of a height, in which
+/// something was tied: behind the height's own shares.
+#[must_use]
+pub fn beacon_key(height: Height) -> Vec<u8> {
+    [&height.0.to_be_bytes()[..], b"b"].concat()
+}
+
 /// The height of such a key.
 #[must_use]
 pub fn height_of(key: &[u8]) -> Option<Height> {

@@ -14,6 +14,7 @@
 
 mod attesting;
 pub mod audit;
+mod beacons;
 mod boundary;
 mod capacity;
 mod ceremony;
@@ -21,6 +22,7 @@ mod class;
 mod consensus_work;
 mod crossing;
 mod dealing;
+mod demotion;
 mod ending;
 mod envelope_checks;
 mod epoch_base;
@@ -42,6 +44,7 @@ mod share_message;
 mod store;
 
 pub use attesting::AttestShare;
+pub use beacons::BeaconShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
 pub use crossing::{carried_over, current_epoch, entering, has_left, importing, leaving};
@@ -51,13 +54,13 @@ pub use epoch_change::{ChangeStatus, FinalChange};
 pub use fairlane_mempool::AdmissionError;
 pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
-    CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext, EnvelopeFault, Job,
-    JobResult, OpenJob, SharesJob, Sharing, run_job,
+    BeaconJob, CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext,
+    EnvelopeFault, Job, JobResult, OpenJob, SharesJob, Sharing, run_job,
 };
 pub use key_making::FinalDealing;
 pub use keys::{
-    Emitted, ack_key, batch_key, change_key, dealing_verdict_key, epoch_key, height_key, height_of,
-    index_key, late_key, meta, payload_key,
+    Emitted, ack_key, batch_key, beacon_key, change_key, dealing_verdict_key, epoch_key,
+    height_key, height_of, index_key, late_key, meta, payload_key,
 };
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};

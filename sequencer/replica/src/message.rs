@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, Beacon};
 use fairlane_mempool::LaneMessage;
 use fairlane_types::{CommitteeChange, DecodeError, Height, Signature, decode, encode};
 
 use crate::Class;
 use crate::attesting::AttestShare;
+use crate::beacons::BeaconShare;
 use crate::dealing::Dealing;
 use crate::payload::CutPayload;
 use crate::share_message::ShareMessage;
@@ -47,6 +48,10 @@ pub enum Message {
     Change(Arc<CommitteeChange>),
     /// The sender's signature over the start of the next epoch.
     Handover(Signature),
+    /// A share of the beacon of a block in which something is tied (PROTOCOL §5).
+    Beacon(Arc<BeaconShare>),
+    /// The beacon itself, for whoever asks again.
+    Beaconed(Box<Beacon>),
 }
 
 /// Why a frame is not a message.
@@ -82,7 +87,9 @@ impl Message {
             | Self::Dealing(_)
             | Self::KeyMade(_)
             | Self::Change(_)
-            | Self::Handover(_) => Class::Shares,
+            | Self::Handover(_)
+            | Self::Beacon(_)
+            | Self::Beaconed(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
         }
     }
@@ -122,6 +129,8 @@ impl Message {
             Self::KeyMade(_) => "key_made",
             Self::Change(_) => "change",
             Self::Handover(_) => "handover",
+            Self::Beacon(_) => "beacon",
+            Self::Beaconed(_) => "beaconed",
         }
     }
 

@@ -7,14 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_encryption::{Opened, SuiteParsed};
+use fairlane_encryption::{Beacon, Opened, SuiteParsed};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant,
     Planted, SignerSet,
 };
 
-use crate::job::{CombineJob, Combined, SharesJob};
+use crate::demotion::Demotions;
+use crate::job::{BeaconJob, CombineJob, Combined, SharesJob};
 use crate::share_message::{ShareFault, ShareMessage};
 
 /// Share sets are kept for so many heights above the last emitted one.
@@ -47,6 +48,10 @@ pub(crate) struct Opening {
     pub certificate: Certificate,
     /// See [`SharesJob::path`].
     pub path: Vec<BlockHeader>,
+    /// What decides its ties, once it is known.
+    pub beacon: Option<Beacon>,
+    /// This member's share of the beacon was asked for.
+    beacon_asked: bool,
     /// The final block is synced to disk here (D2, "final before revealed").
     durable: bool,
     /// D(c) parsed, once every payload is here.
@@ -56,6 +61,8 @@ pub(crate) struct Opening {
     sets: Vec<(MemberId, Arc<ShareMessage>)>,
     liars: SignerSet,
     combining: bool,
+    /// Members whose sets were combined first, last time.
+    combined: Vec<MemberId>,
     /// When missing sets are asked for, and how often they were (D7).
     retry: Option<(Micros, u32)>,
     /// So many sets were tried in vain, without a liar among them.
@@ -75,6 +82,8 @@ enum Own {
 pub(crate) enum Ask {
     /// Make this member's shares.
     Shares(Box<SharesJob>),
+    /// Make this member's share of the beacon.
+    Beacon(Box<BeaconJob>),
     /// Combine share sets.
     Combine(Box<CombineJob>),
 }
@@ -111,12 +120,15 @@ impl Opening {
             snapshot: None,
             certificate,
             path,
+            beacon: None,
+            beacon_asked: false,
             durable: false,
             list: empty.then(Vec::new),
             own: Own::Missing,
             sets: Vec::new(),
             liars: SignerSet::default(),
             combining: false,
+            combined: Vec::new(),
             retry: None,
             tried: 0,
             outcomes: empty.then(Vec::new),
@@ -134,6 +146,16 @@ impl Opening {
     #[must_use]
     pub fn ordered(&self) -> &[Ordered] {
         &self.emission.ordered
+    }
+
+    /// Whether something in it is tied, and the beacon that decides is not known.
+    fn awaits_beacon(&self) -> bool {
+        !self.emission.ties.is_empty() && self.beacon.is_none()
+    }
+
+    /// Whether it can be emitted, in its turn.
+    fn is_open(&self) -> bool {
+        self.durable && self.outcomes.is_some() && !self.awaits_beacon()
     }
 
     /// Whatever it emits.
@@ -167,12 +189,39 @@ impl Opening {
         Ok(())
     }
 
-    fn next(&mut self, height: Height, t: usize, planted: Planted) -> Option<Ask> {
+    /// The sets to combine, those of demoted members last, and only once others were asked
+    /// for in vain.
+    fn usable(&self, height: Height, demoted: &Demotions) -> Vec<(MemberId, Arc<ShareMessage>)> {
+        let waited = self.retry.is_some_and(|(_, tries)| tries > 0);
+        let of_liars = |(member, _): &&_| demoted.is_demoted(*member, height);
+        let (last, mut first): (Vec<_>, Vec<_>) = self.sets.iter().partition(of_liars);
+        if waited {
+            first.extend(last);
+        }
+        first.into_iter().cloned().collect()
+    }
+
+    fn next(
+        &mut self,
+        height: Height,
+        t: usize,
+        demoted: &Demotions,
+        planted: Planted,
+    ) -> Option<Ask> {
+        let durable = self.durable || planted.is(Mutant::SharesFirst);
+        if durable && self.awaits_beacon() && !self.beacon_asked {
+            self.beacon_asked = true;
+            return Some(Ask::Beacon(Box::new(BeaconJob {
+                height,
+                block: self.block,
+                certificate: self.certificate.clone(),
+                path: self.path.clone(),
+            })));
+        }
         let list = self.list.as_ref()?;
         if self.outcomes.is_some() {
             return None;
         }
-        let durable = self.durable || planted.is(Mutant::SharesFirst);
         if self.own == Own::Missing && durable {
             self.own = Own::Computing;
             return Some(Ask::Shares(Box::new(SharesJob {
@@ -183,21 +232,25 @@ impl Opening {
                 path: self.path.clone(),
             })));
         }
-        if self.combining || self.sets.len() < t.max(self.tried + 1) || !self.durable {
+        let need = t.max(self.tried + 1);
+        if self.combining || self.sets.len() < need || !self.durable {
+            return None;
+        }
+        let mut sets = self.usable(height, demoted);
+        if sets.len() < need {
             return None;
         }
         self.combining = true;
         // Exactly t while nobody lied here; everything at hand afterwards.
-        let take = if self.liars.is_empty() {
-            t
-        } else {
-            self.sets.len()
-        };
+        if self.liars.is_empty() {
+            sets.truncate(t);
+        }
+        self.combined = sets.iter().take(t).map(|(member, _)| *member).collect();
         Some(Ask::Combine(Box::new(CombineJob {
             height,
             block: self.block,
             list: list.clone(),
-            sets: self.sets.iter().take(take).cloned().collect(),
+            sets,
         })))
     }
 }
@@ -220,12 +273,13 @@ pub(crate) struct Openings {
     /// Sets for heights whose order is not known here yet.
     early: BTreeMap<Height, BTreeMap<MemberId, Arc<ShareMessage>>>,
     early_bytes: BTreeMap<MemberId, usize>,
+    demoted: Demotions,
 }
 
 impl Openings {
     /// Starts after the last emitted height.
     #[must_use]
-    pub const fn new(me: MemberId, threshold: usize, emitted: Height, planted: Planted) -> Self {
+    pub fn new(me: MemberId, threshold: usize, emitted: Height, planted: Planted) -> Self {
         Self {
             me,
             threshold,
@@ -237,6 +291,7 @@ impl Openings {
             heights: BTreeMap::new(),
             early: BTreeMap::new(),
             early_bytes: BTreeMap::new(),
+            demoted: Demotions::default(),
         }
     }
 
@@ -344,13 +399,21 @@ impl Openings {
         let mut asks = Vec::new();
         for height in std::mem::take(&mut self.changed) {
             let opening = self.openings.get_mut(&height);
-            if let Some(ask) = opening.and_then(|o| o.next(height, t, planted)) {
+            let demoted = &self.demoted;
+            if let Some(ask) = opening.and_then(|o| o.next(height, t, demoted, planted)) {
                 // It may need another thing at the same time.
                 self.changed.insert(height);
                 asks.push(ask);
             }
         }
         asks
+    }
+
+    /// What decides the ties of a height is known.
+    pub fn beacon(&mut self, height: Height, beacon: Beacon) {
+        if let Some(opening) = self.openings.get_mut(&height) {
+            opening.beacon = Some(beacon);
+        }
     }
 
     /// This member's shares are made.
@@ -378,8 +441,14 @@ impl Openings {
         } else {
             opening.points()
         };
+        if result.liars.is_empty() && result.missing == 0 {
+            for member in &opening.combined {
+                self.demoted.restore(*member);
+            }
+        }
         let mut liars = Vec::new();
         for (member, fault) in result.liars {
+            self.demoted.demote(member, height);
             opening.liars.insert(member);
             let Some(at) = opening.sets.iter().position(|(m, _)| *m == member) else {
                 continue;
@@ -407,12 +476,12 @@ impl Openings {
     /// The next height in order, if it is done.
     pub fn take(&mut self) -> Option<(Height, Opening, Vec<Opened>)> {
         if self.planted.is(Mutant::EmitAnyOrder) {
-            let done = |(_, o): &(&Height, &Opening)| o.durable && o.outcomes.is_some();
+            let done = |(_, o): &(&Height, &Opening)| o.is_open();
             let last = self.openings.iter().rev().find(done);
             self.next = last.map_or(self.next, |(height, _)| *height);
         }
         let opening = self.openings.get(&self.next)?;
-        if !opening.durable {
+        if !opening.is_open() {
             return None;
         }
         let outcomes = opening.outcomes.clone()?;
@@ -434,7 +503,7 @@ impl Openings {
         let waiting = self
             .openings
             .iter_mut()
-            .filter(|(_, o)| o.outcomes.is_none());
+            .filter(|(_, o)| o.outcomes.is_none() || o.awaits_beacon());
         let mut ask = Vec::new();
         for (height, opening) in waiting.take(RETRY_HEIGHTS) {
             let (due, tries) = *opening.retry.get_or_insert((now.plus(RETRY_FIRST.0), 0));
@@ -443,8 +512,11 @@ impl Openings {
             }
             let pause = RETRY_FIRST.0 << (tries + 1).min(RETRY_DOUBLINGS_MAX);
             opening.retry = Some((now.plus(pause), tries + 1));
+            self.changed.insert(*height);
+            let opened = opening.outcomes.is_some();
             let heard = |m: &MemberId| {
-                opening.liars.contains(*m) || opening.sets.iter().any(|(member, _)| member == m)
+                let of_it = |(member, _): &(MemberId, _)| member == m;
+                !opened && (opening.liars.contains(*m) || opening.sets.iter().any(of_it))
             };
             let members = (0..committee as u8).map(MemberId);
             ask.push((*height, members.filter(|m| *m != me && !heard(m)).collect()));
@@ -466,6 +538,147 @@ impl Openings {
     pub fn waiting(&self) -> bool {
         self.openings
             .values()
-            .any(|opening| opening.outcomes.is_none())
+            .any(|opening| opening.outcomes.is_none() || opening.awaits_beacon())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlane_encryption::{ShareBatch, SuiteBatch};
+    use fairlane_types::{
+        CertificateKind, ChainId, Epoch, KeyId, LANE_NONE, Label, PublicKey, SecretKey, View,
+    };
+
+    use super::*;
+
+    const ME: MemberId = MemberId(0);
+    const T: usize = 3;
+
+    fn set(member: u8, height: u64) -> Arc<ShareMessage> {
+        let no_shares: Vec<[u8; 32]> = Vec::new();
+        let head = (KeyId::default(), BlockId::default(), MemberId(member));
+        let mut bytes = borsh::to_vec(&(head, no_shares)).unwrap();
+        bytes.extend([0; 64]);
+        let batch = borsh::from_slice::<ShareBatch>(&bytes).unwrap();
+        let key = SecretKey::from_seed([member; 32]);
+        let batch = SuiteBatch::Tdh2(batch);
+        let (list, chain) = (Digest::default(), ChainId(1));
+        Arc::new(ShareMessage::sign(
+            Height(height),
+            list,
+            batch,
+            &key,
+            chain,
+            Epoch(0),
+        ))
+    }
+
+    /// An order to open, with this member's own set.
+    fn opening(openings: &mut Openings, height: u64) {
+        let label = Label {
+            suite: 1,
+            chain: ChainId(1),
+            key_id: KeyId::default(),
+            sender: PublicKey([0; 32]),
+            nonce: height,
+            expiry: Millis(1),
+            fee: 0,
+            lane: LANE_NONE,
+            reserved: [0; 19],
+        };
+        let order = Ordered {
+            ct_id: CtId(Digest([height as u8; 32])),
+            label,
+            key: Micros(0),
+        };
+        let emission = Emission {
+            ordered: vec![order],
+            ..Emission::default()
+        };
+        let certificate = Certificate {
+            kind: CertificateKind::Final,
+            epoch: Epoch(0),
+            view: View(1),
+            height: Height(height),
+            block: BlockId::default(),
+            signers: SignerSet::default(),
+            dirty: SignerSet::default(),
+            signatures: Vec::new(),
+        };
+        let time = Millis(height);
+        let opening = Opening::new(BlockId::default(), time, emission, certificate, Vec::new());
+        assert!(openings.begin(Height(height), opening).is_empty());
+        openings.durable(Height(height));
+        openings.parsed(Height(height), Vec::new());
+        openings.made(Height(height), Some(set(ME.0, height)));
+    }
+
+    /// Whose sets are combined now, if any are.
+    fn combining(openings: &mut Openings) -> Option<Vec<u8>> {
+        openings.asks().into_iter().find_map(|ask| match ask {
+            Ask::Combine(job) => Some(job.sets.iter().map(|(member, _)| member.0).collect()),
+            Ask::Shares(_) | Ask::Beacon(_) => None,
+        })
+    }
+
+    fn hear(openings: &mut Openings, height: u64, members: &[u8]) {
+        for member in members {
+            let message = set(*member, height);
+            openings.receive(MemberId(*member), message).unwrap();
+        }
+    }
+
+    fn result(liars: &[u8], missing: usize) -> Combined {
+        let liar = |member: &u8| (MemberId(*member), ShareFault::List);
+        Combined {
+            outcomes: vec![(missing == 0).then_some(Opened::Malformed)],
+            liars: liars.iter().map(liar).collect(),
+            missing,
+        }
+    }
+
+    /// A6: the lie of one block costs the next one nothing.
+    #[test]
+    fn a_liars_sets_are_not_used_while_others_come() {
+        let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+        opening(&mut openings, 1);
+        hear(&mut openings, 1, &[3, 1]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 3, 1]));
+        assert_eq!(openings.combined(Height(1), result(&[3], 1)).len(), 1);
+        assert_eq!(combining(&mut openings), None);
+        hear(&mut openings, 1, &[2]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 1, 2]));
+        openings.combined(Height(1), result(&[], 0));
+
+        opening(&mut openings, 2);
+        hear(&mut openings, 2, &[3, 1]);
+        assert_eq!(combining(&mut openings), None, "the liar's is not counted");
+        hear(&mut openings, 2, &[2]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 1, 2]));
+    }
+
+    /// More than f may be faulty: then a former liar's true set opens the block, late, and
+    /// it is trusted again.
+    #[test]
+    fn a_former_liars_set_is_tried_where_nobody_elses_comes() {
+        let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+        opening(&mut openings, 1);
+        hear(&mut openings, 1, &[3, 1, 2]);
+        assert!(combining(&mut openings).is_some());
+        openings.combined(Height(1), result(&[3], 0));
+
+        opening(&mut openings, 2);
+        hear(&mut openings, 2, &[3, 1]);
+        assert_eq!(combining(&mut openings), None);
+        let asked = openings.missing(Micros(1), 4);
+        assert!(asked.is_empty(), "{asked:?}");
+        let asked = openings.missing(Micros(1).plus(RETRY_FIRST.0), 4);
+        assert_eq!(asked, [(Height(2), vec![MemberId(2)])]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 1, 3]));
+        openings.combined(Height(2), result(&[], 0));
+
+        opening(&mut openings, 3);
+        hear(&mut openings, 3, &[3, 1]);
+        assert_eq!(combining(&mut openings), Some(vec![0, 3, 1]));
     }
 }

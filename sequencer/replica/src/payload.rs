@@ -38,6 +38,13 @@ impl CutPayload {
         matches!(self.step, Some(EpochStep::Boundary(_)))
     }
 
+    /// Digest of what rides with the cut, if anything does.
+    #[must_use]
+    pub fn rider(&self) -> Option<Digest> {
+        let rides = self.dealing.is_some() || self.step.is_some();
+        rides.then(|| Domain::Dealing.hash_of(&(&self.dealing, &self.step)))
+    }
+
     /// A cut alone.
     #[must_use]
     pub const fn of(cut: Cut) -> Self {
@@ -49,14 +56,15 @@ impl CutPayload {
     }
 }
 
+/// What a header commits to: the cut, and what rides with it.
+#[must_use]
+pub fn payload_digest(cut: Digest, rider: Option<Digest>) -> Digest {
+    rider.map_or(cut, |rider| Domain::Payload.hash_of(&(cut, rider)))
+}
+
 impl consensus::Payload for CutPayload {
     fn digest(&self) -> Digest {
-        let cut = self.cut.digest();
-        match (&self.dealing, &self.step) {
-            (None, None) => cut,
-            (Some(dealing), None) => Domain::Dealing.hash_of(&(cut, dealing)),
-            (dealing, Some(step)) => Domain::Payload.hash_of(&(cut, dealing, step)),
-        }
+        payload_digest(self.cut.digest(), self.rider())
     }
 }
 

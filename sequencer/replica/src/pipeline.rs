@@ -14,7 +14,9 @@ use fairlane_types::{
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::fault::FalseShares;
 use crate::job::{Combined, EnvelopeFault};
-use crate::keys::{Emitted, height_key, index_key, late_key, meta, stale_key};
+use crate::keys::{
+    Emitted, beacon_key, height_key, height_of, index_key, late_key, meta, stale_key,
+};
 use crate::message::SHARE_HEIGHTS_MAX;
 use crate::openings::{Ask, Opening};
 use crate::payload::FinalBlock;
@@ -161,6 +163,9 @@ impl Replica {
                 continue;
             }
             let state = snapshot.as_ref().map(|order| state_digest(order, &cut.cut));
+            if !emission.ties.is_empty() {
+                self.begin_beacon(height, cut.block, out);
+            }
             let opening = Opening::new(cut.block, cut.time, emission, certificate, path)
                 .with_state(state, snapshot);
             for (peer, fault) in self.openings.begin(height, opening) {
@@ -187,6 +192,10 @@ impl Replica {
                 Ask::Shares(job) => {
                     let purpose = Purpose::Shares(job.height);
                     self.compute(Job::Shares(job), purpose, out);
+                }
+                Ask::Beacon(job) => {
+                    let purpose = Purpose::BeaconShare(job.height);
+                    self.compute(Job::Beacon(job), purpose, out);
                 }
                 Ask::Combine(job) => {
                     let purpose = Purpose::Combine(job.height);
@@ -341,18 +350,26 @@ impl Replica {
             if let Some(message) = self.openings.own(height) {
                 self.send(Peers::One(to), Message::Shares(message), out);
             }
+            self.serve_beacon(to, height, out);
         }
         if from < next {
             let range = (Table::Shares, height_key(from), height_key(end.min(next)));
-            let limits = (usize::from(count), SHARES_BYTES);
+            // Shares and a beacon of each.
+            let limits = (2 * usize::from(count), SHARES_BYTES);
             self.load(range, limits, Reading::Shares { to }, out);
         }
     }
 
     pub(crate) fn served_shares(&mut self, to: MemberId, rows: &[Row], out: &mut Vec<Effect>) {
-        for (_, row) in rows {
-            if let Ok(message) = fairlane_types::decode(row, SHARE_ROW_BYTES_MAX) {
-                self.send(Peers::One(to), Message::Shares(Arc::new(message)), out);
+        for (key, row) in rows {
+            let message = match height_of(key) {
+                Some(_) => fairlane_types::decode(row, SHARE_ROW_BYTES_MAX)
+                    .map(|shares| Message::Shares(Arc::new(shares))),
+                None => fairlane_types::decode(row, SHARE_ROW_BYTES_MAX)
+                    .map(|beacon| Message::Beaconed(Box::new(beacon))),
+            };
+            if let Ok(message) = message {
+                self.send(Peers::One(to), message, out);
             }
         }
     }
@@ -375,11 +392,19 @@ impl Replica {
         let Opening {
             block,
             time,
-            emission,
+            mut emission,
             state,
             snapshot,
+            beacon,
             ..
         } = opening;
+        let mut outcomes = outcomes;
+        if let Some(beacon) = &beacon {
+            let places = emission.settle(&beacon.value());
+            let opened = |at: &usize| outcomes.get(*at).cloned();
+            outcomes = places.iter().filter_map(opened).collect();
+        }
+        self.end_beacon(height);
         let opened = emission
             .ordered
             .iter()
@@ -418,6 +443,13 @@ impl Replica {
             height_key(height),
             encode(&sequenced),
         )];
+        if let Some(beacon) = &beacon {
+            writes.push(Write::put(
+                Table::Shares,
+                beacon_key(height),
+                encode(beacon),
+            ));
+        }
         for item in &sequenced.items {
             let place = Emitted {
                 height,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
-use fairlane_encryption::{Attestation, SuiteParsed};
+use fairlane_encryption::{Attestation, Beacon, SuiteParsed};
 use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
@@ -16,6 +16,7 @@ use fairlane_types::{
 };
 
 use crate::attesting::Attesting;
+use crate::beacons::Beacons;
 use crate::boundary::{
     Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
 };
@@ -100,6 +101,9 @@ pub(crate) enum Purpose {
     Attest(Height),
     Certify(Height),
     CheckAttestation(MemberId, Box<Attestation>),
+    BeaconShare(Height),
+    Beacon(Height, BlockId),
+    CheckBeacon(MemberId, Box<Beacon>),
     Deal,
     Judge(Height),
     Conclude,
@@ -171,6 +175,8 @@ pub struct Replica {
     pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
     pub(crate) attesting: Attesting,
+    /// On a chain whose ties are broken by the beacon.
+    pub(crate) beacons: Beacons,
     /// On a chain whose key the members make.
     pub(crate) ceremony: Option<KeyMaking>,
     pub(crate) keyless: Keyless,
@@ -212,7 +218,7 @@ pub struct Counters {
     pub duplicates: u64,
     /// False share sets found.
     pub false_shares: u64,
-    /// False shares of attestations found.
+    /// False shares of attestations and beacons found.
     pub false_attestations: u64,
     /// Dealings in final blocks that do not count.
     pub dealings_refused: u64,
@@ -259,6 +265,8 @@ pub struct ReplicaStatus {
     pub held: usize,
     /// See `held`.
     pub held_max: usize,
+    /// About when what is held now will have come out, ms: the hint of a refusal.
+    pub wait_ms: u64,
     /// Final heights on their way to plaintext.
     pub opening: usize,
     /// C7: this identity may not speak.
@@ -375,6 +383,7 @@ impl Replica {
         let interval = genesis.certificates.as_ref();
         let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
         let attesting = Attesting::new(interval, n, committee.threshold(), time);
+        let beacons = Beacons::new(n, committee.threshold(), last.height);
         let openings = Openings::new(me, committee.threshold(), last.height, planted);
         let height = base.header.height;
         let above = recovered
@@ -411,6 +420,7 @@ impl Replica {
             capacity,
             retention,
             attesting,
+            beacons,
             ceremony,
             keyless: Keyless::default(),
             ending,
@@ -481,6 +491,7 @@ impl Replica {
             live: self.order.live(),
             held: self.lanes.held(),
             held_max: self.capacity.held_max(),
+            wait_ms: self.capacity.wait_ms(self.lanes.held()),
             opening: self.openings.len(),
             observer: !self.voting,
             consensus_marks: self.core.marks().iter().collect(),
@@ -556,21 +567,28 @@ impl Replica {
             Message::KeyMade(signature) => self.key_said(from, signature, out),
             Message::Change(change) => self.change_offered(from, change, out),
             Message::Handover(signature) => self.handover_said(from, signature, out),
+            Message::Beacon(share) => self.receive_beacon(from, share, out),
+            Message::Beaconed(beacon) => self.receive_beaconed(from, *beacon, out),
         }
     }
 
     fn submit(&mut self, now: Micros, ticket: Ticket, envelope: Arc<fairlane_types::Envelope>) {
+        let held = self.lanes.held();
         // After the boundary nothing comes into the sequence of this epoch.
         let busy = self.ending.boundary().is_some()
             || self.openings.len() > OPENINGS_BUSY
-            || self.capacity.is_reached(now, self.lanes.held());
+            || self.capacity.is_reached(now, held);
         self.counters.busy += u64::from(busy);
+        let pressure = mempool::Pressure {
+            busy,
+            wait_ms: self.capacity.wait_ms(held),
+        };
         let envelope = Arc::unwrap_or_clone(envelope);
         let ticket = mempool::Ticket(ticket.0);
         self.tell_lanes(mempool::Input::Submit {
             ticket,
             envelope,
-            busy,
+            pressure,
         });
     }
 
@@ -678,6 +696,15 @@ impl Replica {
             }
             (Purpose::CheckAttestation(from, given), JobResult::Judged(holds)) => {
                 self.attested_checked(from, *given, holds, out);
+            }
+            (Purpose::BeaconShare(height), JobResult::Beacon(share)) => {
+                self.beacon_made(height, share, out);
+            }
+            (Purpose::Beacon(height, block), JobResult::Certified(result)) => {
+                self.beacon_combined(height, block, &result, out);
+            }
+            (Purpose::CheckBeacon(from, given), JobResult::Judged(holds)) => {
+                self.beacon_checked(from, *given, holds, out);
             }
             (Purpose::Deal, JobResult::Dealt(dealing)) => self.dealt(dealing, out),
             (Purpose::Judge(height), JobResult::Judged(valid)) => {

@@ -16,7 +16,7 @@ pub enum Table {
     Lanes,
     /// Envelopes by order id.
     Payloads,
-    /// This member's decryption shares by height.
+    /// This member's decryption shares by height, and beacons.
     Shares,
     /// Emitted blocks by height.
     Sequence,

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
-use fairlane_encryption::{CertificateShare, SuiteBatch};
+use fairlane_encryption::{Beacon, CertificateShare, SuiteBatch, ThresholdCertificate};
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
-use fairlane_replica::{AttestShare, Class, Dealing, Message, MessageError, ShareMessage};
+use fairlane_replica::{
+    AttestShare, BeaconShare, Class, Dealing, Message, MessageError, ShareMessage,
+};
 use fairlane_types::{
     Digest, Epoch, Height, MemberId, Micros, Seq, Signature, SignerSet, Skip, View, Vote, encode,
 };
@@ -93,6 +95,20 @@ fn samples() -> Vec<Message> {
             signature,
         })),
         Message::KeyMade(signature),
+        Message::Beacon(Arc::new(BeaconShare {
+            height: Height(7),
+            share: CertificateShare {
+                key: Default::default(),
+                member: MemberId(2),
+                signature: [3; 96],
+            },
+        })),
+        Message::Beaconed(Box::new(Beacon {
+            epoch: Epoch(1),
+            height: Height(7),
+            block: Default::default(),
+            certificate: ThresholdCertificate([5; 96]),
+        })),
     ]
 }
 

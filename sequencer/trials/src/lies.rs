@@ -22,9 +22,14 @@ const GENERATOR_G1: [u8; 48] = [
     0x6c, 0x55, 0xe8, 0x3f, 0xf9, 0x7a, 0x1a, 0xef, 0xfb, 0x3a, 0xf0, 0x0a, 0xdb, 0x22, 0xc6, 0xbb,
 ];
 
+/// A true set that is late comes with the shares of so many heights later.
+const LATE_HEIGHTS: u64 = 16;
+/// True sets held back at most.
+const LATE_MAX: usize = 256;
+
 /// Which lie a height gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lie {
+pub enum Lie {
     /// Points that are no shares.
     Wrong,
     /// No shares at all.
@@ -33,16 +38,27 @@ enum Lie {
     Duplicate,
     /// Another member's shares as its own.
     Foreign,
+    /// The true shares, many blocks later.
+    Late,
 }
 
 impl Lie {
-    const fn at(height: Height) -> Self {
-        match height.0 % 4 {
-            0 => Self::Wrong,
-            1 => Self::Empty,
-            2 => Self::Duplicate,
-            _ => Self::Foreign,
-        }
+    const ALL: [(&str, Self); 5] = [
+        ("wrong", Self::Wrong),
+        ("empty", Self::Empty),
+        ("duplicate", Self::Duplicate),
+        ("foreign", Self::Foreign),
+        ("late", Self::Late),
+    ];
+
+    /// By its word on the command line.
+    pub fn named(word: &str) -> Option<Self> {
+        let named = Self::ALL.iter().find(|(name, _)| *name == word);
+        named.map(|(_, lie)| *lie)
+    }
+
+    const fn in_turn(height: Height) -> Self {
+        Self::ALL[height.0 as usize % Self::ALL.len()].1
     }
 }
 
@@ -53,13 +69,23 @@ pub struct Liar {
     me: MemberId,
     identity: SecretKey,
     key: SuiteKey,
+    /// The same lie always; all by turns if none is named.
+    lie: Option<Lie>,
     /// What others sent, to be passed off as its own.
     heard: Mutex<Vec<Arc<ShareMessage>>>,
+    /// Own true sets that are held back.
+    late: Mutex<Vec<Arc<ShareMessage>>>,
 }
 
 impl Liar {
     /// A liar with a member's keys.
-    pub fn new(genesis: &Genesis, key: SuiteKey, me: MemberId, identity: SecretKey) -> Self {
+    pub fn new(
+        genesis: &Genesis,
+        key: SuiteKey,
+        me: MemberId,
+        identity: SecretKey,
+        lie: Option<Lie>,
+    ) -> Self {
         let (chain, epoch) = (genesis.chain, genesis.epoch());
         Self {
             chain,
@@ -67,7 +93,9 @@ impl Liar {
             me,
             identity,
             key,
-            heard: Mutex::new(Vec::new()),
+            lie,
+            heard: Mutex::default(),
+            late: Mutex::default(),
         }
     }
 
@@ -114,10 +142,36 @@ impl Liar {
         )))
     }
 
+    fn lie_at(&self, height: Height) -> Lie {
+        self.lie.unwrap_or_else(|| Lie::in_turn(height))
+    }
+
+    /// Keeps a true set that is to be late.
+    fn hold_back(&self, message: &Message) {
+        if let Message::Shares(set) = message
+            && self.lie_at(set.height) == Lie::Late
+        {
+            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            if late.len() < LATE_MAX && late.iter().all(|held| held.height != set.height) {
+                late.push(Arc::clone(set));
+            }
+        }
+    }
+
+    /// Takes the sets whose time has come when the shares of `height` are due.
+    fn release(&self, height: Height) -> Vec<Arc<ShareMessage>> {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = |set: &Arc<ShareMessage>| set.height.0 + LATE_HEIGHTS <= height.0;
+        let (due, kept) = late.drain(..).partition(due);
+        *late = kept;
+        due
+    }
+
     fn lie(&self, job: &SharesJob) -> Vec<Arc<ShareMessage>> {
         let n = job.list.len();
         let wrong = || self.made_up(job, n);
-        let sets = match Lie::at(job.height) {
+        let sets = match self.lie_at(job.height) {
+            Lie::Late => Vec::new(),
             Lie::Wrong => vec![wrong()],
             Lie::Empty => vec![self.made_up(job, 0)],
             Lie::Duplicate => {
@@ -151,9 +205,12 @@ impl Tamper for Liar {
     }
 
     fn after(&self, effects: &mut Vec<Effect>) {
-        // Its own true shares never leave, nor are they kept to be asked for.
+        // Its own true shares never leave in time, nor are they kept to be asked for.
         effects.retain(|effect| match effect {
-            Effect::Send { message, .. } => !matches!(**message, Message::Shares(_)),
+            Effect::Send { message, .. } => {
+                self.hold_back(message);
+                !matches!(**message, Message::Shares(_))
+            }
             _ => true,
         });
         let mut lies = Vec::new();
@@ -162,7 +219,10 @@ impl Tamper for Liar {
                 Effect::Compute {
                     job: Job::Shares(job),
                     ..
-                } => lies.extend(self.lie(job)),
+                } => {
+                    lies.extend(self.lie(job));
+                    lies.extend(self.release(job.height));
+                }
                 Effect::Store { writes, .. } => writes.retain(|write| {
                     !matches!(
                         write,

@@ -1,8 +1,9 @@
 //! A member that follows the whole protocol but lies about decryption shares: wrong,
-//! empty, duplicate and foreign ones by turns, and its lies come first, since it makes
-//! them up without computing anything (THREATS A6, A7). A test program.
+//! empty, duplicate, foreign and late ones by turns, or one kind of them; its lies come
+//! first, since it makes them up without computing anything (THREATS A6, A7, A8). A test
+//! program.
 //!
-//! Usage: `fairlane-liar --home DIR [--stop-with-stdin]`
+//! Usage: `fairlane-liar --home DIR [--stop-with-stdin] [--lie KIND]`
 
 mod lies;
 
@@ -13,7 +14,7 @@ use fairlane_node::home::{self, Home};
 use fairlane_node::node::{Node, NodeOptions, shutdown_signal};
 use tokio::io::AsyncReadExt;
 
-use crate::lies::Liar;
+use crate::lies::{Liar, Lie};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -28,12 +29,18 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut home = None;
+    let mut lie = None;
     let mut with_stdin = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--home" => home = args.next(),
             "--stop-with-stdin" => with_stdin = true,
+            "--lie" => {
+                let kind = args.next().ok_or("--lie is without a kind")?;
+                let named = Lie::named(&kind);
+                lie = Some(named.ok_or_else(|| format!("there is no lie {kind}"))?);
+            }
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -44,7 +51,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let me = home::member_of(&home, &genesis, &identity.public())?;
     let key = home::encryption_key(&genesis)?.ok_or("lies are about a dealt key")?;
     let mut options = NodeOptions::new(folder);
-    options.tamper = Some(Arc::new(Liar::new(&genesis, key, me, identity)));
+    options.tamper = Some(Arc::new(Liar::new(&genesis, key, me, identity, lie)));
     let node = Node::start(options).await?;
     let parent_gone = async {
         if with_stdin {

@@ -44,12 +44,30 @@ impl Behaviour for FalseShares {
         };
         let shares = match message.as_ref() {
             Message::Shares(shares) => shares,
-            // The same lies about attestations, where they differ.
+            // The same lies about attestations and beacons, where they differ.
             Message::Attested(attestation) => {
                 scene.lied();
                 let mut false_one = **attestation;
                 false_one.certificate.0[95] ^= 1;
                 let message = Arc::new(Message::Attested(Box::new(false_one)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
+            Message::Beaconed(beacon) => {
+                scene.lied();
+                let mut false_one = **beacon;
+                false_one.certificate.0[95] ^= 1;
+                let message = Arc::new(Message::Beaconed(Box::new(false_one)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
+            Message::Beacon(share) => {
+                scene.lied();
+                let mut share = share.as_ref().clone();
+                match self.lie {
+                    Lie::Nothing => return Vec::new(),
+                    Lie::Foreign => share.share.member.0 ^= 1,
+                    _ => share.share.signature[95] ^= 1,
+                }
+                let message = Arc::new(Message::Beacon(Arc::new(share)));
                 return vec![Act::Effect(Effect::Send { to: *to, message })];
             }
             Message::Attest(share) => {

@@ -12,15 +12,15 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlane_types::{BlockId, CtId, Label, OrderParams, OrderRule, PublicKey};
+use fairlane_types::{CtId, Digest, Label, OrderParams, OrderRule, PublicKey};
 
 use super::strong::{self, Seen, tie};
 
 /// What one final block adds, as raw stamps.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// The final block.
-    pub block: BlockId,
+    /// What breaks ties: the final block's id, or its beacon.
+    pub seed: Digest,
     /// Its finalized time, ms.
     pub time_ms: u64,
     /// What lanes gained.
@@ -278,7 +278,7 @@ impl Arrival {
                 // The others stay in the table, for `drop_duplicates`.
                 if let Entry::Vacant(slot) = self.nonces.entry(account(&live.label)) {
                     slot.insert(live.label.expiry.0);
-                    winners.push((tie(&step.block, &id), id, key));
+                    winners.push((tie(&step.seed, &id), id, key));
                     stamps.insert(id, live.stamps.clone());
                     self.live.remove(&id);
                     self.seen.insert(id);
@@ -341,7 +341,7 @@ impl Arrival {
         let burst = entries > most * self.heads.len();
         let most = if burst { most.div_ceil(4) } else { most };
         let (ordered, cycle) = strong::extract(live, &heads, self.f, watermark, most, |id| {
-            tie(&step.block, id)
+            tie(&step.seed, id)
         });
         for (id, _) in &ordered {
             if let Some(live) = self.live.remove(id) {
@@ -362,7 +362,7 @@ const fn account(label: &Label) -> (PublicKey, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fairlane_types::{ChainId, Digest, KeyId, Millis};
+    use fairlane_types::{ChainId, KeyId, Millis};
 
     fn id(byte: u8) -> CtId {
         CtId(Digest([byte; 32]))
@@ -391,7 +391,7 @@ mod tests {
             .map(|(lane, head, e)| (lane, head, e.into_iter().map(|(b, t)| (id(b), t)).collect()))
             .collect();
         Step {
-            block: BlockId::default(),
+            seed: Digest::default(),
             time_ms,
             lanes,
         }

@@ -15,6 +15,7 @@ mod votes;
 use fairlane_replica::ReplicaStatus;
 use fairlane_types::{CtId, Envelope, Genesis, Receipt, SequencedBlock};
 
+use crate::crypto::Beacons;
 use crate::disk::Change;
 use crate::engine::Nanos;
 use crate::marks::{Mark, Marks};
@@ -152,7 +153,7 @@ pub struct Judge {
 impl Judge {
     /// Checkers for a committee of which `honest` are; `trades` is all that traders send.
     #[must_use]
-    pub fn new(genesis: &Genesis, honest: Vec<bool>, trades: &[Trade]) -> Self {
+    pub fn new(genesis: &Genesis, honest: Vec<bool>, trades: &[Trade], beacons: Beacons) -> Self {
         let n = honest.len();
         Self {
             notes: Notes {
@@ -163,7 +164,7 @@ impl Judge {
             decoded: Decoded::default(),
             votes: Votes::new(&honest),
             lanes: Lanes::new(n),
-            order: Order::new(genesis, n, trades),
+            order: Order::new(genesis, n, trades, beacons),
             sequence: Sequence::new(n, trades),
             progress: Progress::new(n),
             honest,

@@ -10,6 +10,7 @@ use fairlane_types::{
     SequencedBlock,
 };
 
+use crate::crypto::Beacons;
 use crate::marks::Mark;
 use crate::workload::Trade;
 
@@ -30,13 +31,17 @@ pub struct Order {
     /// Per member the final blocks on its disk.
     durable: Vec<BTreeMap<Height, BlockId>>,
     rule: Arrival,
+    /// What breaks ties.
+    beacons: Beacons,
+    /// Where the beacon does: D(c) by index of the final block, in the order of its shares.
+    listed: BTreeMap<usize, Vec<CtId>>,
     /// Final stamps per lane, to see lanes disagree.
     stamps: BTreeMap<CtId, Vec<Option<u64>>>,
     disagree: bool,
 }
 
 impl Order {
-    pub fn new(genesis: &Genesis, n: usize, trades: &[Trade]) -> Self {
+    pub fn new(genesis: &Genesis, n: usize, trades: &[Trade], beacons: Beacons) -> Self {
         let mut order = Self {
             genesis_time: genesis.time.0,
             window: u64::from(genesis.lanes.window_batches),
@@ -47,6 +52,8 @@ impl Order {
             time_ms: genesis.time.0,
             durable: vec![BTreeMap::new(); n],
             rule: Arrival::new(n, (n - 1) / 3, &genesis.order),
+            beacons,
+            listed: BTreeMap::new(),
             stamps: BTreeMap::new(),
             disagree: false,
         };
@@ -142,15 +149,15 @@ impl Order {
         self.durable[node].get(&height).copied()
     }
 
-    /// The points U of D(c) at a height, in order.
+    /// The points U of D(c) at a height, in the order of its shares.
     pub fn points(&self, height: Height) -> Option<Vec<[u8; 32]>> {
         let index = usize::try_from(height.0.checked_sub(1)?).ok()?;
         let (_, _, expected) = self.chain.get(index)?;
-        expected
-            .ordered
-            .iter()
-            .map(|(id, _)| self.labels.get(id).map(|(_, point)| *point))
-            .collect()
+        let point = |id: &CtId| self.labels.get(id).map(|(_, point)| *point);
+        match self.listed.get(&index) {
+            Some(ids) => ids.iter().map(point).collect(),
+            None => expected.ordered.iter().map(|(id, _)| point(id)).collect(),
+        }
     }
 
     pub fn forgot(&mut self, node: usize) {
@@ -257,18 +264,30 @@ impl Order {
             }
             lanes.push((lane, stamp, entries));
         }
-        let step = Step {
-            block: id,
+        let mut step = Step {
+            seed: id.0,
             time_ms,
             lanes,
         };
         self.compare_lanes(&step, notes);
         let labels = &self.labels;
-        let expected = self
-            .rule
-            .step(&step, |id| labels.get(id).map(|(label, _)| label.clone()));
+        let label = |id: &CtId| labels.get(id).map(|(label, _)| label.clone());
+        // Shares are made in the order of the block's id, whatever breaks ties afterwards.
+        let listed = self.beacons.seed(block.header.height, id).map(|seed| {
+            let listed = self.rule.clone().step(&step, label);
+            step.seed = seed;
+            listed
+        });
+        let expected = self.rule.step(&step, label);
         if !expected.duplicates.is_empty() {
             notes.mark(Mark::DuplicateNonce);
+        }
+        if let Some(listed) = listed {
+            if listed.ordered != expected.ordered {
+                notes.mark(Mark::BeaconTie);
+            }
+            let ids = listed.ordered.iter().map(|(id, _)| *id).collect();
+            self.listed.insert(self.chain.len(), ids);
         }
         if !expected.expired.is_empty() {
             notes.mark(Mark::Expired);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use fairlane_types::{BlockId, CtId};
+use fairlane_types::{CtId, Digest};
 
 /// An order without an outcome.
 #[derive(Clone, Debug)]
@@ -179,11 +179,11 @@ fn arrange<R: Ord>(
     (out, largest)
 }
 
-/// H(block_id ‖ ct_id).
+/// H(seed ‖ ct_id): the seed is the block's id, or its beacon.
 #[must_use]
-pub fn tie(block: &BlockId, id: &CtId) -> [u8; 32] {
+pub fn tie(seed: &Digest, id: &CtId) -> [u8; 32] {
     let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(block.as_bytes());
+    bytes[..32].copy_from_slice(&seed.0);
     bytes[32..].copy_from_slice(id.as_bytes());
     fairlane_types::Domain::Tie.hash(&bytes).0
 }

@@ -9,6 +9,7 @@
 //! shell gives it, and everything else is a job. A node has nothing but real jobs and real
 //! keys, so it accepts nothing that an oracle made.
 
+mod beacons;
 mod oracle;
 mod tag;
 
@@ -25,6 +26,7 @@ use crate::engine::{Nanos, Stream};
 use crate::workload::unopenable;
 use tag::Tag;
 
+pub use beacons::Beacons;
 pub use oracle::{Exposure, Oracle};
 
 /// Which cryptography a run has.

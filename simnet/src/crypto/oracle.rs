@@ -11,11 +11,12 @@ use fairlane_encryption::{
     ThresholdCertificate,
 };
 use fairlane_replica::{
-    CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult, ShareFault,
-    ShareMessage, SharesJob, list_digest_of,
+    BeaconJob, CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult,
+    ShareFault, ShareMessage, SharesJob, list_digest_of,
 };
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, Envelope, KeyId, Label, MemberId, SigCheck, Signature,
+    BlockHeader, BlockId, Certificate, CertificateKind, Envelope, KeyId, Label, MemberId, SigCheck,
+    Signature,
 };
 
 use crate::engine::Nanos;
@@ -199,6 +200,11 @@ impl Oracle {
                 let subject = given.subject(keys.chain);
                 JobResult::Judged(given.certificate == self.certificate(&subject))
             }
+            Job::Beacon(job) => JobResult::Beacon(self.beacon_share(keys, job)),
+            Job::CheckBeacon(given) => {
+                let subject = given.subject(keys.chain);
+                JobResult::Judged(given.certificate == self.certificate(&subject))
+            }
             // Committees on ideal cryptography have a dealer: a ceremony is all cryptography.
             Job::Deal(_) => JobResult::Dealt(None),
             Job::Judge(..) => JobResult::Judged(false),
@@ -213,8 +219,7 @@ impl Oracle {
     }
 
     fn certificate(&self, subject: &Subject) -> ThresholdCertificate {
-        let tag = Tag::new(self.secret, 5).bytes(&subject.message());
-        ThresholdCertificate(tag.fill())
+        certificate(self.secret, subject)
     }
 
     /// As for real shares: verified one by one only where t of them make no certificate.
@@ -278,21 +283,7 @@ impl Oracle {
 
     /// D1: nothing is made without q commits on the block or a descendant.
     fn shares(&mut self, keys: &CryptoContext, job: &SharesJob) -> Option<ShareMessage> {
-        if !self.is_final(keys, &job.certificate) {
-            return None;
-        }
-        let mut block = job.certificate.block;
-        let mut height = job.certificate.height;
-        for header in &job.path {
-            if header.id() != block || header.height != height {
-                return None;
-            }
-            block = header.parent;
-            height = header.height.prev();
-        }
-        if block != job.block {
-            return None;
-        }
+        self.proven(keys, &job.certificate, &job.path, job.block)?;
         let shares: Vec<_> = job
             .list
             .iter()
@@ -315,6 +306,44 @@ impl Oracle {
             chain,
             epoch,
         ))
+    }
+
+    /// D1 likewise.
+    fn beacon_share(&mut self, keys: &CryptoContext, job: &BeaconJob) -> Option<CertificateShare> {
+        self.proven(keys, &job.certificate, &job.path, job.block)?;
+        let subject = Subject::Beacon {
+            chain: keys.chain,
+            epoch: keys.epoch,
+            height: job.height,
+            block: job.block,
+        };
+        Some(CertificateShare {
+            key: KeyId::default(),
+            member: keys.me,
+            signature: self.certificate_share(keys.me, &subject),
+        })
+    }
+
+    /// Whether a certificate proves a block final, down the headers of its descendants.
+    fn proven(
+        &mut self,
+        keys: &CryptoContext,
+        certificate: &Certificate,
+        path: &[BlockHeader],
+        wanted: BlockId,
+    ) -> Option<()> {
+        let (mut block, mut height) = (certificate.block, certificate.height);
+        if !self.is_final(keys, certificate) {
+            return None;
+        }
+        for header in path {
+            if header.id() != block || header.height != height {
+                return None;
+            }
+            block = header.parent;
+            height = header.height.prev();
+        }
+        (block == wanted).then_some(())
     }
 
     fn is_final(&mut self, keys: &CryptoContext, certificate: &Certificate) -> bool {
@@ -474,4 +503,9 @@ impl Oracle {
             }
         }
     }
+}
+
+/// The one certificate of a subject.
+pub(super) fn certificate(secret: u64, subject: &Subject) -> ThresholdCertificate {
+    ThresholdCertificate(Tag::new(secret, 5).bytes(&subject.message()).fill())
 }

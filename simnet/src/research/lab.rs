@@ -156,6 +156,7 @@ impl Lab {
             brisk: false,
             snapshot_interval: protocol.order.snapshot_interval,
             rule: protocol.order.rule,
+            tie: protocol.order.tie,
             decrypt_max: protocol.order.decrypt_max,
             attest_ms: attest_ms(settings)?,
             ceremony: false,

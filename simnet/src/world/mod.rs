@@ -19,7 +19,7 @@ use fairlane_types::{CtId, Genesis};
 use crate::byz;
 use crate::check::Judge;
 use crate::cpu::CpuModel;
-use crate::crypto::Crypto;
+use crate::crypto::{Beacons, Crypto};
 use crate::disk::{DiskModel, Values};
 use crate::engine::{
     Key, MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, SECOND, Stream, Trace,
@@ -158,7 +158,12 @@ impl World {
             model.loss_per_mille = options.loss_per_mille;
             model
         });
-        let judge = Judge::new(&genesis, honest.clone(), &trades);
+        let judge = Judge::new(
+            &genesis,
+            honest.clone(),
+            &trades,
+            Beacons::new(&genesis, &crypto, &keys),
+        );
         let by_id = trades.iter().map(|trade| (trade.id, trade.index)).collect();
         let standing = vec![Standing::default(); trades.len()];
         let choices = Stream::new(scenario.seed, Owner::World, Purpose::Access);

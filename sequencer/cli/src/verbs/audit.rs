@@ -40,7 +40,8 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
             short(at.sequenced.root)
         )));
     }
-    let mut auditor = Auditor::new(genesis, pin.key().clone(), start.clone())
+    let (key, activation) = (pin.key().clone(), pin.activation());
+    let mut auditor = Auditor::new(genesis, key, activation, start.clone())
         .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
     let receipts = match &args.receipts {
         Some(path) => read_receipts(path, &mut auditor, &pin)?,

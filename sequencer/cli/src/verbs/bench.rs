@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use fairlane_client::{Committee, Cursor, Feed, Pin, SealOptions, Sealer, dev};
 use fairlane_types::{
-    CtId, Envelope, Height, Millis, Order, OrderAction, Outcome as OrderOutcome, Side, TimeInForce,
+    CtId, Envelope, Height, MemberId, Millis, Order, OrderAction, Outcome as OrderOutcome, Side,
+    TimeInForce,
 };
 use rand_core::Rng;
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, Lie};
 use crate::exit::{Exit, Outcome, Problem};
 use crate::local::{Chain, Folder, Kind, LocalNet};
 use crate::measure::{cpu_by_thread, cpu_seconds, percentiles, round};
@@ -70,40 +71,55 @@ struct Log {
 
 /// Runs it.
 pub async fn run(args: BenchArgs, term: Term) -> Outcome {
-    let (liars, f) = (args.liar, (args.members - 1) / 3);
-    if liars > f {
+    let f = (args.members - 1) / 3;
+    if args.liar > f {
         let what = format!(
-            "--liar {liars}: of {} members at most {f} may lie",
-            args.members
+            "--liar {}: of {} members at most {f} may lie",
+            args.liar, args.members
         );
         return Err(Problem::new(Exit::Usage, what));
     }
+    if let Some(runs) = args.against_clean {
+        return super::bench_liar::run(&args, runs, term).await;
+    }
+    let value = once(&args, args.liar, term).await?;
+    let line = serde_json::json!({ "bench": value });
+    term.result(&line, || human(&value, term));
+    Ok(())
+}
+
+/// One committee under load, of which the last `liars` members lie: its figures, after
+/// everything that must hold was found to hold.
+pub async fn once(args: &BenchArgs, liars: u8, term: Term) -> Outcome<serde_json::Value> {
     let folder = Folder::new(args.home.clone(), false)?;
     term.note(term.dim(&format!("starting {} members …", args.members)));
     let kind = Kind::Children {
         liars: liars.into(),
+        lie: args.lie,
     };
     // Where the key comes from changes nothing that is measured.
     let chain = Chain {
         scheme: args.scheme,
         rule: args.rule,
+        tie: args.tie,
         dealer: true,
     };
     let net = LocalNet::start(args.members, chain, folder, kind, None).await?;
     let measured = tokio::select! {
-        result = measure(&args, &net, term) => result,
+        result = measure(args, liars, &net, term) => result,
         _ = tokio::signal::ctrl_c() => Err(Problem::failed("interrupted")),
     };
     let reached = measured.as_ref().map_or(Height(0), |(_, height)| *height);
     let agreed = net.agreement(reached).await;
+    let convicted = convicted(&net).await;
     let (on_disk, stopped) = net.stop().await;
     let (mut value, _) = measured?;
     let same_root = agreed?.same && on_disk?.same;
     let lost = value["lost"].as_u64().unwrap_or(0);
     let doubled = value["doubled"].as_u64().unwrap_or(0);
     value["same_root"] = same_root.into();
-    let line = serde_json::json!({ "bench": value });
-    term.result(&line, || human(&value, term));
+    let convicted = convicted?;
+    value["convicted"] = convicted.iter().map(|member| member.0).collect();
     if !same_root {
         return Err(Problem::new(
             Exit::Verification,
@@ -115,7 +131,25 @@ pub async fn run(args: BenchArgs, term: Term) -> Outcome {
             "{lost} orders were lost, {doubled} came out twice"
         )));
     }
-    stopped
+    let lying = args.lie.is_none_or(Lie::convicts);
+    let want = (args.members - liars..args.members).map(MemberId);
+    let want: BTreeSet<MemberId> = want.filter(|_| lying).collect();
+    if convicted != want {
+        let what = format!("convicted are {convicted:?}, the liars are {want:?}");
+        return Err(Problem::new(Exit::Verification, what));
+    }
+    stopped?;
+    Ok(value)
+}
+
+/// Whom the evidence of the first member convicts, checked as `verify --evidence` does.
+async fn convicted(net: &LocalNet) -> Outcome<BTreeSet<MemberId>> {
+    let Some(member) = net.committee.members().first() else {
+        return Ok(BTreeSet::new());
+    };
+    let body = member.evidence().await?;
+    let convictions = super::verify::convictions(&body, net.committee.pin().genesis())?;
+    Ok(convictions.into_iter().map(|(member, _)| member).collect())
 }
 
 fn human(value: &serde_json::Value, term: Term) -> String {
@@ -138,6 +172,7 @@ fn human(value: &serde_json::Value, term: Term) -> String {
 
 async fn measure(
     args: &BenchArgs,
+    liars: u8,
     net: &LocalNet,
     term: Term,
 ) -> Outcome<(serde_json::Value, Height)> {
@@ -236,8 +271,8 @@ async fn measure(
         ));
     }
     let value = serde_json::json!({
-        "members": args.members, "liars": args.liar, "scheme": args.scheme.name(),
-        "rule": args.rule.name(), "offered_per_s": args.rate,
+        "members": args.members, "liars": liars, "scheme": args.scheme.name(),
+        "rule": args.rule.name(), "tie": args.tie.name(), "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),

@@ -79,11 +79,12 @@ fn say(receipt: &BlindReceipt, shown: Shown, term: Term) {
         "ok": true, "order": receipt.ct_id(), "height": shown.height,
         "position": shown.position, "block": receipt.header.id(), "lanes": shown.lanes,
         "signers": receipt.certificate.signers.iter().count(), "attested": shown.attested,
+        "beacon": shown.beacon,
         "bytes": encode(receipt).len(),
     }});
     term.result(&value, || {
         format!(
-            "{} order {} was fixed at position {} by final block {} (height {}): {} lanes of its cut have it, {} members signed{}",
+            "{} order {} was fixed at position {} by final block {} (height {}): {} lanes of its cut have it, {} members signed{}{}",
             term.green("✔"),
             receipt.ct_id(),
             shown.position,
@@ -95,6 +96,7 @@ fn say(receipt: &BlindReceipt, shown: Shown, term: Term) {
                 Some(height) => format!(", attested with height {height}"),
                 None => String::new(),
             },
+            if shown.beacon { ", its beacon broke ties" } else { "" },
         )
     });
 }

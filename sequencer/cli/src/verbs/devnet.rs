@@ -76,7 +76,10 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
     let kind = if args.in_process {
         Kind::InProcess
     } else {
-        Kind::Children { liars: 0 }
+        Kind::Children {
+            liars: 0,
+            lie: None,
+        }
     };
     let execution = dev_markets::genesis(&samples);
     let net = LocalNet::start(
@@ -84,6 +87,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         Chain {
             scheme: args.scheme,
             rule: args.rule,
+            tie: args.tie,
             dealer: args.dealer || args.scheme == Scheme::BaekZheng,
         },
         folder,

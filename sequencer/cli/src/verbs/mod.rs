@@ -5,6 +5,7 @@ mod attested;
 mod audit;
 mod bench;
 mod bench_crypto;
+mod bench_liar;
 mod blind;
 mod committee;
 mod completions;

@@ -7,10 +7,10 @@ use std::io::BufReader;
 use std::path::Path;
 
 use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
-use fairlane_client::wire::EvidenceBody;
+use fairlane_client::wire::{EvidenceBody, EvidenceRecord};
 use fairlane_client::{ChainVerifier, Cursor, Pin, PinError};
 use fairlane_replica::Evidence;
-use fairlane_types::{CtId, Genesis, Height, Item, Outcome as OrderOutcome};
+use fairlane_types::{CtId, Genesis, Height, Item, MemberId, Outcome as OrderOutcome};
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, Outcome, Problem};
@@ -49,6 +49,25 @@ fn evidence(path: &Path, genesis: Genesis, term: Term) -> Outcome {
         Problem::usage(format!("{}: {error}", path.display()))
             .next("such files are what a member answers to GET /v1/evidence")
     })?;
+    for (member, kind) in convictions(&body, &genesis)? {
+        let value = serde_json::json!({ "convicted": { "member": member.0, "kind": kind }});
+        term.result(&value, || {
+            format!("{} member {member} is convicted of {kind}", term.green("✔"))
+        });
+    }
+    let count = body.evidence.len();
+    let value = serde_json::json!({ "verify": { "ok": true, "evidence": count } });
+    term.result(&value, || {
+        format!("{} {count} proofs hold", term.green("✔"))
+    });
+    Ok(())
+}
+
+/// Whom the proofs convict, and of what; an error if one of them does not hold.
+pub fn convictions(
+    body: &EvidenceBody,
+    genesis: &Genesis,
+) -> Outcome<Vec<(MemberId, &'static str)>> {
     if body.genesis != genesis.hash() {
         let what = format!(
             "the evidence is about genesis {}, not {}",
@@ -71,7 +90,7 @@ fn evidence(path: &Path, genesis: Genesis, term: Term) -> Outcome {
         Err(error) => return Err(error.into()),
     };
     let key = pin.as_ref().map(Pin::key);
-    for record in &body.evidence {
+    let convict = |record: &EvidenceRecord| {
         let unproven = |what: String| {
             let what = format!("{} against member {}: {what}", record.kind, record.accused);
             Problem::new(Exit::Verification, what)
@@ -82,23 +101,9 @@ fn evidence(path: &Path, genesis: Genesis, term: Term) -> Outcome {
         let convicted = proof
             .verify(chain, epoch, &committee, key)
             .map_err(|error| unproven(error.to_string()))?;
-        let value = serde_json::json!({ "convicted": {
-            "member": convicted.0, "kind": proof.kind(),
-        }});
-        term.result(&value, || {
-            format!(
-                "{} member {convicted} is convicted of {}",
-                term.green("✔"),
-                proof.kind()
-            )
-        });
-    }
-    let count = body.evidence.len();
-    let value = serde_json::json!({ "verify": { "ok": true, "evidence": count } });
-    term.result(&value, || {
-        format!("{} {count} proofs hold", term.green("✔"))
-    });
-    Ok(())
+        Ok((convicted, proof.kind()))
+    };
+    body.evidence.iter().map(convict).collect()
 }
 
 /// What to say of a sequence file that cannot be read on.

@@ -49,7 +49,9 @@ impl From<StoreError> for Fail {
 impl From<RequestError> for Fail {
     fn from(error: RequestError) -> Self {
         let (code, after) = match error {
-            RequestError::OverCapacity => (ErrorCode::OverCapacity, Some(50)),
+            RequestError::OverCapacity { retry_after_ms } => {
+                (ErrorCode::OverCapacity, Some(retry_after_ms))
+            }
             RequestError::Draining => (ErrorCode::Draining, None),
             RequestError::Stopped => (ErrorCode::NotReady, None),
         };

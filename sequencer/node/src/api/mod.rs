@@ -109,6 +109,7 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/blocks/{height}", get(blocks::block))
         .route("/v1/certs/{height}", get(blocks::certificate))
         .route("/v1/attestations/{height}", get(attestations::attestation))
+        .route("/v1/beacons/{height}", get(attestations::beacon))
         .route("/v1/evidence", get(evidence::evidence))
         .route("/v1/audit", get(audit::steps))
         .route("/v1/audit/start", get(audit::start))

@@ -230,6 +230,46 @@ async fn refusals_reach_the_client_with_their_code() {
     assert_eq!(code(member.submit(&envelope(3)).await), ErrorCode::Draining);
 }
 
+/// THREATS A23: who is refused is told when to come back, in the body and in the header.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_capacity_says_when_to_try_again() {
+    let (rig, member, address) = rig().await;
+    let retry_after_ms = 1_750;
+    rig.verdict(Verdict::Refuse(AdmissionError::OverCapacity {
+        retry_after_ms,
+    }));
+    let Err(ClientError::Api(error)) = member.submit(&envelope(1)).await else {
+        panic!("not refused");
+    };
+    assert_eq!(error.code, ErrorCode::OverCapacity);
+    assert_eq!(error.retry_after_ms.map(u64::from), Some(retry_after_ms));
+    let results = member.submit_batch(&[envelope(1)]).await.unwrap();
+    let hint = results[0].as_ref().unwrap_err().retry_after_ms;
+    assert_eq!(hint.map(u64::from), Some(retry_after_ms));
+
+    let body = fairlane_types::encode(&envelope(1));
+    let head = format!(
+        "POST /v1/orders HTTP/1.0\r\ncontent-type: {BINARY}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = raw(address, &[head.into_bytes(), body].concat()).await;
+    assert!(
+        answer.to_lowercase().contains("retry-after: 2\r\n"),
+        "{answer}"
+    );
+}
+
+/// The shell's own refusal has the core's measure as well.
+#[test]
+fn a_full_queue_says_when_to_try_again() {
+    let refused = crate::handle::RequestError::OverCapacity {
+        retry_after_ms: 3_000,
+    };
+    let fail::Fail(error) = refused.into();
+    assert_eq!(error.code, ErrorCode::OverCapacity);
+    assert_eq!(error.retry_after_ms, Some(3_000));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_oversized_and_plaintext_have_their_own_codes() {
     let (_rig, member, address) = rig().await;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fairlane_encryption::{ATTESTATION_BYTES, Attestation};
+use fairlane_encryption::{ATTESTATION_BYTES, Attestation, Beacon};
 use fairlane_replica::{
-    Emitted, Row, StoreError, Table, height_key, height_of, index_key, late_key,
+    Emitted, Row, StoreError, Table, beacon_key, height_key, height_of, index_key, late_key,
 };
 use fairlane_types::{CtId, Height, SequencedBlock};
 use rocksdb::ReadOptions;
@@ -204,6 +204,19 @@ impl StoreReader {
         value
             .map(|value| self.decode_attestation(&value))
             .transpose()
+    }
+
+    /// The beacon of a height, if something was tied there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn beacon(&self, height: Height) -> Result<Option<Beacon>, StoreError> {
+        let value = self.get(Table::Shares, &beacon_key(height))?;
+        let decode = |value: Vec<u8>| {
+            fairlane_types::decode(&value, value.len())
+                .map_err(|error| undecodable(self.path(), "a beacon", &error))
+        };
+        value.map(decode).transpose()
     }
 
     fn decode_attestation(&self, value: &[u8]) -> Result<Attestation, StoreError> {

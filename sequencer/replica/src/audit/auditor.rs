@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus::{self as consensus, Payload as _};
-use fairlane_encryption::{Suite, SuiteKey, ThresholdScheme};
+use fairlane_encryption::{
+    CertificateKey, CertificateKeyError, Suite, SuiteKey, ThresholdScheme, certificate_key,
+};
 use fairlane_mempool::fair::{self, Emission, FairOrder, Ordered};
 use fairlane_mempool::{Batch, BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, Limits};
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CertificateKind, ChainId, Committee, CtId, Envelope,
-    Genesis, GenesisError, Height, Item, Micros, Millis, Outcome, Position, Root, Seq,
-    SequencedBlock,
+    BlockHeader, BlockId, Certificate, CertificateKind, ChainId, Committee, CtId, Digest, Envelope,
+    Genesis, GenesisError, Height, Item, KeyActivation, Micros, Millis, Outcome, Position, Root,
+    Seq, SequencedBlock,
 };
 
 use super::{ReceiptBook, Step, Violation};
@@ -52,6 +54,9 @@ pub enum StartError {
     /// The genesis file.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
+    /// The certificate key of the genesis.
+    #[error(transparent)]
+    CertificateKey(#[from] CertificateKeyError),
     /// The checkpoint contradicts itself.
     #[error("the checkpoint does not hold: {0}")]
     Checkpoint(String),
@@ -82,6 +87,8 @@ pub struct Auditor {
     genesis: Genesis,
     committee: Committee,
     key: SuiteKey,
+    /// What beacons are checked with, where the chain has a key for it.
+    certificates: Option<CertificateKey>,
     limits: Limits,
     order: Box<dyn FairOrder + Send>,
     /// The last final block that holds.
@@ -97,11 +104,17 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// Begins, with the encryption key that the genesis or the committee vouches for.
+    /// Begins, with the encryption key that the genesis or the committee vouches for, and the
+    /// committee's word, where it made its keys.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(genesis: &Genesis, key: SuiteKey, start: Start) -> Result<Self, StartError> {
+    pub fn new(
+        genesis: &Genesis,
+        key: SuiteKey,
+        activation: Option<&KeyActivation>,
+        start: Start,
+    ) -> Result<Self, StartError> {
         let committee = genesis.validate()?;
         let (n, f) = (committee.n(), committee.f());
         let root = consensus::genesis(
@@ -116,6 +129,7 @@ impl Auditor {
             genesis: genesis.clone(),
             committee,
             key,
+            certificates: certificate_key(genesis, activation)?,
             limits: Limits::new(&genesis.lanes),
             order: fair::rule(n, f, &genesis.order),
             tip: root,
@@ -182,7 +196,14 @@ impl Auditor {
         let delta = self.lanes(height, step)?;
         let missing = delta.lanes.iter().flat_map(|lane| &lane.entries);
         let missing = missing.filter(|entry| entry.order.is_none()).count();
-        let emission = self.order.on_cut(&delta);
+        let mut emission = if step.block.payload.ends() {
+            self.order.on_last_cut(&delta)
+        } else {
+            self.order.on_cut(&delta)
+        };
+        if !emission.ties.is_empty() {
+            emission.settle(&self.beacon(height, step)?);
+        }
         let state = self
             .genesis
             .order
@@ -215,6 +236,22 @@ impl Auditor {
         self.sequenced = Some(step.sequenced.clone());
         self.findings.heights += 1;
         Ok(())
+    }
+
+    /// What breaks the ties of a height: there is one valid signature on its block.
+    fn beacon(&self, height: Height, step: &Step) -> Result<Digest, Violation> {
+        let wrong = |why| Violation::Beacon { height, why };
+        let beacon = step.beacon.as_ref();
+        let beacon = beacon.ok_or(wrong("orders are tied, and its beacon is not there"))?;
+        let (epoch, block) = (self.genesis.epoch(), step.block.header.id());
+        if (beacon.epoch, beacon.height, beacon.block) != (epoch, height, block) {
+            return Err(wrong("its beacon is of another block"));
+        }
+        let key = self.certificates.as_ref().map(CertificateKey::public_key);
+        if !key.is_some_and(|key| beacon.verify(key, self.genesis.chain)) {
+            return Err(wrong("its beacon is not the committee's"));
+        }
+        Ok(beacon.value())
     }
 
     /// The last height that holds.

@@ -17,14 +17,15 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::{Attestation, certificate_key};
+use fairlane_encryption::{Attestation, Beacon, CERTIFICATE_KEY_BYTES, certificate_key};
 use fairlane_mempool::{Batch, BatchHeader, Cut, Entry};
 use fairlane_types::{
     BlockHeader, Certificate, Committee, CtId, Digest, Genesis, Height, Item, KeyActivation,
-    MemberId, MerkleProof, Outcome, Position, SequencedBlock,
+    MemberId, MerkleProof, Outcome, Position, SequencedBlock, TieSource,
 };
 
 use super::auditor::prove_final;
+use crate::payload::payload_digest;
 
 /// Largest encoding that is read, in bytes: a quorum of batches of full size.
 pub const BLIND_BYTES_MAX: usize = 16 << 20;
@@ -38,6 +39,8 @@ pub struct BlindReceipt {
     pub header: BlockHeader,
     /// What it orders.
     pub cut: Cut,
+    /// Digest of what rides with the cut in its block, if anything does.
+    pub rider: Option<Digest>,
     /// Final certificate of it or of a descendant.
     pub certificate: Certificate,
     /// Headers from that descendant down to the block's child.
@@ -50,6 +53,8 @@ pub struct BlindReceipt {
     pub path: MerkleProof,
     /// The block of the sequence, without its items.
     pub block: SequencedBlock,
+    /// What broke the ties of the block, where the beacon does and something was tied.
+    pub beacon: Option<Beacon>,
     /// The committee's signature on a root that covers the block; none on a chain without
     /// certificates.
     pub attested: Option<Attested>,
@@ -97,6 +102,8 @@ pub struct Shown {
     pub lanes: usize,
     /// Height of the attestation.
     pub attested: Option<Height>,
+    /// The beacon decided among orders with equal keys in this block.
+    pub beacon: bool,
 }
 
 /// What does not hold.
@@ -133,6 +140,9 @@ pub enum BlindError {
     /// The item does not stand at its position in the block of this final block.
     #[error("the place does not hold: {0}")]
     Place(&'static str),
+    /// What is said to have broken ties did not.
+    #[error("the beacon does not hold: {0}")]
+    Beacon(&'static str),
     /// The committee did not attest it.
     #[error("the attestation does not hold: {0}")]
     Attestation(&'static str),
@@ -166,7 +176,9 @@ impl BlindReceipt {
             &self.descent,
         )
         .map_err(BlindError::Certificate)?;
-        if header.payload != self.cut.digest() || self.cut.heads.len() != n {
+        if header.payload != payload_digest(self.cut.digest(), self.rider)
+            || self.cut.heads.len() != n
+        {
             return Err(BlindError::Cut);
         }
         let mut lanes = BTreeSet::new();
@@ -184,8 +196,11 @@ impl BlindReceipt {
             return Err(BlindError::Quorum { got, want });
         }
         self.check_place()?;
-        let attested = self.check_attested(genesis, committee)?;
+        let key = self.certificate_key(genesis, committee)?;
+        let attested = self.check_attested(genesis, key.as_ref())?;
+        self.check_beacon(genesis, key.as_ref())?;
         Ok(Shown {
+            beacon: self.beacon.is_some(),
             height: header.height,
             position: self.item.position,
             lanes: lanes.len(),
@@ -213,18 +228,43 @@ impl BlindReceipt {
         Ok(())
     }
 
-    fn check_attested(
+    /// There is one valid signature on the block, so that nobody chose what it decides. That
+    /// something was tied, and how the beacon settles it, is in the lanes, for the audit.
+    fn check_beacon(
+        &self,
+        genesis: &Genesis,
+        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    ) -> Result<(), BlindError> {
+        let wrong = |why| Err(BlindError::Beacon(why));
+        let Some(beacon) = &self.beacon else {
+            return Ok(());
+        };
+        if genesis.order.tie != TieSource::Beacon {
+            return wrong("ties of this chain are broken by the block's id");
+        }
+        let header = &self.header;
+        let wanted = (header.epoch, header.height, header.id());
+        if (beacon.epoch, beacon.height, beacon.block) != wanted {
+            return wrong("it is of another block");
+        }
+        match key {
+            Some(key) if beacon.verify(key, genesis.chain) => Ok(()),
+            _ => wrong("the signature is not the committee's"),
+        }
+    }
+
+    /// The key of attestations and beacons, on a chain that has one.
+    fn certificate_key(
         &self,
         genesis: &Genesis,
         committee: &Committee,
-    ) -> Result<Option<Height>, BlindError> {
+    ) -> Result<Option<[u8; CERTIFICATE_KEY_BYTES]>, BlindError> {
         let wrong = BlindError::Attestation;
         if genesis.certificates.is_none() {
             return Ok(None);
         }
-        let chain = genesis.chain;
         if let Some(activation) = &self.activation {
-            let holds = activation.verify(chain, committee).is_ok();
+            let holds = activation.verify(genesis.chain, committee).is_ok();
             if !holds || activation.epoch != genesis.epoch() {
                 return Err(wrong("the committee did not sign its key"));
             }
@@ -232,6 +272,17 @@ impl BlindReceipt {
         let key = certificate_key(genesis, self.activation.as_ref());
         let key = key.map_err(|_| wrong("the key is none of this committee"))?;
         let key = key.ok_or(wrong("the committee's word for its key is missing"))?;
+        Ok(Some(*key.public_key()))
+    }
+
+    fn check_attested(
+        &self,
+        genesis: &Genesis,
+        key: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    ) -> Result<Option<Height>, BlindError> {
+        let wrong = BlindError::Attestation;
+        let Some(key) = key else { return Ok(None) };
+        let chain = genesis.chain;
         let attested = self.attested.as_ref();
         let attested = attested.ok_or(wrong("there is none, and the chain has a key for it"))?;
         let (mut height, mut root) = (self.block.height, self.block.root);
@@ -247,7 +298,7 @@ impl BlindReceipt {
         if (signed.height, signed.root) != (height, root) {
             return Err(wrong("it is of another root"));
         }
-        if !signed.verify(key.public_key(), chain) {
+        if !signed.verify(key, chain) {
             return Err(wrong("the signature is not the committee's"));
         }
         Ok(Some(height))

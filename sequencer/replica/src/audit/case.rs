@@ -54,7 +54,7 @@ impl Case {
                 want: genesis.hash(),
             });
         }
-        let mut auditor = Auditor::new(genesis, key, self.start.clone())
+        let mut auditor = Auditor::new(genesis, key, self.activation.as_ref(), self.start.clone())
             .map_err(|error| CaseError::Start(error.to_string()))?;
         let last = self.steps.len().saturating_sub(1);
         for (index, step) in self.steps.iter().enumerate() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_encryption::Beacon;
 use fairlane_mempool::{Batch, Cut, fair};
 use fairlane_types::{
     BlockHeader, Certificate, Envelope, Genesis, GenesisError, Height, MemberId, Seq,
@@ -10,7 +11,7 @@ use fairlane_types::{
 };
 
 use super::{Checkpoint, Start};
-use crate::keys::{batch_key, height_key, meta, payload_key};
+use crate::keys::{batch_key, beacon_key, height_key, meta, payload_key};
 use crate::recovery::{ROW_BYTES_MAX, Snapshot};
 use crate::{FinalBlock, StoreError, Table};
 
@@ -34,6 +35,8 @@ pub struct Step {
     pub envelopes: Vec<Envelope>,
     /// What is claimed to follow.
     pub sequenced: SequencedBlock,
+    /// What broke the ties of this block, where the beacon does and something was tied.
+    pub beacon: Option<Beacon>,
 }
 
 /// Proof that a block is final as an ancestor of a certified one.
@@ -84,7 +87,9 @@ impl Start {
         genesis: &Genesis,
         get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<Self, StepError> {
-        if get(Table::Blocks, &height_key(Height(1)))?.is_some() {
+        // A later epoch begins with what the one before remembered, which is no part of it.
+        let first = genesis.start.is_none();
+        if first && get(Table::Blocks, &height_key(Height(1)))?.is_some() {
             return Ok(Self::Genesis);
         }
         let rows = Rows {
@@ -170,12 +175,14 @@ impl Step {
                 )?);
             }
         }
+        let beacon = rows.find("the beacon", Table::Shares, &beacon_key(height))?;
         Ok(Self {
             block,
             proof,
             batches,
             envelopes,
             sequenced,
+            beacon,
         })
     }
 }

@@ -41,6 +41,14 @@ pub enum Violation {
         /// By C13.
         want: Millis,
     },
+    /// Orders are tied, and what broke the tie is not the beacon of the block.
+    #[error("height {height}: {why}")]
+    Beacon {
+        /// Height.
+        height: Height,
+        /// What does not fit.
+        why: &'static str,
+    },
     /// An envelope in final lanes that no honest member acknowledges (M5).
     #[error("height {height}: order {id} is in final lanes, but {why}")]
     Envelope {

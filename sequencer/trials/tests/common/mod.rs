@@ -364,9 +364,10 @@ pub struct Sent {
     pub acknowledged: BTreeSet<CtId>,
     /// What was sealed.
     pub payloads: BTreeMap<CtId, Vec<u8>>,
-    /// Refusals by code, and how many of them came without a time to try again.
+    /// Refusals by code.
     pub refused: BTreeMap<&'static str, usize>,
-    pub without_hint: usize,
+    /// When each of them said to try again, ms.
+    pub hints_ms: Vec<Option<u32>>,
     /// Receipts seen.
     pub receipts: usize,
     /// Acknowledged orders that only served to measure the maximum rate.
@@ -439,7 +440,7 @@ impl Load {
                             }
                             Err(ClientError::Api(error)) => {
                                 *sent.refused.entry(error.code.word()).or_default() += 1;
-                                sent.without_hint += usize::from(error.retry_after_ms.is_none());
+                                sent.hints_ms.push(error.retry_after_ms);
                             }
                             Err(_) => {}
                         }
