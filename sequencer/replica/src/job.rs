@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
     Attestation, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError, CtError,
-    Opened, ReceiverSecret, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
-    accept_certificate_share, resolve, sign_attestation,
+    Opened, ReceiverSecret, StateAttestation, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret,
+    ThresholdScheme, accept_certificate_share, resolve, sign_attestation, sign_state,
 };
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Envelope, Epoch, Height, MemberId,
-    Root, SeededRng, SigCheck, Signer, decode, verify_each,
+    BlockHeader, BlockId, Certificate, ChainId, Committee, CtId, Digest, Envelope, Epoch, Height,
+    MemberId, Root, SeededRng, SigCheck, Signer, decode, verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -94,6 +94,15 @@ pub enum Job {
     Certify(Box<CertifyJob>),
     /// Check an attestation that another member combined.
     CheckAttestation(Box<Attestation>),
+    /// Make this member's share of the attestation of a state that its shell came to.
+    AttestState {
+        /// Last height that was executed.
+        height: Height,
+        /// Digest of the state's roots.
+        state: Digest,
+    },
+    /// Check the attestation of a state that another member combined.
+    CheckState(Box<StateAttestation>),
     /// Make this member's dealing in the key ceremony.
     Deal,
     /// Judge a dealing that a final block carries.
@@ -120,6 +129,8 @@ impl Job {
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
             Self::CheckAttestation(_) => "check_attestation",
+            Self::AttestState { .. } => "attest_state",
+            Self::CheckState(_) => "check_state",
             Self::Deal => "deal",
             Self::Judge(_) => "judge_dealing",
             Self::Conclude(_) => "conclude_ceremony",
@@ -134,7 +145,12 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
-            Self::Attest { .. } | Self::CheckAttestation(_) | Self::Deal | Self::Judge(_) => 1,
+            Self::Attest { .. }
+            | Self::AttestState { .. }
+            | Self::CheckAttestation(_)
+            | Self::CheckState(_)
+            | Self::Deal
+            | Self::Judge(_) => 1,
             Self::Conclude(job) => job.dealings.len(),
             Self::Certify(job) => job.shares.len(),
         }
@@ -299,6 +315,10 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
+        Job::AttestState { height, state } => {
+            JobResult::Attest(attest_state(context, *height, *state))
+        }
+        Job::CheckState(given) => JobResult::Judged(state_attested(context, given)),
         Job::Deal => JobResult::Dealt(deal(context, entropy).map(Arc::new)),
         Job::Judge(dealing) => JobResult::Judged(judge(context, dealing).is_some()),
         Job::Conclude(job) => JobResult::Concluded(conclude(context, job)),
@@ -306,6 +326,21 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
 }
 
 fn attested(context: &CryptoContext, given: &Attestation) -> bool {
+    let keys = context.certificates.as_ref();
+    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+}
+
+fn attest_state(
+    context: &CryptoContext,
+    height: Height,
+    state: Digest,
+) -> Option<CertificateShare> {
+    let keys = context.certificates.as_ref()?;
+    let (chain, epoch) = (context.chain, context.epoch);
+    Some(sign_state(&keys.secret, chain, epoch, height, state))
+}
+
+fn state_attested(context: &CryptoContext, given: &StateAttestation) -> bool {
     let keys = context.certificates.as_ref();
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }

@@ -35,6 +35,7 @@ mod replica;
 mod retention;
 mod serving;
 mod share_message;
+mod state_attesting;
 mod store;
 
 pub use attesting::AttestShare;
@@ -57,4 +58,5 @@ pub use payload::{CutPayload, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
 pub use share_message::{ShareFault, ShareMessage, list_digest_of};
+pub use state_attesting::STATE_HEIGHTS;
 pub use store::{Row, Store, StoreError, Table, Write};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, StateAttestation};
 use fairlane_mempool::LaneMessage;
 use fairlane_types::{DecodeError, Height, Signature, decode, encode};
 
@@ -43,6 +43,10 @@ pub enum Message {
     Dealing(Arc<Dealing>),
     /// The sender's signature over the key that the ceremony gave.
     KeyMade(Signature),
+    /// A share of the attestation of a state (PROTOCOL §5).
+    AttestState(Arc<AttestShare>),
+    /// The committee's signature on a state, combined by the sender.
+    AttestedState(Box<StateAttestation>),
 }
 
 /// Why a frame is not a message.
@@ -75,6 +79,8 @@ impl Message {
             | Self::GetShares { .. }
             | Self::Attest(_)
             | Self::Attested(_)
+            | Self::AttestState(_)
+            | Self::AttestedState(_)
             | Self::Dealing(_)
             | Self::KeyMade(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
@@ -114,6 +120,8 @@ impl Message {
             Self::Attested(_) => "attested",
             Self::Dealing(_) => "dealing",
             Self::KeyMade(_) => "key_made",
+            Self::AttestState(_) => "attest_state",
+            Self::AttestedState(_) => "attested_state",
         }
     }
 

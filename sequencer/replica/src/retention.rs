@@ -254,6 +254,7 @@ impl Replica {
             Table::Blocks,
             Table::Shares,
             Table::Attestations,
+            Table::StateAttestations,
         ] {
             writes.push(Write::DeleteRange {
                 table,

@@ -28,11 +28,13 @@ pub enum Table {
     Attestations,
     /// Dealings of final blocks by height, and which of them count (PROTOCOL §6).
     Dealings,
+    /// Attested states by height.
+    StateAttestations,
 }
 
 impl Table {
     /// Every table, in the order of their column families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Safety,
         Self::Blocks,
@@ -44,6 +46,7 @@ impl Table {
         Self::Evidence,
         Self::Attestations,
         Self::Dealings,
+        Self::StateAttestations,
     ];
 
     /// Name of the column family.
@@ -61,6 +64,7 @@ impl Table {
             Self::Evidence => "evidence",
             Self::Attestations => "attestations",
             Self::Dealings => "dealings",
+            Self::StateAttestations => "state_attestations",
         }
     }
 }

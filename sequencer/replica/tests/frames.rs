@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
-use fairlane_encryption::{CertificateShare, SuiteBatch};
+use fairlane_encryption::{
+    CertificateShare, StateAttestation, StateRoots, SuiteBatch, ThresholdCertificate,
+};
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
 use fairlane_replica::{AttestShare, Class, Dealing, Message, MessageError, ShareMessage};
 use fairlane_types::{
@@ -93,6 +95,24 @@ fn samples() -> Vec<Message> {
             signature,
         })),
         Message::KeyMade(signature),
+        Message::AttestState(Arc::new(AttestShare {
+            height: Height(16),
+            share: CertificateShare {
+                key: Default::default(),
+                member: MemberId(1),
+                signature: [5; 96],
+            },
+        })),
+        Message::AttestedState(Box::new(StateAttestation {
+            epoch: Default::default(),
+            height: Height(8),
+            roots: StateRoots {
+                genesis: Default::default(),
+                state_root: Default::default(),
+                receipts_root: Default::default(),
+            },
+            certificate: ThresholdCertificate([6; 96]),
+        })),
     ]
 }
 

@@ -16,6 +16,7 @@ mod info;
 mod ops;
 mod orders;
 mod server;
+mod states;
 mod stream;
 
 #[cfg(test)]
@@ -110,6 +111,8 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/audit", get(audit::steps))
         .route("/v1/audit/start", get(audit::start))
         .route("/v1/account/{key}", get(execution::account))
+        .route("/v1/account/{key}/attested", get(states::account))
+        .route("/v1/states/{height}", get(states::state))
         .route("/v1/execution/{height}", get(execution::executed))
         .route("/v1/execution/{height}/claim", get(execution::claim))
         .route("/v1/markets", get(execution::markets))
