@@ -1,4 +1,4 @@
-//! What size and time of sealed orders tell about their content (THREATS A12): a naive Bayes
+//! What size, time and entry member of sealed orders tell about their content (THREATS A12): a naive Bayes
 //! classifier on a sample flow, with padding to size classes and without.
 //!
 //! `cargo run --release -p fairlane-client --example metadata_leak -- examples/orders.jsonl`
@@ -14,6 +14,8 @@ use fairlane_client::sample::{Sample, parse};
 use fairlane_encryption::SIZE_CLASSES;
 use fairlane_types::OrderAction;
 
+/// Members; each trader is taken to be near one of them, by its name.
+const MEMBERS: u64 = 4;
 /// Parts of the flow; each is guessed from the others.
 const FOLDS: usize = 5;
 
@@ -27,10 +29,18 @@ struct Case {
     /// Logarithms of the times since the last order, and since the sender's last.
     gaps: [u64; 2],
     sender: u64,
+    /// The member that hears it first, and how many it is sent to.
+    entry: [u64; 2],
     op: &'static str,
     /// Side and time in force, of what is placed.
     side: Option<String>,
     tif: Option<String>,
+}
+
+/// The member nearest to a trader: the same for all its orders, and nothing else.
+fn near(trader: &str) -> u64 {
+    let sum = trader.bytes().map(u64::from).sum::<u64>();
+    sum % MEMBERS
 }
 
 fn cases(samples: &[Sample]) -> Vec<Case> {
@@ -57,6 +67,10 @@ fn cases(samples: &[Sample]) -> Vec<Case> {
             bare: payload as u64,
             gaps: [gap(last), gap(own)],
             sender,
+            entry: [
+                near(&sample.trader),
+                sample.fan_out.map_or(MEMBERS, u64::from),
+            ],
             op,
             side,
             tif,
@@ -129,7 +143,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("time in force", |case| case.tif.as_deref()),
     ];
     type View = fn(&Case) -> Seen;
-    let views: [(&str, View); 7] = [
+    let views: [(&str, View); 8] = [
         ("nothing: base rate", |_| vec![]),
         ("size without padding", |case| vec![case.bare]),
         ("padded size", |case| vec![case.padded]),
@@ -138,6 +152,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }),
         ("size without padding, times", |case| {
             vec![case.bare, case.gaps[0], case.gaps[1]]
+        }),
+        ("padded size, times, entry member, fan-out", |case| {
+            let [entry, fan_out] = case.entry;
+            vec![case.padded, case.gaps[0], case.gaps[1], entry, fan_out]
         }),
         ("padded size, times, sender", |case| {
             vec![case.padded, case.gaps[0], case.gaps[1], case.sender]

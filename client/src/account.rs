@@ -2,12 +2,13 @@
 //! members have signed that root as what execution made of that height. At least one of
 //! them is honest, so that the state is the one the sequence gives.
 
+use fairlane_encryption::{CERTIFICATE_KEY_BYTES, StateAttestation};
 use fairlane_execution::AccountProof;
 use fairlane_execution::account::AccountLeaf;
-use fairlane_types::{Digest, Height, MemberId, PublicKey, SignerSet, StateClaim};
+use fairlane_types::{ChainId, Digest, Height, MemberId, PublicKey, SignerSet, StateClaim};
 
 use crate::Pin;
-use crate::wire::{AccountBody, PositionBody};
+use crate::wire::{AccountBody, AttestedAccountBody, PositionBody};
 
 /// Largest proof that is read, in bytes: an account with open orders in every market.
 pub const PROOF_BYTES_MAX: usize = 4 << 20;
@@ -32,6 +33,9 @@ pub enum AccountError {
         /// f+1.
         need: usize,
     },
+    /// The state is not signed by the committee.
+    #[error("the signature on the state at height {0} does not verify under the committee's key")]
+    Signature(Height),
 }
 
 /// An account under a state root that f+1 members signed.
@@ -45,6 +49,37 @@ pub struct ProvenAccount {
     pub state_root: Digest,
     /// Who signed it.
     pub signed_by: Vec<MemberId>,
+}
+
+/// An account under a state root that the committee signed as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestedAccount {
+    /// The account.
+    pub account: AccountLeaf,
+    /// The committee's word.
+    pub state: StateAttestation,
+}
+
+/// Checks an account with nothing but the committee's key. The chain id is one of those that
+/// the key signs for: a false one verifies nothing.
+///
+/// # Errors
+/// [`AccountError`].
+pub fn check_attested_account(
+    committee: &[u8; CERTIFICATE_KEY_BYTES],
+    chain: ChainId,
+    key: &PublicKey,
+    body: AttestedAccountBody,
+) -> Result<AttestedAccount, AccountError> {
+    let account = check_account(key, &body.account)?;
+    let state = StateAttestation::try_from(body.state).map_err(|_| AccountError::Malformed)?;
+    if state.height.0 != body.account.height || state.roots.state_root != body.account.state_root {
+        return Err(AccountError::Root);
+    }
+    if !state.verify(committee, chain) {
+        return Err(AccountError::Signature(state.height));
+    }
+    Ok(AttestedAccount { account, state })
 }
 
 /// Checks that an answer proves what it shows, under the root that it names. Whether that
@@ -109,44 +144,39 @@ pub fn check_claims(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule};
+    use fairlane_encryption::{
+        StateRoots, ThresholdCertificate, accept_certificate_share, certify, deal_pairing_insecure,
+        sign_state,
+    };
+    use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
     use fairlane_execution::{Clearing, Execution};
-    use fairlane_types::{Root, SecretKey, Signature, encode};
+    use fairlane_types::{Epoch, Root, SecretKey, Signature, encode};
 
     use super::*;
     use crate::testing;
+    use crate::wire::StateAttestationBody;
 
     fn body() -> (PublicKey, AccountBody) {
         let market = MarketParams {
-            mark_ticks: 1_000,
-            rule: MatchingRule::PriceTime,
             initial_ppm: 100_000,
             maintenance_ppm: 50_000,
-            step_ppm: 10_000,
             band_ppm: 200_000,
             taker_fee_ppm: 0,
             maker_fee_ppm: 0,
-            tiers: Vec::new(),
             liquidation_fee_ppm: 0,
             liquidation_block_ppm: 1_000_000,
             funding_heights: 0,
             funding_cap_ppm: 0,
-            breaker: None,
-            predictive: None,
-            interest_max: 0,
-            large: None,
+            ..MarketParams::plain(1_000, MatchingRule::PriceTime)
         };
         let key = |n: u8| PublicKey([n; 32]);
         let genesis = ExecutionGenesis {
-            markets: vec![market],
-            accounts: (0..5).map(|n| (key(n), 100 + u64::from(n))).collect(),
-            oracles: Vec::new(),
-            oracle: Default::default(),
-            bridge: None,
-            insurance: 0,
-            deleveraging: Deleveraging::ProRata,
             withdraw_hour_ppm: 0,
             withdraw_day_ppm: 0,
+            ..ExecutionGenesis::plain(
+                vec![market],
+                (0..5).map(|n| (key(n), 100 + u64::from(n))).collect(),
+            )
         };
         let clearing = Clearing::new(&genesis, Root::default()).unwrap();
         let proof = clearing.prove(&key(3), Height(0)).unwrap();
@@ -175,6 +205,59 @@ mod tests {
         let mut other = good.clone();
         other.height = 1;
         assert_eq!(check_account(&key, &other), Err(AccountError::Root));
+    }
+
+    /// Signed by a committee of one: what matters here is who is believed.
+    fn attested() -> ([u8; CERTIFICATE_KEY_BYTES], PublicKey, AttestedAccountBody) {
+        let (key, account) = body();
+        let mut rng = fairlane_types::SeededRng::new(&[5; 32], b"certificate");
+        let (committee, secrets) = deal_pairing_insecure(Epoch(0), 1, &mut rng).unwrap();
+        let roots = StateRoots {
+            genesis: Digest([1; 32]),
+            state_root: account.state_root,
+            receipts_root: Digest([2; 32]),
+        };
+        let (chain, height) = (ChainId(7), Height(account.height));
+        let share = sign_state(&secrets[0], chain, Epoch(0), height, roots.digest());
+        let share = accept_certificate_share(&committee, MemberId(0), &share).unwrap();
+        let mut state = StateAttestation {
+            epoch: Epoch(0),
+            height,
+            roots,
+            certificate: ThresholdCertificate([0; 96]),
+        };
+        let signed = certify(&committee, &state.subject(chain), &[share]).unwrap();
+        state.certificate = signed.certificate.unwrap();
+        let state = StateAttestationBody::new(chain.0, &state);
+        (
+            *committee.public_key(),
+            key,
+            AttestedAccountBody { account, state },
+        )
+    }
+
+    #[test]
+    fn the_committees_key_alone_tells_a_proven_account_from_any_other() {
+        let (committee, key, good) = attested();
+        let check = |key: &PublicKey, body: &AttestedAccountBody| {
+            check_attested_account(&committee, ChainId(7), key, body.clone())
+        };
+        assert_eq!(check(&key, &good).unwrap().account.collateral, 103);
+        let signature = Err(AccountError::Signature(Height(0)));
+        let other = check_attested_account(&committee, ChainId(8), &key, good.clone());
+        assert_eq!(other, signature);
+        let mut state = good.clone();
+        state.state.receipts_root = Digest([9; 32]);
+        assert_eq!(check(&key, &state), signature);
+        state.state.state_root = Digest([9; 32]);
+        assert_eq!(check(&key, &state), Err(AccountError::Root));
+        let mut height = good.clone();
+        height.state.height = 8;
+        assert_eq!(check(&key, &height), Err(AccountError::Root));
+        let mut short = good.clone();
+        short.state.certificate.pop();
+        assert_eq!(check(&key, &short), Err(AccountError::Malformed));
+        assert_eq!(check(&PublicKey([2; 32]), &good), Err(AccountError::Other));
     }
 
     proptest::proptest! {

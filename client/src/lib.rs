@@ -35,7 +35,10 @@ mod http;
 #[cfg(feature = "http")]
 mod member;
 
-pub use account::{AccountError, PROOF_BYTES_MAX, ProvenAccount, check_account, check_claims};
+pub use account::{
+    AccountError, AttestedAccount, PROOF_BYTES_MAX, ProvenAccount, check_account,
+    check_attested_account, check_claims,
+};
 pub use attested::{AttestedChain, AttestedError};
 pub use cursor::{Cursor, CursorError};
 pub use pin::{Pin, PinError};

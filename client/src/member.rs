@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fairlane_encryption::{Attestation, Beacon};
+use fairlane_encryption::{Attestation, Beacon, StateAttestation};
 use fairlane_types::{
     CommitteeChange, CtId, Envelope, Epoch, Genesis, Handover, Height, KeySource, PublicKey,
     Receipt, SequencedBlock, StateClaim,
@@ -363,6 +363,33 @@ impl Member {
     /// [`ClientError`].
     pub async fn account(&self, key: &PublicKey) -> Result<AccountBody, ClientError> {
         self.get(&format!("/v1/account/{key}")).await
+    }
+
+    /// `GET /v1/account/{key}/attested`: an account under a state that the committee has
+    /// signed; see [`check_attested_account`](crate::check_attested_account). The member
+    /// waits for the next such height.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn attested_account(
+        &self,
+        key: &PublicKey,
+    ) -> Result<wire::AttestedAccountBody, ClientError> {
+        self.get(&format!("/v1/account/{key}/attested")).await
+    }
+
+    /// `GET /v1/states/{height}`: the first attested state at or above a height, or the
+    /// latest one. [`StateAttestation::verify`] tells whether it is the committee's.
+    ///
+    /// # Errors
+    /// [`ClientError`]; code `not_found` when there is none yet.
+    pub async fn state(&self, from: Option<Height>) -> Result<StateAttestation, ClientError> {
+        let body: wire::StateAttestationBody = match from {
+            Some(height) => self.get(&format!("/v1/states/{height}")).await?,
+            None => self.get("/v1/states/latest").await?,
+        };
+        body.try_into()
+            .map_err(|error: wire::WireError| self.http.protocol(error))
     }
 
     /// `GET /v1/audit/start`: where an audit can begin, borsh.

@@ -66,6 +66,17 @@ pub enum Subject {
         /// The chained root.
         root: Root,
     },
+    /// What execution made of the sequence up to a height.
+    State {
+        /// Chain.
+        chain: ChainId,
+        /// Epoch.
+        epoch: Epoch,
+        /// Last height that was executed.
+        height: Height,
+        /// Digest of [`StateRoots`](crate::StateRoots).
+        state: Digest,
+    },
 }
 
 impl Subject {
@@ -97,6 +108,18 @@ impl Subject {
                 epoch,
                 height,
                 root.as_bytes(),
+            ),
+            Self::State {
+                chain,
+                epoch,
+                height,
+                state,
+            } => (
+                b"FAIRLANE V1 STATE\0\0\0\0\0\0\0",
+                chain,
+                epoch,
+                height,
+                &state.0,
             ),
         };
         let integers = [chain.0, epoch.0, height.0].map(u64::to_le_bytes).concat();
@@ -255,6 +278,25 @@ pub fn sign_attestation(
         epoch,
         height,
         root,
+    };
+    sign(secret, &subject)
+}
+
+/// This member's share of the attestation of a state that it has come to itself; `state` is
+/// the digest of its [`StateRoots`](crate::StateRoots).
+#[must_use]
+pub fn sign_state(
+    secret: &CertificateSecret,
+    chain: ChainId,
+    epoch: Epoch,
+    height: Height,
+    state: Digest,
+) -> CertificateShare {
+    let subject = Subject::State {
+        chain,
+        epoch,
+        height,
+        state,
     };
     sign(secret, &subject)
 }

@@ -42,6 +42,7 @@ mod scheme;
 mod sealed;
 mod sharded;
 mod shares;
+mod state_attestation;
 mod suite;
 mod wire;
 
@@ -57,7 +58,8 @@ pub use beacon::Beacon;
 pub use certificate::{
     AcceptedShare, CERTIFICATE_BYTES, CERTIFICATE_DST, CERTIFICATE_KEY_BYTES, CertificateKey,
     CertificateSecret, CertificateShare, Certification, Subject, ThresholdCertificate,
-    accept_certificate_share, certify, sign_attestation, sign_beacon, verify_certificate_share,
+    accept_certificate_share, certify, sign_attestation, sign_beacon, sign_state,
+    verify_certificate_share,
 };
 pub use ciphertext::ParsedCiphertext;
 pub use combine::{Combiner, KeyPoints};
@@ -83,6 +85,7 @@ pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
 pub use sharded::{CombinerSchedule, KeyBatch, KeyPoint};
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
+pub use state_attestation::{STATE_ATTESTATION_BYTES, StateAttestation, StateRoots};
 pub use suite::{
     SUITE_KEY_BYTES_MAX, Suite, SuiteBatch, SuiteCombiner, SuiteKey, SuiteOrderShare, SuiteParsed,
     SuitePoints, SuiteProven, SuiteSecret, SuiteShares, ciphertext_lens, deal_suite_insecure,

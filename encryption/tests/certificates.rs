@@ -7,9 +7,10 @@ use blst::min_pk;
 use common::{block, cases, finalized, quorums, rng};
 use fairlane_encryption::{
     AcceptedShare, BaekZhengKey, CERTIFICATE_DST, CertificateKey, CertificateSecret,
-    CertificateShare, CombineError, KeyError, PairingKey, PairingShare, ShareError, Signing,
-    Subject, ThresholdCertificate, accept_certificate_share, certify, deal_pairing_insecure,
-    sign_attestation, sign_beacon, threshold, verify_certificate_share,
+    CertificateShare, CombineError, KeyError, PairingKey, PairingShare, STATE_ATTESTATION_BYTES,
+    ShareError, Signing, StateAttestation, StateRoots, Subject, ThresholdCertificate,
+    accept_certificate_share, certify, deal_pairing_insecure, sign_attestation, sign_beacon,
+    sign_state, threshold, verify_certificate_share,
 };
 use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, encode};
 use proptest::prelude::*;
@@ -42,6 +43,49 @@ fn beacon() -> Subject {
 
 fn deal(n: usize) -> (CertificateKey, Vec<CertificateSecret>) {
     deal_pairing_insecure(EPOCH, n, &mut rng(n as u64)).unwrap()
+}
+
+/// A contract is written after these bytes.
+#[test]
+fn a_state_is_signed_under_a_tag_of_its_own_and_with_all_it_says() {
+    let (key, secrets) = deal(4);
+    let roots = StateRoots {
+        genesis: Digest([1; 32]),
+        state_root: Digest([2; 32]),
+        receipts_root: Digest([3; 32]),
+    };
+    let shares: Vec<_> = secrets[1..]
+        .iter()
+        .map(|secret| {
+            let share = sign_state(secret, CHAIN, EPOCH, HEIGHT, roots.digest());
+            accept_certificate_share(&key, secret.member(), &share).unwrap()
+        })
+        .collect();
+    let mut attested = StateAttestation {
+        epoch: EPOCH,
+        height: HEIGHT,
+        roots,
+        certificate: ThresholdCertificate([0; 96]),
+    };
+    let subject = attested.subject(CHAIN);
+    let message = subject.message();
+    assert_eq!(&message[..24], b"FAIRLANE V1 STATE\0\0\0\0\0\0\0");
+    assert_eq!((message.len(), &message[48..]), (80, &roots.digest().0[..]));
+    attested.certificate = certify(&key, &subject, &shares)
+        .unwrap()
+        .certificate
+        .unwrap();
+    let holds = |a: &StateAttestation, chain| a.verify(key.public_key(), chain);
+    assert!(holds(&attested, CHAIN) && !holds(&attested, ChainId(8)));
+    let bytes = encode(&attested);
+    assert_eq!(bytes.len(), STATE_ATTESTATION_BYTES);
+    // No byte of it can be another one.
+    for at in 0..bytes.len() {
+        let mut other = bytes.clone();
+        other[at] ^= 1;
+        let other: StateAttestation = fairlane_types::decode(&other, bytes.len()).unwrap();
+        assert!(!holds(&other, CHAIN), "byte {at}");
+    }
 }
 
 fn attested(key: &CertificateKey, secret: &CertificateSecret) -> AcceptedShare {
@@ -103,6 +147,13 @@ fn every_quorum_gives_the_same_certificate() {
                 root: Root(Digest([5; 32])),
             },
             beacon(),
+            // The same 32 bytes, said of a state.
+            Subject::State {
+                chain,
+                epoch,
+                height,
+                state: root.0,
+            },
         ];
         for other in others {
             assert!(!certificate.verify(key.public_key(), &other));

@@ -8,6 +8,8 @@
 //!   block share by lots, and what rounding leaves goes by a hash over the sequence root:
 //!   a place inside the block is worth nothing (A30).
 
+use std::collections::BTreeMap;
+
 use fairlane_types::{Digest, Root};
 
 use crate::deleveraging::{Candidate, allot};
@@ -71,6 +73,8 @@ struct Entrant {
     lots: u64,
     /// Lots that rest beyond those.
     beyond: u64,
+    /// It may only reduce.
+    reduces: bool,
     cloid: u64,
     seq: u64,
     given: u64,
@@ -105,6 +109,8 @@ impl House {
         }
         let mut bids = self.entrants(market, true, ask);
         let mut asks = self.entrants(market, false, bid);
+        self.keep_room(market, true, &mut bids, root, since);
+        self.keep_room(market, false, &mut asks, root, since);
         let mark = self.core.markets[market as usize].mark;
         let found = clearing_price(&levels(&bids), &levels(&asks), mark);
         let mut fills = Vec::new();
@@ -115,7 +121,8 @@ impl House {
             self.share(&mut asks, better, volume, root, since);
             self.pair(market, price, since, [&bids, &asks], &mut fills);
         }
-        // What a reduce-only order has beyond its position would stay crossed.
+        // What a reduce-only order has beyond its position, or another one beyond the room
+        // that the market's bound leaves, would stay crossed.
         for entrant in bids.iter().chain(&asks) {
             if entrant.beyond > 0 && entrant.given == entrant.lots {
                 self.take_out(market, entrant.slot);
@@ -155,6 +162,7 @@ impl House {
                 ticks: order.ticks,
                 lots: order.lots,
                 beyond: 0,
+                reduces: order.reduce_only,
                 cloid: order.cloid,
                 seq: order.seq,
                 given: 0,
@@ -181,6 +189,45 @@ impl House {
             entrant.lots = lots;
         }
         all
+    }
+
+    /// Cuts what a side's orders may open to the room under the market's bound of open
+    /// interest, so that one clearing cannot pass it either (buyers that open no more than
+    /// the room suffice; sellers are held to the same). What closes is not cut. The room goes
+    /// as volume does: best price, then time, then by lots with a draw.
+    fn keep_room(&self, market: u32, buy: bool, side: &mut [Entrant], root: &Root, since: u64) {
+        let state = &self.core.markets[market as usize];
+        if state.params.interest_max == 0 {
+            return;
+        }
+        let room = state
+            .params
+            .interest_max
+            .saturating_sub(state.open_interest);
+        let mut closing: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut opening = side.to_vec();
+        for entrant in &mut opening {
+            if entrant.reduces {
+                entrant.lots = 0;
+                continue;
+            }
+            let held = self.held(entrant.account, market).map_or(0, |p| p.lots);
+            let closes = if (held > 0) == buy {
+                0
+            } else {
+                held.unsigned_abs()
+            };
+            let left = closing.entry(entrant.account).or_insert(closes);
+            let closes = entrant.lots.min(*left);
+            *left -= closes;
+            entrant.lots -= closes;
+        }
+        self.share(&mut opening, |_| true, room, root, since);
+        for (entrant, opens) in side.iter_mut().zip(&opening) {
+            let cut = opens.lots - opens.given;
+            entrant.lots -= cut;
+            entrant.beyond += cut;
+        }
     }
 
     /// Gives volume to a side's orders, best price first.

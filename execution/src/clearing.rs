@@ -228,6 +228,7 @@ impl Execution for Clearing {
             receipts[at].code = result.err().map_or(0, Reject::code);
             receipts[at].fills = fills;
         }
+        self.house.tell_two_prices(&mut events);
         self.house.settle_large(got.0, &mut events);
         self.house.clear(got.0, &block.root, since, &mut events);
         self.house.expire(got.0, &mut events);

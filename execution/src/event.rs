@@ -117,6 +117,19 @@ pub enum Event {
         /// The account's own number for it.
         cloid: u64,
     },
+    /// An oracle said two prices of a market in one block, farther apart than a jump. Both
+    /// are signed, and in the sequence: whoever shows the two convicts it. The last counts,
+    /// as ever; what one oracle says moves no report out of what honest ones saw.
+    TwoPrices {
+        /// Market.
+        market: u32,
+        /// Number of the oracle, in the order of the genesis.
+        oracle: u32,
+        /// The first price, in ticks.
+        first: u64,
+        /// A later one, in ticks.
+        then: u64,
+    },
     /// Withdrawals are stopped.
     Gated {
         /// Last height they are stopped at.

@@ -165,6 +165,8 @@ pub struct House {
     pub(crate) dirty: Vec<u32>,
     pub(crate) is_dirty: Vec<bool>,
     pub(crate) plan: Plan,
+    /// What each oracle said of a market in this block: at first, and then far from it.
+    pub(crate) said: BTreeMap<(u32, u32), (u64, Option<u64>)>,
     /// Height of the block that is executed.
     pub(crate) height: u64,
     pub(crate) journal: Option<Journal>,
@@ -234,6 +236,7 @@ impl House {
             dirty: Vec::new(),
             is_dirty: Vec::new(),
             plan: Plan::default(),
+            said: BTreeMap::new(),
             height: 0,
             journal: None,
             expiries: BTreeMap::new(),

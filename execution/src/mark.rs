@@ -54,23 +54,15 @@ pub(crate) mod tests {
 
     pub(crate) fn market(mark: u64, price: u64, validity: Validity) -> Market {
         let params = MarketParams {
-            mark_ticks: mark,
-            rule: MatchingRule::PriceTime,
             initial_ppm: 100_000,
             maintenance_ppm: 50_000,
-            step_ppm: 10_000,
-            band_ppm: 100_000,
             taker_fee_ppm: 0,
             maker_fee_ppm: 0,
-            tiers: Vec::new(),
             liquidation_fee_ppm: 0,
             liquidation_block_ppm: 1_000_000,
             funding_heights: 0,
             funding_cap_ppm: 0,
-            breaker: None,
-            predictive: None,
-            interest_max: 0,
-            large: None,
+            ..MarketParams::plain(mark, MatchingRule::PriceTime)
         };
         Market {
             params,

@@ -137,7 +137,8 @@ impl House {
     }
 
     /// Whether an order would keep the open interest in its bound, filled whole. A match adds
-    /// no more to it than what its taker opens, so that without batches it is never passed.
+    /// no more to it than what its taker opens, so that the bound is never passed; what a
+    /// batch of orders opens together is [cut](Self::uncross) when it is cleared.
     pub(crate) fn has_room(&self, order: &Placing) -> bool {
         let market = &self.core.markets[order.market as usize];
         let (now, most) = (market.open_interest, market.params.interest_max);

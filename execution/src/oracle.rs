@@ -288,6 +288,20 @@ impl House {
         held.all(|p| self.core.markets[p.market as usize].is_priced())
     }
 
+    /// Names the oracles that said two prices in this block.
+    pub(crate) fn tell_two_prices(&mut self, events: &mut Vec<Event>) {
+        for ((market, oracle), (first, then)) in std::mem::take(&mut self.said) {
+            if let Some(then) = then {
+                events.push(Event::TwoPrices {
+                    market,
+                    oracle,
+                    first,
+                    then,
+                });
+            }
+        }
+    }
+
     /// Notes an oracle's observation, all of it or nothing.
     pub(crate) fn observe(&mut self, sender: &PublicKey, quotes: &[Quote]) -> Result<(), Reject> {
         let who = self.core.oracles.iter().position(|key| key == sender);
@@ -302,6 +316,11 @@ impl House {
         }
         let at_ms = self.core.time_ms;
         for quote in quotes {
+            let said = self.said.entry((quote.market, who as u32));
+            let (first, then) = said.or_insert((quote.ticks, None));
+            if apart(quote.ticks, *first, self.core.oracle.jump_ppm) {
+                *then = Some(quote.ticks);
+            }
             self.core.markets[quote.market as usize].oracle.observed[who] = Observation {
                 ticks: quote.ticks,
                 spread: quote.spread,

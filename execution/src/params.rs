@@ -146,6 +146,25 @@ pub struct ExecutionGenesis {
     pub withdraw_day_ppm: u32,
 }
 
+impl ExecutionGenesis {
+    /// Without oracles, bridge and insurance, closed by lots, a tenth an hour and three
+    /// tenths a day withdrawn at most.
+    #[must_use]
+    pub fn plain(markets: Vec<MarketParams>, accounts: Vec<(PublicKey, u64)>) -> Self {
+        Self {
+            markets,
+            accounts,
+            oracles: Vec::new(),
+            oracle: OracleParams::default(),
+            bridge: None,
+            insurance: 0,
+            deleveraging: Deleveraging::ProRata,
+            withdraw_hour_ppm: 100_000,
+            withdraw_day_ppm: 300_000,
+        }
+    }
+}
+
 /// Why a genesis is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParamsError {
@@ -172,6 +191,31 @@ pub enum ParamsError {
 }
 
 impl MarketParams {
+    /// A market with ordinary margins and fees, funding once in 600 heights, and nothing that
+    /// may be left out: what others are written from (`..MarketParams::plain(mark, rule)`).
+    #[must_use]
+    pub const fn plain(mark_ticks: u64, rule: MatchingRule) -> Self {
+        Self {
+            mark_ticks,
+            rule,
+            initial_ppm: 50_000,
+            maintenance_ppm: 25_000,
+            step_ppm: 10_000,
+            band_ppm: 100_000,
+            taker_fee_ppm: 500,
+            maker_fee_ppm: 100,
+            tiers: Vec::new(),
+            liquidation_fee_ppm: 5_000,
+            liquidation_block_ppm: 200_000,
+            funding_heights: 600,
+            funding_cap_ppm: 500,
+            breaker: None,
+            predictive: None,
+            interest_max: 0,
+            large: None,
+        }
+    }
+
     /// The solvency envelope (invariant 11): the loss of one block's step, one funding and
     /// the fee for closing, both at the stepped price, are covered by the maintenance margin.
     ///
@@ -334,23 +378,12 @@ mod tests {
 
     pub(crate) fn market() -> MarketParams {
         MarketParams {
-            mark_ticks: 10_000,
-            rule: MatchingRule::PriceTime,
-            initial_ppm: 50_000,
             maintenance_ppm: 30_000,
-            step_ppm: 10_000,
-            band_ppm: 100_000,
-            taker_fee_ppm: 500,
-            maker_fee_ppm: 100,
-            tiers: Vec::new(),
             liquidation_fee_ppm: 500,
             liquidation_block_ppm: 1_000_000,
             funding_heights: 0,
             funding_cap_ppm: 0,
-            breaker: None,
-            predictive: None,
-            interest_max: 0,
-            large: None,
+            ..MarketParams::plain(10_000, MatchingRule::PriceTime)
         }
     }
 

@@ -183,3 +183,62 @@ fn a_market_in_trouble_stops_no_other() {
     assert_ne!(run.status(1), Status::Normal);
     assert_eq!(held(&run)[..2], [-6, 6]);
 }
+
+proptest! {
+    /// However many open at once, a clearing stays in the market's bound; what closes is
+    /// never held up by it.
+    #[test]
+    fn open_interest_stays_in_its_bound_in_batches_too(
+        most in 1..120u64,
+        batches in proptest::collection::vec(
+            proptest::collection::vec((any::<bool>(), 990..1_010u64, 1..50u64, any::<bool>()), usize::from(TRADERS)),
+            1..6,
+        ),
+    ) {
+        let mut genesis = genesis(1 << 40, MatchingRule::UniformBatch);
+        for market in &mut genesis.markets {
+            market.funding_heights = 0;
+            market.interest_max = most;
+        }
+        let mut run = Run::new(&genesis);
+        for batch in batches {
+            let orders: Vec<_> = (0..).zip(&batch).map(|(who, (buy, ticks, lots, rests))| {
+                let tif = if *rests { TimeInForce::Gtc } else { TimeInForce::Ioc };
+                place(who, *buy, *ticks, *lots, tif)
+            }).collect();
+            run.block(&orders);
+            let (market, book) = run.clearing.house().market(0).unwrap();
+            prop_assert!(market.open_interest <= most, "{} of {most}", market.open_interest);
+            let crossed = book.best(true).zip(book.best(false)).is_some_and(|(bid, ask)| bid >= ask);
+            prop_assert!(!crossed, "the book is left crossed");
+        }
+    }
+}
+
+#[test]
+fn the_room_under_the_bound_goes_by_price_and_lots_and_closing_needs_none() {
+    let mut genesis = genesis(1 << 40, MatchingRule::UniformBatch);
+    genesis.markets[0].funding_heights = 0;
+    genesis.markets[0].interest_max = 40;
+    let mut run = Run::new(&genesis);
+    let gtc = TimeInForce::Gtc;
+    // 60 would open; 40 may: 10 at the better price, the others 2 : 1.
+    let (codes, _) = run.block(&[
+        place(0, false, 1_000, 30, gtc),
+        place(1, false, 1_000, 30, gtc),
+        place(2, true, 1_005, 10, gtc),
+        place(3, true, 1_000, 30, gtc),
+        place(4, true, 1_000, 15, gtc),
+    ]);
+    assert_eq!(codes, [0; 5]);
+    assert_eq!(held(&run)[..5], [-20, -20, 10, 20, 10]);
+    // At the bound: who opens is refused, who closes against who closes is not.
+    let (codes, _) = run.block(&[
+        place(5, true, 1_001, 1, gtc),
+        place(0, true, 1_002, 20, gtc),
+        place(3, false, 1_000, 20, gtc),
+    ]);
+    assert_eq!((codes[0] != 0, &codes[1..]), (true, &[0, 0][..]));
+    assert_eq!(held(&run)[..6], [0, -20, 10, 0, 10, 0]);
+    assert_eq!(run.clearing.house().market(0).unwrap().0.open_interest, 20);
+}

@@ -249,6 +249,16 @@ fn mango_2022_10_11() {
     assert_eq!(all, 600_000);
 }
 
+/// An oracle that says 1,000 in market 0, as all do, and another price.
+fn two_prices(oracle: u32, then: u64) -> Event {
+    Event::TwoPrices {
+        market: 0,
+        oracle,
+        first: 1_000,
+        then,
+    }
+}
+
 /// KiloEx, April 2025: somebody who should not could set a price. Here one key, or f of
 /// them, moves nothing: neither a stranger's, nor one oracle's, nor the bridge's.
 #[test]
@@ -266,7 +276,8 @@ fn kiloex_2025_04() {
             codes,
             [0, Reject::Forbidden.code(), Reject::Forbidden.code()]
         );
-        assert!(events.is_empty(), "{events:?}");
+        // It is named, and nothing else happens.
+        assert_eq!(events, [two_prices(3, 1)]);
         assert_eq!(run.mark(0), 1_000);
     }
 }
@@ -371,7 +382,8 @@ fn pyth_2021_09_20() {
     for n in 0..20 {
         let wrong = [seen(105, 0, 100), seen(106, 0, 10_000 * (n % 2) + 1)];
         let (_, events) = run.seeing(1_000, &wrong);
-        assert!(events.is_empty(), "{events:?}");
+        let second = two_prices(6, 10_000 * (n % 2) + 1);
+        assert_eq!(events, [two_prices(5, 100), second]);
         let oracle = &run.clearing.house().market(0).unwrap().0.oracle;
         assert_eq!(
             (run.mark(0), oracle.price, oracle.spread),
@@ -439,4 +451,31 @@ fn gmx_2025_07_a_wrong_aggregate_is_found() {
         bad[at] += 1;
         assert!(run.clearing.restore(&bad).is_err());
     }
+}
+
+/// One of four oracles says two prices in one block: it is named, with both, once however
+/// often it does; the price stays between the honest ones. A price that merely moves in the
+/// block is nobody's fault, and the next block is judged alone.
+#[test]
+fn an_oracle_that_says_two_prices_in_a_block_is_named() {
+    let mut genesis = plain(100_000);
+    genesis.oracle = OracleParams {
+        jump_ppm: 50_000,
+        ..strict()
+    };
+    let mut run = Run::new(&genesis);
+    for _ in 0..3 {
+        run.seeing(1_000, &[]);
+    }
+    let lies = [seen(100, 0, 1_400), seen(100, 0, 600), seen(101, 0, 1_010)];
+    let (codes, events) = run.seeing(1_000, &lies);
+    assert_eq!(codes, [0; 3]);
+    let named: Vec<&Event> = events
+        .iter()
+        .filter(|event| matches!(event, Event::TwoPrices { .. }))
+        .collect();
+    assert_eq!(named, [&two_prices(0, 600)]);
+    let (_, events) = run.seeing(1_001, &[]);
+    let again = events.iter().any(|e| matches!(e, Event::TwoPrices { .. }));
+    assert!(!again && run.mark(0).abs_diff(1_000) <= 10);
 }

@@ -2,10 +2,10 @@
 #![no_main]
 
 use fairlane_client::wire::{
-    AttestationBody, BlockBody, CertBody, EnvelopeBody, EpochBody, EvidenceBody, InfoBody,
-    OrderBody, ProofBody, StatusBody, SubmitBody,
+    AttestationBody, AttestedAccountBody, BlockBody, CertBody, EnvelopeBody, EpochBody,
+    EvidenceBody, InfoBody, OrderBody, ProofBody, StatusBody, SubmitBody,
 };
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, StateAttestation};
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_fuzz::readable;
 use fairlane_types::{Envelope, Genesis, SequencedBlock};
@@ -26,7 +26,12 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = envelope.map(|envelope| envelope.id());
         }
         2 => drop(readable::<BlockBody>(bytes).map(SequencedBlock::try_from)),
-        3 => drop(readable::<AttestationBody>(bytes).map(Attestation::try_from)),
+        3 => {
+            drop(readable::<AttestationBody>(bytes).map(Attestation::try_from));
+            drop(
+                readable::<AttestedAccountBody>(bytes).map(|b| StateAttestation::try_from(b.state)),
+            );
+        }
         4 => drop(readable::<ProofBody>(bytes)),
         5 => drop(readable::<CertBody>(bytes)),
         6 => drop(readable::<EvidenceBody>(bytes)),

@@ -2,7 +2,7 @@
 #![no_main]
 
 use fairlane_client::sequence_file::Record;
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, StateAttestation};
 use fairlane_fuzz::canonical;
 use fairlane_replica::audit::{BlindReceipt, Case, Start, Step};
 use fairlane_replica::{Evidence, FinalBlock, SafetyRecord};
@@ -45,7 +45,10 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(activation.verify(chain, &committee).is_err());
             }
         }
-        10 => drop((canonical::<Attestation>(bytes), canonical::<Receipt>(bytes))),
+        10 => {
+            drop((canonical::<Attestation>(bytes), canonical::<Receipt>(bytes)));
+            drop(canonical::<StateAttestation>(bytes));
+        }
         _ => drop(canonical::<Record>(bytes)),
     }
 });

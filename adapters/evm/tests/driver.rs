@@ -85,10 +85,14 @@ fn story() -> Vec<SequencedBlock> {
 }
 
 async fn connect(mock: &Mock) -> Result<Driver, EngineError> {
+    connect_as(mock, rules()).await
+}
+
+async fn connect_as(mock: &Mock, rules: Rules) -> Result<Driver, EngineError> {
     let address = mock.serve().await;
     let secret = JwtSecret::from_hex(&hex::encode(SECRET)).unwrap();
     let engine = Engine::new(&format!("http://{address}"), secret)?;
-    Driver::connect(engine, rules(), START).await
+    Driver::connect(engine, rules, START).await
 }
 
 /// One process's life: up to the end of the blocks or the first error.
@@ -152,6 +156,44 @@ async fn slots_become_blocks_by_four_calls_in_this_order() {
         assert_eq!(chain[at].beacon_root, root);
     }
     assert_eq!(driver.sealed(), blocks[5].root);
+}
+
+/// V3 throughout: the parent beacon root and no blobs go with each payload, and the same
+/// sequence gives the same blocks as on Prague.
+#[tokio::test]
+async fn on_cancun_payloads_are_v3_and_the_wrong_fork_is_said() {
+    let (mock, prague) = (Mock::new(Manner::LeavesOut), Mock::new(Manner::LeavesOut));
+    mock.state().cancun = true;
+    let cancun = Rules {
+        fork: Fork::Cancun,
+        ..rules()
+    };
+    let mut driver = connect_as(&mock, cancun).await.unwrap();
+    mock.take_calls();
+    for block in &story() {
+        driver.push(block).unwrap();
+        while driver.advance().await.unwrap().is_some() {}
+    }
+    let calls = mock.take_calls();
+    let slot = [
+        "engine_forkchoiceUpdatedV3+",
+        "engine_getPayloadV3",
+        "engine_newPayloadV3",
+        "engine_forkchoiceUpdatedV3",
+    ];
+    assert_eq!(calls.len(), 3 * slot.len());
+    assert!(calls.chunks(slot.len()).all(|made| made == slot));
+    life(&prague, &story()).await.unwrap();
+    assert_eq!(mock.chain(), prague.chain());
+    // Told another fork than the client is on, it stops and makes nothing.
+    let other = Mock::new(Manner::LeavesOut);
+    other.state().cancun = true;
+    let error = life(&other, &story()).await.unwrap_err();
+    assert!(
+        matches!(error, EngineError::Refused { code: -38005, .. }) && !error.is_retryable(),
+        "{error}"
+    );
+    assert_eq!(other.chain().len(), 1);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod info;
 mod number;
 mod orders;
 mod proofs;
+mod states;
 mod stream;
 
 pub use attestations::AttestationBody;
@@ -30,6 +31,7 @@ pub use info::{
 pub use number::{dec, dec_option};
 pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};
 pub use proofs::{CertBody, EvidenceBody, EvidenceRecord};
+pub use states::{AttestedAccountBody, StateAttestationBody};
 pub use stream::{FRAME_BYTES_MAX, Frame, FrameReadError, FrameReader};
 
 use fairlane_types::Receipt;

@@ -181,23 +181,15 @@ fn best(mut run: impl FnMut() -> u64) -> u64 {
 
 fn genesis() -> ExecutionGenesis {
     let market = MarketParams {
-        mark_ticks: MID,
-        rule: MatchingRule::PriceTime,
         initial_ppm: 100_000,
         maintenance_ppm: 50_000,
         step_ppm: 20_000,
         band_ppm: 200_000,
-        taker_fee_ppm: 500,
-        maker_fee_ppm: 100,
-        tiers: Vec::new(),
         liquidation_fee_ppm: 500,
         liquidation_block_ppm: 1_000_000,
         funding_heights: 0,
         funding_cap_ppm: 0,
-        breaker: None,
-        predictive: None,
-        interest_max: 0,
-        large: None,
+        ..MarketParams::plain(MID, MatchingRule::PriceTime)
     };
     ExecutionGenesis {
         markets: vec![market],

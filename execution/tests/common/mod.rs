@@ -32,14 +32,10 @@ pub fn key(n: u8) -> PublicKey {
 
 pub fn market(rule: MatchingRule) -> MarketParams {
     MarketParams {
-        mark_ticks: 1_000,
-        rule,
         initial_ppm: 100_000,
         maintenance_ppm: 50_000,
         step_ppm: 20_000,
         band_ppm: 200_000,
-        taker_fee_ppm: 500,
-        maker_fee_ppm: 100,
         tiers: vec![
             Tier {
                 above: 20_000,
@@ -52,11 +48,9 @@ pub fn market(rule: MatchingRule) -> MarketParams {
                 maintenance_ppm: 50_000,
             },
         ],
-        liquidation_fee_ppm: 5_000,
         liquidation_block_ppm: 1_000_000,
         funding_heights: 3,
         funding_cap_ppm: 4_000,
-        breaker: None,
         predictive: Some(PredictiveParams {
             sample_heights: 1,
             shift: 4,
@@ -67,8 +61,7 @@ pub fn market(rule: MatchingRule) -> MarketParams {
             rise_ppm: 10_000,
             fall_ppm: 2_000,
         }),
-        interest_max: 0,
-        large: None,
+        ..MarketParams::plain(1_000, rule)
     }
 }
 

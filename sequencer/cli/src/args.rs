@@ -468,7 +468,7 @@ pub struct VerifyArgs {
 /// Public key of certificates.
 pub type CommitteeKey = [u8; CERTIFICATE_KEY_BYTES];
 
-fn committee_key(text: &str) -> Result<CommitteeKey, String> {
+pub fn committee_key(text: &str) -> Result<CommitteeKey, String> {
     let bytes = hex::decode(text).map_err(|error| error.to_string())?;
     let got = bytes.len();
     bytes

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use fairlane_client::dev;
 use fairlane_client::sample::Sample;
-use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_execution::BreakerParams;
+use fairlane_execution::large::LargeParams;
+use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
 use fairlane_node::oracle::{MockFeed, OracleConfig};
 use fairlane_types::OrderAction;
 
@@ -15,6 +17,10 @@ const MARKS: [u64; 3] = [643_250, 31_480, 1_515];
 const TRADERS: [&str; 8] = [
     "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi",
 ];
+/// Open interest at the first mark is bounded by this notional, in quote quanta.
+const INTEREST_NOTIONAL_MAX: u64 = 400_000_000_000;
+/// Orders over this notional need a commitment where the market is thin, in quote quanta.
+const LARGE_NOTIONAL: u64 = 4_000_000_000;
 /// What each starts with, in quote quanta.
 const COLLATERAL: u64 = 1_000_000_000_000;
 
@@ -41,38 +47,45 @@ pub fn genesis(samples: &[Sample]) -> ExecutionGenesis {
     names.sort_unstable();
     names.dedup();
     let account = |name: &&str| (dev::trader_key(name).public(), COLLATERAL);
+    let accounts = names.iter().map(account).collect();
+    let markets = (0..MARKS.len()).map(mark).map(market).collect();
     ExecutionGenesis {
-        markets: (0..MARKS.len()).map(mark).map(market).collect(),
-        accounts: names.iter().map(account).collect(),
-        oracles: Vec::new(),
-        oracle: Default::default(),
-        bridge: None,
         insurance: COLLATERAL,
-        deleveraging: Deleveraging::ProRata,
-        withdraw_hour_ppm: 100_000,
-        withdraw_day_ppm: 300_000,
+        ..ExecutionGenesis::plain(markets, accounts)
     }
 }
 
+/// A market with all that a market can have: a breaker, a bound of open interest, and large
+/// orders that are committed first.
 fn market(mark_ticks: u64) -> MarketParams {
     MarketParams {
-        mark_ticks,
-        rule: MatchingRule::PriceTime,
-        initial_ppm: 50_000,
-        maintenance_ppm: 25_000,
-        step_ppm: 10_000,
-        band_ppm: 100_000,
-        taker_fee_ppm: 500,
-        maker_fee_ppm: 100,
-        tiers: Vec::new(),
-        liquidation_fee_ppm: 5_000,
-        liquidation_block_ppm: 200_000,
-        funding_heights: 600,
-        funding_cap_ppm: 500,
-        breaker: None,
-        predictive: None,
-        interest_max: 0,
-        large: None,
+        breaker: Some(BreakerParams {
+            lag_ppm: 30_000,
+            liquidated_ppm: 500_000,
+            guard_heights: 100,
+            calm_heights: 5,
+            auction_heights: 20,
+            auction_ppm: 50_000,
+            prolong: 10,
+            halt_heights: 100,
+        }),
+        interest_max: INTEREST_NOTIONAL_MAX / mark_ticks.max(1),
+        large: Some(LargeParams {
+            always: LARGE_NOTIONAL,
+            never: 10 * LARGE_NOTIONAL,
+            depth_ppm: 500_000,
+            interest_ppm: 250_000,
+            delay_heights: 2,
+            reports: 2,
+            slices: 10,
+            gap_heights: 5,
+            hold_heights: 20,
+            life_heights: 600,
+            price_ppm: 20_000,
+            impact_ppm: 1_000,
+            mature_heights: 50,
+        }),
+        ..MarketParams::plain(mark_ticks, MatchingRule::PriceTime)
     }
 }
 

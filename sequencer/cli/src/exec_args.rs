@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args::TrustArgs;
+use crate::args::{CommitteeKey, TrustArgs, committee_key};
 
 /// `account`.
 #[derive(Debug, Args)]
@@ -27,6 +27,10 @@ pub struct AccountArgs {
     /// What is trusted.
     #[command(flatten)]
     pub trust: TrustArgs,
+    /// Trust this key of the committee and nothing else (48 bytes in hex): the account is
+    /// shown under the next state that the committee signs. One member is enough.
+    #[arg(long, value_name = "HEX", value_parser = committee_key, conflicts_with_all = ["genesis", "genesis_hash"])]
+    pub committee_key: Option<CommitteeKey>,
 }
 
 /// `exec`.

@@ -579,6 +579,7 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     metrics::gauge!("fairlane_final_height").set(status.final_height.0 as f64);
     metrics::gauge!("fairlane_emitted_height").set(status.emitted_height.0 as f64);
     metrics::gauge!("fairlane_attested_height").set(status.attested_height.0 as f64);
+    metrics::gauge!("fairlane_state_attested_height").set(replica.state_attested_height.0 as f64);
     metrics::gauge!("fairlane_encryption_key").set(f64::from(u8::from(!status.keyless)));
     metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
     metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);

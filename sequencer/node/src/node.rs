@@ -306,7 +306,7 @@ impl Node {
 
         if let Some(executor) = executor {
             let telling = Arc::clone(&inbox);
-            let tell = move |height| telling.results([Event::Executed(height)]);
+            let tell = move |event| telling.results([event]);
             tokio::spawn(executor.run(handle.heads(), handle.stopping(), tell));
         }
         if let Some(observer) = observer {

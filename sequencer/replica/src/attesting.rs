@@ -86,7 +86,7 @@ impl Attesting {
     }
 
     /// Who combines the shares of a height.
-    fn combiners(&self, height: Height) -> impl Iterator<Item = MemberId> + use<> {
+    pub(crate) fn combiners(&self, height: Height) -> impl Iterator<Item = MemberId> + use<> {
         let n = self.shares.len() as u64;
         (0..COMBINERS.min(n)).map(move |k| MemberId(((height.0 + k) % n) as u8))
     }
@@ -131,7 +131,7 @@ impl Attesting {
     }
 
     /// A height is attested: what lies below is covered.
-    fn done(&mut self, height: Height) {
+    pub(crate) fn done(&mut self, height: Height) {
         self.attested = self.attested.max(height);
         self.points = self.points.split_off(&height.next());
         for shares in &mut self.shares {
@@ -156,7 +156,7 @@ impl Attesting {
     }
 
     /// Adds a height; false when the others are beyond it already.
-    fn begin(&mut self, height: Height, root: Root) -> bool {
+    pub(crate) fn begin(&mut self, height: Height, root: Root) -> bool {
         let beyond = |shares: &&BTreeMap<Height, CertificateShare>| {
             shares
                 .last_key_value()
@@ -179,7 +179,7 @@ impl Attesting {
 
     /// A member's share; the first for a height counts, and of each member the highest
     /// heights are kept.
-    fn add(&mut self, from: MemberId, height: Height, share: CertificateShare) {
+    pub(crate) fn add(&mut self, from: MemberId, height: Height, share: CertificateShare) {
         let attested = self.attested;
         let Some(shares) = self.shares.get_mut(from.index()) else {
             return;
@@ -194,7 +194,7 @@ impl Attesting {
     }
 
     /// The highest height with enough shares, unless a job runs already.
-    fn next(&mut self) -> Option<(Height, Root, Vec<CertificateShare>)> {
+    pub(crate) fn next(&mut self) -> Option<(Height, Root, Vec<CertificateShare>)> {
         if self.certifying.is_some() {
             return None;
         }
@@ -215,7 +215,7 @@ impl Attesting {
     }
 
     /// What a job gave: the root when it is attested, and who lied.
-    fn certified(
+    pub(crate) fn certified(
         &mut self,
         height: Height,
         result: &Certification,

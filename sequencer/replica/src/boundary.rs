@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use fairlane_encryption::StateRoots;
 use fairlane_mempool::AdmissionError;
 use fairlane_types::{
     CommitteeChange, CtId, Envelope, Height, MemberId, Micros, Position, Receipt, SequencedBlock,
@@ -98,6 +99,14 @@ pub enum Event {
     /// What executes here no longer needs the sequence up to this height. Said before the
     /// first block by a shell that executes, and never by another.
     Executed(Height),
+    /// What executes here came to this state; said of every
+    /// [`STATE_HEIGHTS`](crate::STATE_HEIGHTS)-th height.
+    StateReached {
+        /// The height.
+        height: Height,
+        /// The state after it.
+        roots: StateRoots,
+    },
     /// The rows asked for.
     Loaded {
         /// The read.

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
     Attestation, Beacon, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError,
-    CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret, Subject, Suite, SuiteKey,
-    SuiteParsed, SuiteSecret, ThresholdScheme, VerifiedDeal, accept_certificate_share, resolve,
-    sign_attestation, sign_beacon,
+    CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret, StateAttestation, Subject,
+    Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme, VerifiedDeal,
+    accept_certificate_share, resolve, sign_attestation, sign_beacon, sign_state,
 };
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
@@ -136,6 +136,15 @@ pub enum Job {
     Beacon(Box<BeaconJob>),
     /// Check a beacon that another member gave.
     CheckBeacon(Box<Beacon>),
+    /// Make this member's share of the attestation of a state that its shell came to.
+    AttestState {
+        /// Last height that was executed.
+        height: Height,
+        /// Digest of the state's roots.
+        state: Digest,
+    },
+    /// Check the attestation of a state that another member combined.
+    CheckState(Box<StateAttestation>),
     /// Make this member's dealing in the key ceremony.
     /// For the next committee's key where a ceremony is given, else for the genesis's.
     Deal(Option<Arc<Ceremony>>),
@@ -171,6 +180,8 @@ impl Job {
             Self::Deal(_) => "deal",
             Self::Judge(..) => "judge_dealing",
             Self::Open(_) => "open_change",
+            Self::AttestState { .. } => "attest_state",
+            Self::CheckState(_) => "check_state",
             Self::Conclude(_) => "conclude_ceremony",
         }
     }
@@ -184,6 +195,8 @@ impl Job {
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
             Self::Attest { .. }
+            | Self::AttestState { .. }
+            | Self::CheckState(_)
             | Self::CheckAttestation(_)
             | Self::Beacon(_)
             | Self::CheckBeacon(_)
@@ -383,6 +396,10 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
+        Job::AttestState { height, state } => {
+            JobResult::Attest(attest_state(context, *height, *state))
+        }
+        Job::CheckState(given) => JobResult::Judged(state_attested(context, given)),
         Job::Beacon(job) => JobResult::Beacon(sign_block(context, job, entropy)),
         Job::CheckBeacon(given) => JobResult::Judged(beaconed(context, given)),
         Job::Deal(next) => {
@@ -398,6 +415,21 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
 }
 
 fn attested(context: &CryptoContext, given: &Attestation) -> bool {
+    let keys = context.certificates();
+    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+}
+
+fn attest_state(
+    context: &CryptoContext,
+    height: Height,
+    state: Digest,
+) -> Option<CertificateShare> {
+    let keys = context.certificates()?;
+    let (chain, epoch) = (context.chain, context.epoch);
+    Some(sign_state(&keys.secret, chain, epoch, height, state))
+}
+
+fn state_attested(context: &CryptoContext, given: &StateAttestation) -> bool {
     let keys = context.certificates();
     keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }

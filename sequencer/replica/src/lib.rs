@@ -41,6 +41,7 @@ mod replica;
 mod retention;
 mod serving;
 mod share_message;
+mod state_attesting;
 mod store;
 
 pub use attesting::AttestShare;
@@ -67,4 +68,5 @@ pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
 pub use share_message::{ShareFault, ShareMessage, list_digest_of};
+pub use state_attesting::STATE_HEIGHTS;
 pub use store::{Row, Store, StoreError, Table, Write};

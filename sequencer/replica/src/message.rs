@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
-use fairlane_encryption::{Attestation, Beacon};
+use fairlane_encryption::{Attestation, Beacon, StateAttestation};
 use fairlane_mempool::LaneMessage;
 use fairlane_types::{CommitteeChange, DecodeError, Height, Signature, decode, encode};
 
@@ -52,6 +52,10 @@ pub enum Message {
     Beacon(Arc<BeaconShare>),
     /// The beacon itself, for whoever asks again.
     Beaconed(Box<Beacon>),
+    /// A share of the attestation of a state (PROTOCOL §5).
+    AttestState(Arc<AttestShare>),
+    /// The committee's signature on a state, combined by the sender.
+    AttestedState(Box<StateAttestation>),
 }
 
 /// Why a frame is not a message.
@@ -84,6 +88,8 @@ impl Message {
             | Self::GetShares { .. }
             | Self::Attest(_)
             | Self::Attested(_)
+            | Self::AttestState(_)
+            | Self::AttestedState(_)
             | Self::Dealing(_)
             | Self::KeyMade(_)
             | Self::Change(_)
@@ -131,6 +137,8 @@ impl Message {
             Self::Handover(_) => "handover",
             Self::Beacon(_) => "beacon",
             Self::Beaconed(_) => "beaconed",
+            Self::AttestState(_) => "attest_state",
+            Self::AttestedState(_) => "attested_state",
         }
     }
 

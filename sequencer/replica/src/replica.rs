@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
-use fairlane_encryption::{Attestation, Beacon, SuiteParsed};
+use fairlane_encryption::{Attestation, Beacon, StateAttestation, SuiteParsed};
 use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
 use fairlane_mempool::{self as mempool, Cut, Lanes};
 use fairlane_types::{
@@ -33,6 +33,7 @@ use crate::pipeline::FinalQueue;
 use crate::recovery::{RecoverError, Recovered};
 use crate::retention::{Pruning, Retention};
 use crate::serving::Serving;
+use crate::state_attesting::StateAttesting;
 use crate::{Job, JobResult, Message, Row, Table, Write};
 
 /// Emitted orders whose place is still answered from memory: between the moment an API
@@ -104,6 +105,9 @@ pub(crate) enum Purpose {
     BeaconShare(Height),
     Beacon(Height, BlockId),
     CheckBeacon(MemberId, Box<Beacon>),
+    AttestState(Height),
+    CertifyState(Height),
+    CheckState(MemberId, Box<StateAttestation>),
     Deal,
     Judge(Height),
     Conclude,
@@ -177,6 +181,7 @@ pub struct Replica {
     pub(crate) attesting: Attesting,
     /// On a chain whose ties are broken by the beacon.
     pub(crate) beacons: Beacons,
+    pub(crate) states: StateAttesting,
     /// On a chain whose key the members make.
     pub(crate) ceremony: Option<KeyMaking>,
     pub(crate) keyless: Keyless,
@@ -245,6 +250,8 @@ pub struct ReplicaStatus {
     pub emitted_height: Height,
     /// Highest height attested since the start.
     pub attested_height: Height,
+    /// Highest height whose state is attested, since the start.
+    pub state_attested_height: Height,
     /// A ceremony for the encryption key is under way: orders are refused.
     pub keyless: bool,
     /// Dealings that count, and how many the key needs; 0 and 0 without a ceremony.
@@ -382,9 +389,10 @@ impl Replica {
         let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
         let interval = genesis.certificates.as_ref();
         let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
-        let attesting = Attesting::new(interval, n, committee.threshold(), time);
-        let beacons = Beacons::new(n, committee.threshold(), last.height);
-        let openings = Openings::new(me, committee.threshold(), last.height, planted);
+        let threshold = committee.threshold();
+        let attesting = Attesting::new(interval, n, threshold, time);
+        let beacons = Beacons::new(n, threshold, last.height);
+        let openings = Openings::new(me, threshold, last.height, planted);
         let height = base.header.height;
         let above = recovered
             .blocks
@@ -421,6 +429,7 @@ impl Replica {
             retention,
             attesting,
             beacons,
+            states: StateAttesting::new(n, threshold),
             ceremony,
             keyless: Keyless::default(),
             ending,
@@ -464,6 +473,7 @@ impl Replica {
             Event::Stored(id) => self.stored(id, out),
             Event::Change(change) => self.change_offered(self.me, change, out),
             Event::Executed(height) => self.retention.executed(height),
+            Event::StateReached { height, roots } => self.state_reached(height, roots, out),
             Event::Loaded { id, rows } => self.loaded(id, &rows, out),
             Event::Computed { id, result } => self.computed(id, result, out),
         }
@@ -481,6 +491,7 @@ impl Replica {
             ordered_height: self.finals.ordered(),
             emitted_height: self.last.height,
             attested_height: self.attesting.attested(),
+            state_attested_height: self.state_attested(),
             keyless: self.ceremony.is_some() && self.activation().is_none(),
             dealings: (self.ceremony.as_ref()).map_or((0, 0), KeyMaking::progress),
             change: self.ending.status(),
@@ -563,6 +574,8 @@ impl Replica {
             Message::Emitted(height) => self.emitted_report(from, height),
             Message::Attest(share) => self.receive_attest(from, share, out),
             Message::Attested(attestation) => self.receive_attested(from, *attestation, out),
+            Message::AttestState(share) => self.receive_state_share(from, share, out),
+            Message::AttestedState(given) => self.receive_state_attested(from, *given, out),
             Message::Dealing(dealing) => self.receive_dealing(from, dealing, out),
             Message::KeyMade(signature) => self.key_said(from, signature, out),
             Message::Change(change) => self.change_offered(from, change, out),
@@ -705,6 +718,15 @@ impl Replica {
             }
             (Purpose::CheckBeacon(from, given), JobResult::Judged(holds)) => {
                 self.beacon_checked(from, *given, holds, out);
+            }
+            (Purpose::AttestState(height), JobResult::Attest(share)) => {
+                self.state_share_made(height, share, out);
+            }
+            (Purpose::CertifyState(height), JobResult::Certified(result)) => {
+                self.state_certified(height, &result, out);
+            }
+            (Purpose::CheckState(from, given), JobResult::Judged(holds)) => {
+                self.state_checked(from, &given, holds, out);
             }
             (Purpose::Deal, JobResult::Dealt(dealing)) => self.dealt(dealing, out),
             (Purpose::Judge(height), JobResult::Judged(valid)) => {

@@ -266,6 +266,7 @@ impl Replica {
             Table::Blocks,
             Table::Shares,
             Table::Attestations,
+            Table::StateAttestations,
         ] {
             writes.push(Write::DeleteRange {
                 table,

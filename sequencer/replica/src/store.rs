@@ -31,11 +31,13 @@ pub enum Table {
     Dealings,
     /// What each later epoch began with, by its number.
     Epochs,
+    /// Attested states by height.
+    StateAttestations,
 }
 
 impl Table {
     /// Every table, in the order of their column families.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Safety,
         Self::Blocks,
@@ -48,6 +50,7 @@ impl Table {
         Self::Attestations,
         Self::Dealings,
         Self::Epochs,
+        Self::StateAttestations,
     ];
 
     /// Name of the column family.
@@ -66,6 +69,7 @@ impl Table {
             Self::Attestations => "attestations",
             Self::Dealings => "dealings",
             Self::Epochs => "epochs",
+            Self::StateAttestations => "state_attestations",
         }
     }
 }

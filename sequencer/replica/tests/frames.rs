@@ -6,13 +6,16 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
-use fairlane_encryption::{Beacon, CertificateShare, SuiteBatch, ThresholdCertificate};
+use fairlane_encryption::{
+    Beacon, CertificateShare, StateAttestation, StateRoots, SuiteBatch, ThresholdCertificate,
+};
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
 use fairlane_replica::{
     AttestShare, BeaconShare, Class, Dealing, Message, MessageError, ShareMessage,
 };
 use fairlane_types::{
-    Digest, Epoch, Height, MemberId, Micros, Seq, Signature, SignerSet, Skip, View, Vote, encode,
+    CommitteeChange, Digest, Epoch, Height, MemberId, Micros, NextCommittee, Seq, Signature,
+    SignerSet, Skip, View, Vote, encode,
 };
 use proptest::prelude::*;
 
@@ -108,6 +111,33 @@ fn samples() -> Vec<Message> {
             height: Height(7),
             block: Default::default(),
             certificate: ThresholdCertificate([5; 96]),
+        })),
+        Message::Change(Arc::new(CommitteeChange {
+            next: NextCommittee {
+                chain: Default::default(),
+                epoch: Epoch(1),
+                members: Vec::new(),
+            },
+            approved: Default::default(),
+        })),
+        Message::Handover(signature),
+        Message::AttestState(Arc::new(AttestShare {
+            height: Height(16),
+            share: CertificateShare {
+                key: Default::default(),
+                member: MemberId(1),
+                signature: [5; 96],
+            },
+        })),
+        Message::AttestedState(Box::new(StateAttestation {
+            epoch: Default::default(),
+            height: Height(8),
+            roots: StateRoots {
+                genesis: Default::default(),
+                state_root: Default::default(),
+                receipts_root: Default::default(),
+            },
+            certificate: ThresholdCertificate([6; 96]),
         })),
     ]
 }

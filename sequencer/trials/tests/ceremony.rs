@@ -6,7 +6,14 @@
 
 mod common;
 
-use common::{Cluster, Load, complete};
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Instant;
+
+use common::{Cluster, Load, PATIENCE, complete, pause, program};
+use fairlane_client::wire::ErrorCode;
+use fairlane_replica::audit::{BLIND_BYTES_MAX, BlindReceipt};
+use fairlane_types::{CtId, Digest, decode};
 
 const ORDERS: usize = 300;
 /// Per second.
@@ -55,4 +62,75 @@ async fn a_key_is_made_without_a_dealer_and_survives_kills() {
         let attestation = member.attestation(None).await.unwrap();
         assert!(attestation.height.0 > 0 && attestation.verify(key, pin.genesis().chain));
     }
+    blind_receipts_are_served(&cluster, &sent.acknowledged).await;
+    a_file_of_attested_blocks_can_be_verified_under_the_genesis(&cluster).await;
+}
+
+/// `/v1/orders/{id}/blind` of every member shows that places came before openings; of an
+/// order that has none it says so, and says whether it is worth asking again.
+async fn blind_receipts_are_served(cluster: &Cluster, orders: &BTreeSet<CtId>) {
+    let pin = cluster.committee.pin();
+    for (member, id) in cluster.committee.members().iter().zip(orders) {
+        // The last ones wait for their attestation.
+        let deadline = Instant::now() + PATIENCE;
+        let bytes = loop {
+            match member.blind(*id).await {
+                Ok(bytes) => break bytes,
+                Err(error) => assert!(error.is_retryable() && Instant::now() < deadline, "{error}"),
+            }
+            pause().await;
+        };
+        let receipt: BlindReceipt = decode(&bytes, BLIND_BYTES_MAX).unwrap();
+        assert_eq!(receipt.ct_id(), *id);
+        let check = |receipt: &BlindReceipt| {
+            receipt.check(pin.genesis(), pin.committee(), pin.certificate_key())
+        };
+        check(&receipt).unwrap();
+        let mut other = receipt.clone();
+        other.item.position.0 += 1;
+        assert!(check(&other).is_err());
+        let stranger = member.blind(CtId(Digest([9; 32]))).await.unwrap_err();
+        assert_eq!(stranger.code(), Some(ErrorCode::NotFound));
+        assert!(stranger.is_retryable());
+    }
+}
+
+/// Followed with the committee's key alone, the file names who made the encryption key, so
+/// that whoever has the genesis verifies it.
+async fn a_file_of_attested_blocks_can_be_verified_under_the_genesis(cluster: &Cluster) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("attested.seq");
+    let key = hex::encode(cluster.committee.pin().certificate_key().unwrap());
+    let members = cluster.testnet.members.iter();
+    let members: Vec<_> = members.map(|m| m.config.listen_api.to_string()).collect();
+    let head = cluster.head(0).await.unwrap();
+    let until = (head.0 / 2).to_string();
+    let fairlane = |arguments: &[&str]| {
+        let output = Command::new(program("fairlane"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (file, to) = (file.to_str().unwrap(), members.join(","));
+    fairlane(&[
+        "follow",
+        "--committee-key",
+        &key,
+        "--to",
+        &to,
+        "--until",
+        &until,
+        "--out",
+        file,
+    ]);
+    let genesis = cluster.testnet.genesis_path.to_str().unwrap();
+    let told = fairlane(&["--json", "verify", "--genesis", genesis, file]);
+    assert!(
+        told.contains("\"ok\":true") && told.contains("\"from_genesis\":true"),
+        "{told}"
+    );
+    fairlane(&["verify", "--committee-key", &key, file]);
 }

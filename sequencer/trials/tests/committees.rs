@@ -329,8 +329,8 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
     }
     println!("seven became four in {:?}", started.elapsed());
     // Those who left wait for another call, and nobody needs them.
-    for machine in 0..3 {
-        machines[machine].kill();
+    for machine in &mut machines[..3] {
+        machine.kill();
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);

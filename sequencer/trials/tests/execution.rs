@@ -13,9 +13,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Cluster, PATIENCE, program};
-use fairlane_client::{SealOptions, Sealer, dev};
-use fairlane_execution::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_client::{AttestedAccount, Member, SealOptions, Sealer, check_attested_account, dev};
+use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_node::executor::write_genesis;
 use fairlane_node::oracle::{MockFeed, OracleConfig};
+use fairlane_replica::STATE_HEIGHTS;
 use fairlane_types::{Height, Millis, Order, OrderAction, SeededRng, Side, TimeInForce};
 use tempfile::TempDir;
 
@@ -24,35 +26,16 @@ const TRADERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 fn genesis() -> ExecutionGenesis {
     ExecutionGenesis {
-        markets: vec![MarketParams {
-            mark_ticks: MIDDLE,
-            rule: MatchingRule::PriceTime,
-            initial_ppm: 50_000,
-            maintenance_ppm: 25_000,
-            step_ppm: 10_000,
-            band_ppm: 100_000,
-            taker_fee_ppm: 500,
-            maker_fee_ppm: 100,
-            tiers: Vec::new(),
-            liquidation_fee_ppm: 5_000,
-            liquidation_block_ppm: 200_000,
-            funding_heights: 20,
-            funding_cap_ppm: 500,
-            breaker: None,
-            predictive: None,
-            interest_max: 0,
-            large: None,
-        }],
-        accounts: TRADERS
-            .map(|name| (dev::trader_key(name).public(), 1 << 40))
-            .to_vec(),
-        oracles: Vec::new(),
-        oracle: Default::default(),
-        bridge: None,
         insurance: 1 << 30,
-        deleveraging: Deleveraging::ProRata,
-        withdraw_hour_ppm: 100_000,
-        withdraw_day_ppm: 300_000,
+        ..ExecutionGenesis::plain(
+            vec![MarketParams {
+                funding_heights: 20,
+                ..MarketParams::plain(MIDDLE, MatchingRule::PriceTime)
+            }],
+            TRADERS
+                .map(|name| (dev::trader_key(name).public(), 1 << 40))
+                .to_vec(),
+        )
     }
 }
 
@@ -282,5 +265,75 @@ async fn killed_at_any_point_it_goes_on_to_the_roots_of_the_members() {
         .await
         .unwrap();
     assert!(account.signed_by.len() >= 2 && !account.account.positions.is_empty());
+    // And under one that the committee signed as one, at each member, whatever it missed.
+    for member in &members {
+        let proven = attested(&cluster, member, "alice").await;
+        assert!(!proven.account.positions.is_empty());
+        assert!(proven.state.height.0.is_multiple_of(STATE_HEIGHTS));
+    }
+    cluster.nobody_contradicts().await;
+}
+
+/// An account as one member shows it, checked with nothing but the committee's key.
+async fn attested(cluster: &Cluster, member: &Member, trader: &str) -> AttestedAccount {
+    let pin = cluster.committee.pin();
+    let (key, chain) = (dev::trader_key(trader).public(), pin.genesis().chain);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match member.attested_account(&key).await {
+            Ok(body) => {
+                let committee = pin.certificate_key().unwrap();
+                return check_attested_account(committee, chain, &key, body).unwrap();
+            }
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
+}
+
+/// A member whose execution goes another way than the committee's: it says so, executes no
+/// further and shows nothing as attested; it goes on ordering with the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_comes_to_another_state_stops_executing_and_goes_on_ordering() {
+    let mut cluster =
+        Cluster::start_as(4, None, |options| options.execution = Some(genesis())).await;
+    let members = cluster.committee.members().to_vec();
+    trade(&cluster, 0).await;
+    attested(&cluster, &members[0], "alice").await;
+    cluster.kill(3);
+    let folder = cluster.testnet.members[3].home.root().to_owned();
+    let mut other = genesis();
+    other.insurance += 1;
+    std::fs::remove_file(folder.join("execution.toml")).unwrap();
+    write_genesis(&cluster.testnet.members[3].home, &other).unwrap();
+    drop(std::fs::remove_file(folder.join("execution.snapshot")));
+    cluster.spawn(3);
+    cluster.ready(3).await;
+    trade(&cluster, 100).await;
+    let deadline = Instant::now() + PATIENCE;
+    let stopped = loop {
+        let status = cluster.ops[3].status().await.unwrap();
+        if let Some(stopped) = status.execution.unwrap().stopped {
+            break stopped;
+        }
+        assert!(Instant::now() < deadline, "it goes on executing");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(
+        stopped.contains("the committee signed state root"),
+        "{stopped}"
+    );
+    let diverged = cluster.metric(3, "fairlane_execution_diverged", "").await;
+    assert!(diverged > 0.5, "no metric");
+    assert!(
+        members[3]
+            .attested_account(&dev::trader_key("alice").public())
+            .await
+            .is_err()
+    );
+    // The others execute, all four order.
+    let head = cluster.head(3).await.unwrap();
+    trade(&cluster, 200).await;
+    let proven = attested(&cluster, &members[1], "bob").await;
+    assert!(proven.state.height > head && cluster.head(3).await.unwrap() > head);
     cluster.nobody_contradicts().await;
 }

@@ -36,7 +36,7 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
                     }
                     let report = Epochs::of_seed(seed).run();
                     // One seed in sixteen runs twice and must go the same way.
-                    let again = (seed % 16 == 0).then(|| Epochs::of_seed(seed).run());
+                    let again = seed.is_multiple_of(16).then(|| Epochs::of_seed(seed).run());
                     let same = again.as_ref().map(|a| a.trace_hash == report.trace_hash);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     add(&mut total, args, &report, same);

@@ -195,6 +195,19 @@ impl Oracle {
                     signature,
                 }))
             }
+            Job::AttestState { height, state } => {
+                let subject = Subject::State {
+                    chain: keys.chain,
+                    epoch: keys.epoch,
+                    height: *height,
+                    state: *state,
+                };
+                JobResult::Attest(Some(CertificateShare {
+                    key: KeyId::default(),
+                    member: keys.me,
+                    signature: self.certificate_share(keys.me, &subject),
+                }))
+            }
             Job::Certify(job) => JobResult::Certified(self.certify(keys, job)),
             Job::CheckAttestation(given) => {
                 let subject = given.subject(keys.chain);
@@ -202,6 +215,10 @@ impl Oracle {
             }
             Job::Beacon(job) => JobResult::Beacon(self.beacon_share(keys, job)),
             Job::CheckBeacon(given) => {
+                let subject = given.subject(keys.chain);
+                JobResult::Judged(given.certificate == self.certificate(&subject))
+            }
+            Job::CheckState(given) => {
                 let subject = given.subject(keys.chain);
                 JobResult::Judged(given.certificate == self.certificate(&subject))
             }

@@ -9,9 +9,9 @@ use fairlane_replica::{
     Ticket, epoch_key, height_key,
 };
 use fairlane_types::{
-    ChainId, CommitteeChange, CtId, EncryptionParams, Epoch, Genesis, Height, MemberId, Millis,
-    NextCommittee, OrderParams, Outcome, QuorumWord, ReceiverBytes, Scheme, SecretKey,
-    SequencedBlock, Signer as _, decode,
+    CertificateParams, ChainId, CommitteeChange, CtId, EncryptionParams, Epoch, Genesis, Height,
+    MemberId, Millis, NextCommittee, OrderParams, Outcome, QuorumWord, ReceiverBytes, Scheme,
+    SecretKey, SequencedBlock, Signer as _, decode,
 };
 
 use crate::cpu::CpuModel;
@@ -592,7 +592,7 @@ impl<'a> Run<'a> {
             self.push(after, Happening::Submit(trade, machine));
         }
         // Some are sent once, and rest on what was acknowledged.
-        if trade % 3 != 0 || !self.acknowledged.contains_key(&trade) {
+        if !trade.is_multiple_of(3) || !self.acknowledged.contains_key(&trade) {
             self.push(RETRY_NS, Happening::Retry(trade));
         }
     }
@@ -807,7 +807,7 @@ impl<'a> Run<'a> {
                 ));
             }
         }
-        if !live && self.report.violations.is_empty() {
+        if !live {
             let stands: Vec<_> = (self.machines.iter())
                 .map(|m| {
                     let status = m.member.replica.as_ref().map(|r| {
@@ -889,7 +889,8 @@ fn first_genesis(
         start: None,
         members: first.iter().map(|m| keys[*m].0.public()).collect(),
         encryption,
-        certificates: None,
+        // Made with the encryption key, or not at all.
+        certificates: plan.ceremony.then(CertificateParams::ceremony),
         lanes: Default::default(),
         consensus: Default::default(),
         order: OrderParams {

@@ -59,9 +59,12 @@ pub struct State {
     payloads: BTreeMap<String, (String, Value)>,
     /// Changes an answer before it is sent.
     pub forge: Option<fn(&str, &mut Value)>,
+    /// On Cancun: payloads V3 and no others.
+    pub cancun: bool,
     /// Answers that say SYNCING before the client is ready.
     pub syncing: u64,
-    total: u64,
+    /// Calls so far.
+    pub total: u64,
 }
 
 #[derive(Clone)]
@@ -104,6 +107,7 @@ impl Mock {
             head: hash,
             payloads: BTreeMap::new(),
             forge: None,
+            cancun: false,
             syncing: 0,
             total: 0,
         })))
@@ -113,7 +117,7 @@ impl Mock {
         self.0.lock().unwrap()
     }
 
-    /// Calls of one kind so far.
+    /// Calls since this was asked last.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state().calls)
     }
@@ -235,6 +239,18 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 
 type Answer = Result<Value, (i64, &'static str)>;
 
+/// A method of another fork than the chain's.
+const UNSUPPORTED: (i64, &str) = (-38005, "Unsupported fork");
+
+fn hash_of(parent: &str, timestamp: &Value, beacon_root: &str, transactions: &Value) -> String {
+    let mut hash = Sha256::new();
+    hash.update(parent);
+    hash.update(timestamp.as_str().unwrap());
+    hash.update(beacon_root);
+    hash.update(transactions.to_string());
+    hex0x(&hash.finalize())
+}
+
 impl State {
     fn call(&mut self, method: &str, params: &Value) -> Answer {
         let with = !params[1].is_null() && method == "engine_forkchoiceUpdatedV3";
@@ -251,12 +267,14 @@ impl State {
                 }))
             }
             "engine_forkchoiceUpdatedV3" => self.choose(params),
-            "engine_getPayloadV4" => {
+            "engine_getPayloadV3" | "engine_newPayloadV3" if !self.cancun => Err(UNSUPPORTED),
+            "engine_getPayloadV4" | "engine_newPayloadV4" if self.cancun => Err(UNSUPPORTED),
+            "engine_getPayloadV3" | "engine_getPayloadV4" => {
                 let id = params[0].as_str().unwrap();
                 let (_, payload) = self.payloads.get(id).ok_or((-38001, "Unknown payload"))?;
                 Ok(json!({"executionPayload": payload, "blockValue": "0x0"}))
             }
-            "engine_newPayloadV4" => Ok(self.new_payload(params)),
+            "engine_newPayloadV3" | "engine_newPayloadV4" => Ok(self.new_payload(params)),
             _ => Err((-32601, "the method does not exist")),
         }
     }
@@ -312,13 +330,11 @@ impl State {
                 return Err((-38003, "Invalid payload attributes: nonce"));
             }
         }
-        let mut hash = Sha256::new();
-        hash.update(parent);
-        hash.update(attributes["timestamp"].as_str().unwrap());
-        hash.update(attributes["parentBeaconBlockRoot"].as_str().unwrap());
-        hash.update(Value::Array(taken.clone()).to_string());
+        let taken = Value::Array(taken);
+        let root = attributes["parentBeaconBlockRoot"].as_str().unwrap();
+        let hash = hash_of(parent, &attributes["timestamp"], root, &taken);
         Ok(json!({
-            "parentHash": parent, "blockHash": hex0x(&hash.finalize()),
+            "parentHash": parent, "blockHash": hash,
             "blockNumber": format!("0x{:x}", block.number + 1),
             "timestamp": attributes["timestamp"], "prevRandao": attributes["prevRandao"],
             "feeRecipient": attributes["suggestedFeeRecipient"], "gasLimit": attributes["gasLimit"],
@@ -328,13 +344,28 @@ impl State {
 
     fn new_payload(&mut self, params: &Value) -> Value {
         let payload = &params[0];
-        assert_eq!(params[1], json!([]));
-        assert_eq!(params[3], json!([]));
+        // V3: payload, versioned hashes of blobs, parent beacon root; V4: and requests.
+        let parameters = if self.cancun { 3 } else { 4 };
+        assert_eq!(params.as_array().unwrap().len(), parameters);
+        assert_eq!(params[1], json!([]), "there are no blobs");
+        assert!(self.cancun || params[3] == json!([]));
         let parent = payload["parentHash"].as_str().unwrap();
         let Some(before) = self.blocks.get(parent) else {
             return json!({"status": "SYNCING"});
         };
         let hash = payload["blockHash"].as_str().unwrap().to_owned();
+        // The parent beacon root is part of the header: another one is another block.
+        let root = params[2].as_str().unwrap();
+        if hash
+            != hash_of(
+                parent,
+                &payload["timestamp"],
+                root,
+                &payload["transactions"],
+            )
+        {
+            return json!({"status": "INVALID_BLOCK_HASH", "validationError": "beacon root"});
+        }
         let mut nonces = before.nonces.clone();
         let transactions: Vec<_> = payload["transactions"]
             .as_array()

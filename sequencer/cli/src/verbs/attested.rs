@@ -4,14 +4,19 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::time::Duration;
 
 use fairlane_client::sequence_file::{Record, SequenceReader};
+use fairlane_client::wire::ErrorCode;
 use fairlane_client::{AttestedChain, AttestedError, AttestedEvent, AttestedFeed, Member};
-use fairlane_types::{ChainId, Digest, Height};
+use fairlane_types::{ChainId, Digest, Height, KeyActivation};
 
 use crate::args::{CommitteeKey, FollowArgs};
 use crate::exit::{Exit, Outcome, Problem};
 use crate::term::{Term, short};
+
+/// Pause between two questions for a key that is being made.
+const KEY_POLL: Duration = Duration::from_millis(200);
 
 impl From<AttestedError> for Problem {
     fn from(error: AttestedError) -> Self {
@@ -24,6 +29,11 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
     let members = super::trust::members(&args.to)?;
     let (chain, genesis) = chain_of(&members).await?;
     let mut out = super::follow::create(args.out.as_deref(), genesis)?;
+    if let Some(out) = &mut out
+        && let Some(activation) = activation_of(&members, genesis, term).await?
+    {
+        out.write(&Record::Activation(activation))?;
+    }
     let mut feed = AttestedFeed::new(members, key, chain, Height(args.from));
     let until = Height(args.until.unwrap_or(u64::MAX));
     while feed.chain().attested().is_none_or(|(at, _)| at < until) {
@@ -63,7 +73,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
 }
 
 /// What the first member that answers says of the chain: a false word verifies nothing.
-async fn chain_of(members: &[Member]) -> Outcome<(ChainId, Digest)> {
+pub async fn chain_of(members: &[Member]) -> Outcome<(ChainId, Digest)> {
     let mut last = Problem::usage("no member's address was given");
     for member in members {
         match member.info().await {
@@ -72,6 +82,40 @@ async fn chain_of(members: &[Member]) -> Outcome<(ChainId, Digest)> {
         }
     }
     Err(last)
+}
+
+/// Who the members say made their key, where they made it: whoever has the genesis can then
+/// verify the file's openings. Waits for the key. Nothing is believed here: the activation
+/// bears a quorum's signatures, which are checked against the genesis.
+async fn activation_of(
+    members: &[Member],
+    genesis: Digest,
+    term: Term,
+) -> Outcome<Option<KeyActivation>> {
+    let mut last = Problem::usage("no member's address was given");
+    let mut told = false;
+    loop {
+        let mut keyless = false;
+        for member in members {
+            match member.genesis().await {
+                Ok(pin) if pin.hash() == genesis => return Ok(pin.activation().cloned()),
+                Ok(_) => {
+                    last = Problem::failed(format!("{} has another genesis", member.address()))
+                }
+                Err(error) => {
+                    keyless |= error.code() == Some(ErrorCode::NoEncryptionKey);
+                    last = error.into();
+                }
+            }
+        }
+        if !keyless {
+            return Err(last);
+        }
+        if !std::mem::replace(&mut told, true) {
+            term.note(term.dim("the members are making their key"));
+        }
+        tokio::time::sleep(KEY_POLL).await;
+    }
 }
 
 /// Checks roots, links and attestations of a sequence file.

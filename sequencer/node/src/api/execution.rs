@@ -8,7 +8,7 @@ use fairlane_client::wire::{
     AccountBody, ClaimBody, ErrorCode, ExecutedBody, ExecutedItem, ExecutionBody, FillBody,
     MarketBody, PositionBody,
 };
-use fairlane_execution::Fill;
+use fairlane_execution::{AccountProof, Fill};
 use fairlane_types::{Height, PublicKey, Signature, StateClaim, encode};
 
 use super::Api;
@@ -17,7 +17,7 @@ use super::fail::Fail;
 use super::info::joined;
 use crate::executor::Executor;
 
-fn executor(api: &Api) -> Result<Executor, Fail> {
+pub(super) fn executor(api: &Api) -> Result<Executor, Fail> {
     let none = || Fail::new(ErrorCode::NotFound, "this member does not execute");
     api.node.executor().cloned().ok_or_else(none)
 }
@@ -32,11 +32,16 @@ pub(crate) async fn account(
     let Some(proof) = joined(read.await)? else {
         return Err(Fail::new(ErrorCode::NotFound, "the key has no account"));
     };
+    Ok(Json(account_body(&proof)?))
+}
+
+/// What a proof shows.
+pub(super) fn account_body(proof: &AccountProof) -> Result<AccountBody, Fail> {
     let Some(state_root) = proof.state_root() else {
         return Err(Fail::new(ErrorCode::Internal, "the proof leads nowhere"));
     };
-    Ok(Json(AccountBody {
-        key,
+    Ok(AccountBody {
+        key: proof.account.key,
         height: proof.head.0.0,
         state_root,
         collateral: proof.account.collateral.to_string(),
@@ -46,8 +51,8 @@ pub(crate) async fn account(
             .iter()
             .map(PositionBody::from)
             .collect(),
-        proof: encode(&proof),
-    }))
+        proof: encode(proof),
+    })
 }
 
 pub(crate) async fn executed(

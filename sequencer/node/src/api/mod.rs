@@ -17,6 +17,7 @@ mod info;
 mod ops;
 mod orders;
 mod server;
+mod states;
 mod stream;
 
 #[cfg(test)]
@@ -114,6 +115,8 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/audit", get(audit::steps))
         .route("/v1/audit/start", get(audit::start))
         .route("/v1/account/{key}", get(execution::account))
+        .route("/v1/account/{key}/attested", get(states::account))
+        .route("/v1/states/{height}", get(states::state))
         .route("/v1/execution/{height}", get(execution::executed))
         .route("/v1/execution/{height}/claim", get(execution::claim))
         .route("/v1/markets", get(execution::markets))

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fairlane_encryption::{Attestation, deal_suite_insecure};
+use fairlane_encryption::{Attestation, StateAttestation, deal_suite_insecure};
 use fairlane_replica::{
     AdmissionError, Emitted, Reply, Stage, Store, Table, Write, height_key, index_key, payload_key,
 };
@@ -208,6 +208,13 @@ impl Rig {
     pub fn attest(&self, attestation: &Attestation) {
         let (key, value) = (height_key(attestation.height), encode(attestation));
         let write = Write::put(Table::Attestations, key, value);
+        self.store.lock().unwrap().commit(&[write], false).unwrap();
+    }
+
+    /// Stores an attested state, as the replica does.
+    pub fn attest_state(&self, attested: &StateAttestation) {
+        let (key, value) = (height_key(attested.height), encode(attested));
+        let write = Write::put(Table::StateAttestations, key, value);
         self.store.lock().unwrap().commit(&[write], false).unwrap();
     }
 

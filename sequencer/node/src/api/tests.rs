@@ -6,7 +6,9 @@ use fairlane_client::wire::{
     ApiError, EnvelopeBody, ErrorCode, Frame, OrderWord, WAIT_MS_DEFAULT, Wait,
 };
 use fairlane_client::{ClientError, Cursor, Feed, Member, Pin, check_proof, check_receipt};
-use fairlane_encryption::{Attestation, CERTIFICATE_BYTES, ThresholdCertificate};
+use fairlane_encryption::{
+    Attestation, CERTIFICATE_BYTES, StateAttestation, StateRoots, ThresholdCertificate,
+};
 use fairlane_execution::AccountProof;
 use fairlane_replica::{AdmissionError, Stage};
 use fairlane_types::{
@@ -380,7 +382,7 @@ async fn what_a_block_did_and_an_account_with_its_proof_are_served() {
     assert_eq!(code(member.executed(one).await), ErrorCode::OutOfRange);
     rig.emit(&[envelope(1), envelope(2)]);
     let executor = rig.handle.executor().unwrap().clone();
-    let advanced = tokio::task::spawn_blocking(move || executor.advance());
+    let advanced = tokio::task::spawn_blocking(move || executor.advance(&|_| ()));
     assert_eq!(advanced.await.unwrap(), Ok(true));
     let done = member.executed(one).await.unwrap();
     let codes: Vec<u16> = done.receipts.iter().map(|receipt| receipt.code).collect();
@@ -461,6 +463,36 @@ async fn the_nearest_attestation_above_a_height_is_served() {
     let blocks: Vec<_> = (1..=3).map(|nonce| rig.emit(&[envelope(nonce)])).collect();
     let page = member.blocks(Height(1), Height(3)).await.unwrap();
     assert_eq!(page, blocks[..2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nearest_attested_state_above_a_height_is_served() {
+    let (rig, member, _) = rig().await;
+    assert_eq!(code(member.state(None).await), ErrorCode::NotFound);
+    let made = |height: u64| StateAttestation {
+        epoch: Epoch(0),
+        height: Height(height),
+        roots: StateRoots {
+            genesis: Digest([1; 32]),
+            state_root: Digest([height as u8; 32]),
+            receipts_root: Digest([2; 32]),
+        },
+        certificate: ThresholdCertificate([9; CERTIFICATE_BYTES]),
+    };
+    rig.attest_state(&made(8));
+    rig.attest_state(&made(304));
+    for (asked, found) in [(1, 8), (8, 8), (9, 304), (304, 304)] {
+        assert_eq!(
+            member.state(Some(Height(asked))).await.unwrap(),
+            made(found)
+        );
+    }
+    assert_eq!(member.state(None).await.unwrap(), made(304));
+    let beyond = member.state(Some(Height(305))).await;
+    assert_eq!(code(beyond), ErrorCode::NotFound);
+    // This chain signs nothing: nobody is left waiting.
+    let account = member.attested_account(&key(2)).await;
+    assert_eq!(code(account), ErrorCode::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,10 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fairlane_encryption::StateRoots;
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_execution::{AccountProof, Clearing, Executed, Execution, Market, SNAPSHOT_BYTES_MAX};
+use fairlane_replica::{Event, STATE_HEIGHTS};
 use fairlane_types::{Digest, Height, PublicKey, Root};
 use tokio::sync::watch;
+
+mod attested;
+
+pub use attested::{AttestedStates, Waiting};
 
 use crate::home::{Home, HomeError, write_new};
 use crate::store::StoreReader;
@@ -59,6 +65,7 @@ struct Shared {
     snapshot: PathBuf,
     /// Height of the snapshot on disk: what follows is applied again after a kill.
     saved: AtomicU64,
+    states: AttestedStates,
     status: watch::Sender<ExecutorStatus>,
 }
 
@@ -153,6 +160,7 @@ impl Executor {
                 reader,
                 snapshot,
                 saved: AtomicU64::new(height.0),
+                states: AttestedStates::default(),
                 status,
             }),
         }))
@@ -214,6 +222,12 @@ impl Executor {
         clearing.prove(key, clearing.head().0).ok()
     }
 
+    /// Proofs under attested states.
+    #[must_use]
+    pub fn states(&self) -> &AttestedStates {
+        &self.shared.states
+    }
+
     /// The result of a height, of the last [`RESULTS_KEPT`](fairlane_execution::RESULTS_KEPT)
     /// that this process applied.
     #[must_use]
@@ -221,11 +235,13 @@ impl Executor {
         self.clearing().executed(height)
     }
 
-    /// Applies blocks that are on disk, some at a time; says whether there were any.
+    /// Applies blocks that are on disk, some at a time; says whether there were any, and
+    /// tells each state that is to be attested.
     ///
     /// # Errors
     /// Why it cannot go on.
-    pub fn advance(&self) -> Result<bool, String> {
+    pub fn advance(&self, tell: &dyn Fn(Event)) -> Result<bool, String> {
+        self.compare()?;
         let head = self.clearing().head().0;
         let blocks = self
             .shared
@@ -245,6 +261,16 @@ impl Executor {
             }
             let applied = clearing.apply(block).map_err(|error| error.to_string())?;
             clearing.finalize(applied.height);
+            let height = applied.height;
+            if height.0.is_multiple_of(STATE_HEIGHTS) {
+                let roots = StateRoots {
+                    genesis: self.shared.genesis,
+                    state_root: applied.state_root,
+                    receipts_root: applied.receipts_root,
+                };
+                self.shared.states.reached(height, roots, &clearing);
+                tell(Event::StateReached { height, roots });
+            }
             drop(clearing);
             self.shared.status.send_modify(|status| {
                 status.height = applied.height;
@@ -256,6 +282,22 @@ impl Executor {
             }
         }
         Ok(!blocks.is_empty())
+    }
+
+    /// Whether what the committee has signed is what was come to here.
+    fn compare(&self) -> Result<(), String> {
+        let compared = self.shared.states.compare(&self.shared.reader);
+        match compared.map_err(|error| error.to_string())? {
+            Ok(()) => Ok(()),
+            Err((committee, own)) => {
+                metrics::gauge!("fairlane_execution_diverged").set(1.0);
+                Err(format!(
+                    "the committee signed state root {} for height {} and this member came to {}: \
+                     `fairlane exec diff` with another member's folder says where they part",
+                    committee.roots.state_root, committee.height, own.state_root
+                ))
+            }
+        }
     }
 
     /// Writes a snapshot, whole or not at all.
@@ -284,29 +326,33 @@ impl Executor {
     }
 
     /// Follows the sequence until `stopping` is true, then saves. Tells every height that is
-    /// saved.
+    /// saved, and every state that is to be attested.
     pub async fn run(
         self,
         mut heads: watch::Receiver<Height>,
         mut stopping: watch::Receiver<bool>,
-        tell: impl Fn(Height) + Send,
+        tell: impl Fn(Event) + Send + Sync + 'static,
     ) {
+        let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(tell);
+        metrics::gauge!("fairlane_execution_stopped").set(0.0);
+        metrics::gauge!("fairlane_execution_diverged").set(0.0);
         let mut told = Height(0);
         loop {
             if self.saved() > told {
                 told = self.saved();
-                tell(told);
+                tell(Event::Executed(told));
             }
             // Heads told from here on wake the wait below, even if they come before it.
             heads.borrow_and_update();
-            let turn = self.clone();
-            let advanced = tokio::task::spawn_blocking(move || turn.advance()).await;
+            let (turn, telling) = (self.clone(), Arc::clone(&tell));
+            let advanced = tokio::task::spawn_blocking(move || turn.advance(&*telling)).await;
             let advanced = advanced.unwrap_or_else(|error| Err(error.to_string()));
             match advanced {
                 Ok(true) if !*stopping.borrow() => continue,
                 Ok(_) => {}
                 Err(reason) => {
                     tracing::error!(%reason, "execution stops; the sequence goes on");
+                    metrics::gauge!("fairlane_execution_stopped").set(1.0);
                     let stopped = Some(reason);
                     self.shared.status.send_modify(|s| s.stopped = stopped);
                     return;

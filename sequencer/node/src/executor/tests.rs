@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use fairlane_execution::Tx;
-use fairlane_execution::params::{Deleveraging, MarketParams, MatchingRule};
+use fairlane_execution::params::{MarketParams, MatchingRule};
 use fairlane_replica::{Store, Table, Write, height_key};
 use fairlane_types::{
     ChainId, Item, Label, Micros, OrderAction, Outcome, Position, SequencedBlock, Side,
@@ -19,33 +19,22 @@ pub(crate) fn key(n: u8) -> PublicKey {
 
 pub(crate) fn genesis() -> ExecutionGenesis {
     ExecutionGenesis {
-        markets: vec![MarketParams {
-            mark_ticks: 1_000,
-            rule: MatchingRule::PriceTime,
-            initial_ppm: 100_000,
-            maintenance_ppm: 50_000,
-            step_ppm: 10_000,
-            band_ppm: 200_000,
-            taker_fee_ppm: 500,
-            maker_fee_ppm: 100,
-            tiers: Vec::new(),
-            liquidation_fee_ppm: 500,
-            liquidation_block_ppm: 1_000_000,
-            funding_heights: 0,
-            funding_cap_ppm: 0,
-            breaker: None,
-            predictive: None,
-            interest_max: 0,
-            large: None,
-        }],
-        accounts: (0..4).map(|n| (key(n), 1_000_000)).collect(),
-        oracles: Vec::new(),
-        oracle: Default::default(),
-        bridge: None,
         insurance: 7,
-        deleveraging: Deleveraging::ProRata,
         withdraw_hour_ppm: 1_000_000,
         withdraw_day_ppm: 1_000_000,
+        ..ExecutionGenesis::plain(
+            vec![MarketParams {
+                initial_ppm: 100_000,
+                maintenance_ppm: 50_000,
+                band_ppm: 200_000,
+                liquidation_fee_ppm: 500,
+                liquidation_block_ppm: 1_000_000,
+                funding_heights: 0,
+                funding_cap_ppm: 0,
+                ..MarketParams::plain(1_000, MatchingRule::PriceTime)
+            }],
+            (0..4).map(|n| (key(n), 1_000_000)).collect(),
+        )
     }
 }
 
@@ -144,7 +133,7 @@ impl Rig {
 }
 
 fn drain(executor: &Executor) -> Digest {
-    while executor.advance().unwrap() {}
+    while executor.advance(&|_| ()).unwrap() {}
     executor.status().state_root
 }
 
@@ -211,14 +200,14 @@ fn a_hole_or_a_fork_stops_it_with_a_reason() {
     rig.emit(&blocks[0]);
     rig.emit(&blocks[2]);
     let executor = rig.executor();
-    let reason = executor.advance().unwrap_err();
+    let reason = executor.advance(&|_| ()).unwrap_err();
     assert!(reason.contains("goes on at 3"), "{reason}");
     assert_eq!(executor.status().height, Height(1));
     // A block that names another parent.
     let mut fork = blocks[1].clone();
     fork.parent_root = Root(Digest([9; 32]));
     rig.emit(&fork.sealed());
-    let reason = executor.advance().unwrap_err();
+    let reason = executor.advance(&|_| ()).unwrap_err();
     assert!(reason.contains("does not follow"), "{reason}");
     assert_eq!(executor.status().height, Height(1));
     // What is saved is what is not needed again.
@@ -226,6 +215,99 @@ fn a_hole_or_a_fork_stops_it_with_a_reason() {
     executor.save().unwrap();
     assert_eq!(executor.saved(), Height(1));
     assert_eq!(rig.executor().saved(), Height(1));
+}
+
+/// What the committee signed for a height, as the replica stores it.
+fn sign(rig: &mut Rig, height: u64, roots: StateRoots) {
+    let attested = fairlane_encryption::StateAttestation {
+        epoch: Default::default(),
+        height: Height(height),
+        roots,
+        certificate: fairlane_encryption::ThresholdCertificate([1; 96]),
+    };
+    let key = height_key(Height(height));
+    let write = Write::put(Table::StateAttestations, key, encode(&attested));
+    rig.store.commit(&[write], false).unwrap();
+}
+
+#[test]
+fn another_state_than_the_committees_stops_it_and_the_same_one_does_not() {
+    let (blocks, mut rig) = (chain(30), rig());
+    blocks.iter().for_each(|block| rig.emit(block));
+    let told = std::cell::RefCell::new(Vec::new());
+    let tell = |event| match event {
+        Event::StateReached { height, roots } => told.borrow_mut().push((height.0, roots)),
+        other => unreachable!("{other:?}"),
+    };
+    let executor = rig.executor();
+    while executor.advance(&tell).unwrap() {}
+    let told = told.into_inner();
+    let heights: Vec<u64> = told.iter().map(|(height, _)| *height).collect();
+    assert_eq!(heights, [8, 16, 24]);
+    for (height, roots) in &told {
+        let done = executor.executed(Height(*height)).unwrap();
+        assert_eq!(
+            (done.state_root, done.receipts_root),
+            (roots.state_root, roots.receipts_root)
+        );
+        assert_eq!(roots.genesis, executor.genesis());
+    }
+    sign(&mut rig, 8, told[0].1);
+    // One that this member has not come to yet is no contradiction.
+    sign(&mut rig, 40, told[0].1);
+    assert_eq!(executor.advance(&|_| ()), Ok(false));
+    let mut wrong = told[2].1;
+    wrong.state_root = Digest([9; 32]);
+    sign(&mut rig, 24, wrong);
+    let reason = executor.advance(&|_| ()).unwrap_err();
+    assert!(reason.contains("for height 24"), "{reason}");
+    // Known from the disk after a restart, whatever the snapshot is.
+    let again = rig.executor();
+    let mut ended = Ok(true);
+    while ended == Ok(true) {
+        ended = again.advance(&|_| ());
+    }
+    assert!(ended.unwrap_err().contains("for height 24"));
+}
+
+#[test]
+fn a_proof_is_kept_for_who_waits_and_given_once_its_height_is_signed() {
+    let (blocks, mut rig) = (chain(40), rig());
+    let executor = rig.executor();
+    let waiting = executor.states().wait_for(key(2)).unwrap();
+    let second = executor.states().wait_for(key(2)).unwrap();
+    blocks[..20].iter().for_each(|block| rig.emit(block));
+    drain(&executor);
+    assert_eq!(
+        waiting.proven(&rig.store.reader()).unwrap(),
+        None,
+        "nothing is signed"
+    );
+    let done = executor.executed(Height(8)).unwrap();
+    let roots = StateRoots {
+        genesis: executor.genesis(),
+        state_root: done.state_root,
+        receipts_root: done.receipts_root,
+    };
+    sign(&mut rig, 8, roots);
+    let (proof, attested) = waiting.proven(&rig.store.reader()).unwrap().unwrap();
+    assert_eq!((proof.head.0, proof.account.key), (Height(8), key(2)));
+    assert_eq!(proof.state_root(), Some(attested.roots.state_root));
+    // Nobody waits any more: no proofs are made.
+    drop((waiting, second));
+    blocks[20..].iter().for_each(|block| rig.emit(block));
+    drain(&executor);
+    let late = executor.states().wait_for(key(3)).unwrap();
+    assert_eq!(late.proven(&rig.store.reader()).unwrap(), None);
+    // Many keys are not waited for at a time.
+    let many: Vec<_> = (0..2_000_u32)
+        .map_while(|n| {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_le_bytes());
+            executor.states().wait_for(PublicKey(key))
+        })
+        .collect();
+    assert_eq!(many.len(), 1_023);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fairlane_encryption::{ATTESTATION_BYTES, Attestation, Beacon};
+use fairlane_encryption::{
+    ATTESTATION_BYTES, Attestation, Beacon, STATE_ATTESTATION_BYTES, StateAttestation,
+};
 use fairlane_replica::{
     Emitted, Row, StoreError, Table, beacon_key, height_key, height_of, index_key, late_key,
 };
@@ -217,6 +219,38 @@ impl StoreReader {
                 .map_err(|error| undecodable(self.path(), "a beacon", &error))
         };
         value.map(decode).transpose()
+    }
+
+    /// The first attested state at or above a height.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn state_attestation_from(
+        &self,
+        height: Height,
+    ) -> Result<Option<StateAttestation>, StoreError> {
+        let key = height_key(height);
+        let rows = self.scan_from(Table::StateAttestations, &key, 1, usize::MAX)?;
+        let row = rows.first();
+        row.map(|(_, value)| self.decode_state(value)).transpose()
+    }
+
+    /// The latest attested state.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn last_state_attestation(&self) -> Result<Option<StateAttestation>, StoreError> {
+        let Some(key) = self.last_key(Table::StateAttestations)? else {
+            return Ok(None);
+        };
+        // It may have been pruned in between.
+        let value = self.get(Table::StateAttestations, &key)?;
+        value.map(|value| self.decode_state(&value)).transpose()
+    }
+
+    fn decode_state(&self, value: &[u8]) -> Result<StateAttestation, StoreError> {
+        fairlane_types::decode(value, STATE_ATTESTATION_BYTES)
+            .map_err(|error| undecodable(self.path(), "an attested state", &error))
     }
 
     fn decode_attestation(&self, value: &[u8]) -> Result<Attestation, StoreError> {
