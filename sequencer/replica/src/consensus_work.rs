@@ -79,6 +79,16 @@ impl Replica {
                 parent,
                 certified_only,
             } => {
+                if parent.payload.ends() {
+                    // C13: the same cut has the same time.
+                    let (payload, time) = (parent.payload, parent.header.time);
+                    self.tell(consensus::Input::PayloadBuilt {
+                        view,
+                        payload,
+                        time,
+                    });
+                    return;
+                }
                 let only: Vec<MemberId> = certified_only.iter().collect();
                 let parent_time = parent.header.time;
                 let built = self
@@ -86,7 +96,7 @@ impl Replica {
                     .build_cut(&parent.payload.cut, parent_time, &only);
                 self.tell_lanes(mempool::Input::Parent(built.cut.clone()));
                 let (payload, time) = (CutPayload::of(built.cut), built.time);
-                let payload = self.with_step(view, &parent.payload, payload);
+                let payload = self.with_step(view, payload);
                 self.tell(consensus::Input::PayloadBuilt {
                     view,
                     payload,

@@ -87,16 +87,8 @@ impl Replica {
         self.compute(job, Purpose::Open(height), out);
     }
 
-    /// What a leader's block of `view` on a parent carries; after the boundary all repeat it.
-    pub(crate) fn with_step(
-        &mut self,
-        view: View,
-        parent: &CutPayload,
-        payload: CutPayload,
-    ) -> CutPayload {
-        if parent.ends() {
-            return parent.clone();
-        }
+    /// What a leader's block of `view` carries, before the boundary.
+    pub(crate) fn with_step(&mut self, view: View, payload: CutPayload) -> CutPayload {
         let mut payload = self.payload_with(view, payload);
         payload.step = self.ending.carry(view);
         payload
@@ -132,14 +124,14 @@ impl Replica {
         }
     }
 
-    /// Final blocks up to the boundary: what comes after it is nothing to anybody.
-    pub(crate) fn up_to_boundary(&mut self, mut blocks: Vec<FinalBlock>) -> Vec<FinalBlock> {
+    /// Final blocks up to the boundary, with those above it up to the certificate that makes it
+    /// final: what comes later is nothing to anybody.
+    pub(crate) fn up_to_boundary(&mut self, blocks: Vec<FinalBlock>) -> Vec<FinalBlock> {
         if self.ending.boundary().is_some() {
             return Vec::new();
         }
-        if let Some(place) = blocks.iter().position(|block| block.payload.ends()) {
-            self.ending.bounded(blocks[place].header.height);
-            blocks.truncate(place + 1);
+        if let Some(last) = blocks.iter().find(|block| block.payload.ends()) {
+            self.ending.bounded(last.header.height);
         }
         blocks
     }

@@ -123,6 +123,10 @@ impl Replica {
                 return;
             };
             let (height, leader) = (front.header.height, front.header.proposer);
+            // Above the boundary nothing is emitted.
+            if self.ending.boundary().is_some_and(|last| height > last) {
+                return;
+            }
             let cut = FinalCut {
                 block: front.header.id(),
                 time: front.header.time,

@@ -780,11 +780,13 @@ impl<'a> Run<'a> {
     fn is_owed(&self, trade: usize) -> bool {
         let mut machines = self.acknowledged.get(&trade).into_iter().flatten();
         let expiry = self.trades[trade].envelope.label.expiry;
-        // A member that left can hand on only what has not expired.
+        // A member that left can hand on only what others still take: not what has expired, or
+        // whose nonce is used.
         let expired = expiry.0 < START.0 + self.now.as_millis();
         machines.any(|machine| {
             let m = &self.machines[*machine];
-            !m.dead && (m.me.is_some() || !expired)
+            let may_go_on = !expired && !self.refused.contains(&trade);
+            !m.dead && (m.me.is_some() || may_go_on)
         })
     }
 
