@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
             Happening::Retry(trade) => self.retry(trade),
             Happening::Change(epoch) => self.change(epoch),
             Happening::Cross(machine, life, base) if alive(machine, life) => {
-                self.machines[machine].stop();
+                self.retire(machine);
                 self.cross(machine, &base);
             }
             Happening::Poll(machine) => {
@@ -268,7 +268,7 @@ impl<'a> Run<'a> {
         }
         if self.machines[machine].member.up() {
             self.report.crashes += 1;
-            self.machines[machine].stop();
+            self.retire(machine);
         }
     }
 
@@ -703,7 +703,7 @@ impl<'a> Run<'a> {
             let (from, to) = (Height(1), base.genesis().base().next());
             let (from, to) = (height_key(from), height_key(to));
             let sequence = self.machines[other].rows(Table::Sequence, &from, &to);
-            self.machines[machine].stop();
+            self.retire(machine);
             let m = &mut self.machines[machine];
             if let Err(error) = m.leave().and_then(|()| m.import(&sequence)) {
                 self.breach(format!("machine {machine} cannot import: {error}"));
@@ -713,6 +713,14 @@ impl<'a> Run<'a> {
             self.cross(machine, &base);
             return;
         }
+    }
+
+    /// A process ends, and with it what it counted.
+    fn retire(&mut self, machine: usize) {
+        let replica = self.machines[machine].member.replica.as_ref();
+        let refused = replica.map(|r| r.status().counters.dealings_refused);
+        self.report.dealings_refused += refused.unwrap_or_default();
+        self.machines[machine].stop();
     }
 
     /// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
@@ -832,7 +840,7 @@ impl<'a> Run<'a> {
             status.map_or(0, |s| s.counters.dealings_refused)
         };
         let mut report = self.report;
-        report.dealings_refused = self.machines.iter().map(refused).sum();
+        report.dealings_refused += self.machines.iter().map(refused).sum::<u64>();
         report.heights = self.sequence.len() as u64;
         report.items = self.settled.len();
         report.acknowledged = self.acknowledged.len();

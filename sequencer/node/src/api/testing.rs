@@ -108,6 +108,7 @@ impl Rig {
         };
         let (status, status_seen) = watch::channel(ready);
         let handle = NodeHandle::new(Shared {
+            origin: Arc::new(genesis()),
             genesis: Arc::new(genesis()),
             key: Default::default(),
             me: MemberId(1),
