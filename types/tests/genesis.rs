@@ -11,6 +11,7 @@ fn genesis(encryption: EncryptionParams, certificates: Option<CertificateParams>
     Genesis {
         chain: ChainId(7),
         time: Millis(1),
+        start: None,
         experiment: true,
         members: (1..5).map(member).collect(),
         encryption,

@@ -5,8 +5,7 @@
 use fairlane_types::{
     ActiveKeys, BlockId, ChainId, CommitteeChange, Digest, EncryptionParams, Epoch, EpochStart,
     Genesis, Handover, HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextMember,
-    Position, QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, Signer, decode, encode,
-    follow_handovers,
+    Position, QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, decode, encode, follow_handovers,
 };
 use proptest::prelude::*;
 

@@ -241,7 +241,7 @@ fn what_members_made_together_attests() {
             other => panic!("wrong result {other:?}"),
         };
     let judge = |dealing: &Arc<Dealing>| {
-        let job = Job::Judge(Arc::clone(dealing));
+        let job = Job::Judge(Arc::clone(dealing), None);
         matches!(
             run_job(&world.members[3], &job, &[1; 32]),
             JobResult::Judged(true)
@@ -250,7 +250,7 @@ fn what_members_made_together_attests() {
     let mut dealings = Vec::new();
     for member in &world.members[..3] {
         assert_eq!(attest(member), None);
-        let JobResult::Dealt(Some(dealing)) = run_job(member, &Job::Deal, &[member.me.0; 32])
+        let JobResult::Dealt(Some(dealing)) = run_job(member, &Job::Deal(None), &[member.me.0; 32])
         else {
             panic!("member {} deals nothing", member.me);
         };
@@ -265,7 +265,10 @@ fn what_members_made_together_attests() {
         assert!(!judge(&Arc::new(signed)));
         dealings.push(dealing);
     }
-    let job = Job::Conclude(Box::new(ConcludeJob { dealings }));
+    let job = Job::Conclude(Box::new(ConcludeJob {
+        dealings,
+        next: None,
+    }));
     let mut made = world.members.iter().map(|member| {
         let JobResult::Concluded(Some(keys)) = run_job(member, &job, &[1; 32]) else {
             panic!("member {} has no keys", member.me);
