@@ -274,7 +274,12 @@ impl Scenario {
             brisk,
             snapshot_interval: interval,
             rule: self.rule.unwrap_or_else(|| self.draw_rule()),
-            tie: self.tie(),
+            // Who checks beacons knows the dealt key.
+            tie: if ceremony {
+                TieSource::BlockId
+            } else {
+                self.tie()
+            },
             decrypt_max,
             attest_ms: self
                 .seed

@@ -11,6 +11,7 @@ use fairlane_replica::{
 };
 use fairlane_types::{Epoch, Genesis, Height, MemberId, SequencedBlock, decode};
 
+use crate::claim::Claim;
 use crate::config::Config;
 use crate::home::{Home, HomeError};
 use crate::store::{RocksStore, StoreOptions};
@@ -67,10 +68,12 @@ impl Standing {
     }
 }
 
-/// A home whose database is open and whose node does not run.
+/// A home whose database is open and whose node does not run; nobody else may have folder or
+/// identity meanwhile.
 pub struct Resting {
     home: Home,
     store: RocksStore,
+    claim: Claim,
 }
 
 impl Resting {
@@ -79,12 +82,13 @@ impl Resting {
     /// # Errors
     /// [`EpochError`].
     pub fn open(home: &Home, config: &Config) -> Result<Self, EpochError> {
+        let claim = Claim::take(home, &home.genesis()?, &home.identity()?.public())?;
         let store = RocksStore::open(&StoreOptions {
             path: home.data_path(),
             reserve_bytes: config.reserve_bytes(),
         })?;
         let home = home.clone();
-        Ok(Self { home, store })
+        Ok(Self { home, store, claim })
     }
 
     /// What the epoch began with that a home is in, after the first one; its node may run
@@ -106,9 +110,9 @@ impl Resting {
         Ok(current_epoch(|table, key| store.get(table, key))?)
     }
 
-    /// The store, for a node that is to run on it.
-    pub(crate) fn into_store(self) -> RocksStore {
-        self.store
+    /// Store and claim, for a node that is to run on them.
+    pub(crate) fn into_parts(self) -> (RocksStore, Claim) {
+        (self.store, self.claim)
     }
 
     /// Where it stands.

@@ -188,7 +188,6 @@ impl Node {
         let home = Home::open(options.home.clone())?.with_passphrase(options.passphrase.clone());
         let config = Config::load(&home, options.overrides.clone())?;
         let origin = home.genesis()?;
-        let claim = Claim::take(&home, &origin, &home.identity()?.public())?;
         let (resting, standing) = blocking(rest_step(&home, &config)).await?;
         if !standing.runs() {
             return Err(StartError::NotAMember(standing.epoch()));
@@ -217,8 +216,9 @@ impl Node {
 
         let api_listener = listen("api", config.listen_api).await?;
         let ops_listener = listen("ops", config.listen_ops).await?;
+        let (store, claim) = resting.into_parts();
         let (store, replica) =
-            blocking(recover_step(resting, &config, &genesis, me, &identity)).await?;
+            blocking(recover_step(store, &config, &genesis, me, &identity)).await?;
         let reader = store.reader();
         let (place, from) = (home.clone(), reader.clone());
         let executor = blocking(move || Ok(Executor::open(&place, from)?)).await?;
@@ -491,7 +491,7 @@ fn rest_step(
 
 /// Makes the replica from the database; may take a while.
 fn recover_step(
-    resting: Resting,
+    store: RocksStore,
     config: &Config,
     genesis: &Genesis,
     me: MemberId,
@@ -501,7 +501,6 @@ fn recover_step(
     let archive = config.store.archive;
     move || {
         let start = Instant::now();
-        let store = resting.into_store();
         let recovered = Recovered::read(&store, &genesis, me)?;
         let replica = Replica::new(
             ReplicaConfig {

@@ -147,3 +147,161 @@ impl EpochBase {
         Ok(made)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fairlane_encryption::{SuiteKey, deal_suite_insecure};
+    use fairlane_types::{
+        BlockId, ChainId, EncryptionParams, EpochStart, Height, Millis, NextMember, Position,
+        QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, SeededRng, encode,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CHAIN: ChainId = ChainId(3);
+
+    /// Four members that handed over to four others; the base, where it came from, and who
+    /// reads shares from it.
+    fn handed_over() -> (EpochBase, Genesis, Vec<ReceiverSecret>) {
+        let mut rng = SeededRng::new(&[5; 32], b"base");
+        let keys = |from: u8| (from..from + 4).map(|seed| SecretKey::from_seed([seed; 32]));
+        let (old, new): (Vec<_>, Vec<_>) = (keys(1).collect(), keys(11).collect());
+        let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), 4, &mut rng).unwrap();
+        let before = Genesis {
+            chain: CHAIN,
+            time: Millis(1_000),
+            experiment: true,
+            start: None,
+            members: old.iter().map(SecretKey::public).collect(),
+            encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
+            certificates: None,
+            lanes: Default::default(),
+            consensus: Default::default(),
+            order: Default::default(),
+        };
+        let receivers: Vec<_> = (0..4).map(|_| ReceiverSecret::generate(&mut rng)).collect();
+        let members = new
+            .iter()
+            .zip(&receivers)
+            .map(|(identity, receiver)| NextMember {
+                identity: identity.public(),
+                receiver: ReceiverBytes(*receiver.key().bytes()),
+                quic: "host:1".to_owned(),
+                api: "http://host:2".to_owned(),
+            });
+        let next = NextCommittee {
+            chain: CHAIN,
+            epoch: Epoch(1),
+            members: members.collect(),
+        };
+        let SuiteKey::Tdh2(encryption) = &key else {
+            unreachable!("asked for this scheme")
+        };
+        let keys = CommitteeKeys {
+            encryption: encryption.clone(),
+            certificate: None,
+        };
+        let ceremony = Ceremony::of_change(before.hash(), &next, keys).unwrap();
+        let (mut dealings, mut deals) = (Vec::new(), Vec::new());
+        for (share, identity) in shares.iter().zip(&old).take(ceremony.needed()) {
+            let fairlane_encryption::SuiteSecret::Tdh2(share) = share else {
+                unreachable!("asked for this scheme")
+            };
+            let deal = ceremony.deal_share(share, None, &mut rng).unwrap();
+            dealings.push(Dealing::sign(&deal, identity, CHAIN, Epoch(0)));
+            deals.push(ceremony.verify(share.member(), deal).unwrap());
+        }
+        let made = ceremony.keys(&deals).unwrap();
+        let active = ActiveKeys {
+            encryption: SuiteKey::Tdh2(made.encryption).to_bytes(),
+            certificate: Vec::new(),
+        };
+        let memory = encode(&(Millis(1_000), Vec::<u8>::new(), Vec::<u8>::new()));
+        let start = EpochStart {
+            epoch: Epoch(1),
+            origin: before.hash(),
+            before: before.hash(),
+            height: Height(9),
+            block: BlockId::default(),
+            root: Root::default(),
+            position: Position(2),
+            committee: next.digest(),
+            memory: memory_digest(&memory),
+            dealings: dealings_digest(&dealings),
+        };
+        let genesis = before.next(&next, start, Millis(1_000), (key.id(), &active));
+        let mut word = QuorumWord::default();
+        for (id, identity) in old.iter().enumerate().take(3) {
+            let signature = Handover::sign(identity, Epoch(0), &genesis);
+            word.add(MemberId(id as u8), signature);
+        }
+        let base = EpochBase {
+            handover: Handover { genesis, word },
+            next,
+            memory,
+            old_keys: ActiveKeys {
+                encryption: key.to_bytes(),
+                certificate: Vec::new(),
+            },
+            dealings,
+        };
+        (base, before, receivers)
+    }
+
+    #[test]
+    fn members_read_their_shares_and_nobody_else_does() {
+        let (base, before, receivers) = handed_over();
+        assert_eq!(base.verify(&before), Ok(()));
+        for (id, receiver) in receivers.iter().enumerate() {
+            let sharing = base.sharing(MemberId(id as u8), receiver).unwrap();
+            assert_eq!(Some(sharing.key.id()), before.encryption.key_id);
+        }
+        assert!(base.sharing(MemberId(0), &receivers[1]).is_err());
+    }
+
+    #[test]
+    fn what_was_not_handed_over_is_refused() {
+        let (base, before, receivers) = handed_over();
+        let refused = |change: &dyn Fn(&mut EpochBase)| {
+            let mut other = base.clone();
+            change(&mut other);
+            other.verify(&before).is_err()
+        };
+        assert!(refused(&|base| base.memory[0] ^= 1));
+        assert!(refused(&|base| drop(base.dealings.pop())));
+        assert!(refused(&|base| base.next.members[2].api.push('x')));
+        assert!(refused(&|base| base.handover.word.signatures.truncate(2)));
+        // The old keys are not signed: another one gives no share.
+        let mut other = base.clone();
+        other.old_keys.encryption[40] ^= 1;
+        assert!(other.sharing(MemberId(0), &receivers[0]).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Whatever byte of it is changed: it does not decode, or is refused, or makes no
+        /// difference to what a member gets.
+        #[test]
+        fn a_changed_base_gives_nothing_else(at in any::<proptest::sample::Index>(), flip in 1_u8..) {
+            static MADE: std::sync::OnceLock<Arc<(EpochBase, Genesis, Vec<ReceiverSecret>)>> =
+                std::sync::OnceLock::new();
+            let made = MADE.get_or_init(|| Arc::new(handed_over()));
+            let (base, before, receivers) = made.as_ref();
+            let mut bytes = encode(base);
+            let place = at.index(bytes.len());
+            bytes[place] ^= flip;
+            if let Ok(changed) = decode::<EpochBase>(&bytes, EPOCH_BASE_BYTES_MAX)
+                && changed.verify(before).is_ok()
+                && let Ok(sharing) = changed.sharing(MemberId(0), &receivers[0])
+            {
+                prop_assert_eq!(changed.genesis(), base.genesis());
+                let signed = &base.genesis().encryption.public_key;
+                prop_assert_eq!(&sharing.key.to_bytes(), signed);
+            }
+        }
+    }
+}

@@ -354,7 +354,13 @@ impl Reader<'_> {
         // receipts.
         // What came along from the epoch before stands first: its order is the old lane's.
         let carried: Option<Vec<CtId>> = self.get(Table::Meta, meta::CARRIED)?;
-        let mut ids = carried.unwrap_or_default();
+        let mut ids = Vec::new();
+        for id in carried.unwrap_or_default() {
+            // With an outcome it is only wanted if it is in what is replayed, as any other.
+            if self.store.get(Table::Index, &index_key(&id))?.is_none() {
+                ids.push(id);
+            }
+        }
         ids.extend(order.live_orders());
         for batch in &recovered.batches {
             ids.extend(batch.entries.iter().map(|entry| entry.ct_id));
@@ -362,10 +368,7 @@ impl Reader<'_> {
         let mut gone: BTreeSet<CtId> = recovered.emitted.iter().map(|e| e.ct_id).collect();
         for id in ids {
             // Once; and not what was left out as stale: nothing will come of it.
-            if !gone.insert(id) || self.store.get(Table::Index, &index_key(&id))?.is_some() {
-                continue;
-            }
-            if self.store.get(Table::Index, &late_key(&id))?.is_some() {
+            if !gone.insert(id) || self.store.get(Table::Index, &late_key(&id))?.is_some() {
                 continue;
             }
             let payload: Option<Envelope> = self.get(Table::Payloads, &payload_key(&id))?;
