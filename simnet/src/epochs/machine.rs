@@ -115,6 +115,11 @@ impl Machine {
         Ok(())
     }
 
+    /// It has left its epoch and not entered the next one.
+    pub fn has_left(&self) -> bool {
+        has_left(&self.member.store).unwrap_or(false)
+    }
+
     /// Takes the blocks of the sequence that it lacks from another disk.
     ///
     /// # Errors

@@ -8,9 +8,12 @@
 //! what users hold on to: one sequence without gaps across all epochs, every acknowledged
 //! order in it, none twice, each with the plaintext that was sealed.
 
+mod changes;
+mod first;
 mod liar;
 mod machine;
 mod run;
+mod traders;
 
 use core::fmt;
 

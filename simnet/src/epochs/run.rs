@@ -3,40 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_encryption::{ReceiverSecret, SuiteKey, deal_suite_insecure};
-use fairlane_replica::{
-    Effect, EpochBase, Event, JobId, JobResult, LoadId, Message, Peers, Reply, Row, Sharing, Table,
-    Ticket, epoch_key, height_key,
-};
-use fairlane_types::{
-    CertificateParams, ChainId, CommitteeChange, CtId, EncryptionParams, Epoch, Genesis, Height,
-    MemberId, Millis, NextCommittee, OrderParams, Outcome, QuorumWord, ReceiverBytes, Scheme,
-    SecretKey, SequencedBlock, Signer as _, decode,
-};
+use fairlane_encryption::ReceiverSecret;
+use fairlane_replica::{Effect, EpochBase, Event, JobId, JobResult, LoadId, Message, Peers, Row};
+use fairlane_types::{CtId, Epoch, Height, MemberId, Outcome, SecretKey, SequencedBlock};
 
 use crate::cpu::CpuModel;
-use crate::crypto::{Crypto, Sealing, Tier};
 use crate::disk::Values;
 use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stream, Trace};
-use crate::scenario::START;
-use crate::workload::{Kind, Trade, Workload, trades};
+use crate::workload::{Kind, Trade};
 
-use super::machine::{Machine, committee_of};
+use super::first::first_genesis;
+use super::machine::Machine;
 use super::{Epochs, EpochsReport};
 
 /// The end of a run that does not get there.
 const PATIENCE_MS: u64 = 90_000;
 /// An operator looks this often whether a machine belongs to a later epoch.
 const POLL_NS: u64 = 250 * MILLISECOND;
-/// Traders ask again for what is not in the sequence.
-const RETRY_NS: u64 = 400 * MILLISECOND;
 /// A change is handed in so long after its committee took over.
-const TERM_NS: u64 = 700 * MILLISECOND;
+pub(super) const TERM_NS: u64 = 700 * MILLISECOND;
 /// No faults begin after this.
 const FAULTS_MS: u64 = 12_000;
 
 #[derive(Debug)]
-enum Happening {
+pub(super) enum Happening {
     Boot(usize),
     Crash(usize, u64),
     Unlink(usize, u64),
@@ -61,27 +51,27 @@ enum Happening {
 }
 
 pub(super) struct Run<'a> {
-    plan: &'a Epochs,
-    rng: Stream,
-    now: Nanos,
-    queue: Queue<Happening>,
-    trace: Trace,
-    machines: Vec<Machine>,
-    cpu: CpuModel,
-    values: Values,
+    pub(super) plan: &'a Epochs,
+    pub(super) rng: Stream,
+    pub(super) now: Nanos,
+    pub(super) queue: Queue<Happening>,
+    pub(super) trace: Trace,
+    pub(super) machines: Vec<Machine>,
+    pub(super) cpu: CpuModel,
+    pub(super) values: Values,
     /// Who has which identity.
-    by_key: BTreeMap<fairlane_types::PublicKey, usize>,
-    sequence: Vec<SequencedBlock>,
+    pub(super) by_key: BTreeMap<fairlane_types::PublicKey, usize>,
+    pub(super) sequence: Vec<SequencedBlock>,
     /// Per machine the next height that it emits.
-    next: Vec<u64>,
-    trades: Vec<Trade>,
-    by_id: BTreeMap<CtId, usize>,
-    settled: BTreeSet<usize>,
+    pub(super) next: Vec<u64>,
+    pub(super) trades: Vec<Trade>,
+    pub(super) by_id: BTreeMap<CtId, usize>,
+    pub(super) settled: BTreeSet<usize>,
     /// Orders and the honest machines that acknowledged them.
-    acknowledged: BTreeMap<usize, BTreeSet<usize>>,
-    refused: BTreeSet<usize>,
-    changed: BTreeMap<u64, Nanos>,
-    report: EpochsReport,
+    pub(super) acknowledged: BTreeMap<usize, BTreeSet<usize>>,
+    pub(super) refused: BTreeSet<usize>,
+    pub(super) changed: BTreeMap<u64, Nanos>,
+    pub(super) report: EpochsReport,
 }
 
 impl<'a> Run<'a> {
@@ -183,16 +173,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn honest(&self, machine: usize) -> bool {
+    pub(super) fn honest(&self, machine: usize) -> bool {
         self.plan.liar.is_none_or(|(liar, _)| liar != machine)
     }
 
-    fn breach(&mut self, what: String) {
+    pub(super) fn breach(&mut self, what: String) {
         let what = format!("{} {what}", self.now);
         self.report.violations.push(what);
     }
 
-    fn push(&mut self, after: u64, happening: Happening) {
+    pub(super) fn push(&mut self, after: u64, happening: Happening) {
         self.queue.push(self.now.plus(after), 0, happening);
     }
 
@@ -245,9 +235,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn boot(&mut self, machine: usize) {
+    pub(super) fn boot(&mut self, machine: usize) {
         let m = &mut self.machines[machine];
-        if m.dead || m.member.up() || m.me.is_none() {
+        if m.dead || m.member.up() || m.me.is_none() || m.has_left() {
             return;
         }
         if let Err(error) = m.member.start() {
@@ -312,7 +302,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn step(&mut self, machine: usize, event: Event) {
+    pub(super) fn step(&mut self, machine: usize, event: Event) {
         let (at, m) = (self.now, &mut self.machines[machine].member);
         self.trace.event(at, machine, 0, u64::from(m.life));
         let effects = m.step(at, event);
@@ -536,228 +526,6 @@ impl<'a> Run<'a> {
         self.sequence.push(block.clone());
     }
 
-    // ---- traders ----
-
-    /// Lets traders begin once there is a key.
-    fn open(&mut self) {
-        let machines = self.machines.iter();
-        let key = machines
-            .filter(|m| m.me.is_some())
-            .find_map(|m| m.member.keys.key());
-        let Some(key) = key.cloned() else {
-            self.push(20 * MILLISECOND, Happening::Open);
-            return;
-        };
-        let workload = Workload {
-            n: self.plan.committees[0].len(),
-            orders: self.plan.orders,
-            span_ms: 1_500 * self.plan.committees.len() as u64,
-            start: Millis(START.0 + self.now.as_millis()),
-            access_ms: 6,
-            life_ms: 90_000,
-        };
-        let mut crypto = Crypto::new(Tier::Real, Sealing::Ideal, 0);
-        let chain = self.machines[0].genesis.chain;
-        self.trades = trades(self.plan.seed, &workload, chain, &key, &mut crypto);
-        self.by_id = self.trades.iter().map(|t| (t.id, t.index)).collect();
-        for trade in 0..self.trades.len() {
-            let sent = self.trades[trade].sends.iter().map(|(_, at)| at.0).min();
-            self.push(sent.unwrap_or_default(), Happening::Retry(trade));
-        }
-    }
-
-    /// Members that a trader can reach: those of the last epoch that any is in.
-    fn reachable(&self) -> Vec<usize> {
-        let up = |m: &&Machine| m.member.up() && m.me.is_some();
-        let epoch = self
-            .machines
-            .iter()
-            .filter(up)
-            .map(|m| m.genesis.epoch())
-            .max();
-        let all = self.machines.iter().enumerate();
-        let in_it = all.filter(|(_, m)| up(m) && Some(m.genesis.epoch()) == epoch);
-        in_it.map(|(machine, _)| machine).collect()
-    }
-
-    fn retry(&mut self, trade: usize) {
-        if self.settled.contains(&trade) || self.refused.contains(&trade) {
-            return;
-        }
-        let mut members = self.reachable();
-        self.rng.shuffle(&mut members);
-        let count = self.rng.between(1, members.len().max(1) as u64) as usize;
-        for machine in members.into_iter().take(count) {
-            let after = self.rng.between(1_000, 12_000) * MICROSECOND;
-            self.push(after, Happening::Submit(trade, machine));
-        }
-        // Some are sent once, and rest on what was acknowledged.
-        if !trade.is_multiple_of(3) || !self.acknowledged.contains_key(&trade) {
-            self.push(RETRY_NS, Happening::Retry(trade));
-        }
-    }
-
-    fn submit(&mut self, trade: usize, machine: usize) {
-        if !self.machines[machine].member.up() {
-            return;
-        }
-        let envelope = Arc::clone(&self.trades[trade].envelope);
-        // The ticket names the trade: answers need no table.
-        let ticket = Ticket(trade as u64);
-        self.step(machine, Event::Submit { ticket, envelope });
-    }
-
-    fn reply(&mut self, machine: usize, Ticket(trade): Ticket, reply: Reply) {
-        let trade = trade as usize;
-        match reply {
-            Reply::Receipt(receipt) if self.honest(machine) => {
-                let m = &self.machines[machine];
-                let check = receipt.signature_check(&m.identity.public());
-                let bad = receipt.ct_id != self.trades[trade].id
-                    || receipt.epoch != m.genesis.epoch()
-                    || check.verify().is_err();
-                if bad {
-                    self.breach(format!("machine {machine} gave a receipt for nothing"));
-                }
-                self.acknowledged.entry(trade).or_default().insert(machine);
-            }
-            Reply::Refused(fairlane_replica::AdmissionError::BadProof)
-                if self.trades[trade].kind != Kind::BadProof && self.honest(machine) =>
-            {
-                self.breach(format!("machine {machine} refuses good order {trade}"));
-            }
-            Reply::Refused(error) if is_final(&error) => {
-                self.refused.insert(trade);
-            }
-            Reply::Refused(_) | Reply::Receipt(_) | Reply::Status(_) => {}
-        }
-    }
-
-    // ---- committees ----
-
-    /// The operators of a committee approve the next one and hand it to some members.
-    fn change(&mut self, epoch: usize) {
-        let Some(next) = self.plan.committees.get(epoch) else {
-            return;
-        };
-        let before = &self.plan.committees[epoch - 1];
-        let ready = |m: &usize| {
-            let machine = &self.machines[*m];
-            machine.member.up() && machine.genesis.epoch().0 + 1 == epoch as u64
-        };
-        let keyed = before
-            .iter()
-            .any(|m| self.machines[*m].member.keys.key().is_some());
-        if before.iter().filter(|m| ready(m)).count() < 2 || !keyed {
-            self.push(100 * MILLISECOND, Happening::Change(epoch));
-            return;
-        }
-        let next = NextCommittee {
-            chain: self.machines[0].genesis.chain,
-            epoch: Epoch(epoch as u64),
-            members: next.iter().map(|m| self.machines[*m].card()).collect(),
-        };
-        let mut approved = QuorumWord::default();
-        let quorum = before.len() - (before.len() - 1) / 3;
-        for (id, machine) in before.iter().enumerate().take(quorum) {
-            let signature = next.approve(self.machines[*machine].identity.as_ref());
-            approved.add(MemberId(id as u8), signature);
-        }
-        let change = Arc::new(CommitteeChange { next, approved });
-        self.changed.entry(epoch as u64).or_insert(self.now);
-        let asked: Vec<usize> = before.iter().copied().filter(ready).collect();
-        for machine in asked {
-            if self.rng.chance(600) {
-                self.step(machine, Event::Change(Arc::clone(&change)));
-            }
-        }
-        // Until it is in force operators ask again.
-        let entered = |m: &Machine| m.genesis.epoch().0 >= epoch as u64;
-        if !self.machines.iter().any(entered) {
-            self.push(500 * MILLISECOND, Happening::Change(epoch));
-        }
-    }
-
-    /// A machine that is behind looks for the next epoch on the disks of others.
-    fn poll(&mut self, machine: usize) {
-        let m = &self.machines[machine];
-        if m.dead || !m.linked {
-            return;
-        }
-        let next = m.genesis.epoch().next();
-        let key = epoch_key(next);
-        let others = (0..self.machines.len()).filter(|other| *other != machine);
-        let mut others: Vec<usize> = others
-            .filter(|o| self.machines[*o].linked && !self.machines[*o].dead)
-            .collect();
-        self.rng.shuffle(&mut others);
-        for other in others {
-            let (from, to) = (key.clone(), epoch_key(next.next()));
-            let rows = self.machines[other].rows(Table::Epochs, &from, &to);
-            let Some((_, row)) = rows.first() else {
-                continue;
-            };
-            let Ok(base) = decode::<EpochBase>(row, fairlane_replica::EPOCH_BASE_BYTES_MAX) else {
-                continue;
-            };
-            let (from, to) = (Height(1), base.genesis().base().next());
-            let (from, to) = (height_key(from), height_key(to));
-            let sequence = self.machines[other].rows(Table::Sequence, &from, &to);
-            self.retire(machine);
-            let m = &mut self.machines[machine];
-            if let Err(error) = m.leave().and_then(|()| m.import(&sequence)) {
-                self.breach(format!("machine {machine} cannot import: {error}"));
-                return;
-            }
-            self.report.fetched += 1;
-            self.cross(machine, &base);
-            return;
-        }
-    }
-
-    /// A process ends, and with it what it counted.
-    fn retire(&mut self, machine: usize) {
-        let replica = self.machines[machine].member.replica.as_ref();
-        let refused = replica.map(|r| r.status().counters.dealings_refused);
-        self.report.dealings_refused += refused.unwrap_or_default();
-        self.machines[machine].stop();
-    }
-
-    /// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
-    fn forward(&mut self, machine: usize) {
-        let m = &self.machines[machine];
-        if m.me.is_some() || m.dead || !m.linked {
-            return;
-        }
-        let carried = m.carried.iter().filter_map(|id| self.by_id.get(id));
-        let open: Vec<usize> = carried
-            .copied()
-            .filter(|t| !self.settled.contains(t))
-            .collect();
-        for trade in open {
-            for member in self.reachable() {
-                let after = self.rng.between(1_000, 12_000) * MICROSECOND;
-                self.push(after, Happening::Submit(trade, member));
-            }
-        }
-    }
-
-    fn cross(&mut self, machine: usize, base: &EpochBase) {
-        let m = &mut self.machines[machine];
-        match m.leave().and_then(|()| m.cross(base)) {
-            Ok(carried) => {
-                self.report.carried += carried;
-                let epoch = base.epoch().0;
-                if epoch > self.report.epoch {
-                    self.report.epoch = epoch;
-                    self.push(TERM_NS, Happening::Change(epoch as usize + 1));
-                }
-                self.boot(machine);
-            }
-            Err(error) => self.breach(format!("machine {machine} cannot cross: {error}")),
-        }
-    }
-
     // ---- the end ----
 
     fn last_epoch(&self) -> u64 {
@@ -782,20 +550,6 @@ impl<'a> Run<'a> {
                     && tip > m.genesis.base().0 + 2)
         });
         !self.trades.is_empty() && there && !self.trades.iter().any(owed)
-    }
-
-    /// A receipt rests on one disk: it binds while that machine is not gone for good.
-    fn is_owed(&self, trade: usize) -> bool {
-        let mut machines = self.acknowledged.get(&trade).into_iter().flatten();
-        let expiry = self.trades[trade].envelope.label.expiry;
-        // A member that left can hand on only what others still take: not what has expired, or
-        // whose nonce is used.
-        let expired = expiry.0 < START.0 + self.now.as_millis();
-        machines.any(|machine| {
-            let m = &self.machines[*machine];
-            let may_go_on = !expired && !self.refused.contains(&trade);
-            !m.dead && (m.me.is_some() || may_go_on)
-        })
     }
 
     fn verdict(mut self, live: bool) -> EpochsReport {
@@ -850,65 +604,4 @@ impl<'a> Run<'a> {
         report.trace_hash = self.trace.hash();
         report
     }
-}
-
-/// Whether asking again is of no use.
-const fn is_final(error: &fairlane_replica::AdmissionError) -> bool {
-    use fairlane_replica::AdmissionError as E;
-    matches!(
-        error,
-        E::Expired { .. } | E::NonceUsed(_) | E::BadProof | E::AlreadySequenced
-    )
-}
-
-type Keys = (Arc<SecretKey>, Arc<ReceiverSecret>);
-type Shares = Vec<Arc<std::sync::OnceLock<Sharing>>>;
-
-fn first_genesis(
-    plan: &Epochs,
-    first: &[usize],
-    keys: &[Keys],
-    secret: &mut Stream,
-    rng: &mut Stream,
-) -> (Genesis, Shares) {
-    let n = first.len();
-    let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), n, secret)
-        .expect("invariant: a committee is small enough to deal to");
-    let receivers = first
-        .iter()
-        .map(|m| ReceiverBytes(*keys[*m].1.key().bytes()));
-    let encryption = if plan.ceremony {
-        EncryptionParams::ceremony(receivers.collect())
-    } else {
-        EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes())
-    };
-    let key: Arc<SuiteKey> = Arc::new(key);
-    let sharing = |share| Sharing::known(Arc::clone(&key), Arc::new(share), None);
-    let shares = match plan.ceremony {
-        true => Vec::new(),
-        false => shares.into_iter().map(sharing).collect(),
-    };
-    let rules = [
-        fairlane_types::OrderRule::Strong,
-        fairlane_types::OrderRule::Arrival,
-    ];
-    let genesis = Genesis {
-        chain: ChainId(0x6161),
-        time: START,
-        experiment: true,
-        start: None,
-        members: first.iter().map(|m| keys[*m].0.public()).collect(),
-        encryption,
-        // Made with the encryption key, or not at all.
-        certificates: plan.ceremony.then(CertificateParams::ceremony),
-        lanes: Default::default(),
-        consensus: Default::default(),
-        order: OrderParams {
-            rule: rules[rng.below(2) as usize],
-            snapshot_interval: [4, 16, 256][rng.below(3) as usize],
-            ..Default::default()
-        },
-    };
-    debug_assert_eq!(committee_of(&genesis).n(), n);
-    (genesis, shares)
 }

@@ -1,0 +1,142 @@
+//! Operators and shells of a run: changes are approved and handed in, machines go from one
+//! epoch into the next.
+
+use std::sync::Arc;
+
+use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase, Event, Table, epoch_key, height_key};
+use fairlane_types::{CommitteeChange, Epoch, Height, MemberId, NextCommittee, QuorumWord, decode};
+
+use crate::engine::{MICROSECOND, MILLISECOND};
+
+use super::machine::Machine;
+use super::run::{Happening, Run, TERM_NS};
+
+impl Run<'_> {
+    /// The operators of a committee approve the next one and hand it to some members.
+    pub(super) fn change(&mut self, epoch: usize) {
+        let Some(next) = self.plan.committees.get(epoch) else {
+            return;
+        };
+        let before = &self.plan.committees[epoch - 1];
+        let ready = |m: &usize| {
+            let machine = &self.machines[*m];
+            machine.member.up() && machine.genesis.epoch().0 + 1 == epoch as u64
+        };
+        let keyed = before
+            .iter()
+            .any(|m| self.machines[*m].member.keys.key().is_some());
+        if before.iter().filter(|m| ready(m)).count() < 2 || !keyed {
+            self.push(100 * MILLISECOND, Happening::Change(epoch));
+            return;
+        }
+        let next = NextCommittee {
+            chain: self.machines[0].genesis.chain,
+            epoch: Epoch(epoch as u64),
+            members: next.iter().map(|m| self.machines[*m].card()).collect(),
+        };
+        let mut approved = QuorumWord::default();
+        let quorum = before.len() - (before.len() - 1) / 3;
+        for (id, machine) in before.iter().enumerate().take(quorum) {
+            let signature = next.approve(self.machines[*machine].identity.as_ref());
+            approved.add(MemberId(id as u8), signature);
+        }
+        let change = Arc::new(CommitteeChange { next, approved });
+        self.changed.entry(epoch as u64).or_insert(self.now);
+        let asked: Vec<usize> = before.iter().copied().filter(ready).collect();
+        for machine in asked {
+            if self.rng.chance(600) {
+                self.step(machine, Event::Change(Arc::clone(&change)));
+            }
+        }
+        // Until it is in force operators ask again.
+        let entered = |m: &Machine| m.genesis.epoch().0 >= epoch as u64;
+        if !self.machines.iter().any(entered) {
+            self.push(500 * MILLISECOND, Happening::Change(epoch));
+        }
+    }
+
+    /// A machine that is behind looks for the next epoch on the disks of others.
+    pub(super) fn poll(&mut self, machine: usize) {
+        let m = &self.machines[machine];
+        if m.dead || !m.linked {
+            return;
+        }
+        let next = m.genesis.epoch().next();
+        let key = epoch_key(next);
+        let others = (0..self.machines.len()).filter(|other| *other != machine);
+        let mut others: Vec<usize> = others
+            .filter(|o| self.machines[*o].linked && !self.machines[*o].dead)
+            .collect();
+        self.rng.shuffle(&mut others);
+        for other in others {
+            let (from, to) = (key.clone(), epoch_key(next.next()));
+            let rows = self.machines[other].rows(Table::Epochs, &from, &to);
+            let Some((_, row)) = rows.first() else {
+                continue;
+            };
+            let Ok(base) = decode::<EpochBase>(row, EPOCH_BASE_BYTES_MAX) else {
+                continue;
+            };
+            let (from, to) = (Height(1), base.genesis().base().next());
+            let (from, to) = (height_key(from), height_key(to));
+            let sequence = self.machines[other].rows(Table::Sequence, &from, &to);
+            self.retire(machine);
+            let dies = self.plan.faults && self.rng.chance(100);
+            let m = &mut self.machines[machine];
+            if dies && m.leave().is_ok() {
+                // Between the two writes: the next look goes on from there.
+                return;
+            }
+            if let Err(error) = m.leave().and_then(|()| m.import(&sequence)) {
+                self.breach(format!("machine {machine} cannot import: {error}"));
+                return;
+            }
+            self.report.fetched += 1;
+            self.cross(machine, &base);
+            return;
+        }
+    }
+
+    /// A process ends, and with it what it counted.
+    pub(super) fn retire(&mut self, machine: usize) {
+        let replica = self.machines[machine].member.replica.as_ref();
+        let refused = replica.map(|r| r.status().counters.dealings_refused);
+        self.report.dealings_refused += refused.unwrap_or_default();
+        self.machines[machine].stop();
+    }
+
+    /// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
+    pub(super) fn forward(&mut self, machine: usize) {
+        let m = &self.machines[machine];
+        if m.me.is_some() || m.dead || !m.linked {
+            return;
+        }
+        let carried = m.carried.iter().filter_map(|id| self.by_id.get(id));
+        let open: Vec<usize> = carried
+            .copied()
+            .filter(|t| !self.settled.contains(t))
+            .collect();
+        for trade in open {
+            for member in self.reachable() {
+                let after = self.rng.between(1_000, 12_000) * MICROSECOND;
+                self.push(after, Happening::Submit(trade, member));
+            }
+        }
+    }
+
+    pub(super) fn cross(&mut self, machine: usize, base: &EpochBase) {
+        let m = &mut self.machines[machine];
+        match m.leave().and_then(|()| m.cross(base)) {
+            Ok(carried) => {
+                self.report.carried += carried;
+                let epoch = base.epoch().0;
+                if epoch > self.report.epoch {
+                    self.report.epoch = epoch;
+                    self.push(TERM_NS, Happening::Change(epoch as usize + 1));
+                }
+                self.boot(machine);
+            }
+            Err(error) => self.breach(format!("machine {machine} cannot cross: {error}")),
+        }
+    }
+}
