@@ -113,7 +113,8 @@ impl Member {
     pub async fn pin(&self, genesis: Genesis) -> Result<Pin, ClientError> {
         let epoch = self.info().await?.epoch;
         if genesis.epoch().0 < epoch {
-            return self.later_pin(genesis, Epoch(epoch)).await;
+            let genesis = self.genesis_in(genesis, Epoch(epoch)).await?;
+            return Pin::new(genesis).map_err(|error| self.http.protocol(error));
         }
         let activation = match genesis.encryption.source {
             KeySource::InsecureDealer | KeySource::Reshared => None,
@@ -126,8 +127,17 @@ impl Member {
         Pin::activated(genesis, activation).map_err(|error| self.http.protocol(error))
     }
 
-    /// The pin of a later epoch: one committee's word after the other leads there.
-    async fn later_pin(&self, genesis: Genesis, epoch: Epoch) -> Result<Pin, ClientError> {
+    /// The genesis of the present epoch, from one that is trusted: one committee's word after
+    /// the other leads there.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn present_genesis(&self, genesis: Genesis) -> Result<Genesis, ClientError> {
+        let epoch = self.info().await?.epoch;
+        self.genesis_in(genesis, Epoch(epoch)).await
+    }
+
+    async fn genesis_in(&self, genesis: Genesis, epoch: Epoch) -> Result<Genesis, ClientError> {
         let mut at = genesis;
         while at.epoch() < epoch {
             let handover = self.handover(at.epoch().next()).await?;
@@ -135,7 +145,7 @@ impl Member {
             holds.map_err(|error| self.http.protocol(error))?;
             at = handover.genesis;
         }
-        Pin::new(at).map_err(|error| self.http.protocol(error))
+        Ok(at)
     }
 
     /// `GET /v1/epochs/{epoch}/handover`: what began an epoch. Not checked here: see

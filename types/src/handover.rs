@@ -113,19 +113,3 @@ impl Handover {
         Ok(())
     }
 }
-
-/// Follows hand-overs from the first epoch on and returns the genesis of the last one.
-///
-/// # Errors
-/// [`HandoverError`] of the first that does not lead on.
-pub fn follow_handovers(
-    origin: &Genesis,
-    handovers: impl IntoIterator<Item = Handover>,
-) -> Result<Genesis, HandoverError> {
-    let mut at = origin.clone();
-    for handover in handovers {
-        handover.verify(&at)?;
-        at = handover.genesis;
-    }
-    Ok(at)
-}

@@ -40,7 +40,7 @@ pub use genesis::{
     CertificateParams, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError,
     KeySource, LaneParams, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
 };
-pub use handover::{EpochStart, Handover, HandoverError, follow_handovers};
+pub use handover::{EpochStart, Handover, HandoverError};
 pub use identity::{
     PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, Signer, verify_batch,
     verify_each,

@@ -41,20 +41,26 @@ impl AttestationBody {
     }
 }
 
+/// A certificate from its bytes.
+pub(super) fn certificate(bytes: Vec<u8>) -> Result<ThresholdCertificate, WireError> {
+    let got = bytes.len();
+    let bytes = <[u8; CERTIFICATE_BYTES]>::try_from(bytes);
+    bytes.map(ThresholdCertificate).map_err(|_| {
+        WireError(format!(
+            "a certificate has {CERTIFICATE_BYTES} bytes, not {got}"
+        ))
+    })
+}
+
 impl TryFrom<AttestationBody> for Attestation {
     type Error = WireError;
     fn try_from(body: AttestationBody) -> Result<Self, WireError> {
-        let got = body.certificate.len();
-        let certificate = <[u8; CERTIFICATE_BYTES]>::try_from(body.certificate).map_err(|_| {
-            WireError(format!(
-                "a certificate has {CERTIFICATE_BYTES} bytes, not {got}"
-            ))
-        })?;
+        let certificate = certificate(body.certificate)?;
         Ok(Self {
             epoch: Epoch(body.epoch),
             height: Height(body.height),
             root: body.root,
-            certificate: ThresholdCertificate(certificate),
+            certificate,
         })
     }
 }

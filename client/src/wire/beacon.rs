@@ -1,9 +1,10 @@
 //! The beacon of a block: what broke its ties.
 
-use fairlane_encryption::{Beacon, CERTIFICATE_BYTES, ThresholdCertificate};
+use fairlane_encryption::Beacon;
 use fairlane_types::{BlockId, Digest, Epoch, Height};
 use serde::{Deserialize, Serialize};
 
+use super::attestations::certificate;
 use super::blocks::WireError;
 use super::number::dec;
 
@@ -48,17 +49,12 @@ impl BeaconBody {
 impl TryFrom<BeaconBody> for Beacon {
     type Error = WireError;
     fn try_from(body: BeaconBody) -> Result<Self, WireError> {
-        let got = body.certificate.len();
-        let certificate = <[u8; CERTIFICATE_BYTES]>::try_from(body.certificate).map_err(|_| {
-            WireError(format!(
-                "a certificate has {CERTIFICATE_BYTES} bytes, not {got}"
-            ))
-        })?;
+        let certificate = certificate(body.certificate)?;
         let beacon = Self {
             epoch: Epoch(body.epoch),
             height: Height(body.height),
             block: body.block,
-            certificate: ThresholdCertificate(certificate),
+            certificate,
         };
         if beacon.value() != body.value {
             return Err(WireError(
@@ -71,6 +67,8 @@ impl TryFrom<BeaconBody> for Beacon {
 
 #[cfg(test)]
 mod tests {
+    use fairlane_encryption::{CERTIFICATE_BYTES, ThresholdCertificate};
+
     use super::*;
 
     #[test]

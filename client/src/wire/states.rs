@@ -1,9 +1,10 @@
 //! The committee's one signature on a state of the execution.
 
-use fairlane_encryption::{CERTIFICATE_BYTES, StateAttestation, StateRoots, ThresholdCertificate};
+use fairlane_encryption::{StateAttestation, StateRoots};
 use fairlane_types::{Digest, Epoch, Height};
 use serde::{Deserialize, Serialize};
 
+use super::attestations::certificate;
 use super::blocks::WireError;
 use super::execution::AccountBody;
 use super::number::dec;
@@ -60,12 +61,7 @@ impl StateAttestationBody {
 impl TryFrom<StateAttestationBody> for StateAttestation {
     type Error = WireError;
     fn try_from(body: StateAttestationBody) -> Result<Self, WireError> {
-        let got = body.certificate.len();
-        let certificate = <[u8; CERTIFICATE_BYTES]>::try_from(body.certificate).map_err(|_| {
-            WireError(format!(
-                "a certificate has {CERTIFICATE_BYTES} bytes, not {got}"
-            ))
-        })?;
+        let certificate = certificate(body.certificate)?;
         Ok(Self {
             epoch: Epoch(body.epoch),
             height: Height(body.height),
@@ -74,13 +70,15 @@ impl TryFrom<StateAttestationBody> for StateAttestation {
                 state_root: body.state_root,
                 receipts_root: body.receipts_root,
             },
-            certificate: ThresholdCertificate(certificate),
+            certificate,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fairlane_encryption::{CERTIFICATE_BYTES, ThresholdCertificate};
+
     use super::*;
 
     #[test]

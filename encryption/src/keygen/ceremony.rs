@@ -1,6 +1,8 @@
 //! One ceremony: who deals to whom, which dealings count, and the keys that come of them.
 
-use fairlane_types::{Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId, NextCommittee};
+use fairlane_types::{
+    Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId, NextCommittee, ReceiverBytes,
+};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -65,6 +67,13 @@ impl VerifiedDeal {
     }
 }
 
+fn receiver_keys<'a>(
+    receivers: impl IntoIterator<Item = &'a ReceiverBytes>,
+) -> Result<Vec<ReceiverKey>, KeyError> {
+    let receivers = receivers.into_iter();
+    receivers.map(|key| ReceiverKey::new(key.0)).collect()
+}
+
 impl Ceremony {
     /// The ceremony for the first keys of a chain; `None` where a dealer made them.
     ///
@@ -74,9 +83,7 @@ impl Ceremony {
         if genesis.encryption.source != KeySource::Ceremony {
             return Ok(None);
         }
-        let receivers = genesis.encryption.receivers.iter();
-        let receivers = receivers.map(|key| ReceiverKey::new(key.0));
-        let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
+        let receivers = receiver_keys(&genesis.encryption.receivers)?;
         let id = Domain::Dealing.hash_of(&genesis.hash());
         let certificates = genesis.certificates.as_ref();
         let certified = certificates.is_some_and(|c| c.source == KeySource::Ceremony);
@@ -93,9 +100,7 @@ impl Ceremony {
         next: &NextCommittee,
         old: CommitteeKeys,
     ) -> Result<Self, KeyError> {
-        let receivers = next.members.iter();
-        let receivers = receivers.map(|member| ReceiverKey::new(member.receiver.0));
-        let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
+        let receivers = receiver_keys(next.members.iter().map(|member| &member.receiver))?;
         let id = Domain::Dealing.hash_of(&(before, next));
         Self::reshare(id, next.epoch, receivers, old.encryption, old.certificate)
     }

@@ -2,15 +2,13 @@
 //! there (PROTOCOL §6).
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fairlane_client::Member;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
-use fairlane_node::home::Home;
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
-use fairlane_types::{Envelope, Epoch, decode};
+use fairlane_types::{Epoch, Height, decode};
 
 use crate::exit::{Outcome, Problem};
 
@@ -64,30 +62,16 @@ pub async fn left_behind(members: Vec<Member>, epoch: Epoch) {
     }
 }
 
-/// Goes into the next epoch with what this node itself ended with.
-pub fn cross(home: &Home, config: &Config, base: &EpochBase) -> Outcome {
-    let mut resting = Resting::open(home, config)?;
-    resting.leave()?;
-    let standing = resting.enter(base)?;
-    tracing::info!(epoch = %standing.epoch(), member = ?standing.member, "entered");
-    Ok(())
-}
-
-/// Leaves the epoch, because others have: see [`until_it_runs`].
-pub fn leave(home: &Home, config: &Config) -> Outcome {
-    Ok(Resting::open(home, config)?.leave()?)
-}
-
 /// Waits until the home is in an epoch in which its node can run, and says where it stands;
 /// nothing when `stop` is ready first.
 pub async fn until_it_runs(
-    home: &Home,
+    resting: &mut Resting,
     config: &Config,
     mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
 ) -> Outcome<Option<Standing>> {
     let mut told = None;
     loop {
-        let standing = Resting::open(home, config)?.standing()?;
+        let standing = resting.standing()?;
         if standing.runs() {
             return Ok(Some(standing));
         }
@@ -97,8 +81,8 @@ pub async fn until_it_runs(
         }
         let round = async {
             let members = sources(config, &standing)?;
-            forward(home, config, &members).await?;
-            if !follow(home, config, &standing, &members).await? {
+            forward(resting, &members).await?;
+            if !follow(resting, &standing, &members).await? {
                 tokio::time::sleep(ROUND).await;
             }
             Outcome::Ok(())
@@ -111,12 +95,7 @@ pub async fn until_it_runs(
 }
 
 /// One epoch further, if any member has it.
-async fn follow(
-    home: &Home,
-    config: &Config,
-    standing: &Standing,
-    members: &[Member],
-) -> Outcome<bool> {
+async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) -> Outcome<bool> {
     let next = standing.epoch().next();
     for member in members {
         let Ok(bytes) = member.epoch_base(next).await else {
@@ -133,7 +112,7 @@ async fn follow(
             tracing::warn!(from = member.address(), %error, "a false start of an epoch");
             continue;
         }
-        match enter_from(home, config, member, &base).await {
+        match enter_from(resting, member, &base).await {
             Ok(()) => return Ok(true),
             Err(error) => {
                 tracing::warn!(from = member.address(), error = %error.what, "cannot follow");
@@ -144,17 +123,14 @@ async fn follow(
 }
 
 /// Takes the blocks that are missing from a member and enters.
-async fn enter_from(home: &Home, config: &Config, member: &Member, base: &EpochBase) -> Outcome {
-    let mut resting = Resting::open(home, config)?;
+async fn enter_from(resting: &mut Resting, member: &Member, base: &EpochBase) -> Outcome {
     resting.leave()?;
-    let mut from = resting.last_block()?.map(|block| block.height.next());
-    if from.is_none() {
+    let mut from = match resting.last_block()? {
+        Some(block) => block.height.next(),
         // What is older than it keeps is not needed to check the rest: roots are chained.
-        let first = member.info().await?.first_available;
-        from = Some(fairlane_types::Height(first.max(1)));
-    }
+        None => Height(member.info().await?.first_available.max(1)),
+    };
     let until = base.genesis().base().next();
-    let mut from = from.unwrap_or_default();
     while from < until {
         let blocks = member.blocks(from, until).await?;
         let Some(last) = blocks.last() else {
@@ -163,19 +139,15 @@ async fn enter_from(home: &Home, config: &Config, member: &Member, base: &EpochB
         from = last.height.next();
         resting.import(&blocks)?;
     }
-    let standing = resting.enter(base)?;
-    tracing::info!(epoch = %standing.epoch(), member = ?standing.member, from = member.address(),
-        "entered");
+    resting.enter(base)?;
     Ok(())
 }
 
 /// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
-async fn forward(home: &Home, config: &Config, members: &[Member]) -> Outcome {
-    let orders = Resting::open(home, config)?.carried()?;
-    let orders: Vec<Arc<Envelope>> = orders.into_iter().map(Arc::new).collect();
-    for order in &orders {
+async fn forward(resting: &Resting, members: &[Member]) -> Outcome {
+    for order in resting.carried()? {
         for member in members {
-            if let Err(error) = member.submit(order).await {
+            if let Err(error) = member.submit(&order).await {
                 tracing::debug!(order = %order.id(), to = member.address(), %error, "not taken");
             }
         }

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use fairlane_replica::{
-    BaseError, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
-    epoch_key, has_left, importing, leaving,
+    BaseError, EpochBase, RecoverError, Store as _, StoreError, current_epoch, entering, has_left,
+    importing, leaving,
 };
-use fairlane_types::{Epoch, Genesis, Height, MemberId, SequencedBlock, decode};
+use fairlane_types::{Epoch, Genesis, MemberId, SequencedBlock};
 
 use crate::claim::Claim;
 use crate::config::Config;
@@ -135,16 +135,6 @@ impl Resting {
         })
     }
 
-    /// The start of an epoch, if it is on this disk.
-    ///
-    /// # Errors
-    /// [`EpochError`].
-    pub fn base_of(&self, epoch: Epoch) -> Result<Option<EpochBase>, EpochError> {
-        let row = self.store.get(Table::Epochs, &epoch_key(epoch))?;
-        let read = |row: Vec<u8>| decode(&row, row.len()).map_err(BaseError::from);
-        Ok(row.map(read).transpose()?)
-    }
-
     /// The last block of the sequence here.
     ///
     /// # Errors
@@ -187,7 +177,7 @@ impl Resting {
     ///
     /// # Errors
     /// [`EpochError`].
-    pub fn enter(&mut self, base: &EpochBase) -> Result<Standing, EpochError> {
+    pub fn enter(&mut self, base: &EpochBase) -> Result<(), EpochError> {
         let before = self.standing()?;
         base.verify(&before.genesis)?;
         let identity = self.home.identity()?.public();
@@ -196,7 +186,8 @@ impl Resting {
         let me = me.and_then(|at| u8::try_from(at).ok()).map(MemberId);
         let writes = entering(&self.store, base, me.unwrap_or_default())?;
         self.store.commit(&writes, true)?;
-        self.standing()
+        tracing::info!(epoch = %base.epoch(), member = ?me, "entered");
+        Ok(())
     }
 
     /// Orders that came along into the epoch it is in, without an outcome: who is no member
@@ -206,16 +197,5 @@ impl Resting {
     /// [`EpochError`].
     pub fn carried(&self) -> Result<Vec<fairlane_types::Envelope>, EpochError> {
         Ok(fairlane_replica::carried_over(&self.store)?)
-    }
-
-    /// Height up to which blocks of the sequence are wanted before `base` can be entered, and
-    /// the first of them.
-    ///
-    /// # Errors
-    /// [`EpochError`].
-    pub fn wanted(&self, base: &EpochBase) -> Result<Option<(Height, Height)>, EpochError> {
-        let from = self.last_block()?.map_or(Height(1), |b| b.height.next());
-        let until = base.genesis().base().next();
-        Ok((from < until).then_some((from, until)))
     }
 }

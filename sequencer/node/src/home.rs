@@ -22,7 +22,7 @@ use fairlane_encryption::{
     SuiteSecret, certificate_key,
 };
 use fairlane_replica::{
-    CeremonyKeys, EpochBase, Store, StoreError, Table, birth, birth_of_joiner, meta,
+    CeremonyKeys, EpochBase, Store, StoreError, Table, Write, birth, birth_of_joiner, meta,
 };
 use fairlane_types::{
     Digest, GENESIS_BYTES_MAX, Genesis, KeySource, MemberId, PublicKey, SecretKey,
@@ -514,16 +514,7 @@ impl Home {
         me: MemberId,
         reserve_bytes: u64,
     ) -> Result<(), HomeError> {
-        let path = self.data_path();
-        if path.exists() {
-            return Err(HomeError::Exists(path));
-        }
-        let mut store = RocksStore::open(&StoreOptions {
-            path,
-            reserve_bytes,
-        })?;
-        store.commit(&birth(genesis, me), true)?;
-        Ok(())
+        self.write_database(&birth(genesis, me), reserve_bytes)
     }
 
     /// Makes the database of a future member, with the birth record of its identity (C7).
@@ -535,6 +526,10 @@ impl Home {
         genesis: &Genesis,
         reserve_bytes: u64,
     ) -> Result<(), HomeError> {
+        self.write_database(&birth_of_joiner(genesis), reserve_bytes)
+    }
+
+    fn write_database(&self, writes: &[Write], reserve_bytes: u64) -> Result<(), HomeError> {
         let path = self.data_path();
         if path.exists() {
             return Err(HomeError::Exists(path));
@@ -543,8 +538,7 @@ impl Home {
             path,
             reserve_bytes,
         })?;
-        store.commit(&birth_of_joiner(genesis), true)?;
-        Ok(())
+        Ok(store.commit(writes, true)?)
     }
 
     /// Whether a database holds the birth record.

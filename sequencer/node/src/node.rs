@@ -187,8 +187,22 @@ impl Node {
     pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
         let home = Home::open(options.home.clone())?.with_passphrase(options.passphrase.clone());
         let config = Config::load(&home, options.overrides.clone())?;
-        let origin = home.genesis()?;
         let (resting, standing) = blocking(rest_step(&home, &config)).await?;
+        Self::start_from(options, resting, standing).await
+    }
+
+    /// As [`start`](Self::start), on a database that is open already and was found to stand so.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_from(
+        options: NodeOptions,
+        resting: Resting,
+        standing: Standing,
+    ) -> Result<Self, StartError> {
+        let home = Home::open(options.home.clone())?.with_passphrase(options.passphrase.clone());
+        let config = Config::load(&home, options.overrides.clone())?;
+        let origin = home.genesis()?;
         if !standing.runs() {
             return Err(StartError::NotAMember(standing.epoch()));
         }

@@ -167,10 +167,10 @@ impl Replica {
         payload: &CutPayload,
     ) -> Option<bool> {
         if parent.ends() {
-            return self.check_step(view, parent, payload);
+            return Some(payload == parent);
         }
         let dealing = self.check_dealing(view, payload.dealing.as_deref())?;
-        Some(dealing && self.check_step(view, parent, payload)?)
+        Some(dealing && self.check_step(view, payload.step.as_ref())?)
     }
 
     /// Asks the lanes about a proposed cut; `first` says that nothing is on its way yet.

@@ -60,8 +60,8 @@ pub fn leaving(
     let mut writes: Vec<Write> = rows
         .map(|(id, order)| Write::put(Table::Payloads, payload_key(id), encode(order.as_ref())))
         .collect();
-    writes.push(put_meta(meta::CARRIED, encode(&ids)));
-    writes.push(put_meta(meta::LEFT, encode(&genesis.epoch())));
+    writes.push(Write::meta(meta::CARRIED, encode(&ids)));
+    writes.push(Write::meta(meta::LEFT, encode(&genesis.epoch())));
     Ok(writes)
 }
 
@@ -141,16 +141,12 @@ pub fn entering(
         Write::delete(Table::Meta, meta::SNAPSHOT.to_vec()),
         Write::delete(Table::Meta, meta::LEFT.to_vec()),
         Write::put(Table::Epochs, epoch_key(base.epoch()), encode(base)),
-        put_meta(meta::CARRIED, encode(&open)),
-        put_meta(meta::GENESIS, encode(&base.genesis().hash())),
-        put_meta(meta::MEMBER, encode(&me)),
-        put_meta(meta::EPOCH, encode(&base.epoch())),
+        Write::meta(meta::CARRIED, encode(&open)),
+        Write::meta(meta::GENESIS, encode(&base.genesis().hash())),
+        Write::meta(meta::MEMBER, encode(&me)),
+        Write::meta(meta::EPOCH, encode(&base.epoch())),
     ]);
     Ok(writes)
-}
-
-fn put_meta(key: &[u8], value: Vec<u8>) -> Write {
-    Write::put(Table::Meta, key.to_vec(), value)
 }
 
 /// Orders that came along into the epoch a folder is in, and that have no outcome there.

@@ -94,18 +94,10 @@ impl Replica {
         payload
     }
 
-    /// What a member says to the step in a proposal: that it is none (`Some(false)`), or
+    /// What a member says to the step in a proposal before the boundary: whether it is one, or
     /// nothing (`None`) while it cannot know.
-    pub(crate) fn check_step(
-        &mut self,
-        view: View,
-        parent: &CutPayload,
-        payload: &CutPayload,
-    ) -> Option<bool> {
-        if parent.ends() {
-            return Some(payload == parent);
-        }
-        match &payload.step {
+    pub(crate) fn check_step(&mut self, view: View, step: Option<&EpochStep>) -> Option<bool> {
+        match step {
             None => Some(true),
             Some(EpochStep::Change(change)) => {
                 if !self.can_change() || !change.fits(self.chain(), self.epoch(), &self.committee) {

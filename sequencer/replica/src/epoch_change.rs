@@ -16,11 +16,8 @@ use fairlane_types::{
 
 use crate::dealing::Dealing;
 use crate::epoch_base::{EpochBase, dealings_digest};
-use crate::key_making::{FinalDealing, KeyMaking, Signatures, Terms};
+use crate::key_making::{FinalDealing, KeyMaking, REPEAT_VIEWS, Signatures, Terms};
 use crate::payload::EpochStep;
-
-/// A change that a block carries is not put into another one for so many views.
-const REPEAT_VIEWS: u64 = 4;
 
 /// A change of a final block.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
-    Attestation, Beacon, Ceremony, CertificateKeys, CertificateShare, Certification, CombineError,
-    CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret, StateAttestation, Subject,
-    Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme, VerifiedDeal,
-    accept_certificate_share, resolve, sign_attestation, sign_beacon, sign_state,
+    Attestation, Beacon, CERTIFICATE_KEY_BYTES, Ceremony, CertificateKeys, CertificateShare,
+    Certification, CombineError, CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret,
+    StateAttestation, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
+    VerifiedDeal, accept_certificate_share, resolve, sign_attestation, sign_beacon, sign_state,
 };
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
@@ -395,13 +395,19 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
         Job::Combine(job) => JobResult::Combined(combine(context, job, entropy)),
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
-        Job::CheckAttestation(given) => JobResult::Judged(attested(context, given)),
+        Job::CheckAttestation(given) => {
+            JobResult::Judged(signed(context, |key, chain| given.verify(key, chain)))
+        }
         Job::AttestState { height, state } => {
             JobResult::Attest(attest_state(context, *height, *state))
         }
-        Job::CheckState(given) => JobResult::Judged(state_attested(context, given)),
+        Job::CheckState(given) => {
+            JobResult::Judged(signed(context, |key, chain| given.verify(key, chain)))
+        }
         Job::Beacon(job) => JobResult::Beacon(sign_block(context, job, entropy)),
-        Job::CheckBeacon(given) => JobResult::Judged(beaconed(context, given)),
+        Job::CheckBeacon(given) => {
+            JobResult::Judged(signed(context, |key, chain| given.verify(key, chain)))
+        }
         Job::Deal(next) => {
             let dealing = deal(context, next.as_deref(), entropy);
             JobResult::Dealt(dealing.map(Arc::new))
@@ -414,9 +420,13 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
     }
 }
 
-fn attested(context: &CryptoContext, given: &Attestation) -> bool {
+/// Whether the committee signed something, by what checks its signature.
+fn signed(
+    context: &CryptoContext,
+    verify: impl FnOnce(&[u8; CERTIFICATE_KEY_BYTES], ChainId) -> bool,
+) -> bool {
     let keys = context.certificates();
-    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
+    keys.is_some_and(|keys| verify(keys.key.public_key(), context.chain))
 }
 
 fn attest_state(
@@ -427,16 +437,6 @@ fn attest_state(
     let keys = context.certificates()?;
     let (chain, epoch) = (context.chain, context.epoch);
     Some(sign_state(&keys.secret, chain, epoch, height, state))
-}
-
-fn state_attested(context: &CryptoContext, given: &StateAttestation) -> bool {
-    let keys = context.certificates();
-    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
-}
-
-fn beaconed(context: &CryptoContext, given: &Beacon) -> bool {
-    let keys = context.certificates();
-    keys.is_some_and(|keys| given.verify(keys.key.public_key(), context.chain))
 }
 
 /// D1: the token that releases shares exists only where q commit signatures verify.

@@ -12,8 +12,8 @@ use fairlane_types::{ActiveKeys, Height, KeyActivation, MemberId, Signature, Sig
 
 use crate::dealing::Dealing;
 
-/// A dealing that a block carries is not put into another one for so many views.
-const REPEAT_VIEWS: u64 = 4;
+/// What a block carries beside its cut is not put into another one for so many views.
+pub(crate) const REPEAT_VIEWS: u64 = 4;
 
 /// A dealing of a final block.
 #[derive(Clone, Debug, PartialEq, Eq)]

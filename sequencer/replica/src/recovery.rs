@@ -110,22 +110,18 @@ pub struct RecoveredKey {
 /// first start. Without them a folder can only be an observer's.
 #[must_use]
 pub fn birth(genesis: &Genesis, me: MemberId) -> Vec<Write> {
-    let put = |key: &[u8], value: Vec<u8>| Write::put(Table::Meta, key.to_vec(), value);
-    vec![
-        put(meta::GENESIS, encode(&genesis.hash())),
-        put(meta::MEMBER, encode(&me)),
-        put(meta::BIRTH, b"born".to_vec()),
-    ]
+    let mut writes = birth_of_joiner(genesis);
+    writes.push(Write::meta(meta::MEMBER, encode(&me)));
+    writes
 }
 
 /// The writes with which the identity of a future member is born: it belongs to the chain
 /// and to no committee yet.
 #[must_use]
 pub fn birth_of_joiner(genesis: &Genesis) -> Vec<Write> {
-    let put = |key: &[u8], value: Vec<u8>| Write::put(Table::Meta, key.to_vec(), value);
     vec![
-        put(meta::GENESIS, encode(&genesis.hash())),
-        put(meta::BIRTH, b"born".to_vec()),
+        Write::meta(meta::GENESIS, encode(&genesis.hash())),
+        Write::meta(meta::BIRTH, b"born".to_vec()),
     ]
 }
 

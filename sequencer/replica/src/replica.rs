@@ -533,12 +533,12 @@ impl Replica {
 
     fn start(&mut self, now: Micros, out: &mut Vec<Effect>) {
         let mut writes = vec![
-            put_meta(meta::GENESIS, fairlane_types::encode(&self.genesis.hash())),
-            put_meta(meta::MEMBER, fairlane_types::encode(&self.me)),
+            Write::meta(meta::GENESIS, fairlane_types::encode(&self.genesis.hash())),
+            Write::meta(meta::MEMBER, fairlane_types::encode(&self.me)),
         ];
         if self.voting {
             // C7: from here on this folder is the only one that may speak.
-            writes.push(put_meta(meta::BIRTH, b"started".to_vec()));
+            writes.push(Write::meta(meta::BIRTH, b"started".to_vec()));
         }
         self.store(writes, true, Written::Nothing, out);
         self.start_ceremony(out);
@@ -838,8 +838,4 @@ impl Replica {
         self.next_id += 1;
         self.next_id
     }
-}
-
-fn put_meta(key: &[u8], value: Vec<u8>) -> Write {
-    Write::put(Table::Meta, key.to_vec(), value)
 }

@@ -111,6 +111,12 @@ impl Write {
         Self::Put { table, key, value }
     }
 
+    /// Sets a value of [`Table::Meta`].
+    #[must_use]
+    pub fn meta(key: &[u8], value: Vec<u8>) -> Self {
+        Self::put(Table::Meta, key.to_vec(), value)
+    }
+
     /// Removes a key.
     #[must_use]
     pub const fn delete(table: Table, key: Vec<u8>) -> Self {

@@ -115,7 +115,7 @@ fn join(args: &JoinArgs, term: Term) -> Outcome {
         &json!({ "joiner": { "home": args.out, "card": path, "identity": identity } }),
         || {
             format!(
-                "{} a home for {} in {}; hand {} to a member's operator, and start it with                  `fairlane node --home {}`",
+                "{} a home for {} in {}; hand {} to a member's operator, and start it with `fairlane node --home {}`",
                 term.green("✔"),
                 short(identity),
                 args.out.display(),
@@ -152,21 +152,10 @@ fn card(
     Ok(())
 }
 
-/// The genesis of the present epoch, from a member and checked from the first one on.
-async fn present(genesis: &Path, to: &str) -> Outcome<Genesis> {
-    let member = Member::new(to)?;
-    let mut at = read_genesis(genesis)?;
-    let epoch = member.info().await?.epoch;
-    while at.epoch().0 < epoch {
-        let handover = member.handover(at.epoch().next()).await?;
-        handover.verify(&at).map_err(Problem::failed)?;
-        at = handover.genesis;
-    }
-    Ok(at)
-}
-
 async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: Term) -> Outcome {
-    let present = present(genesis, to).await?;
+    let present = Member::new(to)?
+        .present_genesis(read_genesis(genesis)?)
+        .await?;
     let next = NextCommittee {
         chain: present.chain,
         epoch: present.epoch().next(),

@@ -5,10 +5,12 @@ use std::io::Read;
 use std::sync::Arc;
 
 use fairlane_node::config::{Config, Overrides};
+use fairlane_node::epochs::Resting;
 use fairlane_node::home::{Home, HomeError};
 use fairlane_node::node::{Ended, Node, NodeOptions, StartError, shutdown_signal};
 use fairlane_node::process::keep_secrets_in;
 use fairlane_node::telemetry::install_metrics;
+use fairlane_replica::EpochBase;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -96,15 +98,24 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
 /// One epoch after the other.
 async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()>) -> Outcome {
     let mut stop = std::pin::pin!(stop);
+    let mut next: Option<Arc<EpochBase>> = None;
+    let mut behind = false;
     loop {
         let config = Config::load(home, options.overrides.clone())?;
-        let Some(standing) = seeking::until_it_runs(home, &config, stop.as_mut()).await? else {
+        let mut resting = Resting::open(home, &config)?;
+        if behind || next.is_some() {
+            resting.leave()?;
+        }
+        if let Some(base) = next.take() {
+            resting.enter(&base)?;
+        }
+        behind = false;
+        let Some(standing) = seeking::until_it_runs(&mut resting, &config, stop.as_mut()).await?
+        else {
             return Ok(());
         };
-        let node = Node::start(options.clone()).await?;
-        let epoch = standing.epoch();
-        let members = seeking::sources(&config, &standing)?;
-        let mut behind = false;
+        let (epoch, members) = (standing.epoch(), seeking::sources(&config, &standing)?);
+        let node = Node::start_from(options.clone(), resting, standing).await?;
         let ended = {
             let looking = async {
                 // Where no other API is known, nothing can be learnt from them.
@@ -122,8 +133,8 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
             node.run(stopped).await.map_err(Problem::failed)?
         };
         match ended {
-            Ended::Epoch(base) => seeking::cross(home, &config, &base)?,
-            Ended::Stopped if behind => seeking::leave(home, &config)?,
+            Ended::Epoch(base) => next = Some(base),
+            Ended::Stopped if behind => {}
             Ended::Stopped => return Ok(()),
         }
     }

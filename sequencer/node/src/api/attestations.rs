@@ -5,41 +5,56 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use fairlane_client::wire::{AttestationBody, BeaconBody, ErrorCode};
+use fairlane_replica::StoreError;
 use fairlane_types::Height;
 
 use super::Api;
 use super::body::segment;
 use super::fail::Fail;
 use super::info::joined;
+use crate::store::StoreReader;
 
 /// The first attestation at or above a height, or the latest one.
 pub(crate) async fn attestation(
     State(api): State<Arc<Api>>,
     Path(height): Path<String>,
 ) -> Result<Json<AttestationBody>, Fail> {
-    let from = match height.as_str() {
+    let none = "no attestation at or above this height is here yet";
+    let found = first_or_latest(
+        &api,
+        &height,
+        StoreReader::attestation_from,
+        StoreReader::last_attestation,
+    );
+    let attestation = found.await?.ok_or_else(|| not_found(none))?;
+    let chain = api.node.genesis().chain.0;
+    Ok(Json(AttestationBody::new(chain, &attestation)))
+}
+
+/// What the committee signed first at or above a height, or last.
+pub(super) async fn first_or_latest<T: Send + 'static>(
+    api: &Arc<Api>,
+    height: &str,
+    from: impl Fn(&StoreReader, Height) -> Result<Option<T>, StoreError> + Send + 'static,
+    last: impl Fn(&StoreReader) -> Result<Option<T>, StoreError> + Send + 'static,
+) -> Result<Option<T>, Fail> {
+    let height = match height {
         "latest" => None,
         text => Some(Height(segment(text, "a height or \"latest\"")?)),
     };
     let reading = api.clone();
     let read = tokio::task::spawn_blocking(move || {
         let reader = reading.node.reader();
-        let found = match from {
-            Some(height) => reader.attestation_from(height)?,
-            None => reader.last_attestation()?,
-        };
-        Ok(found)
+        Ok(match height {
+            Some(height) => from(reader, height)?,
+            None => last(reader)?,
+        })
     });
-    match joined(read.await)? {
-        Some(attestation) => {
-            let chain = api.node.genesis().chain.0;
-            Ok(Json(AttestationBody::new(chain, &attestation)))
-        }
-        None => Err(Fail::new(
-            ErrorCode::NotFound,
-            "no attestation at or above this height is here yet",
-        )),
-    }
+    joined(read.await)
+}
+
+pub(super) fn not_found(what: &'static str) -> Fail {
+    Fail::new(ErrorCode::NotFound, what)
 }
 
 /// What broke the ties of a height.

@@ -6,13 +6,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use fairlane_client::wire::{AttestedAccountBody, ErrorCode, StateAttestationBody};
-use fairlane_types::{Height, PublicKey};
+use fairlane_types::PublicKey;
 
 use super::Api;
+use super::attestations::{first_or_latest, not_found};
 use super::body::segment;
 use super::execution::{account_body, executor};
 use super::fail::Fail;
 use super::info::joined;
+use crate::store::StoreReader;
 
 /// Longest wait for the next attested state.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -24,29 +26,16 @@ pub(crate) async fn state(
     State(api): State<Arc<Api>>,
     Path(height): Path<String>,
 ) -> Result<Json<StateAttestationBody>, Fail> {
-    let from = match height.as_str() {
-        "latest" => None,
-        text => Some(Height(segment(text, "a height or \"latest\"")?)),
-    };
-    let reading = api.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let reader = reading.node.reader();
-        let found = match from {
-            Some(height) => reader.state_attestation_from(height)?,
-            None => reader.last_state_attestation()?,
-        };
-        Ok(found)
-    });
-    match joined(read.await)? {
-        Some(found) => {
-            let chain = api.node.genesis().chain.0;
-            Ok(Json(StateAttestationBody::new(chain, &found)))
-        }
-        None => Err(Fail::new(
-            ErrorCode::NotFound,
-            "no attested state at or above this height is here yet",
-        )),
-    }
+    let none = "no attested state at or above this height is here yet";
+    let found = first_or_latest(
+        &api,
+        &height,
+        StoreReader::state_attestation_from,
+        StoreReader::last_state_attestation,
+    );
+    let attested = found.await?.ok_or_else(|| not_found(none))?;
+    let chain = api.node.genesis().chain.0;
+    Ok(Json(StateAttestationBody::new(chain, &attested)))
 }
 
 /// An account under the next state that the committee signs. Only the head's state is held:
@@ -58,15 +47,12 @@ pub(crate) async fn account(
     let key: PublicKey = segment(&key, "a public key")?;
     let executor = executor(&api)?;
     if api.node.genesis().certificates.is_none() {
-        return Err(Fail::new(
-            ErrorCode::NotFound,
-            "this chain has no certificates",
-        ));
+        return Err(not_found("this chain has no certificates"));
     }
     let asked = executor.clone();
     let read = tokio::task::spawn_blocking(move || Ok(asked.prove(&key)));
     if joined(read.await)?.is_none() {
-        return Err(Fail::new(ErrorCode::NotFound, "the key has no account"));
+        return Err(not_found("the key has no account"));
     }
     let busy = || Fail::new(ErrorCode::OverCapacity, "too many wait for proofs");
     let waiting = Arc::new(executor.states().wait_for(key).ok_or_else(busy)?);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use borsh::BorshDeserialize;
 use fairlane_encryption::{
     ATTESTATION_BYTES, Attestation, Beacon, STATE_ATTESTATION_BYTES, StateAttestation,
 };
@@ -22,6 +23,24 @@ const BLOCK_BYTES_MAX: usize = 512 << 20;
 const CHECK_ROWS_MAX: usize = 4_096;
 /// Bytes read at once by a full check.
 const CHECK_BYTES_MAX: usize = 16 << 20;
+
+/// What the committee signed at a height, as a row of its own table.
+trait Signed: BorshDeserialize {
+    const WHAT: &'static str;
+    const BYTES: usize;
+}
+
+impl Signed for Attestation {
+    const WHAT: &'static str = "an attestation";
+    /// Length of an attestation's row.
+    const BYTES: usize = ATTESTATION_BYTES;
+}
+
+impl Signed for StateAttestation {
+    const WHAT: &'static str = "an attested state";
+    /// Length of an attested state's row.
+    const BYTES: usize = STATE_ATTESTATION_BYTES;
+}
 
 /// Reads the database while the node runs; cheap to clone. Every call may block on the
 /// disk: async code calls it from `spawn_blocking`. The database closes when the last
@@ -187,10 +206,7 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError`]; `Corrupt` when it does not decode.
     pub fn attestation_from(&self, height: Height) -> Result<Option<Attestation>, StoreError> {
-        let rows = self.scan_from(Table::Attestations, &height_key(height), 1, usize::MAX)?;
-        let row = rows.first();
-        row.map(|(_, value)| self.decode_attestation(value))
-            .transpose()
+        self.signed_from(Table::Attestations, height)
     }
 
     /// The latest attestation.
@@ -198,14 +214,26 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError`]; `Corrupt` when it does not decode.
     pub fn last_attestation(&self) -> Result<Option<Attestation>, StoreError> {
-        let Some(key) = self.last_key(Table::Attestations)? else {
-            return Ok(None);
-        };
-        // It may have been pruned in between.
-        let value = self.get(Table::Attestations, &key)?;
-        value
-            .map(|value| self.decode_attestation(&value))
-            .transpose()
+        self.last_signed(Table::Attestations)
+    }
+
+    /// The first attested state at or above a height.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn state_attestation_from(
+        &self,
+        height: Height,
+    ) -> Result<Option<StateAttestation>, StoreError> {
+        self.signed_from(Table::StateAttestations, height)
+    }
+
+    /// The latest attested state.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn last_state_attestation(&self) -> Result<Option<StateAttestation>, StoreError> {
+        self.last_signed(Table::StateAttestations)
     }
 
     /// The beacon of a height, if something was tied there.
@@ -221,41 +249,28 @@ impl StoreReader {
         value.map(decode).transpose()
     }
 
-    /// The first attested state at or above a height.
-    ///
-    /// # Errors
-    /// [`StoreError`]; `Corrupt` when it does not decode.
-    pub fn state_attestation_from(
+    fn signed_from<T: Signed>(
         &self,
+        table: Table,
         height: Height,
-    ) -> Result<Option<StateAttestation>, StoreError> {
-        let key = height_key(height);
-        let rows = self.scan_from(Table::StateAttestations, &key, 1, usize::MAX)?;
+    ) -> Result<Option<T>, StoreError> {
+        let rows = self.scan_from(table, &height_key(height), 1, usize::MAX)?;
         let row = rows.first();
-        row.map(|(_, value)| self.decode_state(value)).transpose()
+        row.map(|(_, value)| self.signed(value)).transpose()
     }
 
-    /// The latest attested state.
-    ///
-    /// # Errors
-    /// [`StoreError`]; `Corrupt` when it does not decode.
-    pub fn last_state_attestation(&self) -> Result<Option<StateAttestation>, StoreError> {
-        let Some(key) = self.last_key(Table::StateAttestations)? else {
+    fn last_signed<T: Signed>(&self, table: Table) -> Result<Option<T>, StoreError> {
+        let Some(key) = self.last_key(table)? else {
             return Ok(None);
         };
         // It may have been pruned in between.
-        let value = self.get(Table::StateAttestations, &key)?;
-        value.map(|value| self.decode_state(&value)).transpose()
+        let value = self.get(table, &key)?;
+        value.map(|value| self.signed(&value)).transpose()
     }
 
-    fn decode_state(&self, value: &[u8]) -> Result<StateAttestation, StoreError> {
-        fairlane_types::decode(value, STATE_ATTESTATION_BYTES)
-            .map_err(|error| undecodable(self.path(), "an attested state", &error))
-    }
-
-    fn decode_attestation(&self, value: &[u8]) -> Result<Attestation, StoreError> {
-        fairlane_types::decode(value, ATTESTATION_BYTES)
-            .map_err(|error| undecodable(self.path(), "an attestation", &error))
+    fn signed<T: Signed>(&self, value: &[u8]) -> Result<T, StoreError> {
+        fairlane_types::decode(value, T::BYTES)
+            .map_err(|error| undecodable(self.path(), T::WHAT, &error))
     }
 
     /// The emitted block of a height.
