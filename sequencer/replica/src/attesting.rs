@@ -1,22 +1,21 @@
 //! The committee attests the sequence (PROTOCOL §5): one short signature on the root, for
 //! whoever follows without knowing the members.
 //!
-//! Which heights are attested follows from the emitted blocks alone, so that all members
-//! sign the same ones: the first of each interval of finalized time, and, since that time
-//! rests while nothing happens, now and then one without orders. Members sign what they
-//! have emitted, durably, themselves; t shares make the certificate.
+//! Which heights are attested is the [schedule](crate::attest_schedule)'s to say. Members
+//! sign what they have emitted, durably, themselves; t shares make the certificate.
 //!
-//! Two members in turn combine the shares of a height and give the certificate to all, who
-//! check it: combining costs a pairing-friendly group's operations for each of t shares,
-//! checking costs two pairings. A height that misses its certificate, because both are away
-//! or lie, is covered by the next one, which others combine: the root is chained.
+//! Two members in turn get the shares of a height. The first combines them and gives the
+//! certificate to all, who check it: combining costs a pairing-friendly group's operations
+//! for each of t shares, checking costs two pairings. The second combines if there is no
+//! certificate some heights later. A height that misses its certificate, because both are
+//! away or lie, is covered by the next one, which others combine: the root is chained.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{Attestation, CertificateShare, Certification};
-use fairlane_types::{Height, MemberId, Millis, Root, SequencedBlock, SignerSet, encode};
+use fairlane_types::{Height, MemberId, Root, SequencedBlock, SignerSet, encode};
 
 use crate::boundary::{Effect, Peers};
 use crate::job::CertifyJob;
@@ -24,12 +23,12 @@ use crate::keys::height_key;
 use crate::replica::{Purpose, Replica, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
-/// One in so many heights without orders is attested.
-const IDLE_HEIGHTS: u64 = 4;
 /// Shares kept of each member, and own heights kept, above the last attested one.
 const POINTS_MAX: usize = 64;
-/// Members that combine the shares of a height.
+/// Members that get the shares of a height.
 const COMBINERS: u64 = 2;
+/// The second of them combines when so many heights more are emitted without a certificate.
+const BACKUP_HEIGHTS: u64 = 4;
 
 /// One member's share of the attestation of a height.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -52,11 +51,12 @@ struct Point {
 /// Attestations under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Attesting {
-    /// `None` on a chain without certificates.
-    interval: Option<Millis>,
+    me: MemberId,
     threshold: usize,
-    /// Finalized time of the last emitted block.
-    time: Millis,
+    /// Heights that can be attested are multiples of this; members take turns by it.
+    stride: u64,
+    /// The highest emitted height.
+    head: Height,
     attested: Height,
     points: BTreeMap<Height, Point>,
     /// Of each member, the highest ones it sent.
@@ -70,12 +70,13 @@ pub(crate) struct Attesting {
 }
 
 impl Attesting {
-    /// Goes on after a block of this finalized time.
-    pub fn new(interval: Option<Millis>, n: usize, threshold: usize, time: Millis) -> Self {
+    /// Of a committee of n, t of whose shares make a certificate.
+    pub fn new(me: MemberId, n: usize, threshold: usize, stride: u64) -> Self {
         Self {
-            interval,
+            me,
             threshold,
-            time,
+            stride,
+            head: Height(0),
             attested: Height(0),
             points: BTreeMap::new(),
             shares: vec![BTreeMap::new(); n],
@@ -85,10 +86,24 @@ impl Attesting {
         }
     }
 
-    /// Who combines the shares of a height.
+    /// Who gets the shares of a height, the one that combines first.
     pub(crate) fn combiners(&self, height: Height) -> impl Iterator<Item = MemberId> + use<> {
-        let n = self.shares.len() as u64;
-        (0..COMBINERS.min(n)).map(move |k| MemberId(((height.0 + k) % n) as u8))
+        let (n, turn) = (self.shares.len() as u64, height.0 / self.stride);
+        (0..COMBINERS.min(n)).map(move |k| MemberId(((turn + k) % n) as u8))
+    }
+
+    /// A height is emitted: the second combiner waits for this many.
+    pub(crate) fn emitted(&mut self, height: Height) {
+        self.head = self.head.max(height);
+    }
+
+    /// Whether this member is to combine the shares of a height by now.
+    fn is_my_turn(&self, height: Height) -> bool {
+        match self.combiners(height).position(|member| member == self.me) {
+            Some(0) => true,
+            Some(_) => self.head >= height.plus(BACKUP_HEIGHTS),
+            None => false,
+        }
     }
 
     /// A member gives a certificate; false when its root is not the one that was emitted
@@ -144,17 +159,6 @@ impl Attesting {
         self.attested
     }
 
-    /// Whether a block, the next one emitted, is to be attested.
-    fn is_due(&mut self, block: &SequencedBlock) -> bool {
-        let Some(interval) = self.interval else {
-            return false;
-        };
-        let before = std::mem::replace(&mut self.time, block.time);
-        let bucket = |time: Millis| time.0 / interval.0.max(1);
-        let idle = block.items.is_empty() && block.height.0.is_multiple_of(IDLE_HEIGHTS);
-        idle || bucket(before) != bucket(block.time)
-    }
-
     /// Adds a height; false when the others are beyond it already.
     pub(crate) fn begin(&mut self, height: Height, root: Root) -> bool {
         let beyond = |shares: &&BTreeMap<Height, CertificateShare>| {
@@ -193,25 +197,33 @@ impl Attesting {
         }
     }
 
-    /// The highest height with enough shares, unless a job runs already.
+    /// The highest height that is this member's to combine and has enough shares, unless a
+    /// job runs already.
     pub(crate) fn next(&mut self) -> Option<(Height, Root, Vec<CertificateShare>)> {
         if self.certifying.is_some() {
             return None;
         }
-        let (shares, t) = (&self.shares, self.threshold);
-        let (height, root, found) = self.points.iter_mut().rev().find_map(|(height, point)| {
-            let honest = shares.iter().filter_map(|of| of.get(height));
-            let found: Vec<_> = honest
-                .filter(|share| !point.liars.contains(share.member))
-                .collect();
-            let enough = found.len() >= t.max(point.tried + 1);
-            enough.then(|| {
-                point.tried = found.len();
-                (*height, point.root, found.into_iter().cloned().collect())
-            })
+        let mut highest_first = self.points.iter().rev();
+        let (height, found) = highest_first.find_map(|(height, point)| {
+            let found = self
+                .is_my_turn(*height)
+                .then(|| self.shares_of(*height, point));
+            Some((*height, found??))
         })?;
+        let point = self.points.get_mut(&height)?;
+        point.tried = found.len();
         self.certifying = Some(height);
-        Some((height, root, found))
+        Some((height, point.root, found))
+    }
+
+    /// Shares worth combining, if there are enough and more than were tried in vain.
+    fn shares_of(&self, height: Height, point: &Point) -> Option<Vec<CertificateShare>> {
+        let all = self.shares.iter().filter_map(|of| of.get(&height));
+        let found: Vec<_> = all
+            .filter(|share| !point.liars.contains(share.member))
+            .collect();
+        let enough = found.len() >= self.threshold.max(point.tried + 1);
+        enough.then(|| found.into_iter().cloned().collect())
     }
 
     /// What a job gave: the root when it is attested, and who lied.
@@ -253,12 +265,11 @@ impl Attesting {
 impl Replica {
     /// A block is emitted, durably: it is signed if it is to be attested.
     pub(crate) fn attest(&mut self, block: &SequencedBlock, out: &mut Vec<Effect>) {
-        // Before the members have made a key, nobody can sign.
-        if !self.attesting.is_due(block) || !self.keyed() {
-            return;
-        }
         let (height, root) = (block.height, block.root);
-        if self.attesting.begin(height, root) && self.voting {
+        self.attesting.emitted(height);
+        let due = self.attest_schedule.is_due(block);
+        // Before the members have made a key, nobody can sign.
+        if due && self.keyed() && self.attesting.begin(height, root) && self.voting {
             let job = Job::Attest { height, root };
             self.compute(job, Purpose::Attest(height), out);
         }
@@ -399,24 +410,9 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use fairlane_encryption::ThresholdCertificate;
-    use fairlane_types::{BlockId, ChainId, Digest, Epoch, KeyId, Position};
+    use fairlane_types::{Digest, Epoch, KeyId};
 
     use super::*;
-
-    fn block(height: u64, time: u64) -> SequencedBlock {
-        SequencedBlock {
-            chain: ChainId(1),
-            epoch: Epoch(0),
-            height: Height(height),
-            block: BlockId::default(),
-            time: Millis(time),
-            parent_root: Root::default(),
-            first_position: Position(0),
-            items: Vec::new(),
-            state: None,
-            root: Root(Digest([height as u8; 32])),
-        }
-    }
 
     fn share(member: u8) -> CertificateShare {
         CertificateShare {
@@ -427,7 +423,11 @@ mod tests {
     }
 
     fn attesting() -> Attesting {
-        Attesting::new(Some(Millis(100)), 4, 3, Millis(1_000))
+        of_member(0)
+    }
+
+    fn of_member(me: u8) -> Attesting {
+        Attesting::new(MemberId(me), 4, 3, 1)
     }
 
     fn outcome(certificate: bool, liars: &[u8]) -> Certification {
@@ -436,20 +436,6 @@ mod tests {
             liars: liars.iter().map(|liar| MemberId(*liar)).collect(),
             missing: usize::from(!certificate),
         }
-    }
-
-    #[test]
-    fn the_first_height_of_an_interval_is_due_and_now_and_then_an_empty_one() {
-        let mut state = attesting();
-        let due = |state: &mut Attesting, height, time| state.is_due(&block(height, time));
-        assert!(!due(&mut state, 1, 1_050));
-        assert!(due(&mut state, 2, 1_100));
-        assert!(!due(&mut state, 3, 1_199));
-        assert!(due(&mut state, 4, 1_199));
-        assert!(!due(&mut state, 5, 1_199));
-        assert!(due(&mut state, 6, 9_000));
-        let mut none = Attesting::new(None, 4, 3, Millis(0));
-        assert!(!none.is_due(&block(4, 500)));
     }
 
     #[test]
@@ -511,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn two_members_in_turn_combine() {
+    fn two_members_in_turn_get_the_shares() {
         let state = attesting();
         let who = |height| {
             state
@@ -523,6 +509,24 @@ mod tests {
             [who(8), who(9), who(11)],
             [vec![0, 1], vec![1, 2], vec![3, 0]]
         );
+    }
+
+    /// The first combines at once, the second some heights later, the others never.
+    #[test]
+    fn the_second_combiner_waits_for_the_first() {
+        let tries = |me: u8, emitted: u64| {
+            let mut state = of_member(me);
+            state.begin(Height(8), Root::default());
+            for member in 0..4 {
+                state.add(MemberId(member), Height(8), share(member));
+            }
+            state.emitted(Height(emitted));
+            state.next().is_some()
+        };
+        assert!(tries(0, 8));
+        assert!(!tries(1, 7 + BACKUP_HEIGHTS));
+        assert!(tries(1, 8 + BACKUP_HEIGHTS));
+        assert!(!tries(2, 100));
     }
 
     /// The highest one is checked, one at a time, and only of what was emitted here.
@@ -563,7 +567,7 @@ mod tests {
 
     #[test]
     fn a_member_that_is_behind_does_not_sign_what_others_have_left_behind() {
-        let mut state = attesting();
+        let mut state = of_member(2);
         for member in 1..4 {
             state.add(MemberId(member), Height(50), share(member));
         }

@@ -12,6 +12,7 @@
 //! - *Emitted exactly once*: a block of the sequence is synced before it is offered, and
 //!   after a restart emission goes on after the last synced one (PROTOCOL §5).
 
+mod attest_schedule;
 mod attesting;
 pub mod audit;
 mod beacons;

@@ -510,6 +510,7 @@ impl Replica {
         }
         self.retain_from(&block, out);
         self.attest(&block, out);
+        self.state_emitted(block.height, out);
         if self.planted.is(Mutant::EmitAgain) {
             out.push(Effect::Emit(Arc::clone(&block)));
         }

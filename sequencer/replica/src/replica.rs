@@ -15,6 +15,7 @@ use fairlane_types::{
     MemberId, Micros, Planted, Position, Root, SequencedBlock, Signer, View,
 };
 
+use crate::attest_schedule::AttestSchedule;
 use crate::attesting::Attesting;
 use crate::beacons::Beacons;
 use crate::boundary::{
@@ -178,6 +179,7 @@ pub struct Replica {
     pub(crate) last: Last,
     pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
+    pub(crate) attest_schedule: AttestSchedule,
     pub(crate) attesting: Attesting,
     /// On a chain whose ties are broken by the beacon.
     pub(crate) beacons: Beacons,
@@ -390,7 +392,6 @@ impl Replica {
         let interval = genesis.certificates.as_ref();
         let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
         let threshold = committee.threshold();
-        let attesting = Attesting::new(interval, n, threshold, time);
         let beacons = Beacons::new(n, threshold, last.height);
         let openings = Openings::new(me, threshold, last.height, planted);
         let height = base.header.height;
@@ -427,9 +428,10 @@ impl Replica {
             last,
             capacity,
             retention,
-            attesting,
+            attest_schedule: AttestSchedule::new(interval, time),
+            attesting: Attesting::new(me, n, threshold, 1),
             beacons,
-            states: StateAttesting::new(n, threshold),
+            states: StateAttesting::new(me, n, threshold),
             ceremony,
             keyless: Keyless::default(),
             ending,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_encryption::{CertificateShare, Certification, StateAttestation, StateRoots, Subject};
-use fairlane_types::{Digest, Height, MemberId, Millis, Root};
+use fairlane_types::{Digest, Height, MemberId, Root};
 
 use crate::attesting::{AttestShare, Attesting};
 use crate::boundary::{Effect, Peers};
@@ -24,7 +24,7 @@ use crate::replica::{Purpose, Replica, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
 /// One in so many heights has its state attested.
-pub const STATE_HEIGHTS: u64 = 8;
+pub const STATE_HEIGHTS: u64 = 16;
 /// Own states kept above the last attested one.
 const STATES_MAX: usize = 64;
 
@@ -43,19 +43,13 @@ pub(crate) struct StateAttesting {
 
 impl StateAttesting {
     /// Of a committee of n, t of whose shares make a certificate.
-    pub fn new(n: usize, threshold: usize) -> Self {
+    pub fn new(me: MemberId, n: usize, threshold: usize) -> Self {
         Self {
-            // Which heights are attested is the shell's to say: no interval.
-            shares: Attesting::new(None, n, threshold, Millis(0)),
+            shares: Attesting::new(me, n, threshold, STATE_HEIGHTS),
             own: BTreeMap::new(),
             given: vec![None; n],
             checking: false,
         }
-    }
-
-    /// Who combines the shares of a height. By turns: heights are multiples.
-    fn combiners(&self, height: Height) -> impl Iterator<Item = MemberId> + use<> {
-        self.shares.combiners(Height(height.0 / STATE_HEIGHTS))
     }
 
     /// This member came to a state; false when there is nothing to sign.
@@ -107,6 +101,12 @@ impl StateAttesting {
 }
 
 impl Replica {
+    /// A height is emitted: a combiner that waited may be due.
+    pub(crate) fn state_emitted(&mut self, height: Height, out: &mut Vec<Effect>) {
+        self.states.shares.emitted(height);
+        self.certify_state(out);
+    }
+
     /// The shell executed up to a height and came to a state.
     pub(crate) fn state_reached(
         &mut self,
@@ -132,7 +132,7 @@ impl Replica {
     ) {
         let Some(share) = share else { return };
         let message = Arc::new(AttestShare { height, share });
-        for combiner in self.states.combiners(height) {
+        for combiner in self.states.shares.combiners(height) {
             if combiner != self.me {
                 let message = Message::AttestState(Arc::clone(&message));
                 self.send(Peers::One(combiner), message, out);
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn each_height_is_signed_once_and_only_those_that_are_due() {
-        let mut state = StateAttesting::new(4, 3);
+        let mut state = StateAttesting::new(MemberId(0), 4, 3);
         assert!(!state.begin(Height(STATE_HEIGHTS + 1), roots(1)));
         assert!(state.begin(Height(STATE_HEIGHTS), roots(1)));
         state.done(Height(STATE_HEIGHTS));
@@ -302,9 +302,9 @@ mod tests {
 
     #[test]
     fn all_members_combine_in_turn() {
-        let state = StateAttesting::new(4, 3);
+        let state = StateAttesting::new(MemberId(0), 4, 3);
         let mut first: Vec<u8> = (1..=4)
-            .filter_map(|k| state.combiners(Height(k * STATE_HEIGHTS)).next())
+            .filter_map(|k| state.shares.combiners(Height(k * STATE_HEIGHTS)).next())
             .map(|member| member.0)
             .collect();
         first.sort_unstable();
@@ -314,7 +314,7 @@ mod tests {
     /// Of this member's state or of another: whether it is the committee's is for the check.
     #[test]
     fn the_highest_certificate_is_checked_and_one_at_a_time() {
-        let mut state = StateAttesting::new(4, 3);
+        let mut state = StateAttesting::new(MemberId(0), 4, 3);
         assert!(state.begin(Height(16), roots(1)));
         state.give(MemberId(1), given(8, 1));
         state.give(MemberId(2), given(16, 7));
@@ -331,19 +331,20 @@ mod tests {
 
     #[test]
     fn shares_that_come_before_the_state_is_reached_count_once_it_is() {
-        let mut state = StateAttesting::new(4, 3);
+        let height = Height(4 * STATE_HEIGHTS);
+        let mut state = StateAttesting::new(MemberId(0), 4, 3);
         let share = |member: u8| CertificateShare {
             key: KeyId::default(),
             member: MemberId(member),
             signature: [member; 96],
         };
         for member in 1..4 {
-            state.shares.add(MemberId(member), Height(8), share(member));
+            state.shares.add(MemberId(member), height, share(member));
         }
         assert!(state.shares.next().is_none());
-        assert!(state.begin(Height(8), roots(3)));
-        let (height, value, shares) = state.shares.next().unwrap();
-        assert_eq!((height, shares.len()), (Height(8), 3));
+        assert!(state.begin(height, roots(3)));
+        let (signed, value, shares) = state.shares.next().unwrap();
+        assert_eq!((signed, shares.len()), (height, 3));
         assert_eq!(value, Root(roots(3).digest()));
     }
 }
