@@ -8,13 +8,16 @@ use crate::{CombineError, Opened, ShareError, ThresholdScheme};
 
 /// What is known about a block's orders after all share sets at hand were used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolution {
+pub struct Resolution<K> {
     /// One verdict for each order; `None` only while [`missing`](Self::missing) is not 0.
     pub outcomes: Vec<Option<Opened>>,
     /// Members whose proof failed, in the order found: to be blamed and ignored.
     pub liars: Vec<(MemberId, ShareError)>,
     /// Share sets of further members that are needed before every order has a verdict.
     pub missing: usize,
+    /// What the last sets combined to, when nothing is missing: right for every order that
+    /// opened.
+    pub points: Option<K>,
 }
 
 /// Opens a list from share sets of one block, the first of each member counting.
@@ -32,7 +35,7 @@ pub fn resolve<T: ThresholdScheme, P: Borrow<T::Parsed>>(
     list: &[P],
     sets: &[(MemberId, &T::Shares)],
     entropy: &[u8; 32],
-) -> Result<Resolution, CombineError> {
+) -> Result<Resolution<T::KeyPoints>, CombineError> {
     let (_, t) = T::size(key);
     let mut outcomes: Vec<Option<Opened>> = vec![None; list.len()];
     let mut liars = Vec::new();
@@ -45,6 +48,7 @@ pub fn resolve<T: ThresholdScheme, P: Borrow<T::Parsed>>(
                 outcomes,
                 liars,
                 missing: t - quorum.len(),
+                points: None,
             });
         }
         let members: Vec<MemberId> = quorum.iter().map(|entry| entry.member).collect();
@@ -64,12 +68,19 @@ pub fn resolve<T: ThresholdScheme, P: Borrow<T::Parsed>>(
                 outcomes,
                 liars,
                 missing: 0,
+                points: Some(points),
             });
         }
         let before = liars.len();
         quorum.retain_mut(|entry| entry.prove(key, list, &mut liars));
         if liars.len() == before {
-            return conclude::<T, P>(key, list, &quorum, outcomes, liars);
+            conclude::<T, P>(key, list, &quorum, &mut outcomes)?;
+            return Ok(Resolution {
+                outcomes,
+                liars,
+                missing: 0,
+                points: Some(points),
+            });
         }
     }
 }
@@ -119,9 +130,8 @@ fn conclude<T: ThresholdScheme, P: Borrow<T::Parsed>>(
     key: &T::Key,
     list: &[P],
     quorum: &[Entry<'_, T>],
-    mut outcomes: Vec<Option<Opened>>,
-    liars: Vec<(MemberId, ShareError)>,
-) -> Result<Resolution, CombineError> {
+    outcomes: &mut [Option<Opened>],
+) -> Result<(), CombineError> {
     for (k, (outcome, ct)) in outcomes.iter_mut().zip(list).enumerate() {
         if outcome.is_none() {
             let shares: Vec<&T::Proven> = quorum
@@ -131,9 +141,5 @@ fn conclude<T: ThresholdScheme, P: Borrow<T::Parsed>>(
             *outcome = Some(T::conclude(key, ct.borrow(), &shares)?);
         }
     }
-    Ok(Resolution {
-        outcomes,
-        liars,
-        missing: 0,
-    })
+    Ok(())
 }

@@ -1,11 +1,12 @@
-//! Sharded combining for large committees (ENCRYPTION 6.7, 6.8): each order of a block is
-//! combined by two members, drawn from the beacon, and the others only check the opening.
+//! Sharded combining for large committees (ENCRYPTION 6.7, 6.8): a block's orders are dealt
+//! round into slices, each slice is combined by two members, drawn by a seed, and the others
+//! only check the opening.
 //!
-//! A member then receives shares for 2/n of the orders, not for all, and pays for combining
+//! A member then gets shares for 2/n of the orders, not for all, and pays for combining
 //! those alone. What a combiner sends is checked by the same opening check as its own work,
 //! so it has no say in any outcome (A10): it can only be late or silent, and then shares go
 //! to everybody. It reads its orders one hop before the others; that is why combiners are
-//! drawn anew from the beacon and doubled.
+//! drawn anew again and again, and doubled.
 
 use core::borrow::Borrow;
 use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult};
@@ -19,28 +20,39 @@ use crate::{
     EncryptionKey, KeyError, KeyPoints, ParsedCiphertext, Plain, SHARES_MAX, ShareError, open,
 };
 
-/// Combiners of an order.
+/// Combiners of a slice.
 const COMBINERS: usize = 2;
 
 /// Room reserved before anything was read, in key points.
 const POINTS_RESERVED: usize = 1_024;
 
-/// Who combines which order, for one beacon.
+/// Slices of a block in a committee of n: with two combiners each, a member has one.
+#[must_use]
+pub const fn slices(n: usize) -> usize {
+    n.div_ceil(COMBINERS)
+}
+
+/// The places of a list of `orders` that are in a slice, ascending: k with k mod `slices`
+/// = `slice`.
+pub fn places(slice: usize, slices: usize, orders: usize) -> impl Iterator<Item = usize> {
+    (slice..orders).step_by(slices.max(1))
+}
+
+/// Who combines which slice, for one seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CombinerSchedule(Vec<MemberId>);
 
 impl CombinerSchedule {
-    /// The permutation of `n` members for a beacon: that of a block some heights back, or
-    /// the epoch's seed before there is one.
+    /// The permutation of `n` members for a seed that nobody could choose.
     ///
     /// # Errors
     /// [`KeyError::Members`] when n is 0 or over [`SHARE_HOLDERS_MAX`].
-    pub fn new(beacon: &Digest, epoch: Epoch, n: usize) -> Result<Self, KeyError> {
+    pub fn new(seed: &Digest, epoch: Epoch, n: usize) -> Result<Self, KeyError> {
         if n == 0 || n > SHARE_HOLDERS_MAX {
             return Err(KeyError::Members { got: n });
         }
         let mut hasher = blake3::Hasher::new_derive_key("FAIRLANE V1 combiners");
-        hasher.update(&beacon.0).update(&epoch.0.to_le_bytes());
+        hasher.update(&seed.0).update(&epoch.0.to_le_bytes());
         let mut stream = hasher.finalize_xof();
         let mut members: Vec<MemberId> = (0..n).map(|member| MemberId(member as u8)).collect();
         // Fisher–Yates; the remainder's bias is below 2⁻⁵⁶ a draw.
@@ -53,33 +65,26 @@ impl CombinerSchedule {
         Ok(Self(members))
     }
 
-    /// The combiners of order k: perm[(k + j·⌈n/2⌉) mod n] for j = 0, 1; the same member
-    /// twice only if it is alone.
-    #[must_use]
-    pub fn combiners(&self, order: usize) -> [MemberId; COMBINERS] {
+    /// All members in the order in which they are to combine a slice: its two combiners
+    /// perm[s] and perm[s + ⌈n/2⌉], then those of the next slices.
+    pub fn candidates(&self, slice: usize) -> impl Iterator<Item = MemberId> {
         let n = self.0.len();
-        core::array::from_fn(|j| self.0[(order % n + j * n.div_ceil(2)) % n])
-    }
-
-    /// The orders of a list that a member combines, ascending.
-    #[must_use]
-    pub fn slice(&self, member: MemberId, orders: usize) -> Vec<usize> {
-        let mine = |order: &usize| self.combiners(*order).contains(&member);
-        (0..orders).filter(mine).collect()
+        let half = slices(n);
+        (0..n).map(move |i| self.0[(slice + i / COMBINERS + i % COMBINERS * half) % n])
     }
 }
 
 /// W of one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct KeyPoint {
-    /// Place in the list of the block.
+    /// Place in the slice.
     pub order: u32,
     /// enc(W).
     pub point: [u8; ENCODED],
 }
 
-/// What a combiner tells the others of a final block: the key points of orders that it has
-/// opened. σ is not sent: it is what W decrypts. 69 + 36·B bytes encoded.
+/// What a combiner tells the others of a slice of a final block: the key points of orders
+/// that it has opened. σ is not sent: it is what W decrypts. 69 + 36·B bytes encoded.
 #[derive(Clone, PartialEq, Eq, BorshSerialize)]
 pub struct KeyBatch {
     /// The key.
@@ -131,33 +136,32 @@ impl core::fmt::Debug for KeyBatch {
 }
 
 impl KeyBatch {
-    /// What `member` sends after it combined `slice`, whose orders `opened` has: those
+    /// What `member` sends after it combined a slice, whose orders `opened` tells: those
     /// that did not open are left out, for the others to settle with shares of everybody.
     #[must_use]
     pub fn new(
         key: &EncryptionKey,
         block: BlockId,
         member: MemberId,
-        slice: &[usize],
         points: &KeyPoints,
-        opened: &[Option<Plain>],
+        opened: impl IntoIterator<Item = bool>,
     ) -> Self {
-        let points = slice.iter().zip(points.encoded()).zip(opened);
+        let points = points.encoded().iter().zip(opened).enumerate();
         Self {
             key: key.id(),
             block,
             member,
             points: points
-                .filter(|(_, plain)| plain.is_some())
-                .map(|((order, point), _)| KeyPoint {
-                    order: *order as u32,
+                .filter(|(_, (_, opened))| *opened)
+                .map(|(order, (point, _))| KeyPoint {
+                    order: order as u32,
                     point: *point,
                 })
                 .collect(),
         }
     }
 
-    /// Opens what `from` combined of a block's list: (place, plaintext) for each point, and
+    /// Opens what `from` combined of a slice's list: (place, plaintext) for each point, and
     /// `None` where the opening check refuses it. Whatever is accepted is what every other
     /// member accepts for that order; a refused point is the combiner's doing.
     ///

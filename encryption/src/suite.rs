@@ -15,7 +15,7 @@ use rand_core::CryptoRng;
 use crate::{
     BaekZheng, BaekZhengBatch, BaekZhengCiphertext, BaekZhengCombiner, BaekZhengKey,
     BaekZhengOrderShare, BaekZhengPoints, BaekZhengProven, BaekZhengShare, BaekZhengShares,
-    CombineError, Combiner, CtError, EncryptError, EncryptionKey, KeyError, KeyPoints, KeyShare,
+    CombineError, Combiner, CtError, EncryptError, EncryptionKey, KeyBatch, KeyError, KeyPoints, KeyShare,
     OPENING_BYTES, Opened, OpeningError, OrderShare, ParsedCiphertext, Plain, ProvenShare,
     SIZE_CLASSES, Sealed, ShareBatch, ShareError, Shares, Tdh2, ThresholdScheme, baek_zheng_bytes,
     ciphertext_bytes, deal_insecure, deal_pairing_insecure, verify_shares_of,
@@ -333,6 +333,45 @@ impl SuiteBatch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl SuitePoints {
+    /// What a combiner tells of a slice; `None` for suite 0x02, which is not sharded.
+    #[must_use]
+    pub fn batch(
+        &self,
+        key: &SuiteKey,
+        block: BlockId,
+        member: MemberId,
+        opened: impl IntoIterator<Item = bool>,
+    ) -> Option<KeyBatch> {
+        match (self, key) {
+            (Self::Tdh2(points), SuiteKey::Tdh2(key)) => {
+                Some(KeyBatch::new(key, block, member, points, opened))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl SuiteKey {
+    /// Opens what a combiner told of a slice's list.
+    ///
+    /// # Errors
+    /// [`ShareError`], as [`KeyBatch::open`].
+    pub fn open_told<P: Borrow<SuiteParsed>>(
+        &self,
+        batch: &KeyBatch,
+        block: BlockId,
+        list: &[P],
+        from: MemberId,
+        entropy: &[u8; 32],
+    ) -> Result<Vec<(usize, Option<Plain>)>, ShareError> {
+        match self {
+            Self::Tdh2(key) => batch.open(key, block, &tdh2_list(list), from, entropy),
+            Self::BaekZheng(_) => Err(ShareError::WrongKey),
+        }
     }
 }
 

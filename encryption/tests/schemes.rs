@@ -14,12 +14,12 @@ use fairlane_encryption::{
 use fairlane_types::{MemberId, encode};
 use proptest::prelude::*;
 
-fn run<T: Rig>(stage: &Stage<T>, sets: &[&T::Shares]) -> Resolution {
+fn run<T: Rig>(stage: &Stage<T>, sets: &[&T::Shares]) -> Resolution<T::KeyPoints> {
     let sets: Vec<_> = sets.iter().map(|set| (T::batch(set).1, *set)).collect();
     resolve::<T, _>(&stage.key, &stage.list, &sets, &ENTROPY).unwrap()
 }
 
-fn all_plain<T: Rig>(stage: &Stage<T>, resolution: &Resolution) -> bool {
+fn all_plain<T: Rig>(stage: &Stage<T>, resolution: &Resolution<T::KeyPoints>) -> bool {
     resolution.outcomes.len() == stage.payloads.len()
         && resolution.outcomes.iter().zip(&stage.payloads).all(
             |(outcome, payload)| matches!(outcome, Some(Opened::Plain(plain)) if plain.payload == *payload),

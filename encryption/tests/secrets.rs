@@ -79,5 +79,5 @@ fn jobs_can_carry_everything() {
     job::<fairlane_encryption::Combiner>();
     job::<fairlane_encryption::KeyPoints>();
     job::<fairlane_encryption::ProvenShare>();
-    job::<fairlane_encryption::Resolution>();
+    job::<fairlane_encryption::Resolution<fairlane_encryption::KeyPoints>>();
 }

@@ -8,7 +8,7 @@ use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT as G;
 use fairlane_encryption::{
     CombinerSchedule, KeyBatch, Opened, ParsedCiphertext, Plain, ShareError, Tdh2, ThresholdScheme,
-    resolve, threshold,
+    places, resolve, slices, threshold,
 };
 use fairlane_types::{Digest, Epoch, MemberId, encode};
 use proptest::prelude::*;
@@ -17,13 +17,19 @@ fn schedule(beacon: u8, n: usize) -> CombinerSchedule {
     CombinerSchedule::new(&Digest([beacon; 32]), Epoch(3), n).unwrap()
 }
 
-/// What member `combiner` sends: it gets shares of its slice from t members, opens, tells.
-fn combined(world: &mut World, schedule: &CombinerSchedule, combiner: usize) -> KeyBatch {
+/// The list of a slice.
+fn list_of(world: &World, slice: usize) -> Vec<ParsedCiphertext> {
+    let places = places(slice, slices(world.secrets.len()), world.list.len());
+    places.map(|k| world.list[k].clone()).collect()
+}
+
+/// What a combiner of a slice sends: it gets shares of it from t members, opens, tells.
+fn combined(world: &mut World, slice: usize, combiner: MemberId) -> KeyBatch {
     let n = world.secrets.len();
-    let me = MemberId(combiner as u8);
-    let slice = schedule.slice(me, world.list.len());
-    let list: Vec<ParsedCiphertext> = slice.iter().map(|k| world.list[*k].clone()).collect();
-    let quorum: Vec<usize> = (0..threshold(n)).map(|at| (combiner + at) % n).collect();
+    let list = list_of(world, slice);
+    let quorum: Vec<usize> = (0..threshold(n))
+        .map(|at| (combiner.index() + at) % n)
+        .collect();
     let token = finalized(world.block);
     let sets: Vec<_> = quorum
         .iter()
@@ -35,26 +41,30 @@ fn combined(world: &mut World, schedule: &CombinerSchedule, combiner: usize) -> 
     let quorum = Tdh2::combiner(&world.key, &ids(&quorum)).unwrap();
     let points = Tdh2::combine(&quorum, &sets).unwrap();
     let opened = Tdh2::open(&world.key, &list, &points, &ENTROPY);
-    KeyBatch::new(&world.key, world.block, me, &slice, &points, &opened)
+    let opened = opened.iter().map(Option::is_some);
+    KeyBatch::new(&world.key, world.block, combiner, &points, opened)
 }
 
 #[test]
 fn sharded_is_all_to_all() {
-    for (n, orders) in [(1, 5), (4, 23), (16, 40)] {
+    for (n, orders) in [(1, 5), (4, 23), (7, 30), (16, 40)] {
         let mut world = World::new(n, orders);
         let sets = world.all_shares();
         let sets: Vec<_> = sets.iter().map(|set| (set.member(), set)).collect();
         let all = resolve::<Tdh2, _>(&world.key, &world.list, &sets, &ENTROPY).unwrap();
         let schedule = schedule(9, n);
         let mut sharded: Vec<Vec<Plain>> = vec![Vec::new(); orders];
-        for combiner in 0..n {
-            let batch = combined(&mut world, &schedule, combiner);
-            let again: KeyBatch = borsh::from_slice(&encode(&batch)).unwrap();
-            assert_eq!(again, batch);
-            let from = MemberId(combiner as u8);
-            let opened = again.open(&world.key, world.block, &world.list, from, &ENTROPY);
-            for (place, plain) in opened.unwrap() {
-                sharded[place].push(plain.unwrap());
+        for slice in 0..slices(n) {
+            let list = list_of(&world, slice);
+            let combiners: Vec<MemberId> = schedule.candidates(slice).take(2).collect();
+            for from in combiners {
+                let batch = combined(&mut world, slice, from);
+                let again: KeyBatch = borsh::from_slice(&encode(&batch)).unwrap();
+                assert_eq!(again, batch);
+                let opened = again.open(&world.key, world.block, &list, from, &ENTROPY);
+                for (place, plain) in opened.unwrap() {
+                    sharded[slice + place * slices(n)].push(plain.unwrap());
+                }
             }
         }
         for (outcome, plains) in all.outcomes.into_iter().zip(sharded) {
@@ -68,25 +78,42 @@ fn sharded_is_all_to_all() {
 }
 
 #[test]
-fn every_order_has_two_combiners_and_the_work_is_even() {
-    for n in [2, 4, 16, 100] {
+fn every_slice_has_two_combiners_and_the_work_is_even() {
+    for n in [2, 4, 7, 16, 31, 100] {
         let schedule = schedule(1, n);
         let mut work = vec![0; n];
-        for order in 0..10 * n {
-            let [first, second] = schedule.combiners(order);
-            assert_ne!(first, second);
-            work[first.index()] += 1;
-            work[second.index()] += 1;
+        let mut orders = vec![0; 10 * n];
+        for slice in 0..slices(n) {
+            let all: Vec<MemberId> = schedule.candidates(slice).collect();
+            assert_ne!(all[0], all[1]);
+            work[all[0].index()] += 1;
+            work[all[1].index()] += 1;
+            for place in places(slice, slices(n), 10 * n) {
+                orders[place] += 1;
+            }
         }
-        assert!(work.iter().all(|orders| *orders == 20), "{work:?}");
-        for member in 0..n {
-            let slice = schedule.slice(MemberId(member as u8), 10 * n);
-            assert_eq!(slice.len(), 20);
-        }
+        // With an odd n one member has two slices.
+        let most = work.iter().filter(|slices| **slices != 1).count();
+        assert_eq!(most, n % 2, "{work:?}");
+        assert!(orders.iter().all(|slices| *slices == 1));
         assert_ne!(schedule, self::schedule(2, if n == 2 { 3 } else { n }));
     }
     assert!(CombinerSchedule::new(&Digest([0; 32]), Epoch(0), 0).is_err());
     assert!(CombinerSchedule::new(&Digest([0; 32]), Epoch(0), 257).is_err());
+}
+
+/// Whoever of the first is left out, others follow, and in the end everybody.
+#[test]
+fn candidates_are_all_members() {
+    for n in [4, 7, 16, 31, 100] {
+        let schedule = schedule(1, n);
+        for slice in 0..slices(n) {
+            let mut all: Vec<u8> = schedule.candidates(slice).map(|m| m.0).collect();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), n, "slice {slice}: {all:?}");
+        }
+    }
 }
 
 /// A combiner that lies, and one that conspires with a sender (A10), are refused.
@@ -102,8 +129,11 @@ fn lying_combiners_open_nothing() {
         member: MemberId(2),
         points: Vec::new(),
     };
-    let good = combined(&mut world, &schedule(9, 4), 2);
-    assert!(good.points.iter().all(|point| point.order != 6));
+    // Slice 0 of 7 orders: 0, 2, 4 and the bad one.
+    let list = list_of(&world, 0);
+    let good = combined(&mut world, 0, MemberId(2));
+    let orders: Vec<u32> = good.points.iter().map(|point| point.order).collect();
+    assert_eq!(orders, [0, 1, 2]);
     for (k, point) in good.points.iter().enumerate() {
         let mut point = *point;
         if k > 0 {
@@ -112,14 +142,14 @@ fn lying_combiners_open_nothing() {
         batch.points.push(point);
     }
     batch.points.push(fairlane_encryption::KeyPoint {
-        order: 6,
+        order: 3,
         point: enc(wrong),
     });
     let open = |batch: &KeyBatch, from| {
         batch.open(
             &world.key,
             world.block,
-            &world.list,
+            &list,
             MemberId(from),
             &ENTROPY,
         )
@@ -163,7 +193,8 @@ proptest! {
         noise in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut world = World::new(4, 3);
-        let batch = combined(&mut world, &schedule(9, 4), 1);
+        let batch = combined(&mut world, 1, MemberId(1));
+        let list = list_of(&world, 1);
         let mut bytes = encode(&batch);
         for (at, value) in edits {
             let at = at.index(bytes.len());
@@ -173,7 +204,7 @@ proptest! {
             if let Ok(batch) = borsh::from_slice::<KeyBatch>(&bytes) {
                 prop_assert_eq!(encode(&batch), bytes);
                 let from = batch.member;
-                let _ = batch.open(&world.key, world.block, &world.list, from, &ENTROPY);
+                let _ = batch.open(&world.key, world.block, &list, from, &ENTROPY);
             }
         }
     }

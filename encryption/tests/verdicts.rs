@@ -7,25 +7,25 @@ use common::{ENTROPY, Recipe, World, dec, enc, finalized, hs, ids, label, lp, pa
 use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT as G;
 use fairlane_encryption::{
-    CombineError, Opened, Plain, ProvenShare, Resolution, ShareError, Shares, Tdh2,
+    CombineError, KeyPoints, Opened, Plain, ProvenShare, Resolution, ShareError, Shares, Tdh2,
     ThresholdScheme, resolve, threshold,
 };
 use fairlane_types::MemberId;
 use proptest::prelude::*;
 
-fn run(world: &World, sets: &[&Shares]) -> Resolution {
+fn run(world: &World, sets: &[&Shares]) -> Resolution<KeyPoints> {
     let sets: Vec<_> = sets.iter().map(|set| (set.member(), *set)).collect();
     resolve::<Tdh2, _>(&world.key, &world.list, &sets, &ENTROPY).unwrap()
 }
 
-fn all_plain(world: &World, resolution: &Resolution) -> bool {
+fn all_plain(world: &World, resolution: &Resolution<KeyPoints>) -> bool {
     resolution.outcomes.len() == world.payloads.len()
         && resolution.outcomes.iter().zip(&world.payloads).all(
             |(outcome, payload)| matches!(outcome, Some(Opened::Plain(plain)) if plain.payload == *payload),
         )
 }
 
-fn blamed(resolution: &Resolution) -> Vec<usize> {
+fn blamed(resolution: &Resolution<KeyPoints>) -> Vec<usize> {
     let mut members: Vec<usize> = resolution
         .liars
         .iter()

@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fairlane_encryption::{
-    BaekZheng, CombinerSchedule, KeyBatch, KeyPoint, Tdh2, ThresholdScheme, deal_insecure,
-    deal_pairing_insecure,
+    BaekZheng, KeyBatch, KeyPoint, Tdh2, ThresholdScheme, deal_insecure, deal_pairing_insecure,
+    places, slices,
 };
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Epoch, Finalized,
@@ -290,34 +290,34 @@ fn tdh2<R: CryptoRng>(n: usize, rng: &mut R, figures: &mut Vec<Figure>) -> Resul
     figure("optimistic", parts.all_to_all());
     figure("checked", parts.all_to_all() + parts.verify);
 
-    // Sharded: this member combines 2/n of the block, and checks what others combined.
-    let schedule = CombinerSchedule::new(&Digest([1; 32]), Epoch(0), n).map_err(Problem::failed)?;
+    // Sharded: this member combines a slice of the block, and checks what others combined of
+    // the rest; whoever tells first covers it once.
     let combiner = Tdh2::combiner(&block.key, &block.quorum).map_err(Problem::failed)?;
     let points = Tdh2::combine(&combiner, &block.sets).map_err(Problem::failed)?;
-    let share = schedule.slice(MemberId(0), BATCH_TDH2).len() as f64 / BATCH_TDH2 as f64;
-    // What each of n/2 members sends first covers the block once.
-    let told: Vec<KeyBatch> = (0..n)
-        .map(|member| {
-            let slice: Vec<usize> = (0..BATCH_TDH2)
-                .filter(|k| schedule.combiners(*k)[0].index() == member)
-                .collect();
-            let point = |k: usize| KeyPoint {
-                order: k as u32,
-                point: points.encoded()[k],
-            };
-            KeyBatch {
+    let slices = slices(n);
+    let share = 1.0 / slices as f64;
+    let told: Vec<(KeyBatch, Vec<_>)> = (0..slices)
+        .map(|slice| {
+            let places: Vec<usize> = places(slice, slices, BATCH_TDH2).collect();
+            let list = places.iter().map(|k| block.list[*k].clone()).collect();
+            let points = places.iter().enumerate().map(|(order, k)| KeyPoint {
+                order: order as u32,
+                point: points.encoded()[*k],
+            });
+            let batch = KeyBatch {
                 key: block.key.id(),
                 block: block.id,
-                member: MemberId(member as u8),
-                points: slice.into_iter().map(point).collect(),
-            }
+                member: MemberId(slice as u8),
+                points: points.collect(),
+            };
+            (batch, list)
         })
         .collect();
     let check_told = measure(|| {
         told.iter()
-            .filter_map(|batch| {
+            .filter_map(|(batch, list)| {
                 batch
-                    .open(&block.key, block.id, &block.list, batch.member, &ENTROPY)
+                    .open(&block.key, block.id, list, batch.member, &ENTROPY)
                     .ok()
             })
             .map(|opened| opened.iter().filter(|(_, plain)| plain.is_some()).count())
