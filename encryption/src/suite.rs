@@ -15,10 +15,10 @@ use rand_core::CryptoRng;
 use crate::{
     BaekZheng, BaekZhengBatch, BaekZhengCiphertext, BaekZhengCombiner, BaekZhengKey,
     BaekZhengOrderShare, BaekZhengPoints, BaekZhengProven, BaekZhengShare, BaekZhengShares,
-    CombineError, Combiner, CtError, EncryptError, EncryptionKey, KeyBatch, KeyError, KeyPoints, KeyShare,
-    OPENING_BYTES, Opened, OpeningError, OrderShare, ParsedCiphertext, Plain, ProvenShare,
-    SIZE_CLASSES, Sealed, ShareBatch, ShareError, Shares, Tdh2, ThresholdScheme, baek_zheng_bytes,
-    ciphertext_bytes, deal_insecure, deal_pairing_insecure, verify_shares_of,
+    CombineError, Combiner, CtError, EncryptError, EncryptionKey, KeyBatch, KeyError, KeyPoints,
+    KeyShare, OPENING_BYTES, Opened, OpeningError, OrderShare, ParsedCiphertext, Plain,
+    ProvenShare, SIZE_CLASSES, Sealed, ShareBatch, ShareError, Shares, Tdh2, ThresholdScheme,
+    baek_zheng_bytes, ciphertext_bytes, deal_insecure, deal_pairing_insecure, verify_shares_of,
 };
 
 /// Largest encoding of a key set, in bytes: 256 members and some.

@@ -146,13 +146,7 @@ fn lying_combiners_open_nothing() {
         point: enc(wrong),
     });
     let open = |batch: &KeyBatch, from| {
-        batch.open(
-            &world.key,
-            world.block,
-            &list,
-            MemberId(from),
-            &ENTROPY,
-        )
+        batch.open(&world.key, world.block, &list, MemberId(from), &ENTROPY)
     };
     let opened = open(&batch, 2).unwrap();
     let found: Vec<bool> = opened.iter().map(|(_, plain)| plain.is_some()).collect();

@@ -69,6 +69,7 @@ pub fn step_kind(event: &Event) -> (&'static str, usize) {
             let items = match message {
                 Message::Lane(LaneMessage::Batch(batch)) => batch.entries.len(),
                 Message::Shares(shares) => shares_in(shares),
+                Message::Keys(told) => told.batch.points.len(),
                 _ => 0,
             };
             (message.name(), items)
@@ -76,10 +77,11 @@ pub fn step_kind(event: &Event) -> (&'static str, usize) {
         Event::Computed { result, .. } => match result {
             JobResult::Verified { .. } => ("verified", 0),
             JobResult::Envelopes(results) => ("envelopes", results.len()),
-            JobResult::Shares(shares) => (
-                "shares_made",
-                shares.as_ref().map_or(0, |shares| shares_in(shares)),
-            ),
+            JobResult::Shares(shares) => {
+                let shares = shares.iter().flatten();
+                ("shares_made", shares.map(|shares| shares_in(shares)).sum())
+            }
+            JobResult::KeysOpened(opened) => ("keys_opened", opened.as_ref().map_or(0, Vec::len)),
             JobResult::Combined(combined) => ("combined", combined.outcomes.len()),
             _ => ("computed", 0),
         },

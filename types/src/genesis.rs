@@ -59,6 +59,9 @@ pub enum KeySource {
     Reshared,
 }
 
+/// Committees of this size and more combine in shards, unless the genesis says otherwise.
+pub const SHARDED_FROM: usize = 16;
+
 /// Encryption scheme.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
@@ -118,6 +121,21 @@ pub struct EncryptionParams {
     /// ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receivers: Vec<ReceiverBytes>,
+    /// Who combines; not said, that follows from scheme and size: [`Genesis::sharded`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combining: Option<Combining>,
+}
+
+/// Who combines the decryption shares of a block (ENCRYPTION 6.7).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combining {
+    /// Every member, all of it.
+    AllToAll,
+    /// Two members a slice, who tell the others.
+    Sharded,
 }
 
 /// A member's public key for dealings: a canonical ristretto255 point, as hex.
@@ -145,6 +163,7 @@ impl EncryptionParams {
             key_id: Some(key_id),
             public_key,
             receivers: Vec::new(),
+            combining: None,
         }
     }
 
@@ -157,11 +176,16 @@ impl EncryptionParams {
             key_id: None,
             public_key: Vec::new(),
             receivers,
+            combining: None,
         }
     }
 
     /// What does not fit the source of the key.
     fn flaw(&self, members: usize, first: bool) -> Option<&'static str> {
+        let sharded = self.combining == Some(Combining::Sharded);
+        if sharded && self.scheme == Scheme::BaekZheng {
+            return Some("scheme baek-zheng has no sharded combining");
+        }
         match self.source {
             KeySource::Reshared if first => Some("the first epoch has no key to go on with"),
             KeySource::InsecureDealer | KeySource::Ceremony if !first => {
@@ -666,6 +690,17 @@ impl Genesis {
         self.start.map_or(Epoch(0), |start| start.epoch)
     }
 
+    /// Whether combining is sharded: if it says so, or does not say and the committee is large
+    /// enough. Suite 0x02 has no sharded combining.
+    #[must_use]
+    pub fn sharded(&self) -> bool {
+        self.encryption.scheme == Scheme::Tdh2
+            && match self.encryption.combining {
+                Some(combining) => combining == Combining::Sharded,
+                None => self.members.len() >= SHARDED_FROM,
+            }
+    }
+
     /// The height it starts from: that of the last block before it.
     #[must_use]
     pub fn base(&self) -> Height {
@@ -698,6 +733,7 @@ impl Genesis {
                 key_id: Some(key_id),
                 public_key: keys.encryption.clone(),
                 receivers: next.members.iter().map(|member| member.receiver).collect(),
+                combining: self.encryption.combining,
             },
             certificates: self.certificates.as_ref().map(|params| CertificateParams {
                 source: KeySource::Reshared,

@@ -37,8 +37,9 @@ pub use envelope::{
     SUITE_TDH2,
 };
 pub use genesis::{
-    CertificateParams, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis, GenesisError,
-    KeySource, LaneParams, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
+    CertificateParams, Combining, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis,
+    GenesisError, KeySource, LaneParams, OrderParams, OrderRule, ReceiverBytes, SHARDED_FROM,
+    Scheme, TieSource,
 };
 pub use handover::{EpochStart, Handover, HandoverError};
 pub use identity::{

@@ -597,6 +597,7 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     let counters = &replica.counters;
     let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
     set("fairlane_false_shares_total", counters.false_shares);
+    set("fairlane_false_keys_total", counters.false_keys);
     set("fairlane_share_requests_total", counters.share_requests);
     set("fairlane_submissions_busy_total", counters.busy);
     set("fairlane_heights_pruned_total", counters.pruned);

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use fairlane_encryption::{
     Attestation, Beacon, CERTIFICATE_KEY_BYTES, Ceremony, CertificateKeys, CertificateShare,
-    Certification, CombineError, CommitteeKeys, CommitteeShares, CtError, Opened, ReceiverSecret,
-    StateAttestation, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret, ThresholdScheme,
-    VerifiedDeal, accept_certificate_share, resolve, sign_attestation, sign_beacon, sign_state,
+    Certification, CombineError, CommitteeKeys, CommitteeShares, CtError, Plain, ReceiverSecret,
+    ShareError, StateAttestation, Subject, Suite, SuiteKey, SuiteParsed, SuiteSecret,
+    ThresholdScheme, VerifiedDeal, accept_certificate_share, sign_attestation, sign_beacon,
+    sign_state,
 };
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
@@ -16,7 +17,10 @@ use fairlane_types::{
 };
 
 use crate::dealing::Dealing;
-use crate::share_message::{ShareFault, ShareMessage, list_digest};
+use crate::share_job::{
+    CombineJob, Combined, OpenKeysJob, SharesJob, combine, make_shares, open_keys,
+};
+use crate::share_message::ShareMessage;
 
 /// Keys and parameters that jobs work with.
 #[derive(Clone, Debug)]
@@ -121,6 +125,8 @@ pub enum Job {
     Shares(Box<SharesJob>),
     /// Combine share sets into plaintexts (D5).
     Combine(Box<CombineJob>),
+    /// Open what a combiner told of a slice.
+    OpenKeys(Box<OpenKeysJob>),
     /// Make this member's share of an attestation: only of what it has emitted itself.
     Attest {
         /// Last height that the root covers.
@@ -172,6 +178,7 @@ impl Job {
             Self::Envelopes(_) => "verify_envelopes",
             Self::Shares(_) => "make_shares",
             Self::Combine(_) => "combine",
+            Self::OpenKeys(_) => "open_keys",
             Self::Attest { .. } => "attest",
             Self::Certify(_) => "certify",
             Self::CheckAttestation(_) => "check_attestation",
@@ -194,6 +201,7 @@ impl Job {
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
             Self::Combine(job) => job.list.len(),
+            Self::OpenKeys(job) => job.message.batch.points.len(),
             Self::Attest { .. }
             | Self::AttestState { .. }
             | Self::CheckState(_)
@@ -258,21 +266,6 @@ impl JobResult {
     }
 }
 
-/// What is needed to make shares: the list, and the proof that its block is final.
-#[derive(Clone, Debug)]
-pub struct SharesJob {
-    /// Height of the block.
-    pub height: Height,
-    /// The block.
-    pub block: BlockId,
-    /// D(c) in order.
-    pub list: Vec<Arc<SuiteParsed>>,
-    /// A final certificate of the block or of a descendant.
-    pub certificate: Certificate,
-    /// Headers from the certified block down to the child of `block`.
-    pub path: Vec<BlockHeader>,
-}
-
 /// What is needed to sign a block: the proof that it is final.
 #[derive(Clone, Debug)]
 pub struct BeaconJob {
@@ -284,19 +277,6 @@ pub struct BeaconJob {
     pub certificate: Certificate,
     /// As in [`SharesJob`].
     pub path: Vec<BlockHeader>,
-}
-
-/// Share sets to combine.
-#[derive(Clone, Debug)]
-pub struct CombineJob {
-    /// Height of the block.
-    pub height: Height,
-    /// The block.
-    pub block: BlockId,
-    /// D(c) in order.
-    pub list: Vec<Arc<SuiteParsed>>,
-    /// What members sent, at most one each, in the order of arrival.
-    pub sets: Vec<(MemberId, Arc<ShareMessage>)>,
 }
 
 /// Shares of a certificate to combine.
@@ -336,11 +316,14 @@ pub enum JobResult {
     },
     /// One result for each envelope, in order.
     Envelopes(Vec<Result<Arc<SuiteParsed>, EnvelopeFault>>),
-    /// This member's shares, taken out of their seal with the proof of finality; `None`
-    /// when the certificate or the path proves nothing.
-    Shares(Option<Arc<ShareMessage>>),
+    /// This member's shares, a message for each slice, taken out of their seal with the
+    /// proof of finality; `None` when the certificate or the path proves nothing.
+    Shares(Option<Vec<Arc<ShareMessage>>>),
     /// What the share sets gave.
     Combined(Combined),
+    /// What a combiner told: the orders by their place in the slice, `None` where the
+    /// opening check refuses it; or what is wrong with all of it.
+    KeysOpened(Result<Vec<(usize, Option<Plain>)>, ShareError>),
     /// This member's share of an attestation; `None` where it has no key for it.
     Attest(Option<CertificateShare>),
     /// This member's share of a beacon; `None` where it has no key for it, or the proof of
@@ -370,17 +353,6 @@ pub enum EnvelopeFault {
     Ciphertext(#[from] CtError),
 }
 
-/// Result of combining.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Combined {
-    /// One verdict for each order; all are there unless `missing` is over 0.
-    pub outcomes: Vec<Option<Opened>>,
-    /// Members whose set is false, with what is wrong with it.
-    pub liars: Vec<(MemberId, ShareFault)>,
-    /// Further sets that are needed.
-    pub missing: usize,
-}
-
 /// Runs a job. `entropy` must be fresh and unknown to others: it blinds batch checks and
 /// proof nonces, and dealings are made from it. But for [`CryptoContext::sharing`], which
 /// [`Job::Conclude`] sets, a function of its arguments.
@@ -391,8 +363,9 @@ pub fn run_job(context: &CryptoContext, job: &Job, entropy: &[u8; 32]) -> JobRes
             bad: verify_each(sigs, entropy),
         },
         Job::Envelopes(list) => JobResult::Envelopes(verify_envelopes(context, list, entropy)),
-        Job::Shares(job) => JobResult::Shares(make_shares(context, job, entropy).map(Arc::new)),
+        Job::Shares(job) => JobResult::Shares(make_shares(context, job, entropy)),
         Job::Combine(job) => JobResult::Combined(combine(context, job, entropy)),
+        Job::OpenKeys(job) => JobResult::KeysOpened(open_keys(context, job, entropy)),
         Job::Attest { height, root } => JobResult::Attest(attest(context, *height, *root)),
         Job::Certify(job) => JobResult::Certified(certify(context, job)),
         Job::CheckAttestation(given) => {
@@ -440,7 +413,7 @@ fn attest_state(
 }
 
 /// D1: the token that releases shares exists only where q commit signatures verify.
-fn finalized(
+pub(crate) fn finalized(
     context: &CryptoContext,
     certificate: &Certificate,
     path: &[BlockHeader],
@@ -600,85 +573,4 @@ fn verify_envelopes(
         results[index] = Err(EnvelopeFault::Signature);
     }
     results
-}
-
-fn make_shares(
-    context: &CryptoContext,
-    job: &SharesJob,
-    entropy: &[u8; 32],
-) -> Option<ShareMessage> {
-    let sharing = context.sharing.get()?;
-    let token = finalized(context, &job.certificate, &job.path, entropy)?;
-    let mut rng = SeededRng::new(entropy, b"shares");
-    let sealed = Suite::shares(&sharing.share, job.block, &job.list, &mut rng);
-    let shares = sealed.take(&token).ok()?;
-    let list = list_digest(job.list.iter().map(AsRef::as_ref));
-    let batch = shares.batch();
-    let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
-    Some(ShareMessage::sign(
-        job.height, list, batch, key, chain, epoch,
-    ))
-}
-
-/// Signatures first, so that whatever is found false afterwards convicts its maker.
-fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Combined {
-    let Some(Sharing { key, .. }) = context.sharing.get() else {
-        return Combined {
-            outcomes: vec![None; job.list.len()],
-            liars: Vec::new(),
-            missing: context.committee.threshold(),
-        };
-    };
-    let want = list_digest(job.list.iter().map(AsRef::as_ref));
-    let mut liars = Vec::new();
-    let checks: Vec<_> = job
-        .sets
-        .iter()
-        .filter_map(|(member, set)| {
-            let identity = context.committee.key(*member)?;
-            Some(set.signature_check(identity, context.chain, context.epoch))
-        })
-        .collect();
-    let forged = if checks.len() == job.sets.len() {
-        verify_each(&checks, entropy)
-    } else {
-        (0..job.sets.len()).collect()
-    };
-    let mut accepted = Vec::new();
-    for (index, (member, set)) in job.sets.iter().enumerate() {
-        let shares = if forged.binary_search(&index).is_ok() {
-            Err(ShareFault::Signature)
-        } else if set.list != want {
-            Err(ShareFault::List)
-        } else {
-            let batch = set.batch.clone();
-            Suite::accept(key, job.block, job.list.len(), *member, batch).map_err(ShareFault::False)
-        };
-        match shares {
-            Ok(shares) => accepted.push((*member, shares)),
-            Err(error) => liars.push((*member, error)),
-        }
-    }
-    let sets: Vec<_> = accepted
-        .iter()
-        .map(|(member, shares)| (*member, shares))
-        .collect();
-    match resolve::<Suite, _>(key, &job.list, &sets, entropy) {
-        Ok(resolution) => {
-            let false_sets = resolution.liars.into_iter();
-            liars.extend(false_sets.map(|(member, error)| (member, ShareFault::False(error))));
-            Combined {
-                outcomes: resolution.outcomes,
-                liars,
-                missing: resolution.missing,
-            }
-        }
-        // `accept` lets only sets of this key, block and length through, so this cannot
-        // be; if it is, the sets at hand open nothing and others are waited for.
-        Err(_) => Combined {
-            outcomes: vec![None; job.list.len()],
-            liars,
-            missing: key.t(),
-        },
-    }
 }

@@ -20,6 +20,7 @@ mod boundary;
 mod capacity;
 mod ceremony;
 mod class;
+mod combiners;
 mod consensus_work;
 mod crossing;
 mod dealing;
@@ -34,6 +35,7 @@ mod key_making;
 mod keys;
 mod lane_work;
 mod message;
+mod opening;
 mod openings;
 mod payload;
 mod pipeline;
@@ -41,7 +43,9 @@ mod recovery;
 mod replica;
 mod retention;
 mod serving;
+mod share_job;
 mod share_message;
+mod slice;
 mod state_attesting;
 mod store;
 
@@ -56,8 +60,8 @@ pub use epoch_change::{ChangeStatus, FinalChange};
 pub use fairlane_mempool::AdmissionError;
 pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
-    BeaconJob, CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext,
-    EnvelopeFault, Job, JobResult, OpenJob, SharesJob, Sharing, run_job,
+    BeaconJob, CeremonyKeys, CertifyJob, ConcludeJob, CryptoContext, EnvelopeFault, Job, JobResult,
+    OpenJob, Sharing, run_job,
 };
 pub use key_making::FinalDealing;
 pub use keys::{
@@ -68,6 +72,7 @@ pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
-pub use share_message::{ShareFault, ShareMessage, list_digest_of};
+pub use share_job::{CombineJob, Combined, OpenKeysJob, SharesJob};
+pub use share_message::{KeyMessage, ShareFault, ShareMessage, list_digest_of};
 pub use state_attesting::STATE_HEIGHTS;
 pub use store::{Row, Store, StoreError, Table, Write};

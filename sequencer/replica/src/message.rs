@@ -13,7 +13,7 @@ use crate::attesting::AttestShare;
 use crate::beacons::BeaconShare;
 use crate::dealing::Dealing;
 use crate::payload::CutPayload;
-use crate::share_message::ShareMessage;
+use crate::share_message::{KeyMessage, ShareMessage};
 
 /// Most heights asked for by one [`Message::GetShares`].
 pub const SHARE_HEIGHTS_MAX: u16 = 64;
@@ -56,6 +56,8 @@ pub enum Message {
     AttestState(Arc<AttestShare>),
     /// The committee's signature on a state, combined by the sender.
     AttestedState(Box<StateAttestation>),
+    /// What the sender opened of a slice of a final block, for those who got no shares of it.
+    Keys(Arc<KeyMessage>),
 }
 
 /// Why a frame is not a message.
@@ -85,6 +87,7 @@ impl Message {
             },
             Self::Lane(LaneMessage::Batches(_)) | Self::Emitted(_) => Class::Sync,
             Self::Shares(_)
+            | Self::Keys(_)
             | Self::GetShares { .. }
             | Self::Attest(_)
             | Self::Attested(_)
@@ -127,6 +130,7 @@ impl Message {
                 LaneMessage::Heads { .. } => "heads",
             },
             Self::Shares(_) => "shares",
+            Self::Keys(_) => "keys",
             Self::GetShares { .. } => "get_shares",
             Self::Emitted(_) => "emitted",
             Self::Attest(_) => "attest",

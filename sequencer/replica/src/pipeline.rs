@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use fairlane_encryption::{Opened, SuiteParsed};
+use fairlane_encryption::{Opened, Plain, ShareError, SuiteParsed};
 use fairlane_mempool::fair::Emission;
 use fairlane_mempool::{self as mempool, FinalCut};
 use fairlane_types::{
@@ -13,22 +13,28 @@ use fairlane_types::{
 
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::fault::FalseShares;
-use crate::job::{Combined, EnvelopeFault};
+use crate::job::EnvelopeFault;
 use crate::keys::{
     Emitted, beacon_key, height_key, height_of, index_key, late_key, meta, stale_key,
 };
 use crate::message::SHARE_HEIGHTS_MAX;
-use crate::openings::{Ask, Opening};
+use crate::opening::{Ask, Opening, RETRY_PAUSE, Said};
 use crate::payload::FinalBlock;
 use crate::recovery::{Snapshot, emitted, state_digest};
 use crate::replica::{Last, Purpose, Reading, Replica, Written};
-use crate::share_message::{ShareFault, ShareMessage};
+use crate::share_job::Combined;
+use crate::share_message::{KeyMessage, ShareFault, ShareMessage};
 use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
 
 /// Final heights whose opening may be under way at once; later ones wait in the queue.
 const OPENINGS_MAX: usize = 256;
 /// How often it is looked whether shares are missing (D7).
 const SHARES_RETRY: Micros = Micros(150_000);
+/// Combiners of slices are waited for so many measured delays before everybody is asked:
+/// shares to them, what they opened back, and as much again for their work.
+const PATIENCE_DELAYS: u64 = 4;
+/// But no less than this: a busy member is slower than its links.
+const PATIENCE_MIN: Micros = Micros(300_000);
 /// Bytes of share sets sent for one request.
 const SHARES_BYTES: usize = 4 << 20;
 /// Largest stored share set.
@@ -170,7 +176,8 @@ impl Replica {
             if !emission.ties.is_empty() {
                 self.begin_beacon(height, cut.block, out);
             }
-            let opening = Opening::new(cut.block, cut.time, emission, certificate, path)
+            let slices = self.combiners.slices();
+            let opening = Opening::new(cut.block, cut.time, emission, certificate, path, slices)
                 .with_state(state, snapshot);
             for (peer, fault) in self.openings.begin(height, opening) {
                 out.push(Effect::Fault {
@@ -202,10 +209,20 @@ impl Replica {
                     self.compute(Job::Beacon(job), purpose, out);
                 }
                 Ask::Combine(job) => {
-                    let purpose = Purpose::Combine(job.height);
+                    let purpose = Purpose::Combine(job.height, job.slice);
                     self.compute(Job::Combine(job), purpose, out);
                 }
+                Ask::OpenKeys(job) => {
+                    let KeyMessage { height, slice, .. } = *job.message;
+                    let purpose = Purpose::OpenKeys(height, slice, job.from);
+                    self.compute(Job::OpenKeys(job), purpose, out);
+                }
             }
+        }
+        // A combiner left an order out. Everybody's shares of it are asked for: nothing but t
+        // proven sets says that an order does not open.
+        if self.openings.is_stuck() {
+            self.request_shares(now, out);
         }
         while let Some((height, opening, outcomes)) = self.openings.take() {
             self.emit(now, height, opening, outcomes, out);
@@ -272,24 +289,40 @@ impl Replica {
     pub(crate) fn shares_made(
         &mut self,
         height: Height,
-        message: Option<Arc<ShareMessage>>,
+        messages: Option<Vec<Arc<ShareMessage>>>,
         out: &mut Vec<Effect>,
     ) {
-        if let Some(message) = &message {
-            let write = Write::put(Table::Shares, height_key(height), encode(message.as_ref()));
+        if let Some(messages) = &messages {
+            let row: Vec<&ShareMessage> = messages.iter().map(AsRef::as_ref).collect();
+            let write = Write::put(Table::Shares, height_key(height), encode(&row));
             self.store(vec![write], false, Written::Nothing, out);
-            self.send(Peers::All, Message::Shares(Arc::clone(message)), out);
+            for message in messages {
+                self.send_shares(message, out);
+            }
         }
-        self.openings.made(height, message);
+        self.openings.made(height, messages);
     }
 
-    pub(crate) fn receive_shares(
-        &mut self,
-        from: MemberId,
-        message: Arc<ShareMessage>,
-        out: &mut Vec<Effect>,
-    ) {
-        if let Err(fault) = self.openings.receive(from, message) {
+    /// Shares go to whoever combines them.
+    fn send_shares(&mut self, message: &Arc<ShareMessage>, out: &mut Vec<Effect>) {
+        let combiners = self.combiners.of(message.height, message.slice.into());
+        let said = || Message::Shares(Arc::clone(message));
+        match combiners {
+            None => self.send(Peers::All, said(), out),
+            Some(combiners) => {
+                for member in combiners.into_iter().filter(|member| *member != self.me) {
+                    self.send(Peers::One(member), said(), out);
+                }
+            }
+        }
+    }
+
+    /// A peer's shares, or what it combined.
+    pub(crate) fn receive_shares(&mut self, from: MemberId, said: Said, out: &mut Vec<Effect>) {
+        if let Said::Keys(message) = &said {
+            self.combiners.heard(from, message.height);
+        }
+        if let Err(fault) = self.openings.receive(from, said) {
             out.push(Effect::Fault {
                 peer: from,
                 fault: Fault::Share(fault),
@@ -297,8 +330,24 @@ impl Replica {
         }
     }
 
-    pub(crate) fn combined(&mut self, height: Height, result: Combined, out: &mut Vec<Effect>) {
-        for liar in self.openings.combined(height, result) {
+    pub(crate) fn combined(
+        &mut self,
+        height: Height,
+        slice: u16,
+        mut result: Combined,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(batch) = result.told.take() {
+            let batch = *batch;
+            let message = KeyMessage {
+                height,
+                slice,
+                batch,
+            };
+            self.send(Peers::All, Message::Keys(Arc::new(message)), out);
+        }
+        let (liars, false_tellers) = self.openings.combined(height, slice, result);
+        for liar in liars {
             self.counters.false_shares += 1;
             out.push(Effect::Fault {
                 peer: liar.member,
@@ -316,13 +365,54 @@ impl Replica {
                 self.convict(Evidence::FalseShares(Box::new(shares)), out);
             }
         }
+        for (member, fault) in false_tellers {
+            self.false_keys(member, height, fault, out);
+        }
+    }
+
+    /// What a combiner told is opened.
+    pub(crate) fn keys_opened(
+        &mut self,
+        height: Height,
+        slice: u16,
+        from: MemberId,
+        result: Result<Vec<(usize, Option<Plain>)>, ShareError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let opened = self.openings.keys_opened(height, slice, from, result);
+        if let Err(fault) = opened {
+            self.false_keys(from, height, fault, out);
+        }
+    }
+
+    fn false_keys(
+        &mut self,
+        peer: MemberId,
+        height: Height,
+        fault: ShareFault,
+        out: &mut Vec<Effect>,
+    ) {
+        self.counters.false_keys += 1;
+        self.combiners.distrust(peer, height);
+        let fault = Fault::Share(fault);
+        out.push(Effect::Fault { peer, fault });
     }
 
     /// D7: asks again for what is missing.
     pub(crate) fn ask_for_shares(&mut self, now: Micros, out: &mut Vec<Effect>) {
         self.shares_timer = false;
+        self.request_shares(now, out);
+    }
+
+    fn request_shares(&mut self, now: Micros, out: &mut Vec<Effect>) {
+        let first = if self.combiners.sharded() {
+            let patience = PATIENCE_DELAYS * self.core.delay().0;
+            Micros(patience.clamp(PATIENCE_MIN.0, RETRY_PAUSE.0))
+        } else {
+            RETRY_PAUSE
+        };
         let mut wanted: BTreeMap<MemberId, (Height, Height)> = BTreeMap::new();
-        for (height, members) in self.openings.missing(now, self.committee.n()) {
+        for (height, members) in self.openings.missing(now, first, self.committee.n()) {
             for member in members {
                 wanted.entry(member).or_insert((height, height)).1 = height;
             }
@@ -351,7 +441,7 @@ impl Replica {
         let end = from.plus(count.into());
         let next = self.openings.next_height();
         for height in (from.max(next).0..end.0).map(Height) {
-            if let Some(message) = self.openings.own(height) {
+            for message in self.openings.own(height) {
                 self.send(Peers::One(to), Message::Shares(message), out);
             }
             self.serve_beacon(to, height, out);
@@ -366,14 +456,13 @@ impl Replica {
 
     pub(crate) fn served_shares(&mut self, to: MemberId, rows: &[Row], out: &mut Vec<Effect>) {
         for (key, row) in rows {
-            let message = match height_of(key) {
-                Some(_) => fairlane_types::decode(row, SHARE_ROW_BYTES_MAX)
-                    .map(|shares| Message::Shares(Arc::new(shares))),
-                None => fairlane_types::decode(row, SHARE_ROW_BYTES_MAX)
-                    .map(|beacon| Message::Beaconed(Box::new(beacon))),
-            };
-            if let Ok(message) = message {
-                self.send(Peers::One(to), message, out);
+            if height_of(key).is_some() {
+                let decoded = fairlane_types::decode::<Vec<ShareMessage>>(row, SHARE_ROW_BYTES_MAX);
+                for shares in decoded.into_iter().flatten() {
+                    self.send(Peers::One(to), Message::Shares(Arc::new(shares)), out);
+                }
+            } else if let Ok(beacon) = fairlane_types::decode(row, SHARE_ROW_BYTES_MAX) {
+                self.send(Peers::One(to), Message::Beaconed(Box::new(beacon)), out);
             }
         }
     }
@@ -409,6 +498,7 @@ impl Replica {
             outcomes = places.iter().filter_map(opened).collect();
         }
         self.end_beacon(height);
+        let slices = emission.ordered.len();
         let opened = emission
             .ordered
             .iter()
@@ -440,6 +530,7 @@ impl Replica {
             root: sequenced.root,
             next: sequenced.next_position(),
         };
+        self.combiners.emitted(height, sequenced.root, slices);
         self.capacity
             .emitted(now, sequenced.items.len(), self.lanes.held());
         let mut writes = vec![Write::put(

@@ -23,11 +23,13 @@ use crate::boundary::{
 };
 use crate::capacity::Capacity;
 use crate::ceremony::{Keyless, key_making};
+use crate::combiners::Combiners;
 use crate::envelope_checks::{Checked, EnvelopeChecks};
 use crate::epoch_base::EpochBase;
 use crate::epoch_change::{ChangeStatus, EpochChange};
 use crate::key_making::{KeyMaking, Signatures};
 use crate::keys::{Emitted, meta};
+use crate::opening::Said;
 use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
 use crate::pipeline::FinalQueue;
@@ -99,7 +101,8 @@ pub(crate) enum Purpose {
     Envelopes(Vec<Checked>),
     Reparse(Vec<CtId>),
     Shares(Height),
-    Combine(Height),
+    Combine(Height, u16),
+    OpenKeys(Height, u16, MemberId),
     Attest(Height),
     Certify(Height),
     CheckAttestation(MemberId, Box<Attestation>),
@@ -179,6 +182,7 @@ pub struct Replica {
     pub(crate) last: Last,
     pub(crate) capacity: Capacity,
     pub(crate) retention: Retention,
+    pub(crate) combiners: Combiners,
     pub(crate) attest_schedule: AttestSchedule,
     pub(crate) attesting: Attesting,
     /// On a chain whose ties are broken by the beacon.
@@ -225,6 +229,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// False share sets found.
     pub false_shares: u64,
+    /// Combiners that told something false, or left out what opens.
+    pub false_keys: u64,
     /// False shares of attestations and beacons found.
     pub false_attestations: u64,
     /// Dealings in final blocks that do not count.
@@ -389,6 +395,7 @@ impl Replica {
             },
         );
         let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
+        let sharded = genesis.sharded();
         let interval = genesis.certificates.as_ref();
         let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
         let threshold = committee.threshold();
@@ -428,6 +435,7 @@ impl Replica {
             last,
             capacity,
             retention,
+            combiners: Combiners::new(me, n, epoch, sharded),
             attest_schedule: AttestSchedule::new(interval, time),
             attesting: Attesting::new(me, n, threshold, 1),
             beacons,
@@ -566,7 +574,8 @@ impl Replica {
             }
             Message::Lane(message) if self.too_early(&message) => {}
             Message::Lane(message) => self.tell_lanes(mempool::Input::Message { from, message }),
-            Message::Shares(message) => self.receive_shares(from, message, out),
+            Message::Shares(message) => self.receive_shares(from, Said::Shares(message), out),
+            Message::Keys(message) => self.receive_shares(from, Said::Keys(message), out),
             Message::GetShares {
                 from: height,
                 count,
@@ -697,11 +706,14 @@ impl Replica {
             (Purpose::Reparse(ids), JobResult::Envelopes(results)) => {
                 self.reparsed(&ids, results);
             }
-            (Purpose::Shares(height), JobResult::Shares(message)) => {
-                self.shares_made(height, message, out);
+            (Purpose::Shares(height), JobResult::Shares(messages)) => {
+                self.shares_made(height, messages, out);
             }
-            (Purpose::Combine(height), JobResult::Combined(result)) => {
-                self.combined(height, result, out);
+            (Purpose::Combine(height, slice), JobResult::Combined(result)) => {
+                self.combined(height, slice, result, out);
+            }
+            (Purpose::OpenKeys(height, slice, from), JobResult::KeysOpened(result)) => {
+                self.keys_opened(height, slice, from, result, out);
             }
             (Purpose::Attest(height), JobResult::Attest(share)) => {
                 self.attest_made(height, share, out);

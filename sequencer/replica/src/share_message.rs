@@ -1,8 +1,11 @@
 //! Decryption shares as they travel: signed over the list they are for, so that a false
 //! one convicts its maker and nobody can be framed with another list.
+//!
+//! Members combine either all of a block, each for itself, or a slice each, and tell the
+//! others what it opened ([`KeyMessage`]).
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_encryption::{ShareError, SuiteBatch, SuiteParsed};
+use fairlane_encryption::{KeyBatch, ShareError, SuiteBatch, SuiteParsed};
 use fairlane_types::{
     ChainId, Digest, Domain, Epoch, Height, PublicKey, SigCheck, Signature, Signer,
 };
@@ -22,14 +25,35 @@ pub enum ShareFault {
     /// The shares or their proof are false.
     #[error(transparent)]
     False(#[from] ShareError),
+    /// What a combiner told of an order does not open it.
+    #[error("key points that open nothing")]
+    Keys,
+    /// A combiner told nothing of an order that opens.
+    #[error("an order that opens was left out by its combiner")]
+    LeftOut,
 }
 
-/// One member's shares for D(c) of one final block (D4).
+/// What a combiner opened of a slice of a final block (ENCRYPTION 6.7). It needs no
+/// signature: the link says who sent it, and the opening check what it is worth.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct KeyMessage {
+    /// Height of the block.
+    pub height: Height,
+    /// The slice.
+    pub slice: u16,
+    /// Key points of the orders that opened.
+    pub batch: KeyBatch,
+}
+
+/// One member's shares for a slice of D(c) of one final block (D4). Where combining is not
+/// sharded there is one slice, the whole list.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ShareMessage {
     /// Height of the block.
     pub height: Height,
-    /// Digest of the list the shares are for, in the order of D(c).
+    /// The slice.
+    pub slice: u16,
+    /// Digest of the slice's list, in the order of D(c).
     pub list: Digest,
     /// Shares and their proof.
     pub batch: SuiteBatch,
@@ -42,6 +66,7 @@ impl ShareMessage {
     #[must_use]
     pub fn sign(
         height: Height,
+        slice: u16,
         list: Digest,
         batch: SuiteBatch,
         key: &dyn Signer,
@@ -52,10 +77,11 @@ impl ShareMessage {
             Domain::ShareBatch,
             chain,
             epoch,
-            &body(height, list, &batch),
+            &body(height, slice, list, &batch),
         );
         Self {
             height,
+            slice,
             list,
             batch,
             signature,
@@ -65,7 +91,7 @@ impl ShareMessage {
     /// The check of the signature under the member's identity key.
     #[must_use]
     pub fn signature_check(&self, key: &PublicKey, chain: ChainId, epoch: Epoch) -> SigCheck {
-        let body = body(self.height, self.list, &self.batch);
+        let body = body(self.height, self.slice, self.list, &self.batch);
         key.check(Domain::ShareBatch, chain, epoch, &body, self.signature)
     }
 }
@@ -86,6 +112,6 @@ pub fn list_digest_of(statements: impl Iterator<Item = Vec<u8>>) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
-fn body(height: Height, list: Digest, batch: &SuiteBatch) -> Vec<u8> {
-    fairlane_types::encode(&(height, list, batch))
+fn body(height: Height, slice: u16, list: Digest, batch: &SuiteBatch) -> Vec<u8> {
+    fairlane_types::encode(&(height, slice, list, batch))
 }

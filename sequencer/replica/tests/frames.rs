@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, HintedSkip, Signed};
 use fairlane_encryption::{
-    Beacon, CertificateShare, StateAttestation, StateRoots, SuiteBatch, ThresholdCertificate,
+    Beacon, CertificateShare, KeyBatch, KeyPoint, StateAttestation, StateRoots, SuiteBatch,
+    ThresholdCertificate,
 };
 use fairlane_mempool::{Batch, Holdings, LaneMessage};
 use fairlane_replica::{
-    AttestShare, BeaconShare, Class, Dealing, Message, MessageError, ShareMessage,
+    AttestShare, BeaconShare, Class, Dealing, KeyMessage, Message, MessageError, ShareMessage,
 };
 use fairlane_types::{
-    CommitteeChange, Digest, Epoch, Height, MemberId, Micros, NextCommittee, Seq, Signature,
-    SignerSet, Skip, View, Vote, encode,
+    BlockId, CommitteeChange, Digest, Epoch, Height, KeyId, MemberId, Micros, NextCommittee, Seq,
+    Signature, SignerSet, Skip, View, Vote, encode,
 };
 use proptest::prelude::*;
 
@@ -56,6 +57,7 @@ fn samples() -> Vec<Message> {
     };
     let shares = ShareMessage {
         height: Height(3),
+        slice: 1,
         list: Digest([1; 32]),
         batch: shares,
         signature,
@@ -79,6 +81,19 @@ fn samples() -> Vec<Message> {
         Message::Lane(LaneMessage::Batch(Arc::new(batch))),
         Message::Lane(LaneMessage::GetPayloads(vec![Default::default(); 3])),
         Message::Shares(Arc::new(shares)),
+        Message::Keys(Arc::new(KeyMessage {
+            height: Height(3),
+            slice: 2,
+            batch: KeyBatch {
+                key: KeyId::default(),
+                block: BlockId::default(),
+                member: MemberId(1),
+                points: vec![KeyPoint {
+                    order: 0,
+                    point: [9; 32],
+                }],
+            },
+        })),
         Message::GetShares {
             from: Height(2),
             count: 9,

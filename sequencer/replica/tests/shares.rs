@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    Ceremony, CertificateKey, CertificateKeys, CertificateShare, Opened, ReceiverSecret, Signing,
-    Subject, Suite, SuiteBatch, SuiteKey, SuiteParsed, ThresholdScheme, deal_pairing_insecure,
-    deal_suite_insecure,
+    Ceremony, CertificateKey, CertificateKeys, CertificateShare, KeyBatch, Opened, ReceiverSecret,
+    Signing, Subject, Suite, SuiteBatch, SuiteKey, SuiteParsed, ThresholdScheme,
+    deal_pairing_insecure, deal_suite_insecure,
 };
 use fairlane_replica::{
     CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext, Dealing, Evidence,
-    EvidenceFault, FalseShares, Job, JobResult, ShareFault, ShareMessage, SharesJob, Sharing,
-    run_job,
+    EvidenceFault, FalseShares, Job, JobResult, KeyMessage, OpenKeysJob, ShareFault, ShareMessage,
+    SharesJob, Sharing, run_job,
 };
 use fairlane_types::{
     BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
@@ -150,16 +150,23 @@ impl World {
             height: self.header.height,
             block: self.header.id(),
             list: self.list.clone(),
+            slices: 1,
             certificate: self.certificate(&self.header, 3),
             path: Vec::new(),
         }
     }
 
-    fn make(&self, member: usize, job: SharesJob) -> Option<Arc<ShareMessage>> {
+    fn make_slices(&self, member: usize, job: SharesJob) -> Option<Vec<Arc<ShareMessage>>> {
         match run_job(&self.members[member], &Job::Shares(Box::new(job)), &[7; 32]) {
-            JobResult::Shares(message) => message,
+            JobResult::Shares(messages) => messages,
             other => panic!("wrong result {other:?}"),
         }
+    }
+
+    fn make(&self, member: usize, job: SharesJob) -> Option<Arc<ShareMessage>> {
+        let messages = self.make_slices(member, job)?;
+        assert_eq!(messages.len(), 1);
+        messages.into_iter().next()
     }
 
     fn share(&self, member: usize) -> Arc<ShareMessage> {
@@ -174,23 +181,27 @@ impl World {
         }
         let ShareMessage {
             height,
+            slice,
             list,
             batch,
             ..
         } = message;
         let key = &self.members[member].identity;
-        Arc::new(ShareMessage::sign(height, list, batch, key, CHAIN, EPOCH))
+        let signed = ShareMessage::sign(height, slice, list, batch, key, CHAIN, EPOCH);
+        Arc::new(signed)
     }
 
     fn combine(&self, at: usize, sets: &[(usize, Arc<ShareMessage>)]) -> Combined {
         let job = CombineJob {
             height: self.header.height,
             block: self.header.id(),
+            slice: 0,
             list: self.list.clone(),
             sets: sets
                 .iter()
                 .map(|(m, set)| (MemberId(*m as u8), Arc::clone(set)))
                 .collect(),
+            tell: false,
         };
         match run_job(&self.members[at], &Job::Combine(Box::new(job)), &[8; 32]) {
             JobResult::Combined(combined) => combined,
@@ -554,4 +565,83 @@ fn joined_jobs_give_each_its_own_results() {
         })
         .collect();
     assert_eq!(bad, [vec![1], vec![0], vec![], vec![0, 3]]);
+}
+
+/// A slice that one member combined opens at the others; what was tampered with does not,
+/// and a set for one slice is none for another.
+#[test]
+fn a_slice_is_combined_by_one_and_opened_by_the_others() {
+    let world = World::new(5);
+    let job = || SharesJob {
+        slices: 2,
+        ..world.job()
+    };
+    let sets: Vec<_> = (0..3)
+        .map(|member| world.make_slices(member, job()).unwrap())
+        .collect();
+    let orders: Vec<usize> = sets[0].iter().map(|set| set.batch.len()).collect();
+    assert_eq!(orders, [3, 2], "orders 0, 2, 4 and 1, 3");
+    let list: Vec<_> = world.list.iter().skip(1).step_by(2).cloned().collect();
+    let combine = |of: u16| {
+        let sets = sets.iter().enumerate();
+        let job = CombineJob {
+            height: world.header.height,
+            block: world.header.id(),
+            slice: 1,
+            list: list.clone(),
+            sets: sets
+                .map(|(m, sets)| (MemberId(m as u8), Arc::clone(&sets[usize::from(of)])))
+                .collect(),
+            tell: true,
+        };
+        match run_job(&world.members[0], &Job::Combine(Box::new(job)), &[8; 32]) {
+            JobResult::Combined(combined) => combined,
+            other => panic!("wrong result {other:?}"),
+        }
+    };
+    let foreign = combine(0);
+    assert!(foreign.told.is_none() && foreign.liars.len() == 3);
+    assert!(matches!(foreign.liars[0].1, ShareFault::List));
+
+    let combined = combine(1);
+    assert_eq!((combined.missing, combined.liars.len()), (0, 0));
+    let batch = *combined.told.unwrap();
+    let open = |batch: &KeyBatch, from: u8| {
+        let message = KeyMessage {
+            height: world.header.height,
+            slice: 1,
+            batch: batch.clone(),
+        };
+        let job = OpenKeysJob {
+            block: world.header.id(),
+            list: list.clone(),
+            from: MemberId(from),
+            message: Arc::new(message),
+        };
+        match run_job(&world.members[3], &Job::OpenKeys(Box::new(job)), &[9; 32]) {
+            JobResult::KeysOpened(opened) => opened,
+            other => panic!("wrong result {other:?}"),
+        }
+    };
+    let opened = open(&batch, 0).unwrap();
+    let payloads: Vec<_> = opened
+        .iter()
+        .map(|(place, plain)| (*place, plain.as_ref().unwrap().payload.clone()))
+        .collect();
+    let want = [
+        (0, world.payloads[1].clone()),
+        (1, world.payloads[3].clone()),
+    ];
+    assert_eq!(payloads, want);
+    assert!(open(&batch, 1).is_err(), "another member's");
+    let mut swapped = batch;
+    let first = swapped.points[0].point;
+    swapped.points[0].point = swapped.points[1].point;
+    swapped.points[1].point = first;
+    assert!(
+        open(&swapped, 0)
+            .unwrap()
+            .iter()
+            .all(|(_, plain)| plain.is_none())
+    );
 }

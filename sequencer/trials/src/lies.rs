@@ -106,10 +106,11 @@ impl Liar {
             SuiteBatch::Tdh2(batch) => batch.member = self.me,
             SuiteBatch::BaekZheng(batch) => batch.member = self.me,
         }
-        let (height, list) = (like.height, like.list);
+        let (height, slice, list) = (like.height, like.slice, like.list);
         let (chain, epoch) = (self.chain, self.epoch);
         Arc::new(ShareMessage::sign(
             height,
+            slice,
             list,
             batch,
             &self.identity,
@@ -138,7 +139,7 @@ impl Liar {
         let (chain, epoch) = (self.chain, self.epoch);
         let (height, key) = (job.height, &self.identity);
         Some(Arc::new(ShareMessage::sign(
-            height, list, batch, key, chain, epoch,
+            height, 0, list, batch, key, chain, epoch,
         )))
     }
 

@@ -45,14 +45,16 @@ impl Behaviour for EarlyShares {
 }
 
 impl EarlyShares {
-    fn release(&mut self, scene: &mut Scene<'_>, vote: &Vote) -> Option<Act> {
-        let key = Arc::clone(scene.keys.key()?);
+    fn release(&mut self, scene: &mut Scene<'_>, vote: &Vote) -> Vec<Act> {
+        let Some(key) = scene.keys.key().map(Arc::clone) else {
+            return Vec::new();
+        };
         let list: Vec<Arc<SuiteParsed>> = std::mem::take(&mut self.seen)
             .into_values()
             .filter_map(|e| scene.crypto.parse(&key, &e))
             .collect();
         if list.is_empty() {
-            return None;
+            return Vec::new();
         }
         self.height = self.height.next();
         let height = self.height;
@@ -87,15 +89,17 @@ impl EarlyShares {
             height,
             block: vote.block,
             list,
+            slices: 1,
             certificate,
             path: Vec::new(),
         }));
         match scene.crypto.run(scene.keys, &job, &scene.rng.bytes32()) {
             JobResult::Shares(Some(shares)) => {
                 scene.lied();
-                Some(broadcast(Message::Shares(shares)))
+                let shares = shares.into_iter().map(Message::Shares);
+                shares.map(broadcast).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 }

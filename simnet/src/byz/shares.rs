@@ -70,6 +70,24 @@ impl Behaviour for FalseShares {
                 let message = Arc::new(Message::Beacon(Arc::new(share)));
                 return vec![Act::Effect(Effect::Send { to: *to, message })];
             }
+            // And about what it combined for the others.
+            Message::Keys(told) => {
+                scene.lied();
+                let mut told = told.as_ref().clone();
+                let points = &mut told.batch.points;
+                match self.lie {
+                    Lie::Nothing => return Vec::new(),
+                    Lie::Empty => points.clear(),
+                    Lie::Foreign => told.batch.member.0 ^= 1,
+                    Lie::Wrong | Lie::Duplicate => {
+                        if let Some(first) = points.first_mut() {
+                            first.point[0] ^= 2;
+                        }
+                    }
+                }
+                let message = Arc::new(Message::Keys(Arc::new(told)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
             Message::Attest(share) => {
                 let mut share = share.as_ref().clone();
                 match self.lie {
@@ -87,6 +105,7 @@ impl Behaviour for FalseShares {
             let keys = scene.keys;
             let message = ShareMessage::sign(
                 shares.height,
+                shares.slice,
                 shares.list,
                 batch,
                 &keys.identity,
@@ -128,7 +147,13 @@ impl Behaviour for FalseShares {
                 }
                 let lie = resend(SuiteBatch::Tdh2(batch));
                 let again = Message::Shares(Arc::clone(shares));
-                let mut acts = vec![broadcast(again), lie];
+                let mut acts = vec![
+                    Act::Effect(Effect::Send {
+                        to: *to,
+                        message: Arc::new(again),
+                    }),
+                    lie,
+                ];
                 if matches!(to, Peers::All) {
                     acts.rotate_left(usize::from(scene.rng.chance(500)));
                 }

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    CERTIFICATE_BYTES, CertificateShare, Certification, CtError, DleqProof, OPENING_BYTES, Opened,
-    ParsedCiphertext, Plain, ShareBatch, ShareError, Subject, SuiteBatch, SuiteParsed,
-    ThresholdCertificate,
+    CERTIFICATE_BYTES, CertificateShare, Certification, CtError, DleqProof, KeyBatch, KeyPoint,
+    OPENING_BYTES, Opened, ParsedCiphertext, Plain, ShareBatch, ShareError, Subject, SuiteBatch,
+    SuiteParsed, ThresholdCertificate, places,
 };
 use fairlane_replica::{
     BeaconJob, CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult,
-    ShareFault, ShareMessage, SharesJob, list_digest_of,
+    OpenKeysJob, ShareFault, ShareMessage, SharesJob, list_digest_of,
 };
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CertificateKind, Envelope, KeyId, Label, MemberId, SigCheck,
@@ -179,8 +179,16 @@ impl Oracle {
                 let check = |(_, envelope): &(_, Arc<Envelope>)| self.check(envelope);
                 JobResult::Envelopes(list.iter().map(check).collect())
             }
-            Job::Shares(job) => JobResult::Shares(self.shares(keys, job).map(Arc::new)),
-            Job::Combine(job) => JobResult::Combined(self.combine(keys, job)),
+            Job::Shares(job) => JobResult::Shares(self.shares(keys, job)),
+            Job::Combine(job) => {
+                let mut combined = self.combine(keys, job);
+                if job.tell && combined.missing == 0 {
+                    let told = self.told(keys, job, &combined.outcomes);
+                    combined.told = told.map(Box::new);
+                }
+                JobResult::Combined(combined)
+            }
+            Job::OpenKeys(job) => JobResult::KeysOpened(self.open_keys(keys, job)),
             Job::Attest { height, root } => {
                 let subject = Subject::Attest {
                     chain: keys.chain,
@@ -299,30 +307,87 @@ impl Oracle {
     }
 
     /// D1: nothing is made without q commits on the block or a descendant.
-    fn shares(&mut self, keys: &CryptoContext, job: &SharesJob) -> Option<ShareMessage> {
+    fn shares(&mut self, keys: &CryptoContext, job: &SharesJob) -> Option<Vec<Arc<ShareMessage>>> {
         self.proven(keys, &job.certificate, &job.path, job.block)?;
-        let shares: Vec<_> = job
-            .list
-            .iter()
-            .map(|ct| self.share(keys.me, point(ct)))
-            .collect();
-        let batch = ShareBatch {
+        let orders = job.list.len();
+        let of_slice = |slice: usize| {
+            let list = || places(slice, job.slices, orders).map(|place| &job.list[place]);
+            let shares: Vec<_> = list().map(|ct| self.share(keys.me, point(ct))).collect();
+            let batch = ShareBatch {
+                key: keys.key()?.id(),
+                block: job.block,
+                member: keys.me,
+                proof: self.proof(keys.me, job.block, &shares),
+                shares,
+            };
+            let digest = list_digest_of(list().map(|ct| ct.statement()));
+            let (signer, chain, epoch) = (&keys.identity, keys.chain, keys.epoch);
+            let batch = SuiteBatch::Tdh2(batch);
+            let slice = slice as u16;
+            let signed = ShareMessage::sign(job.height, slice, digest, batch, signer, chain, epoch);
+            Some(Arc::new(signed))
+        };
+        (0..job.slices.min(orders)).map(of_slice).collect()
+    }
+
+    /// W of an order: only whoever has t shares of it asks.
+    fn key_point(&self, u: &[u8; 32]) -> [u8; 32] {
+        Tag::new(self.secret, 6).bytes(u).fill()
+    }
+
+    /// What a combiner tells of a slice.
+    fn told(
+        &self,
+        keys: &CryptoContext,
+        job: &CombineJob,
+        outcomes: &[Option<Opened>],
+    ) -> Option<KeyBatch> {
+        let plain = |outcome: &Option<Opened>| matches!(outcome, Some(Opened::Plain(_)));
+        let orders = job.list.iter().zip(outcomes).enumerate();
+        let points = orders
+            .filter(|(_, (_, outcome))| plain(outcome))
+            .map(|(order, (ct, _))| KeyPoint {
+                order: order as u32,
+                point: self.key_point(point(ct)),
+            });
+        Some(KeyBatch {
             key: keys.key()?.id(),
             block: job.block,
             member: keys.me,
-            proof: self.proof(keys.me, job.block, &shares),
-            shares,
-        };
-        let list = list_digest_of(job.list.iter().map(|ct| ct.statement()));
-        let (signer, chain, epoch) = (&keys.identity, keys.chain, keys.epoch);
-        Some(ShareMessage::sign(
-            job.height,
-            list,
-            SuiteBatch::Tdh2(batch),
-            signer,
-            chain,
-            epoch,
-        ))
+            points: points.collect(),
+        })
+    }
+
+    fn open_keys(
+        &self,
+        keys: &CryptoContext,
+        job: &OpenKeysJob,
+    ) -> Result<Vec<(usize, Option<Plain>)>, ShareError> {
+        let batch = &job.message.batch;
+        if batch.member != job.from {
+            return Err(ShareError::WrongMember(batch.member));
+        }
+        if keys.key().is_none_or(|key| batch.key != key.id()) {
+            return Err(ShareError::WrongKey);
+        }
+        if batch.block != job.block {
+            return Err(ShareError::WrongBlock);
+        }
+        let mut opened = Vec::with_capacity(batch.points.len());
+        for told in &batch.points {
+            let place = told.order as usize;
+            let ct = job.list.get(place).ok_or(ShareError::WrongLength {
+                got: place,
+                want: job.list.len(),
+            })?;
+            let right = told.point == self.key_point(point(ct));
+            let plain = match self.opened(ct) {
+                Some(Opened::Plain(plain)) if right => Some(plain.clone()),
+                _ => None,
+            };
+            opened.push((place, plain));
+        }
+        Ok(opened)
     }
 
     /// D1 likewise.
@@ -399,7 +464,7 @@ impl Oracle {
         let (got, need) = (batch.shares.len(), job.list.len());
         if !signed {
             Some(ShareFault::Signature)
-        } else if set.list != *want {
+        } else if set.list != *want || set.slice != job.slice {
             Some(ShareFault::List)
         } else if batch.member != member {
             Some(ShareFault::False(ShareError::WrongMember(batch.member)))
@@ -443,6 +508,7 @@ impl Oracle {
                     outcomes,
                     liars,
                     missing: t - quorum.len(),
+                    told: None,
                 };
             }
             let opened: Vec<Option<&Opened>> = job.list.iter().map(|ct| self.opened(ct)).collect();
@@ -463,6 +529,7 @@ impl Oracle {
                     outcomes,
                     liars,
                     missing: 0,
+                    told: None,
                 };
             }
             for (index, (member, batch)) in quorum.iter().enumerate() {
@@ -487,6 +554,7 @@ impl Oracle {
                     outcomes,
                     liars,
                     missing: 0,
+                    told: None,
                 };
             }
         }

@@ -1,0 +1,238 @@
+//! A slice of a final block on its way to plaintext: share sets that came for it, what
+//! combiners told of it, and what its orders turned out to be.
+
+use std::sync::Arc;
+
+use fairlane_encryption::{Opened, Plain, ShareError, SuiteParsed};
+use fairlane_types::{BlockId, Height, MemberId, Mutant, Planted, SignerSet};
+
+use crate::demotion::Demotions;
+use crate::share_job::{CombineJob, Combined, OpenKeysJob};
+use crate::share_message::{KeyMessage, ShareFault, ShareMessage};
+
+/// Work on a slice.
+#[derive(Clone, Debug)]
+pub(crate) enum SliceAsk {
+    /// Combine share sets.
+    Combine(Box<CombineJob>),
+    /// Open what a combiner told.
+    OpenKeys(Box<OpenKeysJob>),
+}
+
+/// What an opening knows that its slices need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    pub height: Height,
+    pub block: BlockId,
+    /// Sets that open.
+    pub t: usize,
+    pub demoted: &'a Demotions,
+    /// Missing sets were asked for.
+    pub asked: bool,
+    /// The others wait to be told what this member combines.
+    pub tell: bool,
+}
+
+/// A slice at work.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slice {
+    /// Its orders, parsed, once every payload is here.
+    pub list: Option<Vec<Arc<SuiteParsed>>>,
+    /// At most one per member, in order of arrival.
+    sets: Vec<(MemberId, Arc<ShareMessage>)>,
+    /// What combiners told, in order of arrival, not opened yet.
+    told: Vec<(MemberId, Arc<KeyMessage>)>,
+    /// Who told something, once each.
+    tellers: SignerSet,
+    /// Who left orders out of what they told.
+    left_out: SignerSet,
+    liars: SignerSet,
+    working: bool,
+    /// Members whose sets were combined first, last time.
+    combined: Vec<MemberId>,
+    /// So many sets were tried in vain, without a liar among them.
+    tried: usize,
+    outcomes: Vec<Option<Opened>>,
+}
+
+/// What came of the work on a slice.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settled {
+    /// False sets, with their senders.
+    pub liars: Vec<(MemberId, ShareFault, Arc<ShareMessage>)>,
+    /// Members that did wrong as combiners.
+    pub false_tellers: Vec<(MemberId, ShareFault)>,
+    /// Members whose sets opened it.
+    pub trusted: Vec<MemberId>,
+}
+
+impl Slice {
+    /// Of so many orders.
+    pub fn new(orders: usize) -> Self {
+        Self {
+            outcomes: vec![None; orders],
+            ..Self::default()
+        }
+    }
+
+    /// What its orders turned out to be.
+    pub fn outcomes(&self) -> &[Option<Opened>] {
+        &self.outcomes
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.outcomes.iter().all(Option::is_some)
+    }
+
+    /// Whether nothing is to be expected of a member that did not come yet.
+    pub fn has_heard(&self, member: MemberId) -> bool {
+        self.is_done()
+            || self.liars.contains(member)
+            || self.sets.iter().any(|(from, _)| *from == member)
+    }
+
+    /// A peer's share set.
+    pub fn add(&mut self, from: MemberId, message: Arc<ShareMessage>) {
+        if !self.has_heard(from) {
+            self.sets.push((from, message));
+        }
+    }
+
+    /// This member's own set.
+    pub fn made(&mut self, me: MemberId, message: Arc<ShareMessage>) {
+        self.sets.retain(|(member, _)| *member != me);
+        self.sets.insert(0, (me, message));
+    }
+
+    /// What a combiner told; the first of each counts.
+    pub fn add_told(&mut self, from: MemberId, message: Arc<KeyMessage>) {
+        if !self.is_done() && !self.tellers.contains(from) {
+            self.tellers.insert(from);
+            self.told.push((from, message));
+        }
+    }
+
+    /// Whether somebody who combined it left orders out: shares of everybody settle those.
+    pub fn is_stuck(&self) -> bool {
+        !self.is_done() && !self.left_out.is_empty()
+    }
+
+    /// The sets to combine, those of demoted members last, and only once others were asked
+    /// for in vain.
+    fn usable(&self, setting: &Setting<'_>) -> Vec<(MemberId, Arc<ShareMessage>)> {
+        let of_liars = |(member, _): &&_| setting.demoted.is_demoted(*member, setting.height);
+        let (last, mut first): (Vec<_>, Vec<_>) = self.sets.iter().partition(of_liars);
+        if setting.asked {
+            first.extend(last);
+        }
+        first.into_iter().cloned().collect()
+    }
+
+    /// Work that can start now.
+    pub fn next(&mut self, setting: &Setting<'_>, slice: u16) -> Option<SliceAsk> {
+        let list = self.list.as_ref()?;
+        if self.working || self.is_done() {
+            return None;
+        }
+        if !self.told.is_empty() {
+            let (from, message) = self.told.remove(0);
+            self.working = true;
+            return Some(SliceAsk::OpenKeys(Box::new(OpenKeysJob {
+                block: setting.block,
+                list: list.clone(),
+                from,
+                message,
+            })));
+        }
+        let need = setting.t.max(self.tried + 1);
+        if self.sets.len() < need {
+            return None;
+        }
+        let mut sets = self.usable(setting);
+        if sets.len() < need {
+            return None;
+        }
+        self.working = true;
+        // Exactly t while nobody lied here; everything at hand afterwards.
+        if self.liars.is_empty() {
+            sets.truncate(setting.t);
+        }
+        let first = sets.iter().take(setting.t);
+        self.combined = first.map(|(member, _)| *member).collect();
+        Some(SliceAsk::Combine(Box::new(CombineJob {
+            height: setting.height,
+            block: setting.block,
+            slice,
+            list: list.clone(),
+            sets,
+            tell: setting.tell,
+        })))
+    }
+
+    /// What combining gave.
+    pub fn combined(&mut self, result: Combined, planted: Planted) -> Settled {
+        self.working = false;
+        let mut settled = Settled::default();
+        if result.liars.is_empty() && result.missing == 0 {
+            settled.trusted.append(&mut self.combined);
+        }
+        for (member, fault) in result.liars {
+            self.liars.insert(member);
+            let Some(at) = self.sets.iter().position(|(m, _)| *m == member) else {
+                continue;
+            };
+            let (_, message) = self.sets.remove(at);
+            settled.liars.push((member, fault, message));
+        }
+        if result.missing > 0 && settled.liars.is_empty() {
+            self.tried = self.sets.len();
+        }
+        if result.missing == 0 {
+            self.outcomes = result.outcomes;
+            let plain = |outcome: &Option<Opened>| matches!(outcome, Some(Opened::Plain(_)));
+            if self.outcomes.iter().all(plain) {
+                let left_out = self.left_out.iter();
+                let faults = left_out.map(|member| (member, ShareFault::LeftOut));
+                settled.false_tellers = faults.collect();
+            }
+        } else if planted.is(Mutant::GiveUp) {
+            let given_up = |outcome: Option<Opened>| outcome.unwrap_or(Opened::Malformed);
+            self.outcomes = result
+                .outcomes
+                .into_iter()
+                .map(given_up)
+                .map(Some)
+                .collect();
+        }
+        settled
+    }
+
+    /// What a combiner told is opened; says what is wrong with it.
+    pub fn opened(
+        &mut self,
+        from: MemberId,
+        result: Result<Vec<(usize, Option<Plain>)>, ShareError>,
+    ) -> Result<(), ShareFault> {
+        self.working = false;
+        let mut refused = false;
+        for (place, plain) in result.map_err(ShareFault::False)? {
+            let Some(outcome) = self.outcomes.get_mut(place) else {
+                continue;
+            };
+            match plain {
+                // A plaintext that passed the opening check is final, whoever told it (A10).
+                Some(plain) => {
+                    outcome.get_or_insert(Opened::Plain(plain));
+                }
+                None => refused = true,
+            }
+        }
+        if refused {
+            return Err(ShareFault::Keys);
+        }
+        if !self.is_done() {
+            self.left_out.insert(from);
+        }
+        Ok(())
+    }
+}
