@@ -73,11 +73,15 @@ pub enum Mark {
     KeyMade,
     /// A final dealing did not count.
     DealingRefused,
+    /// A combiner told the others what a slice holds.
+    SliceTold,
+    /// A combiner was found to have told something false, or left out an order that opens.
+    FalseTeller,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -112,6 +116,8 @@ impl Mark {
         Self::Attested,
         Self::KeyMade,
         Self::DealingRefused,
+        Self::SliceTold,
+        Self::FalseTeller,
     ];
 
     /// Name in reports.
@@ -152,6 +158,8 @@ impl Mark {
             Self::Attested => "attested",
             Self::KeyMade => "key_made",
             Self::DealingRefused => "dealing_refused",
+            Self::SliceTold => "slice_told",
+            Self::FalseTeller => "false_teller",
         }
     }
 }

@@ -7,8 +7,8 @@ use fairlane_encryption::{
 };
 use fairlane_replica::{CeremonyKeys, CryptoContext, Sharing};
 use fairlane_types::{
-    CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, KeySource, MemberId, Micros,
-    Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
+    CertificateParams, ChainId, Combining, EncryptionParams, Epoch, Genesis, KeySource, MemberId,
+    Micros, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, TieSource,
 };
 
 use crate::byz;
@@ -34,6 +34,10 @@ const BEACON_AT: u64 = 8;
 const CEREMONY_SEEDS: u64 = 16;
 /// Which one; another than those with certificates.
 const CEREMONY_AT: u64 = 5;
+/// Of so many seeds the first [`SHARDED_AT`] combine in shards.
+const SHARDED_SEEDS: u64 = 5;
+/// That many.
+const SHARDED_AT: u64 = 2;
 /// Finalized time between two attestations there, ms.
 const ATTEST_MS: u64 = 400;
 /// Virtual time after healing in which all must be well again, if nothing else is said, ms.
@@ -259,6 +263,7 @@ impl Scenario {
                 rule: self.rule.unwrap_or(order.rule),
                 decrypt_max: order.decrypt_max,
                 attest_ms: None,
+                combining: None,
                 tie: TieSource::BlockId,
                 ceremony: false,
                 plan,
@@ -285,6 +290,10 @@ impl Scenario {
                 .seed
                 .is_multiple_of(ATTESTED_SEEDS)
                 .then_some(ATTEST_MS),
+            combining: Some(match self.seed % SHARDED_SEEDS {
+                0..SHARDED_AT => Combining::Sharded,
+                _ => Combining::AllToAll,
+            }),
             ceremony,
             plan,
             liars,
@@ -402,6 +411,8 @@ pub struct Options {
     pub decrypt_max: u32,
     /// Finalized time between two attestations; `None` on a chain without certificates.
     pub attest_ms: Option<u64>,
+    /// Who combines, if it does not follow from the size of the committee.
+    pub combining: Option<Combining>,
     /// The members make the keys; orders come once they are there.
     pub ceremony: bool,
     /// Faults.
@@ -568,6 +579,7 @@ pub fn committee(
             ..Default::default()
         },
     };
+    genesis.encryption.combining = options.combining;
     if options.small_window {
         genesis.lanes.window_batches = 4;
     }

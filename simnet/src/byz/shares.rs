@@ -6,7 +6,7 @@ use fairlane_encryption::{SuiteBatch, SuiteKey};
 use fairlane_replica::{Effect, Message, Peers, ShareMessage};
 use fairlane_types::MemberId;
 
-use super::{Act, Behaviour, Scene, broadcast};
+use super::{Act, Behaviour, Scene};
 
 /// How to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,6 +49,13 @@ pub enum Fact {
     Batch(Arc<Batch>),
     /// Decryption shares.
     Shares(ShareSet),
+    /// What a combiner opened of a slice.
+    Told {
+        /// Height it is of.
+        height: Height,
+        /// Block it is of.
+        block: BlockId,
+    },
     /// A certificate.
     Certificate(Box<Certificate>),
     /// So many final blocks, served to one that asked.
@@ -95,8 +102,13 @@ pub fn facts(message: &Message) -> Option<Fact> {
             _ => return None,
         },
         Message::Lane(LaneMessage::Batch(batch)) => Fact::Batch(Arc::clone(batch)),
+        Message::Keys(told) => Fact::Told {
+            height: told.height,
+            block: told.batch.block,
+        },
         Message::Shares(shares) => Fact::Shares(ShareSet {
             height: shares.height,
+            slice: shares.slice,
             block: shares.batch.block(),
             list: shares.list,
             count: shares.batch.len(),

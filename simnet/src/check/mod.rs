@@ -223,7 +223,11 @@ impl Judge {
                 }
                 shares::said(node, shares, &self.order, &mut self.notes);
             }
-            Fact::Shares(_) => {}
+            Fact::Told { height, block } if honest => {
+                self.notes.mark(Mark::SliceTold);
+                shares::revealed(node, *height, *block, &self.order, &mut self.notes);
+            }
+            Fact::Shares(_) | Fact::Told { .. } => {}
             Fact::Certificate(certificate) if honest => {
                 self.votes.certificate(certificate, &mut self.notes);
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use fairlane_mempool::{Batch, Cut};
 use fairlane_types::{
-    BatchDigest, BlockHeader, BlockId, CtId, Genesis, Height, Label, MemberId, Outcome, Seq,
-    SequencedBlock,
+    BatchDigest, BlockHeader, BlockId, Combining, CtId, Genesis, Height, Label, MemberId, Outcome,
+    Seq, SequencedBlock,
 };
 
 use crate::crypto::Beacons;
@@ -21,6 +21,7 @@ use super::{Arrival, Expected, Notes, Rule, Step};
 pub struct Order {
     genesis_time: u64,
     window: u64,
+    slices: usize,
     batches: BTreeMap<BatchDigest, Arc<Batch>>,
     /// Public part of every order, and the point U of its ciphertext.
     labels: BTreeMap<CtId, (Label, [u8; 32])>,
@@ -45,6 +46,13 @@ impl Order {
         let mut order = Self {
             genesis_time: genesis.time.0,
             window: u64::from(genesis.lanes.window_batches),
+            // Half as many as members where two combine a slice, else the whole list is one.
+            slices: match genesis.encryption.combining {
+                Some(Combining::Sharded) => n.div_ceil(2),
+                Some(Combining::AllToAll) => 1,
+                None if n >= 16 => n.div_ceil(2),
+                None => 1,
+            },
             batches: BTreeMap::new(),
             labels: BTreeMap::new(),
             cuts: BTreeMap::new(),
@@ -138,6 +146,11 @@ impl Order {
             .last()
             .map_or(Seq(0), |(_, cut, _)| cut.head(batch.lane).seq);
         batch.seq.0.saturating_sub(head.0)
+    }
+
+    /// Slices that a list is dealt into.
+    pub const fn slices(&self) -> usize {
+        self.slices
     }
 
     pub const fn window(&self) -> u64 {

@@ -200,6 +200,7 @@ fn general(add: &mut Add<'_>) {
     add("net.bandwidth_mbit", Kind::Int(1, 1_000_000), "1000", "Mbit/s per directed link.", "1000");
     add("net.loss_per_mille", Kind::Int(0, 300), "0", "Packets lost on every link; a loss costs the time of sending again.", "5");
     add("crypto.attest_ms", Kind::Int(0, 60_000), "100", "The root of the sequence is attested once in so much finalized time, ms; 0: never.", "100");
+    add("crypto.combining", Kind::Word(vec!["by-size", "all-to-all", "sharded"]), "by-size", "Who combines decryption shares: every member, or two members a slice of each block, who tell the others. `by-size`: sharded from 16 members on.", "\"sharded\"");
     add("crypto.tier", Kind::Word(vec!["real", "ideal"]), "real", "`real`: the cryptography of the node. `ideal`: an oracle in its place, with the same costs; much faster.", "\"real\"");
     add("crypto.costs", Kind::Text, "zen4", "Cost table: `zen4` (jobs of cryptography on a Zen 4 core), `zen4-node` (measured there: jobs, and everything else a node does), `zero`, or a file that `simnet costs` wrote.", "\"zen4\"");
     add("crypto.cost_factor", Kind::Float(0.0, 1000.0), "1.0", "Scales the cost of every job.", "2.0");

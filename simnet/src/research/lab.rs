@@ -2,7 +2,8 @@
 
 use fairlane_encryption::SuiteKey;
 use fairlane_types::{
-    ChainId, ConsensusParams, EncryptionParams, Genesis, LaneParams, OrderParams, Scheme, SecretKey,
+    ChainId, Combining, ConsensusParams, EncryptionParams, Genesis, LaneParams, OrderParams,
+    Scheme, SecretKey,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -159,6 +160,11 @@ impl Lab {
             tie: protocol.order.tie,
             decrypt_max: protocol.order.decrypt_max,
             attest_ms: attest_ms(settings)?,
+            combining: match settings.text("crypto.combining") {
+                "sharded" => Some(Combining::Sharded),
+                "all-to-all" => Some(Combining::AllToAll),
+                _ => None,
+            },
             ceremony: false,
             plan: plan(settings, &matrix, &regions)?,
             liars: liars(settings, n)?,

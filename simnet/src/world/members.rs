@@ -1,6 +1,8 @@
 //! Members of a run: their processes, effects, disks and cores.
 
-use fairlane_replica::{Effect, Event, Evidence, Store as _, Table, TimerId, Write};
+use fairlane_replica::{
+    Effect, Event, Evidence, Fault, ShareFault, Store as _, Table, TimerId, Write,
+};
 use fairlane_types::Micros;
 
 use crate::byz::{Act, Behaviour, Heard, Scene};
@@ -232,6 +234,9 @@ impl World {
             Effect::Evidence(evidence) => self.evidence(node, &evidence),
             Effect::Fault { peer, fault } => {
                 self.judge.mark(Mark::PeerFault);
+                if matches!(fault, Fault::Share(ShareFault::Keys | ShareFault::LeftOut)) {
+                    self.judge.mark(Mark::FalseTeller);
+                }
                 if self.honest[node] && self.honest[peer.index()] {
                     self.stats.honest_faults += 1;
                     self.suspect(format!("{} member {node} about {peer}: {fault}", self.now));
