@@ -138,6 +138,17 @@ pub enum Combining {
     Sharded,
 }
 
+impl Combining {
+    /// As written in the genesis file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllToAll => "all-to-all",
+            Self::Sharded => "sharded",
+        }
+    }
+}
+
 /// A member's public key for dealings: a canonical ristretto255 point, as hex.
 #[derive(
     Clone,

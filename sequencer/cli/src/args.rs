@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlane_client::wire::Wait;
 use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
-use fairlane_types::{CtId, Digest, OrderParams, OrderRule, Scheme, TieSource};
+use fairlane_types::{Combining, CtId, Digest, OrderParams, OrderRule, Scheme, TieSource};
 
 use crate::committee_args::CommitteeVerb;
 use crate::exec_args::{AccountArgs, ExecVerb};
@@ -112,6 +112,13 @@ fn tie(name: &str) -> Result<TieSource, String> {
     found.ok_or_else(|| "tie sources are block-id and beacon".to_owned())
 }
 
+/// Who combines by the name it has in genesis.
+fn combining(name: &str) -> Result<Combining, String> {
+    let ways = [Combining::AllToAll, Combining::Sharded];
+    let found = ways.into_iter().find(|way| way.name() == name);
+    found.ok_or_else(|| "combining is all-to-all or sharded".to_owned())
+}
+
 /// Generated tables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DocsTable {
@@ -159,6 +166,10 @@ pub struct DevnetArgs {
     /// What breaks ties: block-id or beacon.
     #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
     pub tie: TieSource,
+    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees of
+    /// 16 members and more do it sharded.
+    #[arg(long, value_parser = combining)]
+    pub combining: Option<Combining>,
 }
 
 /// `testnet`.
@@ -178,6 +189,10 @@ pub enum TestnetVerb {
         /// Encryption scheme: tdh2 or baek-zheng.
         #[arg(long, default_value = "tdh2", value_parser = scheme)]
         scheme: Scheme,
+        /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees
+        /// of 16 members and more do it sharded.
+        #[arg(long, value_parser = combining)]
+        combining: Option<Combining>,
         /// A dealer makes the encryption key, and could keep it. Without this the members make
         /// it when they first run (scheme tdh2 only).
         #[arg(long)]
@@ -616,6 +631,10 @@ pub struct BenchArgs {
     /// What breaks ties: block-id or beacon.
     #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
     pub tie: TieSource,
+    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees of
+    /// 16 members and more do it sharded.
+    #[arg(long, value_parser = combining)]
+    pub combining: Option<Combining>,
     /// Put the members' folders here, and keep them. Must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,

@@ -12,7 +12,7 @@ use fairlane_node::handle::NodeHandle;
 use fairlane_node::node::{Ended, Node, NodeOptions};
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions, Testnet, init};
-use fairlane_types::{Digest, Height, OrderRule, Root, Scheme, TieSource};
+use fairlane_types::{Combining, Digest, Height, OrderRule, Root, Scheme, TieSource};
 use tokio::task::JoinSet;
 
 use crate::args::Lie;
@@ -72,6 +72,8 @@ pub struct Chain {
     pub rule: OrderRule,
     /// What breaks ties.
     pub tie: TieSource,
+    /// Who combines, if not what follows from the size.
+    pub combining: Option<Combining>,
     /// A dealer makes the encryption key.
     pub dealer: bool,
 }
@@ -154,6 +156,7 @@ impl LocalNet {
         options.scheme = chain.scheme;
         options.rule = chain.rule;
         options.tie = chain.tie;
+        options.combining = chain.combining;
         options.dealer = chain.dealer;
         options.oracle = execution.as_ref().map(crate::dev_markets::prices);
         options.execution = execution;

@@ -14,8 +14,9 @@ use fairlane_encryption::{
 };
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
-    CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, MEMBERS_MAX, MEMBERS_MIN,
-    MemberId, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, SecretKey, TieSource,
+    CertificateParams, ChainId, Combining, EncryptionParams, Epoch, Genesis, MEMBERS_MAX,
+    MEMBERS_MIN, MemberId, Millis, OrderParams, OrderRule, ReceiverBytes, Scheme, SecretKey,
+    TieSource,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -57,6 +58,8 @@ pub struct InitOptions {
     pub rule: OrderRule,
     /// What breaks ties.
     pub tie: TieSource,
+    /// Who combines, if not what follows from the size.
+    pub combining: Option<Combining>,
     /// A dealer makes the keys of encryption and certificates: INSECURE.
     pub dealer: bool,
     /// What every member executes, if anything.
@@ -81,6 +84,7 @@ impl InitOptions {
             passphrase: None,
             rule: OrderParams::default().rule,
             tie: OrderParams::default().tie,
+            combining: None,
             dealer: true,
             execution: None,
             oracle: None,
@@ -175,6 +179,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
             ..OrderParams::default()
         },
     };
+    genesis.encryption.combining = options.combining;
     tweak(&mut genesis);
     genesis.validate().map_err(|e| refuse(e.to_string()))?;
 

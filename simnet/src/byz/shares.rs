@@ -79,9 +79,11 @@ impl Behaviour for FalseShares {
                     Lie::Nothing => return Vec::new(),
                     Lie::Empty => points.clear(),
                     Lie::Foreign => told.batch.member.0 ^= 1,
+                    // A valid point, but not this order's.
                     Lie::Wrong | Lie::Duplicate => {
-                        if let Some(first) = points.first_mut() {
-                            first.point[0] ^= 2;
+                        match (points.first_mut(), scene.keys.key().map(AsRef::as_ref)) {
+                            (Some(first), Some(SuiteKey::Tdh2(key))) => first.point = *key.y(),
+                            _ => return vec![Act::Effect(effect)],
                         }
                     }
                 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use fairlane_client::{Committee, Cursor, Feed, Pin, SealOptions, Sealer, dev};
 use fairlane_types::{
-    CtId, Envelope, Height, MemberId, Millis, Order, OrderAction, Outcome as OrderOutcome, Side,
-    TimeInForce,
+    Combining, CtId, Envelope, Height, MemberId, Millis, Order, OrderAction,
+    Outcome as OrderOutcome, Side, TimeInForce,
 };
 use rand_core::Rng;
 
@@ -102,6 +102,7 @@ pub async fn once(args: &BenchArgs, liars: u8, term: Term) -> Outcome<serde_json
         scheme: args.scheme,
         rule: args.rule,
         tie: args.tie,
+        combining: args.combining,
         dealer: true,
     };
     let net = LocalNet::start(args.members, chain, folder, kind, None).await?;
@@ -272,7 +273,8 @@ async fn measure(
     }
     let value = serde_json::json!({
         "members": args.members, "liars": liars, "scheme": args.scheme.name(),
-        "rule": args.rule.name(), "tie": args.tie.name(), "offered_per_s": args.rate,
+        "rule": args.rule.name(), "tie": args.tie.name(),
+        "combining": args.combining.map(Combining::name), "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),

@@ -88,6 +88,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
             scheme: args.scheme,
             rule: args.rule,
             tie: args.tie,
+            combining: args.combining,
             dealer: args.dealer || args.scheme == Scheme::BaekZheng,
         },
         folder,

@@ -18,6 +18,7 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         out,
         base_port,
         scheme,
+        combining,
         dealer,
         passphrase_file,
         no_execution,
@@ -26,6 +27,7 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
     let mut options = InitOptions::new(&out, members.into());
     options.port = base_port;
     options.scheme = scheme;
+    options.combining = combining;
     options.dealer = dealer;
     if !no_execution {
         let execution = dev_markets::genesis(&[]);
