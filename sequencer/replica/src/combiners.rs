@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use fairlane_encryption::{CombinerSchedule, slices};
-use fairlane_types::{Epoch, Height, MemberId, Root};
+use fairlane_types::{Digest, Epoch, Height, MemberId, Root};
 
 /// Heights for which combiners are drawn at once.
 const PERIOD: u64 = 16;
@@ -46,8 +46,28 @@ pub(crate) struct Combiners {
 }
 
 impl Combiners {
-    /// Of a committee of n, before any height is emitted.
-    pub const fn new(me: MemberId, n: usize, epoch: Epoch, sharded: bool) -> Self {
+    /// Of a committee of n, of an epoch that began above `base`, with `emitted` heights so far.
+    /// Its first heights have no root to draw from: the epoch's own seed, which anybody could
+    /// know long before, does for those.
+    pub fn of_epoch(
+        me: MemberId,
+        n: usize,
+        (epoch, seed): (Epoch, &Digest),
+        (base, emitted): (Height, Height),
+        sharded: bool,
+    ) -> Self {
+        let mut combiners = Self::new(me, n, epoch, sharded);
+        let period = base.next().0 / PERIOD;
+        let first = [period, period + 1];
+        if sharded && emitted.0 / PERIOD <= period {
+            for period in first {
+                combiners.draw(period, seed);
+            }
+        }
+        combiners
+    }
+
+    const fn new(me: MemberId, n: usize, epoch: Epoch, sharded: bool) -> Self {
         Self {
             me,
             n,
@@ -105,10 +125,14 @@ impl Combiners {
         }
         if height.0.is_multiple_of(PERIOD) {
             let period = height.0 / PERIOD + 1;
-            if let Ok(schedule) = CombinerSchedule::new(&root.0, self.epoch, self.n) {
-                self.schedules.insert(period, schedule);
-            }
-            self.schedules = self.schedules.split_off(&(period - 2));
+            self.draw(period, &root.0);
+            self.schedules = self.schedules.split_off(&period.saturating_sub(2));
+        }
+    }
+
+    fn draw(&mut self, period: u64, seed: &Digest) {
+        if let Ok(schedule) = CombinerSchedule::new(seed, self.epoch, self.n) {
+            self.schedules.insert(period, schedule);
         }
     }
 
@@ -132,8 +156,6 @@ impl Combiners {
 
 #[cfg(test)]
 mod tests {
-    use fairlane_types::Digest;
-
     use super::*;
 
     fn combiners() -> Combiners {
@@ -156,6 +178,23 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_ne!(all(48), all(47));
+    }
+
+    #[test]
+    fn an_epoch_begins_with_a_seed_of_its_own() {
+        let of = |base, emitted| {
+            let heights = (Height(base), Height(emitted));
+            let seed = (Epoch(1), &Digest([9; 32]));
+            Combiners::of_epoch(MemberId(0), 16, seed, heights, true)
+        };
+        let fresh = of(35, 35);
+        assert!(fresh.of(Height(36), 0).is_some() && fresh.of(Height(63), 0).is_some());
+        assert!(fresh.of(Height(64), 0).is_none());
+        let mut started = of(35, 35);
+        started.emitted(Height(48), Root(Digest([8; 32])), 0);
+        assert!(started.of(Height(64), 0).is_some());
+        // After a restart later on nothing is known until the next root.
+        assert!(of(35, 70).of(Height(71), 0).is_none());
     }
 
     #[test]

@@ -395,7 +395,9 @@ impl Replica {
             },
         );
         let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
-        let sharded = genesis.sharded();
+        let heights = (genesis.base(), last.height);
+        let seed = (epoch, &genesis.hash());
+        let combiners = Combiners::of_epoch(me, n, seed, heights, genesis.sharded());
         let interval = genesis.certificates.as_ref();
         let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
         let threshold = committee.threshold();
@@ -435,7 +437,7 @@ impl Replica {
             last,
             capacity,
             retention,
-            combiners: Combiners::new(me, n, epoch, sharded),
+            combiners,
             attest_schedule: AttestSchedule::new(interval, time),
             attesting: Attesting::new(me, n, threshold, 1),
             beacons,
