@@ -83,7 +83,7 @@ pub use pairing::{Encrypting, PairingKey, PairingShare, Purpose, Signing, deal_p
 pub use resolve::{Resolution, resolve};
 pub use scheme::{Tdh2, ThresholdScheme};
 pub use sealed::Sealed;
-pub use sharded::{CombinerSchedule, KeyBatch, KeyPoint, places, slices};
+pub use sharded::{CombinerSchedule, KeyBatch, KeyPoint, SLICE_ORDERS_MIN, places, slices};
 pub use shares::{ProvenShare, SHARES_MAX, ShareBatch, Shares, verify_shares_of};
 pub use state_attestation::{STATE_ATTESTATION_BYTES, StateAttestation, StateRoots};
 pub use suite::{

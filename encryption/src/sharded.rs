@@ -26,10 +26,16 @@ const COMBINERS: usize = 2;
 /// Room reserved before anything was read, in key points.
 const POINTS_RESERVED: usize = 1_024;
 
-/// Slices of a block in a committee of n: with two combiners each, a member has one.
+/// A slice has at least so many orders, if the block has: each costs every member a proof and
+/// a signature, about as much as the shares of five.
+pub const SLICE_ORDERS_MIN: usize = 8;
+
+/// Slices of a block of so many orders in a committee of n. At the most, with two combiners
+/// each, a member has one.
 #[must_use]
-pub const fn slices(n: usize) -> usize {
-    n.div_ceil(COMBINERS)
+pub fn slices(n: usize, orders: usize) -> usize {
+    let most = n.div_ceil(COMBINERS);
+    (orders / SLICE_ORDERS_MIN).clamp(1, most.max(1))
 }
 
 /// The places of a list of `orders` that are in a slice, ascending: k with k mod `slices`
@@ -66,10 +72,11 @@ impl CombinerSchedule {
     }
 
     /// All members in the order in which they are to combine a slice: its two combiners
-    /// perm[s] and perm[s + ⌈n/2⌉], then those of the next slices.
+    /// perm[s] and perm[s + ⌈n/2⌉], then those of the next slices. Slices of other blocks may
+    /// go on counting, so that all members have the same work.
     pub fn candidates(&self, slice: usize) -> impl Iterator<Item = MemberId> {
         let n = self.0.len();
-        let half = slices(n);
+        let half = n.div_ceil(COMBINERS);
         (0..n).map(move |i| self.0[(slice + i / COMBINERS + i % COMBINERS * half) % n])
     }
 }

@@ -18,15 +18,15 @@ fn schedule(beacon: u8, n: usize) -> CombinerSchedule {
 }
 
 /// The list of a slice.
-fn list_of(world: &World, slice: usize) -> Vec<ParsedCiphertext> {
-    let places = places(slice, slices(world.secrets.len()), world.list.len());
+fn list_of(world: &World, slice: usize, dealt: usize) -> Vec<ParsedCiphertext> {
+    let places = places(slice, dealt, world.list.len());
     places.map(|k| world.list[k].clone()).collect()
 }
 
 /// What a combiner of a slice sends: it gets shares of it from t members, opens, tells.
-fn combined(world: &mut World, slice: usize, combiner: MemberId) -> KeyBatch {
+fn combined(world: &mut World, (slice, dealt): (usize, usize), combiner: MemberId) -> KeyBatch {
     let n = world.secrets.len();
-    let list = list_of(world, slice);
+    let list = list_of(world, slice, dealt);
     let quorum: Vec<usize> = (0..threshold(n))
         .map(|at| (combiner.index() + at) % n)
         .collect();
@@ -54,16 +54,17 @@ fn sharded_is_all_to_all() {
         let all = resolve::<Tdh2, _>(&world.key, &world.list, &sets, &ENTROPY).unwrap();
         let schedule = schedule(9, n);
         let mut sharded: Vec<Vec<Plain>> = vec![Vec::new(); orders];
-        for slice in 0..slices(n) {
-            let list = list_of(&world, slice);
+        let dealt = slices(n, orders);
+        for slice in 0..dealt {
+            let list = list_of(&world, slice, dealt);
             let combiners: Vec<MemberId> = schedule.candidates(slice).take(2).collect();
             for from in combiners {
-                let batch = combined(&mut world, slice, from);
+                let batch = combined(&mut world, (slice, dealt), from);
                 let again: KeyBatch = borsh::from_slice(&encode(&batch)).unwrap();
                 assert_eq!(again, batch);
                 let opened = again.open(&world.key, world.block, &list, from, &ENTROPY);
                 for (place, plain) in opened.unwrap() {
-                    sharded[slice + place * slices(n)].push(plain.unwrap());
+                    sharded[slice + place * dealt].push(plain.unwrap());
                 }
             }
         }
@@ -83,12 +84,14 @@ fn every_slice_has_two_combiners_and_the_work_is_even() {
         let schedule = schedule(1, n);
         let mut work = vec![0; n];
         let mut orders = vec![0; 10 * n];
-        for slice in 0..slices(n) {
+        let dealt = slices(n, 1_000);
+        assert_eq!(dealt, n.div_ceil(2));
+        for slice in 0..dealt {
             let all: Vec<MemberId> = schedule.candidates(slice).collect();
             assert_ne!(all[0], all[1]);
             work[all[0].index()] += 1;
             work[all[1].index()] += 1;
-            for place in places(slice, slices(n), 10 * n) {
+            for place in places(slice, dealt, 10 * n) {
                 orders[place] += 1;
             }
         }
@@ -102,12 +105,18 @@ fn every_slice_has_two_combiners_and_the_work_is_even() {
     assert!(CombinerSchedule::new(&Digest([0; 32]), Epoch(0), 257).is_err());
 }
 
+#[test]
+fn small_blocks_have_few_slices() {
+    let of = |orders| slices(16, orders);
+    assert_eq!([0, 1, 15, 16, 63, 64, 9_999].map(of), [1, 1, 1, 2, 7, 8, 8]);
+}
+
 /// Whoever of the first is left out, others follow, and in the end everybody.
 #[test]
 fn candidates_are_all_members() {
     for n in [4, 7, 16, 31, 100] {
         let schedule = schedule(1, n);
-        for slice in 0..slices(n) {
+        for slice in 0..2 * n {
             let mut all: Vec<u8> = schedule.candidates(slice).map(|m| m.0).collect();
             all.sort_unstable();
             all.dedup();
@@ -130,8 +139,8 @@ fn lying_combiners_open_nothing() {
         points: Vec::new(),
     };
     // Slice 0 of 7 orders: 0, 2, 4 and the bad one.
-    let list = list_of(&world, 0);
-    let good = combined(&mut world, 0, MemberId(2));
+    let list = list_of(&world, 0, 2);
+    let good = combined(&mut world, (0, 2), MemberId(2));
     let orders: Vec<u32> = good.points.iter().map(|point| point.order).collect();
     assert_eq!(orders, [0, 1, 2]);
     for (k, point) in good.points.iter().enumerate() {
@@ -187,8 +196,8 @@ proptest! {
         noise in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut world = World::new(4, 3);
-        let batch = combined(&mut world, 1, MemberId(1));
-        let list = list_of(&world, 1);
+        let batch = combined(&mut world, (1, 2), MemberId(1));
+        let list = list_of(&world, 1, 2);
         let mut bytes = encode(&batch);
         for (at, value) in edits {
             let at = at.index(bytes.len());

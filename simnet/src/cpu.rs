@@ -43,8 +43,16 @@ impl CpuModel {
     /// What a job takes, in nanoseconds.
     #[must_use]
     pub fn cost_ns(&self, job: &Job) -> u64 {
-        let cost = self.table.jobs.get(job.name());
-        cost.map_or(0, |cost| cost.of(job.items()))
+        let Some(cost) = self.table.jobs.get(job.name()) else {
+            return 0;
+        };
+        // Every slice has a proof and a signature of its own.
+        let proofs = match job {
+            Job::Shares(job) => job.slices.min(job.list.len()) as u64,
+            _ => 1,
+        };
+        let more = cost.base_ns.saturating_mul(proofs.saturating_sub(1));
+        cost.of(job.items()).saturating_add(more)
     }
 
     /// What the replica takes for an input, in nanoseconds.

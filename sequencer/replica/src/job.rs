@@ -193,14 +193,14 @@ impl Job {
         }
     }
 
-    /// Number of signatures, envelopes or orders, for metrics and cost models.
+    /// Number of signatures, envelopes, orders, or shares combined, for metrics and cost models.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {
             Self::Verify(sigs) => sigs.len(),
             Self::Envelopes(list) => list.len(),
             Self::Shares(job) => job.list.len(),
-            Self::Combine(job) => job.list.len(),
+            Self::Combine(job) => job.list.len() * job.sets.len(),
             Self::OpenKeys(job) => job.message.batch.points.len(),
             Self::Attest { .. }
             | Self::AttestState { .. }

@@ -44,6 +44,8 @@ pub(crate) struct Opening {
     /// D(c) parsed, once every payload is here.
     list: Option<Vec<Arc<SuiteParsed>>>,
     own: Own,
+    /// Slices are combined by some for all.
+    sharded: bool,
     /// Into so many slices D(c) is dealt: order k is in slice k mod this.
     dealt: usize,
     /// Those that hold an order.
@@ -116,11 +118,9 @@ impl Opening {
         emission: Emission,
         certificate: Certificate,
         path: Vec<BlockHeader>,
-        dealt: usize,
     ) -> Self {
         let orders = emission.ordered.len();
-        let of_slice = |slice| (slice..orders).step_by(dealt).len();
-        Self {
+        let opening = Self {
             block,
             time,
             state: None,
@@ -132,14 +132,30 @@ impl Opening {
             durable: false,
             list: (orders == 0).then(Vec::new),
             own: Own::Missing,
-            dealt,
-            slices: (0..dealt.min(orders))
-                .map(of_slice)
-                .map(Slice::new)
-                .collect(),
+            sharded: false,
+            dealt: 1,
+            slices: Vec::new(),
             retry: None,
             emission,
+        };
+        opening.dealt(1)
+    }
+
+    /// Combined in so many slices, by some members for all.
+    #[must_use]
+    pub fn sharded(self, slices: usize) -> Self {
+        Self {
+            sharded: true,
+            ..self.dealt(slices)
         }
+    }
+
+    fn dealt(mut self, slices: usize) -> Self {
+        let orders = self.ordered().len();
+        let of_slice = |slice| Slice::new((slice..orders).step_by(slices).len());
+        self.slices = (0..slices.min(orders)).map(of_slice).collect();
+        self.dealt = slices;
+        self
     }
 
     /// Adds the order state that this height commits to.
@@ -297,7 +313,7 @@ impl Opening {
             demoted,
             asked,
             // Whoever asked everybody was sent everything, and so were the others.
-            tell: self.dealt > 1 && !asked,
+            tell: self.sharded && !asked,
         };
         let mut slices = self.slices.iter_mut().enumerate();
         slices.find_map(|(at, slice)| {

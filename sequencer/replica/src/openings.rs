@@ -407,14 +407,7 @@ mod tests {
             signatures: Vec::new(),
         };
         let time = Millis(height);
-        let opening = Opening::new(
-            BlockId::default(),
-            time,
-            emission,
-            certificate,
-            Vec::new(),
-            1,
-        );
+        let opening = Opening::new(BlockId::default(), time, emission, certificate, Vec::new());
         assert!(openings.begin(Height(height), opening).is_empty());
         openings.durable(Height(height));
         openings.parsed(Height(height), Vec::new());

@@ -176,9 +176,13 @@ impl Replica {
             if !emission.ties.is_empty() {
                 self.begin_beacon(height, cut.block, out);
             }
-            let slices = self.combiners.slices();
-            let opening = Opening::new(cut.block, cut.time, emission, certificate, path, slices)
+            let slices = self.combiners.slices(emission.ordered.len());
+            let opening = Opening::new(cut.block, cut.time, emission, certificate, path)
                 .with_state(state, snapshot);
+            let opening = match self.combiners.sharded() {
+                true => opening.sharded(slices),
+                false => opening,
+            };
             for (peer, fault) in self.openings.begin(height, opening) {
                 out.push(Effect::Fault {
                     peer,
@@ -498,7 +502,7 @@ impl Replica {
             outcomes = places.iter().filter_map(opened).collect();
         }
         self.end_beacon(height);
-        let slices = emission.ordered.len();
+        let orders = emission.ordered.len();
         let opened = emission
             .ordered
             .iter()
@@ -530,7 +534,7 @@ impl Replica {
             root: sequenced.root,
             next: sequenced.next_position(),
         };
-        self.combiners.emitted(height, sequenced.root, slices);
+        self.combiners.emitted(height, sequenced.root, orders);
         self.capacity
             .emitted(now, sequenced.items.len(), self.lanes.held());
         let mut writes = vec![Write::put(

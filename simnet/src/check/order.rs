@@ -21,7 +21,8 @@ use super::{Arrival, Expected, Notes, Rule, Step};
 pub struct Order {
     genesis_time: u64,
     window: u64,
-    slices: usize,
+    /// The most slices that a list is dealt into.
+    slices_max: usize,
     batches: BTreeMap<BatchDigest, Arc<Batch>>,
     /// Public part of every order, and the point U of its ciphertext.
     labels: BTreeMap<CtId, (Label, [u8; 32])>,
@@ -47,7 +48,7 @@ impl Order {
             genesis_time: genesis.time.0,
             window: u64::from(genesis.lanes.window_batches),
             // Half as many as members where two combine a slice, else the whole list is one.
-            slices: match genesis.encryption.combining {
+            slices_max: match genesis.encryption.combining {
                 Some(Combining::Sharded) => n.div_ceil(2),
                 Some(Combining::AllToAll) => 1,
                 None if n >= 16 => n.div_ceil(2),
@@ -148,9 +149,9 @@ impl Order {
         batch.seq.0.saturating_sub(head.0)
     }
 
-    /// Slices that a list is dealt into.
-    pub const fn slices(&self) -> usize {
-        self.slices
+    /// Slices that a list of so many orders is dealt into: of 8 at least, if there are so many.
+    pub fn slices(&self, orders: usize) -> usize {
+        (orders / 8).clamp(1, self.slices_max)
     }
 
     pub const fn window(&self) -> u64 {

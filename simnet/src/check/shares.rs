@@ -42,7 +42,7 @@ pub fn said(node: usize, set: &ShareSet, order: &Order, notes: &mut Notes) {
     };
     let slice = usize::from(set.slice);
     let points: Vec<_> = (list.iter().enumerate())
-        .filter(|(place, _)| place % order.slices() == slice)
+        .filter(|(place, _)| place % order.slices(list.len()) == slice)
         .map(|(_, point)| point)
         .collect();
     if points.len() != set.count {

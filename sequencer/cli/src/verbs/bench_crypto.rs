@@ -294,7 +294,7 @@ fn tdh2<R: CryptoRng>(n: usize, rng: &mut R, figures: &mut Vec<Figure>) -> Resul
     // the rest; whoever tells first covers it once.
     let combiner = Tdh2::combiner(&block.key, &block.quorum).map_err(Problem::failed)?;
     let points = Tdh2::combine(&combiner, &block.sets).map_err(Problem::failed)?;
-    let slices = slices(n);
+    let slices = slices(n, BATCH_TDH2);
     let share = 1.0 / slices as f64;
     let told: Vec<(KeyBatch, Vec<_>)> = (0..slices)
         .map(|slice| {
