@@ -1,4 +1,4 @@
-//! Who combines which slice of a block (ENCRYPTION 6.7).
+//! Who combines which slice of a block, and so who gets which message (D4; ENCRYPTION 6.7).
 //!
 //! Combiners are drawn anew every [`PERIOD`] heights, from the root of the sequence at the
 //! end of the period before the last: it commits to openings that nobody knew when the

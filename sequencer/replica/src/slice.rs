@@ -1,4 +1,4 @@
-//! A slice of a final block on its way to plaintext: share sets that came for it, what
+//! A slice of a final block on its way to plaintext (D5): share sets that came for it, what
 //! combiners told of it, and what its orders turned out to be.
 
 use std::sync::Arc;

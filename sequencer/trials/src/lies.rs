@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fairlane_encryption::{BaekZhengBatch, ShareBatch, SuiteBatch, SuiteKey};
+use fairlane_encryption::{BaekZhengBatch, ShareBatch, SuiteBatch, SuiteKey, places};
 use fairlane_node::tamper::Tamper;
 use fairlane_replica::{
     Effect, Event, Job, Message, Peers, ShareMessage, SharesJob, Table, Write, list_digest_of,
@@ -119,8 +119,26 @@ impl Liar {
         ))
     }
 
-    /// A set of so many points for a block, made up from nothing but the list.
-    fn made_up(&self, job: &SharesJob, count: usize) -> Option<Arc<ShareMessage>> {
+    /// Sets for every slice of a block, of as many points as `count` says of the orders in it,
+    /// made up from nothing but the list.
+    fn made_up(&self, job: &SharesJob, count: fn(usize) -> usize) -> Vec<Arc<ShareMessage>> {
+        let slices = 0..job.slices.min(job.list.len());
+        let sets = slices.map(|slice| {
+            let places = places(slice, job.slices, job.list.len());
+            let statements = places.map(|place| job.list[place].statement());
+            self.made_up_of(job, slice as u16, &statements.collect::<Vec<_>>(), count)
+        });
+        sets.flatten().collect()
+    }
+
+    fn made_up_of(
+        &self,
+        job: &SharesJob,
+        slice: u16,
+        statements: &[Vec<u8>],
+        count: fn(usize) -> usize,
+    ) -> Option<Arc<ShareMessage>> {
+        let count = count(statements.len());
         let batch = match &self.key {
             SuiteKey::Tdh2(key) => {
                 let shares = vec![GENERATOR; count];
@@ -135,11 +153,11 @@ impl Liar {
                 shares: vec![GENERATOR_G1; count],
             }),
         };
-        let list = list_digest_of(job.list.iter().map(|ct| ct.statement()));
+        let list = list_digest_of(statements.iter().cloned());
         let (chain, epoch) = (self.chain, self.epoch);
         let (height, key) = (job.height, &self.identity);
         Some(Arc::new(ShareMessage::sign(
-            height, 0, list, batch, key, chain, epoch,
+            height, slice, list, batch, key, chain, epoch,
         )))
     }
 
@@ -153,7 +171,11 @@ impl Liar {
             && self.lie_at(set.height) == Lie::Late
         {
             let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-            if late.len() < LATE_MAX && late.iter().all(|held| held.height != set.height) {
+            if late.len() < LATE_MAX
+                && late
+                    .iter()
+                    .all(|held| (held.height, held.slice) != (set.height, set.slice))
+            {
                 late.push(Arc::clone(set));
             }
         }
@@ -169,24 +191,22 @@ impl Liar {
     }
 
     fn lie(&self, job: &SharesJob) -> Vec<Arc<ShareMessage>> {
-        let n = job.list.len();
-        let wrong = || self.made_up(job, n);
-        let sets = match self.lie_at(job.height) {
+        let wrong = || self.made_up(job, |orders| orders);
+        match self.lie_at(job.height) {
             Lie::Late => Vec::new(),
-            Lie::Wrong => vec![wrong()],
-            Lie::Empty => vec![self.made_up(job, 0)],
+            Lie::Wrong => wrong(),
+            Lie::Empty => self.made_up(job, |_| 0),
             Lie::Duplicate => {
-                let longer = self.made_up(job, n + 1);
-                vec![wrong(), wrong(), longer]
+                let longer = self.made_up(job, |orders| orders + 1);
+                [wrong(), wrong(), longer].concat()
             }
             Lie::Foreign => {
                 let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-                let other = heard.iter().find(|set| set.height == job.height);
-                let foreign = other.map(|set| self.pass_off(set));
-                vec![foreign.or_else(wrong)]
+                let others = heard.iter().filter(|set| set.height == job.height);
+                let foreign: Vec<_> = others.map(|set| self.pass_off(set)).collect();
+                if foreign.is_empty() { wrong() } else { foreign }
             }
-        };
-        sets.into_iter().flatten().collect()
+        }
     }
 }
 

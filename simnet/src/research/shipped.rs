@@ -4,7 +4,7 @@ use super::place::Matrix;
 use crate::net::{self, MATRIX_BYTES_MAX};
 
 /// Scenarios by name.
-pub const SCENARIOS: [(&str, &str); 16] = [
+pub const SCENARIOS: [(&str, &str); 17] = [
     ("first", include_str!("../../scenarios/first.toml")),
     ("healthy", include_str!("../../scenarios/healthy.toml")),
     (
@@ -21,6 +21,7 @@ pub const SCENARIOS: [(&str, &str); 16] = [
         "slow-member",
         include_str!("../../scenarios/slow-member.toml"),
     ),
+    ("combining", include_str!("../../scenarios/combining.toml")),
     ("overload", include_str!("../../scenarios/overload.toml")),
     (
         "region-outage",
