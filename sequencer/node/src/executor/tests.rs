@@ -232,7 +232,7 @@ fn sign(rig: &mut Rig, height: u64, roots: StateRoots) {
 
 #[test]
 fn another_state_than_the_committees_stops_it_and_the_same_one_does_not() {
-    let (blocks, mut rig) = (chain(30), rig());
+    let (blocks, mut rig) = (chain(3 * STATE_HEIGHTS), rig());
     blocks.iter().for_each(|block| rig.emit(block));
     let told = std::cell::RefCell::new(Vec::new());
     let tell = |event| match event {
@@ -243,7 +243,7 @@ fn another_state_than_the_committees_stops_it_and_the_same_one_does_not() {
     while executor.advance(&tell).unwrap() {}
     let told = told.into_inner();
     let heights: Vec<u64> = told.iter().map(|(height, _)| *height).collect();
-    assert_eq!(heights, [8, 16, 24]);
+    assert_eq!(heights, [1, 2, 3].map(|k| k * STATE_HEIGHTS));
     for (height, roots) in &told {
         let done = executor.executed(Height(*height)).unwrap();
         assert_eq!(
@@ -252,22 +252,24 @@ fn another_state_than_the_committees_stops_it_and_the_same_one_does_not() {
         );
         assert_eq!(roots.genesis, executor.genesis());
     }
-    sign(&mut rig, 8, told[0].1);
+    sign(&mut rig, STATE_HEIGHTS, told[0].1);
     // One that this member has not come to yet is no contradiction.
-    sign(&mut rig, 40, told[0].1);
+    sign(&mut rig, 9 * STATE_HEIGHTS, told[0].1);
     assert_eq!(executor.advance(&|_| ()), Ok(false));
     let mut wrong = told[2].1;
     wrong.state_root = Digest([9; 32]);
-    sign(&mut rig, 24, wrong);
+    let last = 3 * STATE_HEIGHTS;
+    sign(&mut rig, last, wrong);
     let reason = executor.advance(&|_| ()).unwrap_err();
-    assert!(reason.contains("for height 24"), "{reason}");
+    let named = format!("for height {last}");
+    assert!(reason.contains(&named), "{reason}");
     // Known from the disk after a restart, whatever the snapshot is.
     let again = rig.executor();
     let mut ended = Ok(true);
     while ended == Ok(true) {
         ended = again.advance(&|_| ());
     }
-    assert!(ended.unwrap_err().contains("for height 24"));
+    assert!(ended.unwrap_err().contains(&named));
 }
 
 #[test]
@@ -283,15 +285,18 @@ fn a_proof_is_kept_for_who_waits_and_given_once_its_height_is_signed() {
         None,
         "nothing is signed"
     );
-    let done = executor.executed(Height(8)).unwrap();
+    let done = executor.executed(Height(STATE_HEIGHTS)).unwrap();
     let roots = StateRoots {
         genesis: executor.genesis(),
         state_root: done.state_root,
         receipts_root: done.receipts_root,
     };
-    sign(&mut rig, 8, roots);
+    sign(&mut rig, STATE_HEIGHTS, roots);
     let (proof, attested) = waiting.proven(&rig.store.reader()).unwrap().unwrap();
-    assert_eq!((proof.head.0, proof.account.key), (Height(8), key(2)));
+    assert_eq!(
+        (proof.head.0, proof.account.key),
+        (Height(STATE_HEIGHTS), key(2))
+    );
     assert_eq!(proof.state_root(), Some(attested.roots.state_root));
     // Nobody waits any more: no proofs are made.
     drop((waiting, second));
