@@ -1,5 +1,9 @@
 //! Cost of the order rules; run with `--release`. Rule `strong` is compared with a count of
 //! all pairs of live orders at every cut, on the same lanes in the same run.
+//!
+//! Arguments that are numbers are sizes of the committee; others are parts of the names of
+//! loads. Without any, all are run. The last column is the start of a hash of the order that
+//! came out: two builds that give different ones are not the same rule.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -13,8 +17,8 @@ use common::{Rng, label};
 use fairlane_mempool::fair::{FairOrder, LaneOrder};
 use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
 use fairlane_types::{
-    BlockId, CtId, Digest, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams, OrderRule,
-    PublicKey, Signature,
+    BlockId, CtId, Digest, Domain, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams,
+    OrderRule, PublicKey, Signature,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -42,10 +46,22 @@ const RING: [[u64; 4]; 4] = [
     [77_000, 2_000, 27_000, 52_000],
 ];
 
+/// How far lanes are from those who send.
+#[derive(Clone, Copy)]
+enum Places {
+    /// Who sends is in one of four places, a lane in the place of its number.
+    Four([[u64; 4]; 4]),
+    /// Every order reaches every lane after a time of its own: rows that are like no other.
+    Scattered,
+}
+
+/// Longest way of a scattered order.
+const SCATTER_US: u64 = 80_000;
+
 /// What is sent when, µs, and how far lanes are.
 struct Load {
-    name: &'static str,
-    delays: [[u64; 4]; 4],
+    name: String,
+    places: Places,
     times: Vec<u64>,
     cuts: u64,
 }
@@ -66,8 +82,14 @@ fn deltas(n: usize, load: &Load) -> Vec<CutDelta> {
         });
         let place = rng.below(4) as usize;
         for (lane, entries) in lanes.iter_mut().enumerate() {
-            let way = load.delays[place][lane % 4];
-            entries.push((at + way + rng.below(300 + way / 50), i));
+            let way = match load.places {
+                Places::Four(delays) => {
+                    let way = delays[place][lane % 4];
+                    way + rng.below(300 + way / 50)
+                }
+                Places::Scattered => rng.below(SCATTER_US),
+            };
+            entries.push((at + way, i));
         }
         orders.push((envelope.id(), envelope));
     }
@@ -119,6 +141,8 @@ struct Cost {
     worst: f64,
     /// Orders in the largest cycle.
     cycle: usize,
+    /// Of the ids in their order.
+    order: Digest,
 }
 
 fn run(n: usize, rule: OrderRule, deltas: &[CutDelta]) -> Cost {
@@ -127,24 +151,27 @@ fn run(n: usize, rule: OrderRule, deltas: &[CutDelta]) -> Cost {
         ..OrderParams::default()
     };
     let mut least = vec![f64::INFINITY; deltas.len()];
-    let (mut emitted, mut cycle) = (0, 0);
+    let (mut order, mut cycle) = (Vec::new(), 0);
     for _ in 0..REPEAT {
         let mut rule = LaneOrder::new(n, (n - 1) / 3, &params);
-        (emitted, cycle) = (0, 0);
+        order.clear();
+        cycle = 0;
         for (delta, least) in deltas.iter().zip(&mut least) {
             let begin = cpu_s();
             let emission = rule.on_cut(delta);
             *least = least.min(cpu_s() - begin);
-            emitted += emission.ordered.len();
+            order.extend(emission.ordered.iter().map(|order| order.ct_id));
             cycle = cycle.max(emission.cycle_max);
         }
     }
     let spent: f64 = least.iter().sum();
+    let ids: Vec<u8> = order.iter().flat_map(|id| *id.as_bytes()).collect();
     Cost {
-        emitted,
-        each: spent * 1e6 / emitted as f64,
+        emitted: order.len(),
+        each: spent * 1e6 / order.len() as f64,
         worst: least.into_iter().fold(0.0, f64::max) * 1e3,
         cycle,
+        order: Domain::Snapshot.hash(&ids),
     }
 }
 
@@ -177,43 +204,60 @@ fn all_pairs(n: usize, deltas: &[CutDelta]) -> f64 {
     spent * 1e6 / f64::from(emitted)
 }
 
-fn main() {
-    let sizes: Vec<usize> = std::env::args()
-        .skip(1)
-        .map(|n| n.parse().unwrap())
-        .collect();
-    let sizes = if sizes.is_empty() {
-        vec![4, 16, 31, 100]
-    } else {
-        sizes
-    };
-    let burst = |count: u64| {
-        (0..count)
-            .map(|i| i * 100_000 / count)
-            .collect::<Vec<u64>>()
-    };
-    let load = |name, delays, times, cuts| Load {
-        name,
-        delays,
-        times,
-        cuts,
-    };
-    let loads = [
-        load("2,000/s", WAN, (0..10_000).map(|i| i * 500).collect(), 66),
-        load("1,000 in 100 ms", WAN, burst(1_000), 12),
-        load("5,000 in 100 ms", WAN, burst(5_000), 12),
-        load(
-            "ring, 2,000/s",
-            RING,
-            (0..10_000).map(|i| i * 500).collect(),
-            66,
-        ),
-        load("ring, 5,000 in 100 ms", RING, burst(5_000), 12),
+/// Orders sent evenly within 100 ms, which all come out within a second.
+fn burst(count: u64) -> (Vec<u64>, u64) {
+    ((0..count).map(|i| i * 100_000 / count).collect(), 12)
+}
+
+/// 2,000 a second for 5 s.
+fn steady() -> (Vec<u64>, u64) {
+    ((0..10_000).map(|i| i * 500).collect(), 66)
+}
+
+fn loads() -> Vec<Load> {
+    let times = [
+        ("2,000/s", steady()),
+        ("500 in 100 ms", burst(500)),
+        ("1,000 in 100 ms", burst(1_000)),
+        ("2,000 in 100 ms", burst(2_000)),
+        ("5,000 in 100 ms", burst(5_000)),
     ];
+    let places = [
+        ("", Places::Four(WAN)),
+        ("ring, ", Places::Four(RING)),
+        ("scattered, ", Places::Scattered),
+    ];
+    let mut loads = Vec::new();
+    for (place, places) in places {
+        for (name, (times, cuts)) in &times {
+            loads.push(Load {
+                name: format!("{place}{name}"),
+                places,
+                times: times.clone(),
+                cuts: *cuts,
+            });
+        }
+    }
+    loads
+}
+
+fn main() {
+    let (mut sizes, mut parts) = (Vec::new(), Vec::new());
+    for arg in std::env::args().skip(1) {
+        match arg.parse::<usize>() {
+            Ok(n) => sizes.push(n),
+            Err(_) => parts.push(arg),
+        }
+    }
+    if sizes.is_empty() {
+        sizes = vec![4, 16, 31, 100];
+    }
+    let mut loads = loads();
+    loads.retain(|load| parts.is_empty() || parts.iter().any(|part| load.name.contains(part)));
     println!(
-        "| n | load | `arrival` µs | `strong` µs | worst cut ms | all pairs / `strong` | cycle |"
+        "| n | load | `arrival` µs | `strong` µs | worst cut ms | all pairs / `strong` | cycle | order |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for n in sizes {
         for load in &loads {
             let deltas = deltas(n, load);
@@ -223,13 +267,14 @@ fn main() {
             assert!(strong.emitted == sent && arrival.emitted == sent);
             let pairs = all_pairs(n, &deltas);
             println!(
-                "| {n} | {} | {:.1} | {:.1} | {:.1} | {:.0} | {} |",
+                "| {n} | {} | {:.1} | {:.1} | {:.1} | {:.0} | {} | {:.8} |",
                 load.name,
                 arrival.each,
                 strong.each,
                 strong.worst,
                 pairs / strong.each,
-                strong.cycle
+                strong.cycle,
+                strong.order.to_string(),
             );
         }
     }

@@ -4,6 +4,7 @@
 use fairlane_types::{BlockId, CtId, Micros, Mutant};
 
 use super::ORDERS_PER_BLOCK_MAX;
+use super::before::Before;
 use super::state::{Extracted, State};
 use super::tie::{Tied, sort_ties, tie};
 
@@ -41,7 +42,7 @@ pub(super) fn extract(state: &State, block: BlockId, watermark: Micros, bucket: 
         if state.leaves_ties() {
             let group = ties.iter().map(|(_, ct_id, _)| (group[0].0, *ct_id));
             out.ties
-                .extend(Tied::new(begun, group.collect(), Vec::new()));
+                .extend(Tied::new(begun, group.collect(), Before::default));
         }
         out.order
             .extend(ties.iter().map(|(_, ct_id, key)| (*key, *ct_id)));

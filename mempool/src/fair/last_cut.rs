@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use fairlane_types::{BlockId, CtId};
 
 use super::ORDERS_PER_BLOCK_MAX;
+use super::before::Before;
 use super::state::{Extracted, State};
 use super::tie::{Tied, sort_ties, tie};
 
@@ -31,7 +32,7 @@ pub(super) fn extend(state: &State, block: BlockId, mut out: Extracted) -> Extra
     for group in solid.chunk_by(|a, b| a.0 == b.0) {
         if state.leaves_ties() {
             let orders = group.iter().map(|(key, ct_id, _)| (*key, *ct_id));
-            let tied = Tied::new(out.order.len(), orders.collect(), Vec::new());
+            let tied = Tied::new(out.order.len(), orders.collect(), Before::default);
             out.ties.extend(tied);
         }
         let mut ties: Vec<_> = (group.iter())

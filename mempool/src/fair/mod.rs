@@ -3,6 +3,7 @@
 
 mod arrival;
 mod baseline;
+mod before;
 mod cycles;
 mod index;
 mod lane_order;
@@ -11,6 +12,7 @@ mod majority;
 mod memory;
 mod precedence;
 mod receive_order;
+mod search;
 mod state;
 mod strong;
 mod table;

@@ -52,6 +52,14 @@ pub(super) struct Relation {
 }
 
 impl Relation {
+    /// If so many lanes have y before x, and at most f have x first, y strongly precedes x.
+    pub const fn enough(&self) -> usize {
+        match self.precedence {
+            Precedence::Dissent => self.f + 1,
+            Precedence::Strict | Precedence::Hybrid => self.quorum,
+        }
+    }
+
     /// Whether y can still come to precede x strongly, if not more than f lanes have x first.
     pub fn possible(&self, y: &[i32], x: &[i32]) -> bool {
         match self.precedence {

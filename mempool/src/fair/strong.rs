@@ -21,111 +21,17 @@
 //! Roots with equal keys are taken together, in the order of their ids, so that D(c) does
 //! not depend on ties. The set of a group is fixed first, then brought into order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fairlane_types::{BlockId, CtId, Micros, Mutant};
 
 use super::ORDERS_PER_BLOCK_MAX;
-use super::cycles;
+use super::cycles::Sorter;
 use super::precedence::{Precedence, Relation};
+use super::search::Search;
 use super::state::{Extracted, State, Taken, kth};
 use super::tie::{Tied, tie};
 use super::window::Window;
-
-/// Why a root cannot be emitted yet.
-struct Blocked;
-
-/// Roots of one key and what comes before them.
-struct Closure {
-    /// Rows of the window.
-    members: Vec<usize>,
-    /// Where a row is among the members; [`OUTSIDE`] if it is not.
-    place: Vec<u32>,
-    /// (earlier, later), as places among the members.
-    edges: Vec<(u32, u32)>,
-    /// Members that are not searched yet.
-    open: Vec<usize>,
-    /// Number of the root of the search, from 1.
-    search: u32,
-    /// Per row the last search that asked whether its root surely precedes it, and the
-    /// answer.
-    asked: Vec<(u32, bool)>,
-    rivals: Vec<usize>,
-    scratch: Vec<i32>,
-}
-
-const OUTSIDE: u32 = u32::MAX;
-
-impl Closure {
-    fn new(rows: usize) -> Self {
-        Self {
-            members: Vec::new(),
-            place: vec![OUTSIDE; rows],
-            edges: Vec::new(),
-            open: Vec::new(),
-            search: 0,
-            asked: vec![(0, false); rows],
-            rivals: Vec::new(),
-            scratch: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, at: usize) -> u32 {
-        if self.place[at] == OUTSIDE {
-            self.place[at] = u32::try_from(self.members.len()).unwrap_or(OUTSIDE);
-            self.members.push(at);
-            self.open.push(at);
-        }
-        self.place[at]
-    }
-
-    fn clear(&mut self) {
-        for at in self.members.drain(..) {
-            self.place[at] = OUTSIDE;
-        }
-        self.edges.clear();
-        self.open.clear();
-    }
-
-    /// Whether r strongly precedes y whatever is still to come; asked for many x.
-    fn root_precedes(&mut self, window: &Window<'_>, by: &Relation, r: usize, y: usize) -> bool {
-        if self.asked[y].0 != self.search {
-            let precedes = by.surely_precedes(window.row(r), window.row(y));
-            self.asked[y] = (self.search, precedes);
-        }
-        self.asked[y].1
-    }
-
-    /// Adds r and all that must come before it, with the edges.
-    fn close(&mut self, window: &Window<'_>, by: &Relation, root: usize) -> Result<(), Blocked> {
-        self.search += 1;
-        self.add(root);
-        while let Some(x) = self.open.pop() {
-            let reach = window.reach(x, &mut self.scratch);
-            let mut rivals = std::mem::take(&mut self.rivals);
-            rivals.clear();
-            window.rivals(x, reach, &mut rivals);
-            for &y in &rivals {
-                if !by.possible(window.row(y), window.row(x)) {
-                    continue;
-                }
-                let may_wait = y != root && x != root && self.root_precedes(window, by, root, y);
-                if may_wait && !window.everywhere(y, reach.0) {
-                    continue; // root cut
-                }
-                if window.key(y).is_none() {
-                    return Err(Blocked);
-                }
-                if by.precedes(window.row(y), window.row(x)) {
-                    let edge = (self.add(y), self.place[x]);
-                    self.edges.push(edge);
-                }
-            }
-            self.rivals = rivals;
-        }
-        Ok(())
-    }
-}
 
 /// 4 extract.
 pub(super) fn extract(
@@ -149,7 +55,8 @@ pub(super) fn extract(
     for (index, slot) in window.slots().iter().enumerate() {
         at[*slot] = index;
     }
-    let mut set = Closure::new(at.len());
+    let mut set = Search::new(&window);
+    let mut sorter = Sorter::new(window.len());
     for group in roots.chunk_by(|a, b| a.0 == b.0) {
         let here = |(_, _, slot): &&(Micros, CtId, usize)| !window.is_gone(at[*slot]);
         let group: Vec<usize> = group.iter().filter(here).map(|root| at[root.2]).collect();
@@ -165,7 +72,7 @@ pub(super) fn extract(
         if roots.any(|root| set.close(&window, &by, *root).is_err()) {
             break;
         }
-        if !take(&mut window, state, block, &set, &mut out) {
+        if !take(&mut window, state, block, &set, &mut sorter, &mut out) {
             out.backlog = true;
             break;
         }
@@ -205,17 +112,19 @@ fn take(
     window: &mut Window<'_>,
     state: &State,
     block: BlockId,
-    set: &Closure,
+    set: &Search,
+    sorter: &mut Sorter,
     out: &mut Extracted,
 ) -> bool {
     let planted = state.planted;
-    let mut members: Vec<(Micros, CtId, usize)> = (set.members.iter().enumerate())
-        .map(|(place, &at)| (window.key(at).unwrap_or_default(), window.ct_id(at), place))
+    let rows = set.members().iter();
+    let mut members: Vec<(Micros, CtId, usize)> = rows
+        .map(|&at| (window.key(at).unwrap_or_default(), window.ct_id(at), at))
         .collect();
     members.sort_unstable();
     let mut used = BTreeSet::new();
-    members.retain(|(_, _, place)| {
-        let nonce = window.nonce(set.members[*place]);
+    members.retain(|(_, _, at)| {
+        let nonce = window.nonce(*at);
         let fresh = !out.used.contains(&nonce) && used.insert(nonce);
         fresh || planted.is(Mutant::ReuseNonce)
     });
@@ -228,44 +137,34 @@ fn take(
         // One group alone is more than shares can be sent for: by id, not by tie.
         let by_id: Vec<_> = members
             .iter()
-            .map(|(key, id, place)| (*place, (*key, id.0)))
+            .map(|(key, id, at)| (*at, (*key, id.0)))
             .collect();
-        let (mut order, _) = cycles::order(&by_id, &set.edges);
+        let (mut order, _) = sorter.order(&by_id, set.before());
         order.truncate(room);
         let kept: BTreeSet<usize> = order.into_iter().collect();
-        members.retain(|(_, _, place)| kept.contains(place));
+        members.retain(|(_, _, at)| kept.contains(at));
     }
     let ranked: Vec<_> = (members.iter())
-        .map(|(key, ct_id, place)| {
+        .map(|(key, ct_id, at)| {
             let by_id = planted.is(Mutant::TieById);
             let tie = if by_id { ct_id.0 } else { tie(block, *ct_id) };
-            (*place, (*key, tie))
+            (*at, (*key, tie))
         })
         .collect();
-    let (order, cycle_max) = cycles::order(&ranked, &set.edges);
+    let (order, cycle_max) = sorter.order(&ranked, set.before());
     out.cycle_max = out.cycle_max.max(cycle_max);
     if state.leaves_ties() {
-        out.ties.extend(tied(out.order.len(), &members, &set.edges));
+        let orders = members.iter().map(|(key, ct_id, _)| (*key, *ct_id));
+        let rows: Vec<usize> = members.iter().map(|(_, _, at)| *at).collect();
+        let among = || set.before().among(&rows);
+        out.ties
+            .extend(Tied::new(out.order.len(), orders.collect(), among));
     }
-    for place in order {
-        let at = set.members[place];
+    for at in order {
         let key = window.key(at).unwrap_or_default();
         out.order.push((key, window.ct_id(at)));
         out.used.insert(window.nonce(at));
         window.leave(at);
     }
     all
-}
-
-/// What the beacon is to decide in a group: `members` by name, and `edges` between names.
-fn tied(start: usize, members: &[(Micros, CtId, usize)], edges: &[(u32, u32)]) -> Option<Tied> {
-    let mut place = BTreeMap::new();
-    let mut orders = Vec::with_capacity(members.len());
-    for (at, (key, ct_id, name)) in members.iter().enumerate() {
-        place.insert(*name, u32::try_from(at).unwrap_or(OUTSIDE));
-        orders.push((*key, *ct_id));
-    }
-    let of = |name: &u32| place.get(&(*name as usize)).copied();
-    let edges = edges.iter().filter_map(|(a, b)| Some((of(a)?, of(b)?)));
-    Tied::new(start, orders, edges.collect())
 }

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use fairlane_types::{BlockId, CtId, Digest, Domain, Micros, Mutant, Planted};
 
-use super::cycles;
+use super::before::Before;
+use super::cycles::Sorter;
 
 /// H(block ‖ id).
 pub(super) fn tie(block: BlockId, ct_id: CtId) -> Digest {
@@ -42,24 +43,24 @@ pub struct Tied {
     start: usize,
     /// All of them, with what ranks them before a tie does.
     orders: Vec<(Micros, CtId)>,
-    /// What must come before what, as places in `orders`.
-    edges: Vec<(u32, u32)>,
+    /// What must come before what, by places in `orders`.
+    before: Before,
 }
 
 impl Tied {
-    /// A group; `None` where no two keys are equal.
+    /// A group, with what must come before what in it; `None` where no two keys are equal.
     pub(super) fn new(
         start: usize,
         orders: Vec<(Micros, CtId)>,
-        edges: Vec<(u32, u32)>,
+        before: impl FnOnce() -> Before,
     ) -> Option<Self> {
         let mut keys: Vec<Micros> = orders.iter().map(|(key, _)| *key).collect();
         keys.sort_unstable();
         let tied = keys.windows(2).any(|pair| pair[0] == pair[1]);
-        tied.then_some(Self {
+        tied.then(|| Self {
             start,
             orders,
-            edges,
+            before: before(),
         })
     }
 
@@ -69,7 +70,7 @@ impl Tied {
             (place, (*key, tie_by(&seed.0, *ct_id)))
         };
         let ranked: Vec<_> = self.orders.iter().enumerate().map(rank).collect();
-        let (order, _) = cycles::order(&ranked, &self.edges);
+        let (order, _) = Sorter::new(ranked.len()).order(&ranked, &self.before);
         let ids = order.into_iter().map(|place| self.orders[place].1);
         (self.start..self.start + self.orders.len(), ids.collect())
     }
@@ -102,8 +103,11 @@ mod tests {
     #[test]
     fn nothing_is_tied_where_all_keys_differ() {
         let orders = vec![(Micros(1), id(1)), (Micros(2), id(2))];
-        assert_eq!(Tied::new(0, orders, Vec::new()), None);
-        assert_eq!(Tied::new(0, vec![(Micros(1), id(1))], Vec::new()), None);
+        assert_eq!(Tied::new(0, orders, Before::default), None);
+        assert_eq!(
+            Tied::new(0, vec![(Micros(1), id(1))], Before::default),
+            None
+        );
     }
 
     /// A15: over many seeds each order is as often first, whatever its id, and nothing
@@ -112,7 +116,7 @@ mod tests {
     fn a_seed_decides_among_equal_keys_alone() {
         let ids: Vec<CtId> = (0..6).map(id).collect();
         let group = [2, 3, 4].map(|name| (Micros(7), id(name))).to_vec();
-        let ties = [Tied::new(2, group, Vec::new()).unwrap()];
+        let ties = [Tied::new(2, group, Before::default).unwrap()];
         let mut first = [0_u32; 6];
         for seed in 0..3_000_u32 {
             let seed = Domain::Tie.hash(&seed.to_le_bytes());
@@ -132,7 +136,7 @@ mod tests {
     fn a_seed_breaks_no_precedence() {
         let ids: Vec<CtId> = (0..3).map(id).collect();
         let group = ids.iter().map(|id| (Micros(7), *id)).collect();
-        let ties = [Tied::new(0, group, vec![(2, 0)]).unwrap()];
+        let ties = [Tied::new(0, group, || Before::of_pairs(3, &[(2, 0)])).unwrap()];
         for seed in 0..100_u32 {
             let seed = Domain::Tie.hash(&seed.to_le_bytes());
             let places = settled(&ids, &ties, &seed);
