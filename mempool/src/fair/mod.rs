@@ -17,6 +17,7 @@ mod state;
 mod strong;
 mod table;
 mod tie;
+mod tiles;
 mod window;
 
 use fairlane_types::{CtId, Digest, Label, Micros, Millis, OrderParams, Outcome, Planted};

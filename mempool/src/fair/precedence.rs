@@ -1,6 +1,6 @@
 //! "Strongly precedes", by what lanes say of two orders.
 
-use super::window::ABSENT;
+use super::table::ABSENT;
 
 /// When y strongly precedes x; f is the number of lanes that may lie, q = n − f.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn of(x: &[i32], y: &[i32]) -> Self {
+    fn of(x: &[u32], y: &[u32]) -> Self {
         let (mut before, mut after, mut open) = (0u32, 0u32, 0u32);
         for (a, b) in x.iter().zip(y) {
             before = before.wrapping_add(u32::from(a < b));
@@ -52,29 +52,20 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    /// If so many lanes have y before x, and at most f have x first, y strongly precedes x.
-    pub const fn enough(&self) -> usize {
-        match self.precedence {
-            Precedence::Dissent => self.f + 1,
-            Precedence::Strict | Precedence::Hybrid => self.quorum,
-        }
-    }
-
-    /// Whether y can still come to precede x strongly, if not more than f lanes have x first.
-    pub fn possible(&self, y: &[i32], x: &[i32]) -> bool {
-        match self.precedence {
-            Precedence::Dissent => true,
-            Precedence::Strict | Precedence::Hybrid => {
-                let lanes = Lanes::of(y, x);
-                lanes.before + lanes.open >= self.quorum
+    /// Whether y can still come to precede x strongly.
+    pub fn possible(&self, y: &[u32], x: &[u32]) -> bool {
+        let lanes = Lanes::of(y, x);
+        lanes.after <= self.f
+            && match self.precedence {
+                Precedence::Dissent => true,
+                Precedence::Strict | Precedence::Hybrid => lanes.before + lanes.open >= self.quorum,
             }
-        }
     }
 
     /// Whether y strongly precedes x by what is known; asked if it is [`possible`].
     ///
     /// [`possible`]: Relation::possible
-    pub fn precedes(&self, y: &[i32], x: &[i32]) -> bool {
+    pub fn precedes(&self, y: &[u32], x: &[u32]) -> bool {
         let lanes = Lanes::of(y, x);
         match self.precedence {
             Precedence::Dissent => lanes.before + lanes.open > self.f,
@@ -89,7 +80,7 @@ impl Relation {
     }
 
     /// Whether r strongly precedes y whatever the lanes still add.
-    pub fn surely_precedes(&self, r: &[i32], y: &[i32]) -> bool {
+    pub fn surely_precedes(&self, r: &[u32], y: &[u32]) -> bool {
         let lanes = Lanes::of(r, y);
         match self.precedence {
             Precedence::Dissent => lanes.before > self.f && lanes.after + lanes.open <= self.f,

@@ -13,43 +13,28 @@
 use fairlane_types::{CtId, Micros, PublicKey};
 
 use super::before::{TILE, bit, names};
-use super::precedence::Relation;
+use super::precedence::{Precedence, Relation};
 use super::state::{State, kth};
-use super::table;
+use super::table::ABSENT;
+use super::tiles::{self, BLOCK, Scale, Tiles};
 
-/// Tiles of a block.
-pub(super) const BLOCK: usize = 8;
 /// Shapes that are told apart; the rest are one.
 const SHAPES_MAX: usize = 16;
 /// Lanes of rows of one shape differ by no more than this, µs.
 const SHAPE_US: u32 = 5_000;
-
-/// [`table::ABSENT`] as a signed stamp. Signed ones compare faster.
-pub(super) const ABSENT: i32 = i32::MAX;
-
-const fn signed(stamp: u32) -> i32 {
-    (stamp ^ (1 << 31)).cast_signed()
-}
+/// The clock of the tiles is as fine as all but one row in so many allow.
+const OLD_ROWS: usize = 16;
 
 /// Copy of the live rows.
 pub(super) struct Window<'a> {
     state: &'a State,
-    n: usize,
-    /// One row of n per order.
-    stamps: Vec<i32>,
-    /// Per tile and lane 16 stamps; those beyond the last row are the least there is.
-    columns: Vec<i32>,
+    steps: Tiles,
     tiles: Vec<Tile>,
     blocks: Vec<Block>,
-    /// Per tile the least stamp of every lane, and the greatest.
-    least: Vec<i32>,
-    greatest: Vec<i32>,
-    /// Per block of tiles the least stamp of every lane.
-    block_least: Vec<i32>,
     /// Effective heads.
-    heads: Vec<i32>,
+    heads: Vec<u32>,
     /// Least AOI: by the stamps that are there and the heads of lanes that lack it.
-    low: Vec<i32>,
+    low: Vec<u32>,
     /// Slot in the table.
     slots: Vec<usize>,
     /// Emitted in this cut, or leaves with one that is.
@@ -80,11 +65,11 @@ struct Block {
 #[derive(Clone, Copy)]
 struct Near {
     /// Least AOI.
-    low: i32,
+    low: u32,
     /// Least stamp or head.
-    first: i32,
-    /// When a quorum can have had it.
-    spread: i32,
+    first: u32,
+    /// Step at which a quorum can have had it.
+    spread: i16,
 }
 
 impl Near {
@@ -92,7 +77,7 @@ impl Near {
         let none = Self {
             low: ABSENT,
             first: ABSENT,
-            spread: ABSENT,
+            spread: tiles::NEVER,
         };
         all.fold(none, |a, b| Self {
             low: a.low.min(b.low),
@@ -102,8 +87,33 @@ impl Near {
     }
 
     /// Whether something here can have been before x in all but f lanes.
-    const fn reaches(&self, (aoi, high): (i32, i32)) -> bool {
-        self.low <= high && self.first <= aoi
+    const fn reaches(&self, reach: Reach) -> bool {
+        self.low <= reach.high && self.first <= reach.aoi
+    }
+}
+
+/// Up to where x can have something before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    pub aoi: u32,
+    /// Step of the AOI.
+    step: i16,
+    /// The (2f+1)-th smallest stamp: an AOI beyond it is out of reach.
+    high: u32,
+}
+
+/// A row that questions are asked about.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    row: usize,
+    /// Its steps. If lanes that lack two rows count for either, as they do under dissent, x is
+    /// later than absent where it is absent.
+    steps: Vec<i16>,
+}
+
+impl Probe {
+    pub const fn row(&self) -> usize {
+        self.row
     }
 }
 
@@ -119,9 +129,9 @@ pub(super) struct Rivals {
 /// A row before it has its place.
 struct Draft {
     shape: usize,
-    low: i32,
+    low: u32,
     slot: usize,
-    first: i32,
+    first: u32,
 }
 
 /// Tells rows apart by the differences between lanes.
@@ -150,36 +160,24 @@ impl Shapes {
 
 impl<'a> Window<'a> {
     pub fn new(state: &'a State) -> Self {
-        let (n, heads) = (state.heads.len(), state.head_offsets());
+        let heads = state.head_offsets();
         let drafts = drafts(state, &heads);
-        let count = drafts.len();
-        let tile_count = count.div_ceil(TILE);
+        let (n, count) = (heads.len(), drafts.len());
         let mut window = Self {
             state,
-            n,
-            stamps: Vec::with_capacity(count * n),
-            columns: vec![i32::MIN; tile_count * n * TILE],
-            tiles: Vec::with_capacity(tile_count),
-            blocks: Vec::with_capacity(tile_count.div_ceil(BLOCK)),
-            least: vec![ABSENT; tile_count * n],
-            greatest: vec![i32::MIN; tile_count * n],
-            block_least: vec![ABSENT; tile_count.div_ceil(BLOCK) * n],
-            heads: heads.iter().map(|head| signed(*head)).collect(),
+            steps: Tiles::new(n, scale(&drafts, &heads), count),
+            tiles: Vec::with_capacity(count.div_ceil(TILE)),
+            blocks: Vec::with_capacity(count.div_ceil(TILE * BLOCK)),
+            heads,
             low: drafts.iter().map(|row| row.low).collect(),
             slots: drafts.iter().map(|row| row.slot).collect(),
             gone: vec![false; count],
             twins: twins(state, &drafts),
         };
-        for (tile, rows) in drafts.chunks(TILE).enumerate() {
-            window.lay(tile, rows);
-        }
-        let tiles = window.least.chunks(BLOCK * n);
-        for (block, tiles) in window.block_least.chunks_mut(n).zip(tiles) {
-            for tile in tiles.chunks(n) {
-                for (least, stamp) in block.iter_mut().zip(tile) {
-                    *least = (*least).min(*stamp);
-                }
-            }
+        let heads = window.heads.iter();
+        let heads: Vec<i16> = heads.map(|head| window.steps.scale.step(*head)).collect();
+        for rows in drafts.chunks(TILE) {
+            window.lay(rows, &heads);
         }
         for tiles in window.tiles.chunks(BLOCK) {
             window.blocks.push(Block {
@@ -191,27 +189,16 @@ impl<'a> Window<'a> {
     }
 
     /// The next tile.
-    fn lay(&mut self, tile: usize, rows: &[Draft]) {
-        let n = self.n;
-        let columns = &mut self.columns[tile * n * TILE..(tile + 1) * n * TILE];
-        let least = &mut self.least[tile * n..(tile + 1) * n];
-        let greatest = &mut self.greatest[tile * n..(tile + 1) * n];
-        let mut open = 0;
-        for (k, row) in rows.iter().enumerate() {
-            for (lane, stamp) in self.state.table.stamps(row.slot).iter().enumerate() {
-                let stamp = signed(*stamp);
-                self.stamps.push(stamp);
-                columns[lane * TILE + k] = stamp;
-                least[lane] = least[lane].min(stamp);
-                greatest[lane] = greatest[lane].max(stamp);
-            }
-            if self.state.table.rows()[row.slot].key.is_none() {
-                open |= bit(k).1;
-            }
-        }
+    fn lay(&mut self, rows: &[Draft], heads: &[i16]) {
+        let (table, tile) = (&self.state.table, self.tiles.len());
+        self.steps
+            .push(rows.iter().map(|row| table.stamps(row.slot)));
+        let open = rows.iter().enumerate().fold(0, |open, (k, row)| {
+            open | u16::from(table.rows()[row.slot].key.is_none()) << k
+        });
         // A lane that lacks a row can still add it, after its head.
-        let known = least.iter().zip(&self.heads);
-        let mut known: Vec<i32> = known.map(|(t, head)| *t.min(head)).collect();
+        let known = self.steps.least(tile).iter().zip(heads);
+        let mut known: Vec<i16> = known.map(|(t, head)| *t.min(head)).collect();
         self.tiles.push(Tile {
             here: u16::MAX >> (TILE - rows.len()),
             open,
@@ -233,8 +220,8 @@ impl<'a> Window<'a> {
         &self.slots
     }
 
-    pub fn row(&self, at: usize) -> &[i32] {
-        &self.stamps[at * self.n..(at + 1) * self.n]
+    fn row(&self, at: usize) -> &[u32] {
+        self.state.table.stamps(self.slots[at])
     }
 
     pub fn key(&self, at: usize) -> Option<Micros> {
@@ -283,8 +270,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// AOI of x, and up to where its window reaches: the (2f+1)-th smallest stamp.
-    pub fn reach(&self, x: usize, scratch: &mut Vec<i32>) -> (i32, i32) {
+    /// What of x is asked first.
+    pub fn reach(&self, x: usize, scratch: &mut Vec<u32>) -> Reach {
         scratch.clear();
         scratch.extend_from_slice(self.row(x));
         let high = kth(scratch, 2 * self.state.f);
@@ -295,17 +282,30 @@ impl<'a> Window<'a> {
         } else {
             kth(&mut scratch[..=2 * f], f)
         };
-        (aoi, high)
+        Reach {
+            aoi,
+            step: self.steps.scale.step(aoi),
+            high,
+        }
     }
 
-    /// Whether a quorum can have had y before `aoi`.
-    pub fn everywhere(&self, y: usize, aoi: i32) -> bool {
+    /// When a quorum can have had y: at the q-th smallest stamp or head.
+    pub fn spread(&self, y: usize, scratch: &mut Vec<u32>) -> u32 {
+        scratch.clear();
         let row = self.row(y).iter().zip(&self.heads);
-        let earlier = row.fold(0u32, |sum, (t, head)| {
-            let known = if *t == ABSENT { *head } else { *t };
-            sum.wrapping_add(u32::from(known < aoi))
-        });
-        earlier as usize >= self.state.quorum
+        scratch.extend(row.map(|(t, head)| if *t == ABSENT { *head } else { *t }));
+        kth(scratch, self.state.quorum - 1)
+    }
+
+    /// Turns to another row.
+    pub fn turn(&self, probe: &mut Probe, by: &Relation, row: usize) {
+        let absent = match by.precedence {
+            Precedence::Dissent => tiles::NEVER,
+            Precedence::Strict | Precedence::Hybrid => tiles::ABSENT,
+        };
+        probe.row = row;
+        let steps = &mut probe.steps;
+        self.steps.scale.fill(steps, self.row(row), absent);
     }
 
     /// Number of tiles.
@@ -314,7 +314,7 @@ impl<'a> Window<'a> {
     }
 
     /// Blocks of tiles that can hold something before x.
-    pub fn blocks_near(&self, reach: (i32, i32)) -> impl Iterator<Item = usize> {
+    pub fn blocks_near(&self, reach: Reach) -> impl Iterator<Item = usize> {
         let blocks = self.blocks.iter().enumerate();
         blocks.filter_map(move |(at, block)| {
             (block.here > 0 && block.near.reaches(reach)).then_some(at)
@@ -326,7 +326,7 @@ impl<'a> Window<'a> {
     }
 
     /// Rows of a tile that are here, if they can hold something before x.
-    pub fn near(&self, tile: usize, reach: (i32, i32)) -> u16 {
+    pub fn near(&self, tile: usize, reach: Reach) -> u16 {
         let tile = &self.tiles[tile];
         if tile.near.reaches(reach) {
             tile.here
@@ -340,56 +340,49 @@ impl<'a> Window<'a> {
         self.tiles[tile].open
     }
 
-    /// Least time at which a quorum can have had a row of the block, or of the tile.
-    pub fn block_spread(&self, block: usize) -> i32 {
-        self.blocks[block].near.spread
+    /// Whether a quorum may have had some row of the block, or of the tile, before the AOI.
+    pub fn spread_in_block(&self, block: usize, reach: Reach) -> bool {
+        self.blocks[block].near.spread <= reach.step
     }
 
-    pub fn spread(&self, tile: usize) -> i32 {
-        self.tiles[tile].near.spread
+    pub fn spread_in_tile(&self, tile: usize, reach: Reach) -> bool {
+        self.tiles[tile].near.spread <= reach.step
     }
 
-    /// Number of lanes that have x before all rows of the block, or of the tile.
-    pub fn before_block(&self, x: usize, block: usize) -> usize {
-        before(
-            self.row(x),
-            &self.block_least[block * self.n..(block + 1) * self.n],
-        )
+    /// In how many lanes x is before all rows of the block, or of the tile, at the least.
+    pub fn before_block(&self, x: &Probe, block: usize) -> usize {
+        self.steps.before_block(&x.steps, block)
     }
 
-    pub fn before_tile(&self, x: usize, tile: usize) -> usize {
-        before(self.row(x), &self.least[tile * self.n..(tile + 1) * self.n])
+    pub fn before_tile(&self, x: &Probe, tile: usize) -> usize {
+        self.steps.before_tile(&x.steps, tile)
     }
 
-    fn columns(&self, tile: usize) -> &[i32] {
-        &self.columns[tile * self.n * TILE..(tile + 1) * self.n * TILE]
-    }
-
-    /// What the rows in a mask are to x, which is before them all in at most f lanes.
-    pub fn rivals(&self, by: &Relation, x: usize, tile: usize, mask: u16) -> Rivals {
-        let row = self.row(x);
-        let greatest = &self.greatest[tile * self.n..(tile + 1) * self.n];
-        // A quorum says that the row precedes x, by every meaning of the word.
-        if before(greatest, row) >= self.state.quorum {
+    /// What the rows in a mask are to x.
+    pub fn rivals(&self, by: &Relation, x: &Probe, tile: usize, mask: u16) -> Rivals {
+        // If a quorum has the row before x, it precedes x, by every meaning of the word. Under
+        // dissent lanes that lack both count too.
+        if self.steps.after_tile(&x.steps, tile) >= by.quorum {
             return Rivals {
                 possible: mask,
                 earlier: mask,
             };
         }
-        let later = later_rows(row, self.columns(tile));
-        let mut rivals = Rivals::default();
-        let near = mask & at_most(&later, self.state.f);
+        let near = mask & self.steps.before(&x.steps, tile).at_most(by.f);
         if near == 0 {
-            return rivals;
+            return Rivals::default();
         }
-        let earlier = earlier_rows(row, self.columns(tile));
-        let sure = near & !at_most(&earlier, by.enough() - 1);
-        (rivals.possible, rivals.earlier) = (sure, sure);
+        let sure = near & !self.steps.after(&x.steps, tile).at_most(by.quorum - 1);
+        let mut rivals = Rivals {
+            possible: sure,
+            earlier: sure,
+        };
         for y in names(tile, near & !sure) {
             let (_, bit) = bit(y);
-            if by.possible(self.row(y), row) {
+            let (x, y) = (self.row(x.row), self.row(y));
+            if by.possible(y, x) {
                 rivals.possible |= bit;
-                if by.precedes(self.row(y), row) {
+                if by.precedes(y, x) {
                     rivals.earlier |= bit;
                 }
             }
@@ -398,41 +391,21 @@ impl<'a> Window<'a> {
     }
 
     /// Rows of a tile that r strongly precedes whatever is still to come.
-    pub fn surely_after(&self, by: &Relation, r: usize, tile: usize) -> u16 {
-        let row = self.row(r);
-        let (f, quorum) = (self.state.f, self.state.quorum);
-        if self.before_tile(r, tile) >= quorum {
-            return u16::MAX;
+    pub fn surely_after(&self, by: &Relation, r: &Probe, tile: usize) -> u16 {
+        let here = self.tiles[tile].here;
+        if self.before_tile(r, tile) >= by.quorum {
+            return here;
         }
-        let later = later_rows(row, self.columns(tile));
-        let some = !at_most(&later, f);
-        if some == 0 {
-            return 0;
-        }
-        let mut sure = some & !at_most(&later, quorum - 1);
-        let earlier = earlier_rows(row, self.columns(tile));
-        let open = some & !sure & at_most(&earlier, f) & self.tiles[tile].here;
+        let mut sure = here & !self.steps.before(&r.steps, tile).at_most(by.quorum - 1);
+        // More than f lanes that have the row first, or can still have, are too many.
+        let open = here & !sure & self.steps.after(&r.steps, tile).at_most(by.f);
         for y in names(tile, open) {
-            if by.surely_precedes(row, self.row(y)) {
+            if by.surely_precedes(self.row(r.row), self.row(y)) {
                 sure |= bit(y).1;
             }
         }
         sure
     }
-}
-
-/// In how many lanes x is before y.
-fn before(x: &[i32], y: &[i32]) -> usize {
-    let pairs = x.iter().zip(y);
-    pairs.fold(0u32, |sum, (t, s)| sum.wrapping_add(u32::from(t < s))) as usize
-}
-
-/// Rows that were counted no more than `most` times.
-fn at_most(counts: &[u32; TILE], most: usize) -> u16 {
-    let rows = counts.iter().enumerate();
-    rows.fold(0, |mask, (row, count)| {
-        mask | u16::from(*count as usize <= most) << row
-    })
 }
 
 /// Whether `guess` is the k-th smallest, counted from 0: counting is cheaper than finding.
@@ -445,28 +418,16 @@ fn is_kth<T: Ord + Copy>(values: &[T], k: usize, guess: T) -> bool {
     below as usize <= k && k < (below + equal) as usize
 }
 
-/// For each row of a tile the number of lanes that have it after x.
-fn later_rows(x: &[i32], columns: &[i32]) -> [u32; TILE] {
-    let mut counts = [0u32; TILE];
-    let (columns, _) = columns.as_chunks::<TILE>();
-    for (t, column) in x.iter().zip(columns) {
-        for (count, s) in counts.iter_mut().zip(column) {
-            *count = count.wrapping_add(u32::from(t < s));
-        }
-    }
-    counts
-}
-
-/// For each row of a tile the number of lanes that have it before x.
-fn earlier_rows(x: &[i32], columns: &[i32]) -> [u32; TILE] {
-    let mut counts = [0u32; TILE];
-    let (columns, _) = columns.as_chunks::<TILE>();
-    for (t, column) in x.iter().zip(columns) {
-        for (count, s) in counts.iter_mut().zip(column) {
-            *count = count.wrapping_add(u32::from(s < t));
-        }
-    }
-    counts
+/// The clock of the tiles.
+fn scale(rows: &[Draft], heads: &[u32]) -> Scale {
+    let mut first: Vec<u32> = rows.iter().map(|row| row.first).collect();
+    let old = first.len() / OLD_ROWS;
+    let from = if first.is_empty() {
+        0
+    } else {
+        kth(&mut first, old)
+    };
+    Scale::new(from, heads.iter().copied().max().unwrap_or(0))
 }
 
 /// All live rows in the order of the window.
@@ -478,7 +439,7 @@ fn drafts(state: &State, heads: &[u32]) -> Vec<Draft> {
         .map(|slot| {
             known.clear();
             let row = state.table.stamps(slot).iter().zip(heads);
-            known.extend(row.map(|(t, head)| if *t == table::ABSENT { *head } else { *t }));
+            known.extend(row.map(|(t, head)| if *t == ABSENT { *head } else { *t }));
             let key = state.table.rows()[slot].key;
             let key = key.map(|key| state.table.offset(key.0));
             let low = key.filter(|key| is_kth(&known, state.f, *key));
@@ -488,9 +449,9 @@ fn drafts(state: &State, heads: &[u32]) -> Vec<Draft> {
             });
             Draft {
                 shape: shapes.of(&known, low),
-                low: signed(low),
+                low,
                 slot,
-                first: signed(known.iter().copied().min().unwrap_or(0)),
+                first: known.iter().copied().min().unwrap_or(0),
             }
         })
         .collect();
