@@ -3,11 +3,13 @@
 //! What two steps say is so; what falls into one step they leave open. Inside a tile the steps
 //! of a lane are adjacent, so that a count runs over all its rows at once.
 
-use super::before::TILE;
+use super::before::{TILE, bit};
 use super::table;
 
 /// Tiles of a block.
 pub(super) const BLOCK: usize = 8;
+/// Lanes that are counted before it is asked whether that was enough.
+const LANES: usize = 32;
 /// Steps of the clock.
 const STEPS: u32 = (1 << 16) - 3;
 /// A lane lacks the row: later than every step.
@@ -66,6 +68,8 @@ pub(super) struct Tiles {
     greatest: Vec<i16>,
     /// Per block the least step of every lane.
     block_least: Vec<i16>,
+    /// Bit of each row of a tile.
+    bits: [u16; TILE],
     scratch: Vec<i16>,
 }
 
@@ -80,6 +84,7 @@ impl Tiles {
             least: Vec::with_capacity(tiles * n),
             greatest: Vec::with_capacity(tiles * n),
             block_least: Vec::with_capacity(tiles.div_ceil(BLOCK) * n),
+            bits: std::array::from_fn(|row| bit(row).1),
             scratch: Vec::with_capacity(n),
         }
     }
@@ -146,51 +151,55 @@ impl Tiles {
         before(self.greatest(tile), x)
     }
 
-    /// For each row of the tile in how many lanes x is before it, at the least.
-    pub fn before(&self, x: &[i16], tile: usize) -> Counts {
-        count(x, self.columns(tile), |t, s| t < s)
+    /// Which of some rows of the tile x is before in more than `most` lanes for sure.
+    pub fn before(&self, x: &[i16], tile: usize, rows: u16, most: usize) -> u16 {
+        self.count(x, tile, rows, most, |t, s| t < s)
     }
 
-    /// For each row of the tile in how many lanes x is after it, at the least.
-    pub fn after(&self, x: &[i16], tile: usize) -> Counts {
-        count(x, self.columns(tile), |t, s| s < t)
+    /// Which of some rows of the tile x is after in more than `most` lanes for sure.
+    pub fn after(&self, x: &[i16], tile: usize, rows: u16, most: usize) -> u16 {
+        self.count(x, tile, rows, most, |t, s| s < t)
     }
-}
 
-/// In how many lanes something is so, for each row of a tile. Without a last step to stop at, the
-/// compiler counts eight lanes at once, for which it has to pick every step by itself: that
-/// takes five times as long as to count sixteen rows.
-fn count(x: &[i16], columns: &[[i16; TILE]], is_so: impl Fn(i16, i16) -> bool) -> Counts {
-    let mut counts = [0u16; TILE];
-    for (t, column) in x.iter().zip(columns) {
-        if *t == END {
-            break;
+    /// Of which rows something is so in more than `most` lanes.
+    ///
+    /// The compiler turns this into counts of eight rows at a time because the lanes end with
+    /// [`END`], wherever that is, and because it does not know the bits. Otherwise it takes
+    /// eight lanes at a time, and picks every step by itself: five times as long.
+    fn count(
+        &self,
+        x: &[i16],
+        tile: usize,
+        rows: u16,
+        most: usize,
+        is_so: impl Fn(i16, i16) -> bool,
+    ) -> u16 {
+        let most = i16::try_from(most).unwrap_or(i16::MAX);
+        let (mut counts, mut more) = ([0i16; TILE], 0);
+        let lanes = x.chunks(LANES).zip(self.columns(tile).chunks(LANES));
+        for (x, columns) in lanes {
+            for (t, column) in x.iter().zip(columns) {
+                if *t == END {
+                    break;
+                }
+                for (count, s) in counts.iter_mut().zip(column) {
+                    *count = count.wrapping_add(i16::from(is_so(*t, *s)));
+                }
+            }
+            more = 0;
+            for (count, bit) in counts.iter().zip(&self.bits) {
+                more |= if *count > most { *bit } else { 0 };
+            }
+            if rows & !more == 0 {
+                break;
+            }
         }
-        for (count, s) in counts.iter_mut().zip(column) {
-            *count = count.wrapping_add(u16::from(is_so(*t, *s)));
-        }
+        rows & more
     }
-    Counts(counts)
 }
 
 /// In how many lanes x is before y, at the least.
 fn before(x: &[i16], y: &[i16]) -> usize {
     let pairs = x.iter().zip(y);
     usize::from(pairs.fold(0u16, |sum, (t, s)| sum.wrapping_add(u16::from(t < s))))
-}
-
-/// A number of lanes for each row of a tile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Counts([u16; TILE]);
-
-impl Counts {
-    /// Rows with no more than so many.
-    pub fn at_most(&self, most: usize) -> u16 {
-        let most = u16::try_from(most).unwrap_or(u16::MAX);
-        let mut mask = 0;
-        for (row, count) in self.0.iter().enumerate() {
-            mask |= u16::from(*count <= most) << row;
-        }
-        mask
-    }
 }

@@ -368,11 +368,11 @@ impl<'a> Window<'a> {
                 earlier: mask,
             };
         }
-        let near = mask & self.steps.before(&x.steps, tile).at_most(by.f);
+        let near = mask & !self.steps.before(&x.steps, tile, mask, by.f);
         if near == 0 {
             return Rivals::default();
         }
-        let sure = near & !self.steps.after(&x.steps, tile).at_most(by.quorum - 1);
+        let sure = self.steps.after(&x.steps, tile, near, by.quorum - 1);
         let mut rivals = Rivals {
             possible: sure,
             earlier: sure,
@@ -396,9 +396,10 @@ impl<'a> Window<'a> {
         if self.before_tile(r, tile) >= by.quorum {
             return here;
         }
-        let mut sure = here & !self.steps.before(&r.steps, tile).at_most(by.quorum - 1);
+        let mut sure = self.steps.before(&r.steps, tile, here, by.quorum - 1);
         // More than f lanes that have the row first, or can still have, are too many.
-        let open = here & !sure & self.steps.after(&r.steps, tile).at_most(by.f);
+        let open = here & !sure;
+        let open = open & !self.steps.after(&r.steps, tile, open, by.f);
         for y in names(tile, open) {
             if by.surely_precedes(self.row(r.row), self.row(y)) {
                 sure |= bit(y).1;
