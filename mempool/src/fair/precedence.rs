@@ -52,29 +52,23 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    /// Whether y can still come to precede x strongly.
-    pub fn possible(&self, y: &[u32], x: &[u32]) -> bool {
+    /// Whether y strongly precedes x by what is known; `None` if it cannot come to it any more.
+    pub fn precedes(&self, y: &[u32], x: &[u32]) -> Option<bool> {
         let lanes = Lanes::of(y, x);
-        lanes.after <= self.f
-            && match self.precedence {
-                Precedence::Dissent => true,
-                Precedence::Strict | Precedence::Hybrid => lanes.before + lanes.open >= self.quorum,
-            }
-    }
-
-    /// Whether y strongly precedes x by what is known; asked if it is [`possible`].
-    ///
-    /// [`possible`]: Relation::possible
-    pub fn precedes(&self, y: &[u32], x: &[u32]) -> bool {
-        let lanes = Lanes::of(y, x);
+        if lanes.after > self.f {
+            return None;
+        }
         match self.precedence {
-            Precedence::Dissent => lanes.before + lanes.open > self.f,
-            Precedence::Strict => lanes.before >= self.quorum,
+            Precedence::Dissent => Some(lanes.before + lanes.open > self.f),
+            Precedence::Strict | Precedence::Hybrid if lanes.before + lanes.open < self.quorum => {
+                None
+            }
+            Precedence::Strict => Some(lanes.before >= self.quorum),
             Precedence::Hybrid => {
                 let pairs = x.iter().zip(y).zip(&self.lagging);
                 let lagging =
                     pairs.filter(|((a, b), lags)| **lags && **a == ABSENT && **b == ABSENT);
-                lanes.before + lagging.count() >= self.quorum
+                Some(lanes.before + lagging.count() >= self.quorum)
             }
         }
     }

@@ -191,3 +191,225 @@ impl Search {
         rows & (!cut | everywhere)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use fairlane_types::{CtId, Domain, Label, Micros, Millis, OrderParams, PublicKey};
+    use proptest::prelude::*;
+
+    use super::super::precedence::Precedence;
+    use super::super::state::State;
+    use super::super::table::ABSENT;
+    use super::*;
+
+    /// Numbers that a seed gives.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = (self.0.wrapping_mul(6_364_136_223_846_793_005)).wrapping_add(1);
+            (self.0 >> 33) % bound
+        }
+    }
+
+    /// Rows as traders in a few places send them, or as nobody does; lanes that lack some,
+    /// stamps that are equal, rows without a key, a few very old ones.
+    fn state(random: &mut Random, n: usize, rows: usize) -> State {
+        let f = (n - 1) / 3;
+        let mut state = State::new(n, f, f, &OrderParams::default());
+        let places = 1 + random.below(5);
+        let ways: Vec<u64> = (0..places * n as u64)
+            .map(|_| random.below(80_000))
+            .collect();
+        let noise = 1 + random.below(2_000);
+        let lacking = [0, 0, 20, 300][random.below(4) as usize];
+        let keyless = [0, 0, 5, 30][random.below(4) as usize];
+        let grain = [1, 100, 20_000][random.below(3) as usize];
+        let span = [1_000, 100_000, 2_000_000][random.below(3) as usize];
+        let base = 1_000_000_000;
+        for row in 0..rows as u64 {
+            let label = Label {
+                sender: PublicKey([1; 32]),
+                // Some share a nonce.
+                nonce: if random.below(20) == 0 { 0 } else { row },
+                ..label()
+            };
+            let ct_id = CtId(Domain::Tie.hash(&row.to_le_bytes()));
+            let slot = state.table.insert(ct_id, label);
+            let old = if random.below(100) == 0 {
+                900_000_000
+            } else {
+                0
+            };
+            let (sent, place) = (random.below(span), random.below(places));
+            let mut stamps = Vec::new();
+            for lane in 0..n {
+                if random.below(1_000) >= lacking {
+                    let way = ways[place as usize * n + lane] + random.below(noise);
+                    stamps.push((lane, base - old + (sent + way) / grain * grain));
+                }
+            }
+            if stamps.is_empty() {
+                stamps.push((0, base + sent));
+            }
+            for (lane, stamp) in &stamps {
+                state.table.record(slot, *lane, *stamp);
+                state.heads[*lane] = state.heads[*lane].max(*stamp);
+            }
+            if stamps.len() >= n - f && random.below(1_000) >= keyless {
+                let mut sorted: Vec<u64> = stamps.iter().map(|(_, stamp)| *stamp).collect();
+                sorted.sort_unstable();
+                state.table.row_mut(slot).solid = Some(Millis(0));
+                state.table.row_mut(slot).key = Some(Micros(sorted[f]));
+            }
+        }
+        for head in &mut state.heads {
+            *head = (*head).max(base);
+        }
+        state
+    }
+
+    fn label() -> Label {
+        Label {
+            suite: 1,
+            chain: fairlane_types::ChainId(1),
+            key_id: fairlane_types::KeyId::default(),
+            sender: PublicKey([1; 32]),
+            nonce: 0,
+            expiry: Millis(0),
+            fee: 0,
+            lane: 255,
+            reserved: [0; 19],
+        }
+    }
+
+    /// The rules as `strong` has them, row by row.
+    #[derive(Default)]
+    struct Plain {
+        members: BTreeSet<usize>,
+        pairs: BTreeSet<(usize, usize)>,
+    }
+
+    impl Plain {
+        fn close(&mut self, state: &State, window: &Window<'_>, by: &Relation, r: usize) -> bool {
+            let row = |at: usize| state.table.stamps(window.slots()[at]);
+            let heads = state.head_offsets();
+            let known = |at: usize| {
+                let all = row(at).iter().zip(&heads);
+                all.map(|(t, head)| if *t == ABSENT { *head } else { *t })
+            };
+            let mut open = Vec::new();
+            if self.members.insert(r) {
+                open.push(r);
+            }
+            while let Some(x) = open.pop() {
+                let mut sorted = row(x).to_vec();
+                sorted.sort_unstable();
+                let aoi = sorted[by.f];
+                for y in (0..window.len()).filter(|y| *y != x && !window.is_gone(*y)) {
+                    let Some(earlier) = by.precedes(row(y), row(x)) else {
+                        continue;
+                    };
+                    let may_wait = x != r && y != r && by.surely_precedes(row(r), row(y));
+                    let everywhere = known(y).filter(|t| *t < aoi).count() >= by.quorum;
+                    if may_wait && !everywhere {
+                        continue;
+                    }
+                    if window.key(y).is_none() {
+                        return false;
+                    }
+                    if earlier {
+                        self.pairs.insert((y, x));
+                        if self.members.insert(y) {
+                            open.push(y);
+                        }
+                    }
+                }
+            }
+            true
+        }
+    }
+
+    fn pairs(search: &Search) -> BTreeSet<(usize, usize)> {
+        let mut pairs = BTreeSet::new();
+        for x in search.members() {
+            for part in search.before().of(*x) {
+                pairs.extend(names(part.tile as usize, part.names).map(|y| (y, *x)));
+            }
+        }
+        pairs
+    }
+
+    /// Compares searches from some roots; returns how many were blocked and the most members.
+    fn compare(seed: u64) -> (usize, usize) {
+        let mut random = Random(seed);
+        let n = [4, 5, 7, 16, 40][random.below(5) as usize];
+        let rows = 1 + random.below(300) as usize;
+        let state = state(&mut random, n, rows);
+        let precedence = [Precedence::Dissent, Precedence::Strict, Precedence::Hybrid];
+        let by = Relation {
+            precedence: precedence[random.below(3) as usize],
+            f: state.f,
+            quorum: state.quorum,
+            lagging: (0..n).map(|_| random.below(2) == 0).collect(),
+        };
+        let mut window = Window::new(&state);
+        let mut search = Search::new(&window);
+        let (mut plain, mut blocked, mut most) = (Plain::default(), 0, 0);
+        for _ in 0..6 {
+            if random.below(2) == 0 {
+                search.clear();
+                plain = Plain::default();
+                for _ in 0..random.below(1 + rows as u64 / 4) {
+                    window.leave(random.below(rows as u64) as usize);
+                }
+            }
+            let root = random.below(rows as u64) as usize;
+            if window.key(root).is_none() || window.is_gone(root) {
+                continue;
+            }
+            let got = search.close(&window, &by, root);
+            assert_eq!(
+                got.is_ok(),
+                plain.close(&state, &window, &by, root),
+                "{seed}"
+            );
+            if got.is_err() {
+                blocked += 1;
+                search.clear();
+                plain = Plain::default();
+                continue;
+            }
+            let members: BTreeSet<usize> = search.members().iter().copied().collect();
+            assert_eq!(members.len(), search.members().len());
+            assert_eq!(members, plain.members, "{seed}");
+            assert_eq!(pairs(&search), plain.pairs, "{seed}");
+            most = most.max(members.len());
+        }
+        (blocked, most)
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_asking_row_by_row_finds(seed in any::<u64>()) {
+            compare(seed);
+        }
+    }
+
+    /// The comparison meets what it is for.
+    #[test]
+    fn searches_are_blocked_and_are_large() {
+        let counts: Vec<_> = (0..200).map(compare).collect();
+        assert!(counts.iter().filter(|(blocked, _)| *blocked > 0).count() > 10);
+        assert!(counts.iter().filter(|(_, most)| *most > 100).count() > 10);
+        assert!(
+            counts
+                .iter()
+                .filter(|(_, most)| (2..50).contains(most))
+                .count()
+                > 10
+        );
+    }
+}

@@ -203,3 +203,93 @@ fn before(x: &[i16], y: &[i16]) -> usize {
     let pairs = x.iter().zip(y);
     usize::from(pairs.fold(0u16, |sum, (t, s)| sum.wrapping_add(u16::from(t < s))))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_as_fine_as_its_span_allows() {
+        let fine = Scale::new(500, 500 + STEPS - 1);
+        assert!(fine.step(500) < fine.step(501));
+        assert_eq!(fine.step(0), fine.step(500));
+        assert!(fine.step(500 + STEPS - 2) < fine.step(500 + STEPS - 1));
+        let half = Scale::new(500, 500 + STEPS);
+        assert_eq!(half.step(500), half.step(501));
+        assert!(half.step(501) < half.step(502));
+        for scale in [fine, half, Scale::new(0, u32::MAX - 1), Scale::new(7, 3)] {
+            assert!(END < scale.step(0));
+            assert!(scale.step(u32::MAX - 1) < scale.step(table::ABSENT));
+            assert_eq!(scale.step(table::ABSENT), ABSENT);
+        }
+    }
+
+    fn stamp() -> impl Strategy<Value = u32> {
+        prop_oneof![
+            8 => 0u32..400_000,
+            1 => Just(table::ABSENT),
+            1 => any::<u32>(),
+        ]
+    }
+
+    proptest! {
+        /// Steps do not change what is earlier.
+        #[test]
+        fn steps_never_decrease(first: u32, last: u32, a in stamp(), b in stamp()) {
+            let scale = Scale::new(first, last);
+            prop_assert!(a > b || scale.step(a) <= scale.step(b));
+        }
+
+        /// Every answer is the count of steps, lane by lane, with as many lanes and rows as
+        /// fill no tile, several, and more than a block.
+        #[test]
+        fn counts_are_counts(
+            n in prop::sample::select(vec![1usize, 4, 31, 32, 33, 70]),
+            rows in 1usize..150,
+            cells in prop::collection::vec(stamp(), 200),
+            most in 0usize..40,
+            some: u16,
+        ) {
+            let stamps: Vec<Vec<u32>> = (0..=rows)
+                .map(|row| (0..n).map(|lane| cells[(row * 31 + lane * 7) % 200]).collect())
+                .collect();
+            let (asked, stamps) = stamps.split_last().unwrap();
+            let mut tiles = Tiles::new(n, Scale::new(1_000, 300_000), rows);
+            for rows in stamps.chunks(TILE) {
+                tiles.push(rows.iter().map(Vec::as_slice));
+            }
+            let scale = tiles.scale;
+            let mut x = Vec::new();
+            scale.fill(&mut x, asked, NEVER);
+            let x_step = |lane: usize| {
+                if asked[lane] == table::ABSENT { NEVER } else { scale.step(asked[lane]) }
+            };
+            let before = |row: &Vec<u32>| {
+                (0..n).filter(|lane| x_step(*lane) < scale.step(row[*lane])).count()
+            };
+            let after = |row: &Vec<u32>| {
+                (0..n).filter(|lane| x_step(*lane) > scale.step(row[*lane])).count()
+            };
+            let all = |rows: &[Vec<u32>], is_so: &dyn Fn(i16, i16) -> bool| {
+                let so = |lane: usize| rows.iter().all(|row| is_so(x_step(lane), scale.step(row[lane])));
+                (0..n).filter(|lane| so(*lane)).count()
+            };
+            for (tile, rows) in stamps.chunks(TILE).enumerate() {
+                let here = u16::MAX >> (TILE - rows.len());
+                let mask = |count: &dyn Fn(&Vec<u32>) -> usize| {
+                    let rows = rows.iter().enumerate();
+                    rows.fold(0, |mask, (k, row)| mask | u16::from(count(row) > most) << k)
+                };
+                prop_assert_eq!(tiles.before(&x, tile, here & some, most), mask(&before) & some);
+                prop_assert_eq!(tiles.after(&x, tile, here & some, most), mask(&after) & some);
+                prop_assert_eq!(tiles.before_tile(&x, tile), all(rows, &|t, s| t < s));
+                prop_assert_eq!(tiles.after_tile(&x, tile), all(rows, &|t, s| s < t));
+            }
+            for (block, rows) in stamps.chunks(TILE * BLOCK).enumerate() {
+                prop_assert_eq!(tiles.before_block(&x, block), all(rows, &|t, s| t < s));
+            }
+        }
+    }
+}

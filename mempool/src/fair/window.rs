@@ -5,10 +5,10 @@
 //! the order of their least AOI, in tiles of 16. A tile knows the least and the greatest stamp
 //! of each lane. If x is before the least in more than f lanes, no row of the tile can precede
 //! it; if x is after the greatest in a quorum of lanes, all of them do, and no row is looked
-//! at. Eight tiles in a row are asked together first. Inside a tile the stamps of a lane are
-//! adjacent, so that a count runs over several rows at a time. The shape decides about speed
-//! only: whatever the stamps are, the answer is the same, and the work per question is at most
-//! two comparisons per lane and row.
+//! at. Eight tiles in a row are asked together first. Otherwise lanes are counted for all rows
+//! of the tile at once, by steps of a coarser clock (see `tiles`), and what these leave open is
+//! counted stamp by stamp. Shapes and steps decide about speed only: whatever the stamps are,
+//! the answer is the same.
 
 use fairlane_types::{CtId, Micros, PublicKey};
 
@@ -25,7 +25,7 @@ const SHAPE_US: u32 = 5_000;
 /// The clock of the tiles is as fine as all but one row in so many allow.
 const OLD_ROWS: usize = 16;
 
-/// Copy of the live rows.
+/// The live rows.
 pub(super) struct Window<'a> {
     state: &'a State,
     steps: Tiles,
@@ -379,12 +379,9 @@ impl<'a> Window<'a> {
         };
         for y in names(tile, near & !sure) {
             let (_, bit) = bit(y);
-            let (x, y) = (self.row(x.row), self.row(y));
-            if by.possible(y, x) {
+            if let Some(earlier) = by.precedes(self.row(y), self.row(x.row)) {
                 rivals.possible |= bit;
-                if by.precedes(y, x) {
-                    rivals.earlier |= bit;
-                }
+                rivals.earlier |= if earlier { bit } else { 0 };
             }
         }
         rivals
