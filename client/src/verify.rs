@@ -359,7 +359,7 @@ mod tests {
     fn proofs_lead_to_the_root_or_are_refused() {
         let (pin, _) = pin_of(4);
         let (block, envelopes) = opened_block(&pin, &Cursor::start(&pin), 5);
-        let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
+        let leaves = block.leaves();
         for (index, item) in block.items.iter().enumerate() {
             let path = MerkleProof::new(&leaves, index).unwrap();
             let mut bare = BlockBody::from(&block);
@@ -462,7 +462,7 @@ mod tests {
     fn the_root_here_is_the_root_of_types() {
         let (pin, _) = pin_of(4);
         let (block, _) = opened_block(&pin, &Cursor::start(&pin), 2);
-        let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
+        let leaves = block.leaves();
         let items = fairlane_types::merkle_root(&leaves);
         assert_eq!(block.root_over(items), block.compute_root());
     }

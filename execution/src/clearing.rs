@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fairlane_types::{
-    Digest, Height, Item, OrderAction, Outcome, PublicKey, Root, SequencedBlock, TimeInForce,
-    append, decode, encode, encode_into,
+    Digest, Height, Inputs, Item, OrderAction, Outcome, PublicKey, Root, SequencedBlock,
+    TimeInForce, append, decode, encode,
 };
 
 use crate::account::{AccountLeaf, PositionLeaf};
@@ -15,7 +15,7 @@ use crate::gate::{DAY_MS, HOUR_MS};
 use crate::house::{ByPrefix, Core, House};
 use crate::interface::{AccountProof, Executed, Execution, ExecutionError, Receipt, state_root};
 use crate::large::LARGE_MAX;
-use crate::merkle::{DenseTree, leaf};
+use crate::merkle::{DenseTree, leaf, leaves};
 use crate::params::{
     ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
     ORDERS_PER_ACCOUNT_MAX,
@@ -106,12 +106,12 @@ impl Clearing {
         }
     }
 
-    /// The encoding of [`Self::leaf`], without building it: thousands a block.
+    /// Appends the encoding of [`Self::leaf`], without building it: thousands a block.
     fn encode_leaf(&self, account: usize, orders: &mut Vec<Resting>, bytes: &mut Vec<u8>) {
         let account = &self.house.accounts[account];
         let held = || account.positions.iter().filter(|p| !p.is_flat());
         let count = held().count() as u32;
-        encode_into(&(account.key, account.collateral, count), bytes);
+        append(&(account.key, account.collateral, count), bytes);
         for p in held() {
             let book = &self.house.books[p.market as usize];
             orders.clear();
@@ -135,16 +135,15 @@ impl Clearing {
     fn commit(&mut self) {
         let mut dirty = std::mem::take(&mut self.house.dirty);
         dirty.sort_unstable();
-        let mut changes = Vec::with_capacity(dirty.len());
-        let (mut bytes, mut orders) = (Vec::new(), Vec::new());
+        let (mut leaves, mut orders) = (Inputs::new(leaves()), Vec::new());
         for account in &dirty {
             let at = *account as usize;
-            self.encode_leaf(at, &mut orders, &mut bytes);
-            changes.push((at, leaf(&bytes)));
+            leaves.push(|bytes| self.encode_leaf(at, &mut orders, bytes));
             self.house.is_dirty[at] = false;
             self.house.accounts[at].positions.retain(|p| !p.is_flat());
         }
-        self.tree.update(&changes);
+        let changes = dirty.iter().map(|at| *at as usize).zip(leaves.finish());
+        self.tree.update(&changes.collect::<Vec<_>>());
         dirty.clear();
         self.house.dirty = dirty;
         self.root = state_root(self.header(), self.tree.root());
@@ -285,15 +284,12 @@ impl Execution for Clearing {
     fn restore(&mut self, bytes: &[u8]) -> Result<Digest, ExecutionError> {
         type Body = ((Height, Root, Digest), Core, Vec<AccountLeaf>);
         let bad = |why: &str| ExecutionError::Snapshot(why.into());
-        let (head, core, leaves): Body =
+        let (head, core, accounts): Body =
             decode(bytes, SNAPSHOT_BYTES_MAX).map_err(|error| bad(&error.to_string()))?;
         // The root over exactly what was read comes first: what follows may then rely on
         // the state having been one.
-        let digests = leaves
-            .iter()
-            .map(|account| leaf(&encode(account)))
-            .collect();
-        let header = (head.0, head.1, leaves.len() as u64, leaf(&encode(&core)));
+        let digests = leaves().each(&accounts);
+        let header = (head.0, head.1, accounts.len() as u64, leaf(&encode(&core)));
         if state_root(header, DenseTree::new(digests).root()) != head.2 {
             return Err(bad("its root does not fit its content"));
         }
@@ -323,14 +319,14 @@ impl Execution for Clearing {
                 .iter()
                 .any(|bucket| i128::from(bucket.ppm) > PPM)
             || money.iter().any(|sum| !(0..=QUOTE_MAX).contains(sum))
-            || leaves.len() > ACCOUNTS_MAX
+            || accounts.len() > ACCOUNTS_MAX
         {
             return Err(bad("a value is out of its bounds"));
         }
         let next_seq = core.next_seq;
         let mut house = House::with(core);
         let mut resting = Vec::new();
-        for account in leaves {
+        for account in accounts {
             if house.keys.contains_key(&ByPrefix(account.key)) {
                 return Err(bad("a key comes twice"));
             }

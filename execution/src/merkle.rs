@@ -4,12 +4,18 @@
 
 use std::sync::LazyLock;
 
-use fairlane_types::Digest;
+use fairlane_types::{Digest, ManyHasher};
 
 static LEAF_KEY: LazyLock<[u8; 32]> =
     LazyLock::new(|| blake3::derive_key("FAIRLANE V1 execution leaf", b""));
 static NODE_KEY: LazyLock<[u8; 32]> =
     LazyLock::new(|| blake3::derive_key("FAIRLANE V1 execution node", b""));
+
+/// Hashes many leaves together.
+#[must_use]
+pub fn leaves() -> ManyHasher {
+    ManyHasher::keyed(&LEAF_KEY)
+}
 
 /// Hash of a leaf's canonical bytes.
 #[must_use]
@@ -45,10 +51,13 @@ impl DenseTree {
     #[must_use]
     pub fn new(leaves: Vec<Digest>) -> Self {
         let len = leaves.len();
+        let nodes = ManyHasher::keyed(&NODE_KEY);
         let mut levels = vec![leaves];
         levels[0].resize(len.next_power_of_two(), Digest::default());
         while levels[levels.len() - 1].len() > 1 {
-            let above = levels[levels.len() - 1].chunks(2).map(node).collect();
+            let below = levels[levels.len() - 1].as_chunks().0.iter();
+            let mut above = Vec::with_capacity(below.len());
+            nodes.pairs(below.copied(), |digest| above.push(digest));
             levels.push(above);
         }
         Self { levels, len }
@@ -68,6 +77,7 @@ impl DenseTree {
             return;
         }
         self.len = len;
+        let nodes = ManyHasher::keyed(&NODE_KEY);
         let mut dirty: Vec<usize> = Vec::with_capacity(changes.len());
         for (at, digest) in changes {
             self.levels[0][*at] = *digest;
@@ -78,9 +88,13 @@ impl DenseTree {
             let below = &below[level - 1];
             dirty.iter_mut().for_each(|at| *at /= 2);
             dirty.dedup();
-            for at in &dirty {
-                above[0][*at] = node(&below[at * 2..at * 2 + 2]);
-            }
+            let pair = |at: &usize| [below[at * 2], below[at * 2 + 1]];
+            let mut done = dirty.iter();
+            nodes.pairs(dirty.iter().map(pair), |digest| {
+                if let Some(at) = done.next() {
+                    above[0][*at] = digest;
+                }
+            });
         }
     }
 

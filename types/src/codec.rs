@@ -52,16 +52,16 @@ pub fn append<T: BorshSerialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
 /// # Errors
 /// [`DecodeError::TooLong`] before anything is parsed, [`DecodeError::Malformed`] after.
 pub fn decode<T: BorshDeserialize>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
-    let what = short_name(std::any::type_name::<T>());
+    let what = || short_name(std::any::type_name::<T>());
     if bytes.len() > limit {
         return Err(DecodeError::TooLong {
-            what,
+            what: what(),
             got: bytes.len(),
             limit,
         });
     }
     borsh::from_slice(bytes).map_err(|error| DecodeError::Malformed {
-        what,
+        what: what(),
         reason: error.to_string(),
     })
 }

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::ManyHasher;
+
 /// Room for what is kept of each domain, and for some more of them.
 const DOMAINS: usize = 32;
 const _: () = assert!(
@@ -125,8 +127,17 @@ impl Domain {
     /// Starts a hash in this domain.
     #[must_use]
     pub fn hasher(self) -> blake3::Hasher {
-        let key = KEYS[self as usize].get_or_init(|| hash_derive_key_context(self.context()));
-        blake3::Hasher::new_from_context_key(key)
+        blake3::Hasher::new_from_context_key(self.key())
+    }
+
+    /// Hashes many inputs in this domain together.
+    #[must_use]
+    pub fn many(self) -> ManyHasher {
+        ManyHasher::derived(self.key())
+    }
+
+    fn key(self) -> &'static ContextKey {
+        KEYS[self as usize].get_or_init(|| hash_derive_key_context(self.context()))
     }
 
     /// Hashes one byte string in this domain.

@@ -16,6 +16,7 @@ mod genesis;
 mod handover;
 mod identity;
 mod ids;
+mod many;
 mod merkle;
 mod mutant;
 mod order;
@@ -47,6 +48,7 @@ pub use identity::{
     verify_each,
 };
 pub use ids::{ChainId, Epoch, Height, MemberId, Micros, Millis, Position, Seq, View};
+pub use many::{Inputs, ManyHasher};
 pub use merkle::{MerkleProof, merkle_root};
 pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};

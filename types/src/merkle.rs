@@ -8,14 +8,20 @@ use crate::{Digest, Domain};
 /// Root over leaf digests; of an empty list, the node hash of nothing.
 #[must_use]
 pub fn merkle_root(leaves: &[Digest]) -> Digest {
-    match leaves {
-        [] => Domain::MerkleNode.hash(&[]),
-        [one] => *one,
-        many => {
-            let (left, right) = many.split_at(split(many.len()));
-            node(&merkle_root(left), &merkle_root(right))
-        }
+    if leaves.is_empty() {
+        return Domain::MerkleNode.hash(&[]);
     }
+    // Level by level, an odd one out goes up as it is: the same tree, from the bottom.
+    let nodes = Domain::MerkleNode.many();
+    let mut level = leaves.to_vec();
+    while level.len() > 1 {
+        let (pairs, odd) = level.as_chunks();
+        let mut above = Vec::with_capacity(level.len().div_ceil(2));
+        nodes.pairs(pairs.iter().copied(), |digest| above.push(digest));
+        above.extend(odd);
+        level = above;
+    }
+    level[0]
 }
 
 /// A leaf's siblings from the bottom up.
@@ -108,6 +114,27 @@ fn node(left: &Digest, right: &Digest) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn from_the_top(leaves: &[Digest]) -> Digest {
+        match leaves {
+            [] => Domain::MerkleNode.hash(&[]),
+            [one] => *one,
+            many => {
+                let (left, right) = many.split_at(split(many.len()));
+                node(&from_the_top(left), &from_the_top(right))
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_is_that_of_splitting_at_the_largest_power_of_two() {
+        let leaves: Vec<_> = (0..300u16)
+            .map(|i| Domain::MerkleLeaf.hash(&i.to_le_bytes()))
+            .collect();
+        for len in 0..leaves.len() {
+            assert_eq!(merkle_root(&leaves[..len]), from_the_top(&leaves[..len]));
+        }
+    }
 
     #[test]
     fn every_leaf_of_every_small_tree_proves_to_the_root_and_no_other_leaf_does() {

@@ -90,8 +90,13 @@ impl SequencedBlock {
     /// The root that the other fields have.
     #[must_use]
     pub fn compute_root(&self) -> Root {
-        let leaves: Vec<_> = self.items.iter().map(Item::leaf).collect();
-        self.root_over(merkle_root(&leaves))
+        self.root_over(merkle_root(&self.leaves()))
+    }
+
+    /// Merkle leaves of the items.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<Digest> {
+        Domain::MerkleLeaf.many().each(&self.items)
     }
 
     /// The root with items of this Merkle root, whatever the items here are.

@@ -8,10 +8,10 @@ mod sweep;
 
 use std::hint::black_box;
 
-use fairlane_types::{Root, SequencedBlock, encode};
+use fairlane_types::{Inputs, Root, SequencedBlock, append};
 
 use crate::account::AccountLeaf;
-use crate::merkle::{DenseTree, leaf};
+use crate::merkle::{DenseTree, leaves};
 use crate::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, ParamsError};
 use crate::{Clearing, Execution, ExecutionError, House, Tx};
 use stream::{BLOCK, MID, OPS, Op, TRADERS, action, key};
@@ -250,14 +250,19 @@ fn root(clock: Clock<'_>) -> u64 {
         collateral: i128::from(n),
         positions: Vec::new(),
     };
-    let mut tree = DenseTree::new((0..LEAVES).map(|n| leaf(&encode(&account(n)))).collect());
+    let hash = |numbers: &mut dyn Iterator<Item = u64>| {
+        let mut inputs = Inputs::new(leaves());
+        numbers.for_each(|n| inputs.push(|bytes| append(&account(n), bytes)));
+        inputs.finish()
+    };
+    let mut tree = DenseTree::new(hash(&mut (0..LEAVES)));
+    let changed = |n| n * (LEAVES / BLOCK as u64) + n % 100;
     best(|| {
         let start = clock();
-        let changes: Vec<_> = (0..BLOCK as u64)
-            .map(|n| n * (LEAVES / BLOCK as u64) + n % 100)
-            .map(|n| (n as usize, leaf(&encode(&account(n + 1)))))
-            .collect();
-        tree.update(&changes);
+        let dirty = (0..BLOCK as u64).map(changed);
+        let digests = hash(&mut dirty.clone().map(|n| n + 1));
+        let changes = dirty.map(|n| n as usize).zip(digests);
+        tree.update(&changes.collect::<Vec<_>>());
         black_box(tree.root());
         clock() - start
     })

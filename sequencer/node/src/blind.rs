@@ -57,7 +57,7 @@ pub fn receipt(
         (None, None) => return Err(BlindRecordsError::Pruned("its certificate".to_owned())),
     };
     let block = step.sequenced;
-    let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
+    let leaves = block.leaves();
     let at = block.items.iter().position(|item| item.ct_id == id);
     let at = at.ok_or(BlindRecordsError::Unplaced(id))?;
     let item = block.items[at].clone();
@@ -144,7 +144,7 @@ fn attested(reader: &StoreReader, height: Height, id: CtId) -> Result<Attested, 
     for height in height.next().0..=attestation.height.0 {
         let block = reader.block(Height(height))?;
         let block = block.ok_or_else(|| BlindRecordsError::Pruned(format!("block {height}")))?;
-        let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
+        let leaves = block.leaves();
         above.push(Link {
             items: merkle_root(&leaves),
             block: bare(block),

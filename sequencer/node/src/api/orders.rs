@@ -384,7 +384,7 @@ pub(crate) async fn proof(
         .and_then(|bytes| fairlane_types::decode::<Envelope>(&bytes, bytes.len()).ok())
         .as_ref()
         .map(EnvelopeBody::from);
-    let leaves: Vec<_> = block.items.iter().map(Item::leaf).collect();
+    let leaves = block.leaves();
     let Some(path) = MerkleProof::new(&leaves, at) else {
         return Err(Fail::new(ErrorCode::Internal, "no path to the item"));
     };
