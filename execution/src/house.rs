@@ -130,6 +130,9 @@ pub struct Fill {
     pub lots: u64,
 }
 
+/// Places for recent senders, as a power of two.
+const RECENT_BITS: u32 = 12;
+
 /// A key in its own order, compared by its first eight bytes without a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ByPrefix(pub(crate) PublicKey);
@@ -138,6 +141,12 @@ impl ByPrefix {
     fn prefix(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Its place among the recent senders.
+    fn place(&self) -> usize {
+        // Fibonacci hashing: the upper bits depend on all.
+        (self.prefix().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - RECENT_BITS)) as usize
     }
 }
 
@@ -160,6 +169,9 @@ pub struct House {
     pub(crate) core: Core,
     pub(crate) accounts: Vec<Account>,
     pub(crate) keys: BTreeMap<ByPrefix, u32>,
+    /// The account that sent last of those with a key of one place; a guess, so that `keys`
+    /// is searched seldom, and no part of the state.
+    recent: Vec<u32>,
     pub(crate) books: Vec<Book>,
     /// Accounts changed since the last root; each once.
     pub(crate) dirty: Vec<u32>,
@@ -232,6 +244,7 @@ impl House {
             core,
             accounts: Vec::new(),
             keys: BTreeMap::new(),
+            recent: vec![0; 1 << RECENT_BITS],
             books,
             dirty: Vec::new(),
             is_dirty: Vec::new(),
@@ -358,7 +371,8 @@ impl House {
                 if *until < height {
                     return Err(Reject::Expired);
                 }
-                self.order(self.sender(sender)?, order, *until, fills)
+                let account = self.sender(sender)?;
+                self.order(account, order, *until, fills)
             }
             Tx::Request(Request::Replace {
                 market,
@@ -397,23 +411,27 @@ impl House {
                 lots,
                 slices,
                 number,
-            }) => self.commit_large(Large {
-                account: self.sender(sender)?,
-                market: *market,
-                number: *number,
-                buy: *side == Side::Buy,
-                limit: *limit_ticks,
-                left: *lots,
-                slices: *slices,
-                at: height,
-                due: 0,
-                ends: height,
-                prices: Vec::new(),
-                profit: 0,
-                matures: 0,
-            }),
+            }) => {
+                let account = self.sender(sender)?;
+                self.commit_large(Large {
+                    account,
+                    market: *market,
+                    number: *number,
+                    buy: *side == Side::Buy,
+                    limit: *limit_ticks,
+                    left: *lots,
+                    slices: *slices,
+                    at: height,
+                    due: 0,
+                    ends: height,
+                    prices: Vec::new(),
+                    profit: 0,
+                    matures: 0,
+                })
+            }
             Tx::Request(Request::TakeBack { market, number }) => {
-                self.cancel_large(self.sender(sender)?, *market, *number)
+                let account = self.sender(sender)?;
+                self.cancel_large(account, *market, *number)
             }
             Tx::Request(Request::Batch { orders }) => {
                 let account = self.sender(sender)?;
@@ -428,7 +446,10 @@ impl House {
                 }
                 result
             }
-            Tx::Order(action) => self.order(self.sender(sender)?, action, 0, fills),
+            Tx::Order(action) => {
+                let account = self.sender(sender)?;
+                self.order(account, action, 0, fills)
+            }
         }
     }
 
@@ -442,11 +463,20 @@ impl House {
         slot.ok_or(Reject::NotFound)
     }
 
-    fn sender(&self, key: &PublicKey) -> Result<u32, Reject> {
-        self.keys
-            .get(&ByPrefix(*key))
-            .copied()
-            .ok_or(Reject::UnknownAccount)
+    fn sender(&mut self, key: &PublicKey) -> Result<u32, Reject> {
+        let place = ByPrefix(*key).place();
+        let last = self.recent[place];
+        if self
+            .accounts
+            .get(last as usize)
+            .is_some_and(|a| a.key == *key)
+        {
+            return Ok(last);
+        }
+        let found = self.keys.get(&ByPrefix(*key));
+        let id = *found.ok_or(Reject::UnknownAccount)?;
+        self.recent[place] = id;
+        Ok(id)
     }
 
     fn order(

@@ -273,9 +273,9 @@ impl Inputs {
                 }
             }
         }
-        for at in 0..self.ends.len() {
+        for (at, out) in out.iter_mut().enumerate() {
             if input(at).len() > CHUNK_LEN {
-                out[at] = self.hasher.long(input(at));
+                *out = self.hasher.long(input(at));
             }
         }
         self.bytes.clear();
@@ -333,7 +333,11 @@ mod tests {
     #[test]
     fn inputs_of_every_length_hash_as_one_by_one() {
         let input = |length: usize| (0..length).map(|n| (n * 7 + length) as u8).collect();
-        check(&(0..=CHUNK_LEN + BLOCK_LEN + 1).map(input).collect::<Vec<_>>());
+        check(
+            &(0..=CHUNK_LEN + BLOCK_LEN + 1)
+                .map(input)
+                .collect::<Vec<_>>(),
+        );
         for length in 0..=CHUNK_LEN / 16 + 1 {
             // A full row of each length, one more, and less than a row.
             let alike = |n| vec![n as u8; length * 16];
