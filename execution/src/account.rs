@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::PublicKey;
 
 use crate::house::Market;
-use crate::units::{PPM, compare_products, micro, notional, times};
+use crate::units::{PPM, compare_products, micro, notional, part_of, times};
 
 /// What an account holds in one market.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,36 @@ impl Position {
         due
     }
 
+    /// Unrealised profit at the mark, with the funding that is not settled.
+    #[must_use]
+    pub fn profit(&self, market: &Market) -> i128 {
+        let profit = notional(market.mark, self.lots) - self.cost;
+        if self.funding == market.funding {
+            profit
+        } else {
+            profit + self.unsettled(market.funding)
+        }
+    }
+
+    /// Initial margin × ppm, every open order filled at its worst: what open orders would lose
+    /// against the mark at once, and their fees, are part of it.
+    #[must_use]
+    pub fn initial_micro(&self, market: &Market) -> i128 {
+        let size = |lots: u64| times(i128::from(market.mark), lots);
+        let margin = market.initial(size(self.worst_lots()));
+        if self.open_buy | self.open_sell == 0 {
+            return margin;
+        }
+        let buys = (self.buy_notional - size(self.open_buy)).max(0);
+        let sells = (size(self.open_sell) - self.sell_notional).max(0);
+        let params = &market.params;
+        let fees = times(
+            self.buy_notional + self.sell_notional,
+            u64::from(params.taker_fee_ppm.max(params.maker_fee_ppm)),
+        );
+        margin + micro(buys + sells) + fees
+    }
+
     /// Slot of the open order with a number.
     #[must_use]
     pub fn order(&self, cloid: u64) -> Option<u32> {
@@ -127,7 +157,7 @@ impl Position {
             let part = if closing == self.lots.unsigned_abs() {
                 self.cost
             } else {
-                self.cost * i128::from(closing) / i128::from(self.lots.unsigned_abs())
+                part_of(self.cost, closing, self.lots.unsigned_abs())
             };
             real = notional(ticks, closed) - part;
             self.cost -= part;
@@ -228,30 +258,14 @@ impl Health {
         compare_products(self.equity, then, before.equity, now).is_ge()
     }
 
-    /// Adds one position at its market's mark, with the funding it has not settled.
+    /// Adds one position at its market's mark.
     pub fn add(&mut self, position: &Position, market: &Market) {
-        let (mark, params) = (market.mark, &market.params);
-        let mut profit = notional(mark, position.lots) - position.cost;
-        if position.funding != market.funding {
-            profit += position.unsettled(market.funding);
-        }
+        let profit = position.profit(market);
         self.equity += profit;
         self.losses += profit.min(0);
-        let size = |lots: u64| i128::from(mark) * i128::from(lots);
-        let rate = |value: i128, ppm: u32| times(value, u64::from(ppm));
-        self.maintenance_micro += market.maintenance(size(position.lots.unsigned_abs()));
-        self.initial_micro += market.initial(size(position.worst_lots()));
-        if position.open_buy | position.open_sell == 0 {
-            return;
-        }
-        // What open orders would lose against the mark at once, and their fees.
-        let buys = (position.buy_notional - size(position.open_buy)).max(0);
-        let sells = (size(position.open_sell) - position.sell_notional).max(0);
-        let fees = rate(
-            position.buy_notional + position.sell_notional,
-            params.taker_fee_ppm.max(params.maker_fee_ppm),
-        );
-        self.initial_micro += micro(buys + sells) + fees;
+        let size = times(i128::from(market.mark), position.lots.unsigned_abs());
+        self.maintenance_micro += market.maintenance(size);
+        self.initial_micro += position.initial_micro(market);
     }
 }
 

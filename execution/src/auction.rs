@@ -152,7 +152,7 @@ impl House {
         for (slot, order) in met {
             if order.reduce_only {
                 reducing.push(all.len());
-            } else if !self.health(order.account).covers_initial() {
+            } else if !self.covers_initial(order.account, None) {
                 self.take_out(market, slot);
                 continue;
             }

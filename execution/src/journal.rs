@@ -60,7 +60,14 @@ impl House {
 
     /// Keeps an account as it is, if a journal is open and does not have it. Before the
     /// first change of the account or of its orders.
+    #[inline]
     pub(crate) fn keep(&mut self, account: u32) {
+        if self.journal.is_some() {
+            self.keep_in_journal(account);
+        }
+    }
+
+    fn keep_in_journal(&mut self, account: u32) {
         let Some(journal) = &mut self.journal else {
             return;
         };

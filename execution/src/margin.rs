@@ -1,7 +1,8 @@
 //! An account's standing at the marks.
 
 use crate::account::{Health, Position};
-use crate::house::House;
+use crate::house::{House, Market};
+use crate::units::micro;
 
 impl House {
     /// An account's standing at the marks.
@@ -12,13 +13,35 @@ impl House {
 
     /// The same with one position replaced.
     pub(crate) fn health_with(&self, account: u32, instead: Option<&Position>) -> Health {
-        let account = &self.accounts[account as usize];
         let mut health = Health {
-            equity: account.collateral,
+            equity: self.accounts[account as usize].collateral,
             ..Health::default()
         };
+        self.each_position(account, instead, |position, market| {
+            health.add(position, market);
+        });
+        health
+    }
+
+    /// Whether [`Self::health_with`] covers the initial margin, and no more than that: asked
+    /// for every order and every fill.
+    pub(crate) fn covers_initial(&self, account: u32, instead: Option<&Position>) -> bool {
+        let (mut equity, mut initial) = (self.accounts[account as usize].collateral, 0);
+        self.each_position(account, instead, |position, market| {
+            equity += position.profit(market);
+            initial += position.initial_micro(market);
+        });
+        micro(equity) >= initial
+    }
+
+    fn each_position(
+        &self,
+        account: u32,
+        instead: Option<&Position>,
+        mut visit: impl FnMut(&Position, &Market),
+    ) {
         let mut placed = false;
-        for position in &account.positions {
+        for position in &self.accounts[account as usize].positions {
             let position = match instead {
                 Some(other) if other.market == position.market => {
                     placed = true;
@@ -26,13 +49,10 @@ impl House {
                 }
                 _ => position,
             };
-            let market = &self.core.markets[position.market as usize];
-            health.add(position, market);
+            visit(position, &self.core.markets[position.market as usize]);
         }
         if let (false, Some(position)) = (placed, instead) {
-            let market = &self.core.markets[position.market as usize];
-            health.add(position, market);
+            visit(position, &self.core.markets[position.market as usize]);
         }
-        health
     }
 }

@@ -10,7 +10,7 @@ use crate::breaker::Status;
 use crate::house::{Fill, House};
 use crate::oracle::Validity;
 use crate::params::{MatchingRule, ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
-use crate::units::{LOTS_MAX, PPM, TICKS_MAX, fee, notional};
+use crate::units::{LOTS_MAX, TICKS_MAX, fee, micro, notional, times};
 
 /// An order about to be placed.
 #[derive(Clone, Copy)]
@@ -73,8 +73,9 @@ impl House {
         self.admit_status(&mut order)?;
         let market = &self.core.markets[order.market as usize];
         let mark = i128::from(market.mark);
-        let away = (i128::from(order.ticks) - mark).abs() * PPM;
-        if order.ticks > TICKS_MAX || away > mark * i128::from(market.params.band_ppm) {
+        let away = micro((i128::from(order.ticks) - mark).abs());
+        let band = times(mark, u64::from(market.params.band_ppm));
+        if order.ticks > TICKS_MAX || away > band {
             return Err(Reject::PriceBand);
         }
         if order.lots > LOTS_MAX {
@@ -234,7 +235,7 @@ impl House {
                     return true;
                 }
                 most = most.min(room);
-            } else if !self.health(resting.account).covers_initial() {
+            } else if !self.covers_initial(resting.account, None) {
                 plan.dropped.push(slot);
                 return true;
             }
@@ -267,10 +268,7 @@ impl House {
             if opened.worst_lots() > LOTS_MAX {
                 return Err(Reject::Size);
             }
-            if self
-                .health_with(order.account, Some(&opened))
-                .covers_initial()
-            {
+            if self.covers_initial(order.account, Some(&opened)) {
                 return Ok(());
             }
         }

@@ -41,6 +41,17 @@ pub(crate) const fn times(value: i128, by: u64) -> i128 {
     }
 }
 
+/// `value · part / whole` towards 0, for a `whole` that is not 0; likewise.
+pub(crate) const fn part_of(value: i128, part: u64, whole: u64) -> i128 {
+    let product = times(value, part);
+    let small = product as i64;
+    if small as i128 == product && whole <= i64::MAX as u64 {
+        (small / whole as i64) as i128
+    } else {
+        product / whole as i128
+    }
+}
+
 /// A quotient rounded up, of a dividend that is not negative.
 pub(crate) const fn div_up(value: i128, by: i128) -> i128 {
     let up = value + (by - 1);
@@ -116,6 +127,22 @@ mod tests {
             prop_assert_eq!(compare_products(a, b, a, b), Ordering::Equal);
             if b > 0 {
                 prop_assert_eq!(compare_products(a + 1, b << over, a, b << over), Ordering::Greater);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn narrow_arithmetic_is_that_of_wide_numbers(
+            value in any::<i128>(), down in 0u32..128, by in any::<u64>(), low in 0u32..64,
+            whole in 1..=u64::MAX,
+        ) {
+            let (value, by) = (value >> down, by >> low);
+            if let Some(product) = value.checked_mul(i128::from(by)) {
+                prop_assert_eq!(times(value, by), product);
+                for whole in [whole, whole >> low | 1] {
+                    prop_assert_eq!(part_of(value, by, whole), product / i128::from(whole));
+                }
             }
         }
     }
