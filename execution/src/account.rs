@@ -64,6 +64,10 @@ impl Position {
     /// so that payers pay no less and receivers get no more.
     #[must_use]
     pub const fn unsettled(&self, index: i128) -> i128 {
+        // Mostly so, and the division below is slow.
+        if self.funding == index {
+            return 0;
+        }
         // Longs pay when the index rises.
         let micro = (self.funding - index) * self.lots as i128;
         micro.div_euclid(PPM)
@@ -79,12 +83,7 @@ impl Position {
     /// Unrealised profit at the mark, with the funding that is not settled.
     #[must_use]
     pub fn profit(&self, market: &Market) -> i128 {
-        let profit = notional(market.mark, self.lots) - self.cost;
-        if self.funding == market.funding {
-            profit
-        } else {
-            profit + self.unsettled(market.funding)
-        }
+        notional(market.mark, self.lots) - self.cost + self.unsettled(market.funding)
     }
 
     /// Initial margin × ppm, every open order filled at its worst: what open orders would lose
