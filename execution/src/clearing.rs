@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use fairlane_types::{
     Digest, Height, Inputs, Item, OrderAction, Outcome, PublicKey, Root, SequencedBlock,
-    TimeInForce, append, decode, encode,
+    TimeInForce, append, decode, decode_first, encode,
 };
 
 use crate::account::{AccountLeaf, PositionLeaf};
 use crate::book::Resting;
+use crate::changes::Proposal;
 use crate::funding::FUNDING_MAX;
 use crate::gate::{DAY_MS, HOUR_MS};
 use crate::house::{ByPrefix, Core, House};
@@ -124,12 +125,9 @@ impl Clearing {
 
     fn header(&self) -> (Height, Root, u64, Digest) {
         let accounts = self.house.accounts.len() as u64;
-        (
-            self.height,
-            self.sequence,
-            accounts,
-            leaf(&encode(&self.house.core)),
-        )
+        let mut core = encode(&self.house.core);
+        append_changes(&self.house.changes, &mut core);
+        (self.height, self.sequence, accounts, leaf(&core))
     }
 
     fn commit(&mut self) {
@@ -171,6 +169,22 @@ impl Clearing {
             _ => 1,
         }
     }
+}
+
+/// Changes follow the rest of the core if there are any: a clearing house in which nobody ever
+/// said one has the roots that it had before there were changes.
+fn append_changes(changes: &[Proposal], bytes: &mut Vec<u8>) {
+    if !changes.is_empty() {
+        append(changes, bytes);
+    }
+}
+
+fn read_changes(bytes: &[u8]) -> Option<Vec<Proposal>> {
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let changes: Vec<Proposal> = decode(bytes, SNAPSHOT_BYTES_MAX).ok()?;
+    (!changes.is_empty()).then_some(changes)
 }
 
 fn parse(item: &Item) -> Result<(PublicKey, Tx), Reject> {
@@ -231,6 +245,7 @@ impl Execution for Clearing {
         self.house.settle_large(got.0, &mut events);
         self.house.clear(got.0, &block.root, since, &mut events);
         self.house.expire(got.0, &mut events);
+        let revalued = self.house.change(got.0, &mut events) || revalued;
         self.house.sweep(revalued, got.0, &mut events);
         (self.height, self.sequence) = (got, block.root);
         self.commit();
@@ -274,22 +289,25 @@ impl Execution for Clearing {
         let accounts: Vec<_> = (0..self.house.accounts.len())
             .map(|at| self.leaf(at))
             .collect();
-        encode(&(
-            (self.height, self.sequence, self.root),
-            &self.house.core,
-            accounts,
-        ))
+        let head = (self.height, self.sequence, self.root);
+        let mut bytes = encode(&(head, &self.house.core, accounts));
+        append_changes(&self.house.changes, &mut bytes);
+        bytes
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<Digest, ExecutionError> {
         type Body = ((Height, Root, Digest), Core, Vec<AccountLeaf>);
         let bad = |why: &str| ExecutionError::Snapshot(why.into());
-        let (head, core, accounts): Body =
-            decode(bytes, SNAPSHOT_BYTES_MAX).map_err(|error| bad(&error.to_string()))?;
+        let (body, rest) = decode_first::<Body>(bytes, SNAPSHOT_BYTES_MAX)
+            .map_err(|error| bad(&error.to_string()))?;
+        let (head, core, accounts) = body;
+        let changes = read_changes(rest).ok_or_else(|| bad("its changes do not parse"))?;
         // The root over exactly what was read comes first: what follows may then rely on
         // the state having been one.
         let digests = leaves().each(&accounts);
-        let header = (head.0, head.1, accounts.len() as u64, leaf(&encode(&core)));
+        let mut committed = encode(&core);
+        append_changes(&changes, &mut committed);
+        let header = (head.0, head.1, accounts.len() as u64, leaf(&committed));
         if state_root(header, DenseTree::new(digests).root()) != head.2 {
             return Err(bad("its root does not fit its content"));
         }
@@ -325,6 +343,10 @@ impl Execution for Clearing {
         }
         let next_seq = core.next_seq;
         let mut house = House::with(core);
+        house.changes = changes;
+        if !house.changes_are_sane() {
+            return Err(bad("a change is out of its bounds"));
+        }
         let mut resting = Vec::new();
         for account in accounts {
             if house.keys.contains_key(&ByPrefix(account.key)) {

@@ -4,6 +4,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::breaker::Status;
+use crate::changes::{About, Step};
 use crate::house::Fill;
 use crate::large::Ended;
 use crate::oracle::Validity;
@@ -134,5 +135,14 @@ pub enum Event {
     Gated {
         /// Last height they are stopped at.
         until: u64,
+    },
+    /// A change of parameters got on.
+    Change {
+        /// What it is about.
+        about: About,
+        /// Where it is.
+        step: Step,
+        /// Height at whose end it takes hold.
+        height: u64,
     },
 }

@@ -12,6 +12,7 @@ use crate::Reject;
 use crate::account::{Account, Position};
 use crate::book::Book;
 use crate::breaker::Status;
+use crate::changes::{About, Proposal};
 use crate::expiry::Expiring;
 use crate::gate::{Bucket, DAY_MS, HOUR_MS};
 use crate::journal::Journal;
@@ -184,6 +185,10 @@ pub struct House {
     pub(crate) journal: Option<Journal>,
     /// Resting orders that expire, by (last height, priority).
     pub(crate) expiries: BTreeMap<(u64, u64), Expiring>,
+    /// Changes of parameters on their way.
+    pub(crate) changes: Vec<Proposal>,
+    /// Those that a quorum has said in this block: what about, and for which height.
+    pub(crate) agreed: Vec<(About, u64)>,
 }
 
 impl House {
@@ -253,6 +258,8 @@ impl House {
             height: 0,
             journal: None,
             expiries: BTreeMap::new(),
+            changes: Vec::new(),
+            agreed: Vec::new(),
         }
     }
 
@@ -333,6 +340,9 @@ impl House {
         self.height = height;
         match tx {
             Tx::Request(Request::Observe { quotes }) => self.observe(sender, quotes),
+            Tx::Request(Request::Change { height, change }) => {
+                self.say_change(sender, *height, change)
+            }
             Tx::Request(Request::Deposit { to, amount, number }) => {
                 self.deposit(sender, *to, *amount, *number)
             }

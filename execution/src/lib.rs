@@ -14,6 +14,7 @@ mod auction;
 pub mod bench;
 pub mod book;
 mod breaker;
+mod changes;
 mod clearing;
 mod deleveraging;
 mod event;
@@ -41,6 +42,7 @@ pub mod units;
 
 pub use auction::clearing_price;
 pub use breaker::{BreakerParams, Status};
+pub use changes::{AHEAD_HEIGHTS_MAX, About, Change, NOTICE_HEIGHTS, Proposal, Step};
 pub use clearing::{Clearing, RESULTS_KEPT, SNAPSHOT_BYTES_MAX};
 pub use event::Event;
 pub use gate::{Bucket, DAY_MS, GATE_HEIGHTS, HOUR_MS, OUTAGE_MS};

@@ -85,6 +85,13 @@ pub enum Reject {
     /// The market's open interest is at its bound: only what reduces a position.
     #[error("the market's open interest is at its bound")]
     Interest = 27,
+    /// Parameters that the clearing house cannot have: they would break the solvency envelope,
+    /// or another bound.
+    #[error("the clearing house cannot have these parameters")]
+    Params = 28,
+    /// The height of a change is too near or too far.
+    #[error("the height of the change is too near or too far")]
+    Notice = 29,
 }
 
 impl Reject {

@@ -7,6 +7,7 @@ use fairlane_types::{
 };
 
 use crate::Reject;
+use crate::changes::Change;
 use crate::oracle::{QUOTES_MAX, Quote};
 
 /// First byte of a [`Request`].
@@ -110,6 +111,13 @@ pub enum Request {
         /// Its number.
         number: u64,
     },
+    /// A member's voice for other parameters; only for the oracle keys.
+    Change {
+        /// Height at whose end they take hold, if 2f+1 members say the same.
+        height: u64,
+        /// Which.
+        change: Box<Change>,
+    },
 }
 
 /// Most orders of a batch.
@@ -186,6 +194,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::oracle::OracleParams;
+    use crate::params::{Deleveraging, MarketParams, MatchingRule, Tier};
 
     fn tif() -> impl Strategy<Value = TimeInForce> {
         prop_oneof![
@@ -209,6 +219,37 @@ mod tests {
                 cloid,
             },
         )
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let market =
+            any::<(u32, u32, u64, bool)>().prop_map(|(market, step_ppm, above, tiered)| {
+                let tier = Tier {
+                    above,
+                    initial_ppm: step_ppm,
+                    maintenance_ppm: 1,
+                };
+                let params = Box::new(MarketParams {
+                    step_ppm,
+                    tiers: vec![tier; usize::from(tiered)],
+                    ..MarketParams::plain(above, MatchingRule::CancelFirst)
+                });
+                Change::Market { market, params }
+            });
+        let oracles = proptest::collection::vec(any::<[u8; 32]>(), 0..70).prop_map(|keys| {
+            let oracles = keys.into_iter().map(PublicKey).collect();
+            Change::Oracles { oracles }
+        });
+        let general = any::<(u64, u32, u32)>().prop_map(|(fresh_ms, hour, day)| Change::General {
+            oracle: OracleParams {
+                fresh_ms,
+                ..OracleParams::default()
+            },
+            deleveraging: Deleveraging::Queue,
+            withdraw_hour_ppm: hour,
+            withdraw_day_ppm: day,
+        });
+        prop_oneof![market, oracles, general]
     }
 
     fn tx() -> impl Strategy<Value = Tx> {
@@ -251,6 +292,10 @@ mod tests {
                 }),
             any::<(u32, u64)>()
                 .prop_map(|(market, number)| Tx::Request(Request::TakeBack { market, number })),
+            (any::<u64>(), change()).prop_map(|(height, change)| {
+                let change = Box::new(change);
+                Tx::Request(Request::Change { height, change })
+            }),
             (key.clone(), any::<u64>())
                 .prop_map(|(to, amount)| Tx::Request(Request::Transfer { to, amount })),
             (key, any::<(u64, u64)>()).prop_map(|(to, (amount, number))| {

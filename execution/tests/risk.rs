@@ -149,8 +149,8 @@ fn storms_reach_every_kind_of_event() {
                 Event::Expired { .. } => 7,
                 Event::Cleared { .. } => 8,
                 Event::Oracle { .. } => 13,
-                // Honest members say none.
-                Event::TwoPrices { .. } => continue,
+                // Honest members say no two prices; nobody here changes parameters.
+                Event::TwoPrices { .. } | Event::Change { .. } => continue,
                 Event::Sliced { .. } => 14,
                 Event::LargeEnded { .. } => 15,
                 Event::Breaker { now, .. } => match now {

@@ -52,18 +52,39 @@ pub fn append<T: BorshSerialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
 /// # Errors
 /// [`DecodeError::TooLong`] before anything is parsed, [`DecodeError::Malformed`] after.
 pub fn decode<T: BorshDeserialize>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
-    let what = || short_name(std::any::type_name::<T>());
-    if bytes.len() > limit {
-        return Err(DecodeError::TooLong {
-            what: what(),
-            got: bytes.len(),
-            limit,
-        });
+    check_length::<T>(bytes, limit)?;
+    borsh::from_slice(bytes).map_err(malformed::<T>)
+}
+
+/// Decodes a value at the start of a byte string of at most `limit` bytes; gives what is left.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_first<T: BorshDeserialize>(
+    mut bytes: &[u8],
+    limit: usize,
+) -> Result<(T, &[u8]), DecodeError> {
+    check_length::<T>(bytes, limit)?;
+    let value = T::deserialize(&mut bytes).map_err(malformed::<T>)?;
+    Ok((value, bytes))
+}
+
+fn check_length<T>(bytes: &[u8], limit: usize) -> Result<(), DecodeError> {
+    if bytes.len() <= limit {
+        return Ok(());
     }
-    borsh::from_slice(bytes).map_err(|error| DecodeError::Malformed {
-        what: what(),
-        reason: error.to_string(),
+    Err(DecodeError::TooLong {
+        what: short_name(std::any::type_name::<T>()),
+        got: bytes.len(),
+        limit,
     })
+}
+
+fn malformed<T>(error: borsh::io::Error) -> DecodeError {
+    DecodeError::Malformed {
+        what: short_name(std::any::type_name::<T>()),
+        reason: error.to_string(),
+    }
 }
 
 fn short_name(path: &'static str) -> &'static str {

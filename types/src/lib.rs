@@ -29,7 +29,7 @@ pub use activation::{ActiveKeys, KeyActivation};
 pub use certificate::{
     BlockHeader, Certificate, CertificateError, CertificateKind, Commit, Finalized, Skip, Vote,
 };
-pub use codec::{DecodeError, append, decode, encode, encode_into};
+pub use codec::{DecodeError, append, decode, decode_first, encode, encode_into};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
 pub use committee_change::{ADDRESS_BYTES_MAX, CommitteeChange, NextCommittee, NextMember};
 pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
