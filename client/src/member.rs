@@ -367,6 +367,14 @@ impl Member {
         self.get("/v1/markets").await
     }
 
+    /// `GET /v1/changes`: changes of parameters that are on their way.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn changes(&self) -> Result<Vec<wire::ProposalBody>, ClientError> {
+        self.get("/v1/changes").await
+    }
+
     /// `GET /v1/account/{key}`: an account, as this member has it.
     ///
     /// # Errors

@@ -95,9 +95,61 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// All, by code from 1 on.
+    pub const ALL: [Self; 29] = [
+        Self::NotOpened,
+        Self::Malformed,
+        Self::UnknownAccount,
+        Self::UnknownMarket,
+        Self::PriceBand,
+        Self::Size,
+        Self::CloidInUse,
+        Self::OpenOrders,
+        Self::PostOnlyWouldFill,
+        Self::FokUnfilled,
+        Self::ReduceOnly,
+        Self::Margin,
+        Self::NotFound,
+        Self::Amount,
+        Self::Full,
+        Self::Forbidden,
+        Self::Gated,
+        Self::Expired,
+        Self::Guarded,
+        Self::Halted,
+        Self::NotInBatch,
+        Self::SelfTrade,
+        Self::Unpriced,
+        Self::TooLarge,
+        Self::NotLarge,
+        Self::Held,
+        Self::Interest,
+        Self::Params,
+        Self::Notice,
+    ];
+
     /// The stable code.
     #[must_use]
     pub const fn code(self) -> u16 {
         self as u16
+    }
+
+    /// The refusal with a code.
+    #[must_use]
+    pub fn of(code: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_count_from_one_and_name_their_refusal() {
+        for (reject, code) in Reject::ALL.into_iter().zip(1..) {
+            assert_eq!((reject.code(), Reject::of(code)), (code, Some(reject)));
+        }
+        assert_eq!((Reject::of(0), Reject::of(30)), (None, None));
     }
 }

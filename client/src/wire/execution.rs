@@ -1,10 +1,12 @@
 //! What the clearing house of a member answers.
 
-use fairlane_execution::Market;
-use fairlane_execution::Status;
 use fairlane_execution::account::PositionLeaf;
 use fairlane_execution::oracle::Validity;
-use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, PublicKey, Signature, StateClaim};
+use fairlane_execution::{About, Change, Market, Proposal, Status};
+use fairlane_types::{
+    ChainId, Digest, Epoch, Height, MemberId, PAYLOAD_BYTES_MAX, PublicKey, Signature, StateClaim,
+    decode, encode,
+};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::WireError;
@@ -181,6 +183,50 @@ impl TryFrom<ClaimBody> for StateClaim {
             receipts_root: body.receipts_root,
             signature: Signature(signature),
         })
+    }
+}
+
+/// One of `GET /v1/changes`: other parameters on their way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposalBody {
+    /// `market N`, `oracles` or `general`.
+    pub about: String,
+    /// Height at whose end it takes hold.
+    #[serde(with = "dec")]
+    pub height: u64,
+    /// Numbers of the oracles that said it.
+    pub by: Vec<u32>,
+    /// Whether a quorum has.
+    pub agreed: bool,
+    /// The change, borsh.
+    #[serde(with = "hex::serde")]
+    pub change: Vec<u8>,
+}
+
+impl From<&Proposal> for ProposalBody {
+    fn from(proposal: &Proposal) -> Self {
+        let about = match proposal.change.about() {
+            About::Market(market) => format!("market {market}"),
+            About::Oracles => "oracles".to_owned(),
+            About::General => "general".to_owned(),
+        };
+        Self {
+            about,
+            height: proposal.height,
+            by: proposal.by.clone(),
+            agreed: proposal.agreed,
+            change: encode(&proposal.change),
+        }
+    }
+}
+
+impl ProposalBody {
+    /// What is to be different.
+    ///
+    /// # Errors
+    /// Bytes that are no change.
+    pub fn change(&self) -> Result<Change, WireError> {
+        decode(&self.change, PAYLOAD_BYTES_MAX).map_err(|error| WireError(error.to_string()))
     }
 }
 

@@ -22,7 +22,7 @@ pub use blocks::{BlockBody, ItemBody, ProofBody, WireError};
 pub use error::{ApiError, ErrorCode, error_table};
 pub use execution::{
     AccountBody, ClaimBody, ExecutedBody, ExecutedItem, ExecutionBody, FillBody, MarketBody,
-    PositionBody,
+    PositionBody, ProposalBody,
 };
 pub use info::{
     ChangeBody, EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody,

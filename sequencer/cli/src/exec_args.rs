@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args::{CommitteeKey, TrustArgs, committee_key};
+use crate::args::{CommitteeKey, KeysHome, TrustArgs, committee_key};
 
 /// `account`.
 #[derive(Debug, Args)]
@@ -49,9 +49,37 @@ pub enum ExecVerb {
         /// Another's.
         b: PathBuf,
     },
+    /// Say a change of parameters with a member's key: what 2f+1 of the oracles say for one
+    /// height takes hold there. Waits for what the clearing house answers.
+    Change(ExecChangeArgs),
     /// Run the clearing house in a process of its own, fed by the members, verified. After a
     /// kill it goes on from its last save to the same roots.
     Follow(ExecFollowArgs),
+}
+
+/// `exec change`.
+#[derive(Debug, Args)]
+pub struct ExecChangeArgs {
+    /// The member's folder.
+    #[command(flatten)]
+    pub home: KeysHome,
+    /// Members' public addresses in the order of their ids.
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        required = true,
+        env = "FAIRLANE_MEMBERS"
+    )]
+    pub to: Vec<String>,
+    /// What is trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Height at whose end it takes hold; all members must name the same.
+    #[arg(long, value_name = "HEIGHT")]
+    pub height: u64,
+    /// The change, TOML: one of [market], [oracles] and [general].
+    pub file: PathBuf,
 }
 
 /// `exec follow`.

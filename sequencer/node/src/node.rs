@@ -481,9 +481,12 @@ fn observer(
     let Some(oracle) = config.oracle.clone() else {
         return Ok(None);
     };
-    if !executor.is_some_and(|executor| executor.is_oracle(&identity.public())) {
-        tracing::warn!("config.toml has an oracle, but this member's prices would not count");
+    let Some(executor) = executor else {
+        tracing::warn!("config.toml has an oracle, but this member does not execute");
         return Ok(None);
+    };
+    if !executor.is_oracle(&identity.public()) {
+        tracing::warn!("config.toml has an oracle, but this member's prices do not count yet");
     }
     let refuse = |reason: String| HomeError::content(&home.config_path(), reason);
     let observer = Observer::new(oracle, home, me, identity).map_err(refuse)?;

@@ -13,8 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Cluster, PATIENCE, program};
+use fairlane_client::wire::Wait;
 use fairlane_client::{AttestedAccount, Member, SealOptions, Sealer, check_attested_account, dev};
 use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_execution::{NOTICE_HEIGHTS, Reject};
 use fairlane_node::executor::write_genesis;
 use fairlane_node::oracle::{MockFeed, OracleConfig};
 use fairlane_replica::STATE_HEIGHTS;
@@ -335,5 +337,138 @@ async fn a_member_that_comes_to_another_state_stops_executing_and_goes_on_orderi
     trade(&cluster, 200).await;
     let proven = attested(&cluster, &members[1], "bob").await;
     assert!(proven.state.height > head && cluster.head(3).await.unwrap() > head);
+    cluster.nobody_contradicts().await;
+}
+
+/// All of market 0's parameters, with an initial margin.
+fn change(initial_ppm: u32, step_ppm: u32) -> String {
+    format!(
+        "[market]\nmarket = 0\n[market.params]\nmark_ticks = {MIDDLE}\nrule = \"price_time\"\n\
+         initial_ppm = {initial_ppm}\nmaintenance_ppm = 25000\nstep_ppm = {step_ppm}\n\
+         band_ppm = 100000\ntaker_fee_ppm = 500\nmaker_fee_ppm = 100\n\
+         liquidation_fee_ppm = 5000\nliquidation_block_ppm = 200000\n\
+         funding_heights = 20\nfunding_cap_ppm = 500\n"
+    )
+}
+
+/// `fairlane exec change` by a member: exit code, and what it said.
+fn say(cluster: &Cluster, member: usize, height: u64, change: &str) -> (Option<i32>, String) {
+    let home = cluster.testnet.members[member].home.root();
+    let file = home.join("change.toml");
+    std::fs::write(&file, change).unwrap();
+    let addresses = cluster.testnet.members.iter();
+    let addresses: Vec<_> = addresses.map(|m| m.config.listen_api.to_string()).collect();
+    let mut command = Command::new(program("fairlane"));
+    command.args(["--json", "exec", "change"]);
+    command.arg("--home").arg(home).arg("--genesis");
+    command.arg(&cluster.testnet.genesis_path);
+    command.args(["--to", &addresses.join(","), "--height"]);
+    let done = command.arg(height.to_string()).arg(file).output().unwrap();
+    let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    (done.status.code(), said)
+}
+
+/// Buys as many lots as 5 % margin lets the trader, and 100 % does not; gives the code of each
+/// member that has the result.
+async fn overreach(cluster: &Cluster, nonce: u64) -> Vec<u16> {
+    let order = Order::new(OrderAction::Place {
+        market: 0,
+        side: Side::Buy,
+        price_ticks: MIDDLE,
+        lots: 20_000_000,
+        tif: TimeInForce::Ioc,
+        reduce_only: false,
+        cloid: nonce,
+    });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let options = SealOptions {
+        nonce,
+        expiry: Millis(now.unwrap().as_millis() as u64 + 60_000),
+        lane: None,
+    };
+    let mut rng = SeededRng::new(&[6; 32], &nonce.to_le_bytes());
+    let sealer = Sealer::new(cluster.committee.pin(), dev::trader_key("dave"));
+    let envelope = sealer.seal(&order, options, &mut rng).unwrap();
+    let members = cluster.committee.members();
+    let answer = members[0]
+        .submit_and_wait(&envelope, Wait::Opened, PATIENCE)
+        .await
+        .unwrap();
+    let (at, position) = (answer.order.height.unwrap(), answer.order.position.unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    let mut codes = Vec::new();
+    for member in members {
+        let done = loop {
+            match member.executed(Height(at)).await {
+                Ok(done) => break done,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let found = done.receipts.iter().find(|r| r.position == position);
+        codes.push(found.unwrap().code);
+    }
+    codes
+}
+
+/// Three of four members say one change, over the command line; it is known before it holds,
+/// survives kill −9, and holds at all members from its height on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_change_a_market_together() {
+    let mut cluster = Cluster::start_as(4, None, |options| {
+        options.execution = Some(genesis());
+        options.oracle = Some(OracleConfig::mock(MockFeed {
+            middles: vec![MIDDLE],
+            swing_ppm: 2_000,
+            period_ms: 20_000,
+            noise_ppm: 50,
+        }));
+    })
+    .await;
+    let members = cluster.committee.members().to_vec();
+    let deadline = Instant::now() + PATIENCE;
+    while members[0].markets().await.unwrap()[0].oracle != "fresh" {
+        assert!(Instant::now() < deadline, "the members make no price");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(overreach(&cluster, 1).await, [0; 4]);
+    let near = cluster.head(0).await.unwrap().0;
+    let height = near + 2 * NOTICE_HEIGHTS;
+    let full = change(1_000_000, 10_000);
+    let (code, said) = say(&cluster, 3, near + 1, &full);
+    assert!(code == Some(1) && said.contains("too near"), "{said}");
+    let (code, said) = say(&cluster, 3, height, &change(1_000_000, 30_000));
+    assert!(code == Some(1) && said.contains("cannot have"), "{said}");
+    for (member, voices) in [(0, "[0]"), (1, "[0,1]"), (2, "[0,1,2]")] {
+        let (code, said) = say(&cluster, member, height, &full);
+        assert!(code == Some(0) && said.contains(voices), "{said}");
+        assert_eq!(said.contains("\"agreed\":true"), member == 2, "{said}");
+    }
+    cluster.kill(1);
+    cluster.spawn(1);
+    cluster.ready(1).await;
+    let deadline = Instant::now() + PATIENCE;
+    for member in &members {
+        while cluster.head(0).await.unwrap().0 <= height + 1 {
+            let open = member.changes().await.unwrap();
+            assert!(
+                open.iter().all(|p| p.agreed && p.height == height),
+                "{open:?}"
+            );
+            assert!(Instant::now() < deadline, "height {height} does not come");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let margin = Reject::Margin.code();
+    assert_eq!(overreach(&cluster, 2).await, [margin; 4]);
+    for member in &members {
+        assert_eq!(member.changes().await.unwrap(), []);
+    }
+    let account = cluster
+        .committee
+        .account(&dev::trader_key("dave").public())
+        .await
+        .unwrap();
+    assert!(account.signed_by.len() >= 2);
     cluster.nobody_contradicts().await;
 }

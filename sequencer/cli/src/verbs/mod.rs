@@ -14,6 +14,7 @@ mod devnet;
 mod docs;
 mod doctor;
 mod exec;
+mod exec_change;
 mod exec_follow;
 mod follow;
 mod input;
@@ -65,6 +66,10 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
         Verb::Account(args) => blocking(account::run(args, term)),
         Verb::Audit(args) => blocking(audit::run(args, term)),
         Verb::Blind(args) => blocking(blind::run(args, term)),
+        Verb::Exec(ExecVerb::Change(args)) => {
+            quiet_log(log)?;
+            blocking(exec_change::run(args, term))
+        }
         Verb::Exec(ExecVerb::Follow(args)) => {
             quiet_log(log)?;
             blocking(exec_follow::run(args, term))

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use fairlane_client::wire::{
     AccountBody, ClaimBody, ErrorCode, ExecutedBody, ExecutedItem, ExecutionBody, FillBody,
-    MarketBody, PositionBody,
+    MarketBody, PositionBody, ProposalBody,
 };
 use fairlane_execution::{AccountProof, Fill};
 use fairlane_types::{Height, PublicKey, Signature, StateClaim, encode};
@@ -122,6 +122,13 @@ pub(crate) async fn markets(State(api): State<Arc<Api>>) -> Result<Json<Vec<Mark
     let markets = joined(read.await)?;
     let body = |(number, market)| MarketBody::new(number, market);
     Ok(Json((0..).zip(&markets).map(body).collect()))
+}
+
+/// Changes of parameters on their way.
+pub(crate) async fn changes(State(api): State<Arc<Api>>) -> Result<Json<Vec<ProposalBody>>, Fail> {
+    let executor = executor(&api)?;
+    let read = tokio::task::spawn_blocking(move || Ok(executor.changes()));
+    Ok(Json(joined(read.await)?.iter().map(Into::into).collect()))
 }
 
 fn no_result(height: Height) -> Fail {

@@ -120,6 +120,7 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .route("/v1/execution/{height}", get(execution::executed))
         .route("/v1/execution/{height}/claim", get(execution::claim))
         .route("/v1/markets", get(execution::markets))
+        .route("/v1/changes", get(execution::changes))
         .route("/v1/stream", get(stream::stream))
         .fallback(fail::no_path)
         .method_not_allowed_fallback(fail::no_method)

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fairlane_encryption::StateRoots;
 use fairlane_execution::params::ExecutionGenesis;
-use fairlane_execution::{AccountProof, Clearing, Executed, Execution, Market, SNAPSHOT_BYTES_MAX};
+use fairlane_execution::{
+    AccountProof, Clearing, Executed, Execution, Market, Proposal, SNAPSHOT_BYTES_MAX,
+};
 use fairlane_replica::{Event, STATE_HEIGHTS};
 use fairlane_types::{Digest, Height, PublicKey, Root};
 use tokio::sync::watch;
@@ -207,6 +209,12 @@ impl Executor {
     #[must_use]
     pub fn markets(&self) -> Vec<Market> {
         self.clearing().house().core().markets.clone()
+    }
+
+    /// Changes of parameters on their way.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Proposal> {
+        self.clearing().house().changes().to_vec()
     }
 
     /// Whether a key's observations make prices.

@@ -87,10 +87,10 @@ impl Observer {
             readers.spawn(follow(Arc::clone(source), tell));
             feeds.push(told);
         }
-        let markets = match handle.executor() {
-            Some(executor) => executor.markets().len(),
-            None => return,
+        let Some(executor) = handle.executor().cloned() else {
+            return;
         };
+        let (markets, key) = (executor.markets().len(), self.identity.public());
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last: (u64, Vec<Quote>) = (0, Vec::new());
@@ -109,6 +109,10 @@ impl Observer {
             quotes.retain(|quote| (quote.market as usize) < markets);
             let due = now_ms.saturating_sub(last.0) >= self.config.every_ms;
             if quotes.is_empty() || !(due || moved(&last.1, &quotes, self.config.deviation_ppm)) {
+                continue;
+            }
+            // The oracles may hand on to others.
+            if !executor.is_oracle(&key) {
                 continue;
             }
             for part in quotes.chunks(QUOTES_MAX) {
