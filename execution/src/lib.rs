@@ -8,6 +8,13 @@
 //! - Margins are checked in the same transition that matches.
 //! - What a block's marks leave below its maintenance margin is liquidated in that block.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::float_arithmetic, clippy::float_cmp, clippy::iter_over_hash_type)
+)]
+// Tests compare with the real numbers.
+#![cfg_attr(test, allow(clippy::disallowed_types))]
+
 pub mod account;
 mod auction;
 #[cfg(feature = "bench")]

@@ -422,6 +422,49 @@ mod tests {
         assert_eq!(step([1_000, 1_000, 1_010, 1_030], 5_000), Validity::Fresh);
     }
 
+    /// f colluders who know what all others said shift the price by no more than the design
+    /// has for a set that nobody chose (EXECUTION §3), in deviations of an honest observation;
+    /// a leader cannot choose the set (decision 45).
+    #[test]
+    fn colluders_shift_the_price_by_what_the_design_says() {
+        let mut state = 0x1234_5678_9abc_def1_u64;
+        let mut normal = || {
+            let mut uniform = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as f64 / (1u64 << 53) as f64
+            };
+            let (u, v) = (uniform().max(1e-12), uniform());
+            (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        };
+        let (truth, deviation, rounds) = (1_000_000.0, 10_000.0, 8_000);
+        for (n, f, bound) in [
+            (4, 1, 0.85),
+            (7, 2, 0.50),
+            (13, 4, 0.58),
+            (31, 10, 0.64),
+            (64, 21, 0.68),
+        ] {
+            let mut sums = [0.0; 2];
+            for _ in 0..rounds {
+                let honest: Vec<u64> = (f..n)
+                    .map(|_| (truth + deviation * normal()) as u64)
+                    .collect();
+                for (sum, lie) in sums.iter_mut().zip([1, TICKS_MAX]) {
+                    let mut all = honest.clone();
+                    all.resize(n, lie);
+                    *sum += aggregate(&mut all, n).unwrap().ticks as f64 - truth;
+                }
+            }
+            let shifts = sums.map(|sum| sum.abs() / f64::from(rounds) / deviation);
+            let worst = shifts[0].max(shifts[1]);
+            assert!(worst <= bound + 0.02, "n = {n}: {worst}");
+            // The bound is met: the liars of this test are the worst.
+            assert!(worst >= bound - 0.05, "n = {n}: {worst}");
+        }
+    }
+
     proptest! {
         // Liars say anything at any time; the honest say something near the truth, each
         // when it likes, and some late. A censoring leader is one that makes them late.

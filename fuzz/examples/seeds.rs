@@ -11,13 +11,15 @@ use fairlane_encryption::{
     deal_suite_insecure, sign_attestation,
 };
 use fairlane_execution::oracle::Quote;
-use fairlane_execution::{Request, Tx};
+use fairlane_execution::params::{Deleveraging, MarketParams};
+use fairlane_execution::{Change, Request, Tx};
+use fairlane_fuzz::clearing::{END, IDLE, genesis};
 use fairlane_replica::{Dealing, Message, ShareMessage};
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, ChainId, Digest, EncryptionParams, Envelope, Epoch,
     Genesis, Height, Item, LANE_NONE, Label, MemberId, Millis, Order, OrderAction, Outcome,
-    Position, Root, Scheme, SecretKey, SeededRng, SequencedBlock, Signature, SignerSet, View,
-    encode,
+    Position, PublicKey, Root, Scheme, SecretKey, SeededRng, SequencedBlock, Side, Signature,
+    SignerSet, TimeInForce, View, encode,
 };
 
 const CHAIN: ChainId = ChainId(1);
@@ -108,7 +110,8 @@ fn main() -> std::io::Result<()> {
 
     let secrets: Vec<_> = (0..4).map(|_| ReceiverSecret::generate(&mut rng)).collect();
     let receivers = secrets.iter().map(ReceiverSecret::key).collect();
-    let ceremony = Ceremony::fresh(Digest([1; 32]), EPOCH, receivers, true).expect("four receivers");
+    let ceremony =
+        Ceremony::fresh(Digest([1; 32]), EPOCH, receivers, true).expect("four receivers");
     let deal = ceremony.deal(MemberId(1), &mut rng).expect("a dealer");
     write("dealings", "deal", &encode(&deal))?;
     let dealing = Dealing::sign(&deal, &sender, CHAIN, EPOCH);
@@ -188,13 +191,174 @@ fn main() -> std::io::Result<()> {
     };
     json(&write, 0, "genesis", &genesis)?;
     write("files", "genesis", &serde_json::to_vec(&genesis)?)?;
-    let quotes = vec![Quote {
-        market: 0,
-        ticks: 5,
-        spread: 1,
-    }];
-    let observed = Tx::Request(Request::Observe { quotes });
-    write("transactions", "observe", &observed.to_bytes())?;
+    clearing(&write)
+}
+
+/// Every kind of transaction, and streams of them in which something happens.
+fn clearing(write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    let place = |market, side, price_ticks, lots, tif, reduce_only, cloid| OrderAction::Place {
+        market,
+        side,
+        price_ticks,
+        lots,
+        tif,
+        reduce_only,
+        cloid,
+    };
+    let gtc = TimeInForce::Gtc;
+    let sell = |lots, cloid| place(0, Side::Sell, 1_000, lots, gtc, false, cloid);
+    let buy = |lots, cloid| place(0, Side::Buy, 1_000, lots, gtc, false, cloid);
+    let see = |market, ticks| {
+        let spread = 1;
+        let quote = Quote {
+            market,
+            ticks,
+            spread,
+        };
+        Request::Observe {
+            quotes: vec![quote],
+        }
+    };
+    let genesis = genesis(0);
+    let change = |edit: &dyn Fn(&mut MarketParams)| {
+        let mut params = genesis.markets[0].clone();
+        edit(&mut params);
+        let params = Box::new(params);
+        Box::new(Change::Market { market: 0, params })
+    };
+    let requests = [
+        Request::Withdraw { amount: 100 },
+        Request::Transfer {
+            to: PublicKey([1; 32]),
+            amount: 100,
+        },
+        Request::Deposit {
+            to: PublicKey([9; 32]),
+            amount: 100,
+            number: 0,
+        },
+        see(0, 1_000),
+        Request::Shrink {
+            market: 0,
+            cloid: 1,
+            lots: 2,
+        },
+        Request::Until {
+            order: sell(5, 7),
+            height: 3,
+        },
+        Request::Replace {
+            market: 0,
+            cloid: 1,
+            price_ticks: 1_001,
+            lots: 3,
+            tif: TimeInForce::PostOnly,
+        },
+        Request::Batch {
+            orders: vec![
+                buy(2, 8),
+                OrderAction::Cancel {
+                    market: 0,
+                    cloid: 8,
+                },
+            ],
+        },
+        Request::Commit {
+            market: 1,
+            side: Side::Buy,
+            limit_ticks: 1_010,
+            lots: 60,
+            slices: 3,
+            number: 1,
+        },
+        Request::TakeBack {
+            market: 1,
+            number: 1,
+        },
+        Request::Change {
+            height: 70,
+            change: change(&|params| params.maintenance_ppm = 90_000),
+        },
+        Request::Change {
+            height: 70,
+            change: Box::new(Change::Oracles {
+                oracles: (101..105).map(|n| PublicKey([n; 32])).collect(),
+            }),
+        },
+        Request::Change {
+            height: 70,
+            change: Box::new(Change::General {
+                oracle: Default::default(),
+                deleveraging: Deleveraging::Queue,
+                withdraw_hour_ppm: 1,
+                withdraw_day_ppm: 1,
+            }),
+        },
+    ];
+    for (n, request) in requests.iter().enumerate() {
+        let tx = Tx::Request(request.clone()).to_bytes();
+        write("transactions", &format!("request-{n}"), &tx)?;
+    }
+    let say = |who: u8, tx: Tx| {
+        let bytes = tx.to_bytes();
+        [&[who, bytes.len() as u8][..], &bytes].concat()
+    };
+    let order = |who, action| say(who, Tx::Order(action));
+    let ask = |who, request: &Request| say(who, Tx::Request(request.clone()));
+    let prices = |ticks| -> Vec<u8> {
+        let all = (100..104).flat_map(|who| [ask(who, &see(0, ticks)), ask(who, &see(1, ticks))]);
+        all.flatten().collect()
+    };
+    let end = vec![END, 9];
+    for bits in [0, 2, 3, 6, 7, 12, 40, 60] {
+        let trade = [
+            order(0, sell(40, 1)),
+            order(1, buy(40, 1)),
+            order(2, buy(10, 1)),
+            order(
+                3,
+                place(0, Side::Sell, 1_001, 9, TimeInForce::PostOnly, false, 1),
+            ),
+            order(1, place(0, Side::Sell, 1_000, 9, TimeInForce::Ioc, true, 2)),
+            order(2, OrderAction::CancelAll { market: None }),
+        ]
+        .concat();
+        let all: Vec<u8> = (0..6)
+            .zip(&requests)
+            .flat_map(|(who, r)| ask(who, r))
+            .collect();
+        let voices: Vec<u8> = (100..103).flat_map(|who| ask(who, &requests[10])).collect();
+        let mut crash = Vec::new();
+        for ticks in [950, 880, 800, 700, 1_200] {
+            crash.extend([prices(ticks), end.clone()].concat());
+        }
+        let begin = [
+            vec![bits],
+            prices(1_000),
+            end.clone(),
+            trade.clone(),
+            end.clone(),
+        ]
+        .concat();
+        let large = [
+            ask(4, &requests[8]),
+            end.clone(),
+            vec![IDLE, 4],
+            prices(1_001),
+        ]
+        .concat();
+        for (name, rest) in [
+            ("crash", crash.clone()),
+            ("requests", [all, end.clone(), large].concat()),
+            (
+                "change",
+                [voices, end.clone(), vec![IDLE, 70], crash].concat(),
+            ),
+        ] {
+            let bytes = [begin.clone(), rest].concat();
+            write("transitions", &format!("{name}-{bits}"), &bytes)?;
+        }
+    }
     Ok(())
 }
 

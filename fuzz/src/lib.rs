@@ -1,5 +1,7 @@
 //! What the targets share.
 
+pub mod clearing;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Whatever decodes encodes to the same bytes again: nothing has two encodings.

@@ -8,6 +8,8 @@
 //! a series: exceeded 0.7 to 1.3 %, Kupiec p > 0.05, Christoffersen p > 0.01.
 
 #![allow(clippy::unwrap_used)]
+// Statistics, not the clearing house.
+#![allow(clippy::disallowed_types)]
 
 mod models;
 mod plot;
