@@ -113,7 +113,7 @@ impl Member {
     pub async fn pin(&self, genesis: Genesis) -> Result<Pin, ClientError> {
         let epoch = self.info().await?.epoch;
         if genesis.epoch().0 < epoch {
-            let genesis = self.genesis_in(genesis, Epoch(epoch)).await?;
+            let genesis = self.genesis_in(genesis, Epoch(epoch), |_| {}).await?;
             return Pin::new(genesis).map_err(|error| self.http.protocol(error));
         }
         let activation = match genesis.encryption.source {
@@ -133,17 +133,37 @@ impl Member {
     /// # Errors
     /// [`ClientError`].
     pub async fn present_genesis(&self, genesis: Genesis) -> Result<Genesis, ClientError> {
-        let epoch = self.info().await?.epoch;
-        self.genesis_in(genesis, Epoch(epoch)).await
+        self.walk_geneses(genesis, |_| {}).await
     }
 
-    async fn genesis_in(&self, genesis: Genesis, epoch: Epoch) -> Result<Genesis, ClientError> {
+    /// As [`present_genesis`](Self::present_genesis), with a look at the genesis of each epoch
+    /// on the way, first and last included.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn walk_geneses(
+        &self,
+        genesis: Genesis,
+        look: impl FnMut(&Genesis),
+    ) -> Result<Genesis, ClientError> {
+        let epoch = self.info().await?.epoch;
+        self.genesis_in(genesis, Epoch(epoch), look).await
+    }
+
+    async fn genesis_in(
+        &self,
+        genesis: Genesis,
+        epoch: Epoch,
+        mut look: impl FnMut(&Genesis),
+    ) -> Result<Genesis, ClientError> {
         let mut at = genesis;
+        look(&at);
         while at.epoch() < epoch {
             let handover = self.handover(at.epoch().next()).await?;
             let holds = handover.verify(&at);
             holds.map_err(|error| self.http.protocol(error))?;
             at = handover.genesis;
+            look(&at);
         }
         Ok(at)
     }

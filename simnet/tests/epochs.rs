@@ -11,6 +11,7 @@ fn calm(seed: u64, committees: Vec<Vec<usize>>) -> Epochs {
         faults: false,
         liar: None,
         ceremony: false,
+        torn: false,
     }
 }
 
@@ -36,10 +37,38 @@ fn committees_hand_over() {
 #[test]
 fn what_was_found_stays_fixed() {
     for seed in [0, 37, 1_035, 1_042] {
-        let report = Epochs::of_seed(seed).run();
+        let report = Epochs {
+            torn: false,
+            ..Epochs::of_seed(seed)
+        }
+        .run();
         assert!(report.passed(), "{report}");
         assert_eq!(report.epoch, 2, "{report}");
     }
+}
+
+/// Machines are killed once they are in an epoch and before they erase what reads the shares
+/// of the one before: all of them go on, and in the end nobody has an old secret.
+#[test]
+fn secrets_of_earlier_epochs_go_whenever_a_machine_is_killed() {
+    let (mut torn, mut erased, mut searched) = (0, 0, 0);
+    for (seed, ceremony) in [(30, false), (31, true), (32, true)] {
+        let committees = vec![vec![0, 1, 2, 3], vec![2, 1, 4, 5], vec![5, 0, 1, 2]];
+        let report = Epochs {
+            torn: true,
+            ceremony,
+            ..calm(seed, committees)
+        }
+        .run();
+        assert!(report.passed(), "{report}");
+        assert_eq!(report.epoch, 2, "{report}");
+        torn += report.torn;
+        erased += report.erased;
+        searched += report.searched;
+    }
+    assert!(torn > 3, "{torn} kills");
+    assert!(erased > 20, "{erased} secrets erased");
+    assert!(searched > 8, "{searched} old shares were looked for");
 }
 
 /// One machine of every committee lies about dealings or about the next epoch.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ActiveKeys, ChainId, Committee, CommitteeError, Digest, Domain, Epoch, EpochStart, Height,
-    KeyId, Millis, NextCommittee, PublicKey,
+    KeyId, Millis, NextCommittee, PublicKey, ReceiverBytes,
 };
 
 /// Largest genesis file that is read, in bytes.
@@ -148,21 +148,6 @@ impl Combining {
         }
     }
 }
-
-/// A member's public key for dealings: a canonical ristretto255 point, as hex.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
-pub struct ReceiverBytes(#[serde(with = "hex::serde")] pub [u8; 32]);
 
 impl EncryptionParams {
     /// A dealer's key.

@@ -22,6 +22,7 @@ mod mutant;
 mod order;
 mod quorum_word;
 mod receipt;
+mod receivers;
 mod sequence;
 mod state_claim;
 
@@ -39,8 +40,7 @@ pub use envelope::{
 };
 pub use genesis::{
     CertificateParams, Combining, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis,
-    GenesisError, KeySource, LaneParams, OrderParams, OrderRule, ReceiverBytes, SHARDED_FROM,
-    Scheme, TieSource,
+    GenesisError, KeySource, LaneParams, OrderParams, OrderRule, SHARDED_FROM, Scheme, TieSource,
 };
 pub use handover::{EpochStart, Handover, HandoverError};
 pub use identity::{
@@ -54,5 +54,6 @@ pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
 pub use quorum_word::{MemberSignature, QuorumWord};
 pub use receipt::Receipt;
+pub use receivers::{ReceiverBytes, ReceiverReuse, UsedReceivers};
 pub use sequence::{Item, Outcome, SequencedBlock};
 pub use state_claim::StateClaim;

@@ -5,7 +5,8 @@
 use fairlane_types::{
     ActiveKeys, BlockId, ChainId, CommitteeChange, Digest, EncryptionParams, Epoch, EpochStart,
     Genesis, Handover, HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextMember,
-    Position, QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, decode, encode,
+    Position, QuorumWord, ReceiverBytes, ReceiverReuse, Root, Scheme, SecretKey, UsedReceivers,
+    decode, encode,
 };
 use proptest::prelude::*;
 
@@ -32,10 +33,17 @@ fn first(members: &[SecretKey]) -> Genesis {
     }
 }
 
+/// Each member has another key for dealings in every epoch.
+fn receiver(epoch: u64, key: &SecretKey) -> ReceiverBytes {
+    let mut bytes = key.public().0;
+    bytes[31] = epoch as u8;
+    ReceiverBytes(bytes)
+}
+
 fn next(epoch: u64, members: &[SecretKey]) -> NextCommittee {
     let member = |key: &SecretKey| NextMember {
         identity: key.public(),
-        receiver: ReceiverBytes([7; 32]),
+        receiver: receiver(epoch, key),
         quic: "host:1".to_owned(),
         api: "http://host:2".to_owned(),
     };
@@ -148,6 +156,38 @@ fn hand_overs_lead_from_the_first_genesis_to_the_present_committee() {
         back.verify(&origin),
         Err(HandoverError::Follow(_))
     ));
+}
+
+/// A receiver key serves for one epoch and one member, whoever had it before.
+#[test]
+fn a_committee_needs_fresh_receiver_keys() {
+    let members = keys(1, 4);
+    let origin = first(&members);
+    let a = handed_over(&origin, &next(1, &members), &quorum(&members, 3));
+    let b = handed_over(&a.genesis, &next(2, &members), &quorum(&members, 3));
+    let mut used = UsedReceivers::default();
+    for genesis in [&origin, &a.genesis, &b.genesis] {
+        assert_eq!(used.check(&next(genesis.epoch().0 + 1, &members)), Ok(()));
+        used.add(genesis);
+    }
+    let third = next(3, &members);
+    assert_eq!(used.check(&third), Ok(()));
+    for epoch in [1, 2] {
+        // Its own of an earlier epoch, and another member's.
+        for whose in [2, 1] {
+            let mut change = third.clone();
+            change.members[2].receiver = receiver(epoch, &members[whose]);
+            let reuse = ReceiverReuse::Earlier {
+                identity: members[2].public(),
+                epoch: Epoch(epoch),
+            };
+            assert_eq!(used.check(&change), Err(reuse));
+        }
+    }
+    let mut change = third;
+    change.members[3].receiver = change.members[0].receiver;
+    let identity = members[3].public();
+    assert_eq!(used.check(&change), Err(ReceiverReuse::Twice { identity }));
 }
 
 proptest! {

@@ -52,6 +52,7 @@ codes! {
     BadLength, "bad_length", 422, false, "The ciphertext has the length of no size class.";
     BadSignature, "bad_signature", 422, false, "The sender's signature does not verify: the envelope was altered or signed with another key.";
     BadProof, "bad_proof", 422, false, "The ciphertext's proof does not verify for this label: it was altered or copied.";
+    ReceiverReused, "receiver_reused", 409, false, "A member of the proposed committee would have a receiver key that an epoch had already. Make its card again, and propose with that.";
     Expired, "expired", 422, false, "The expiry is not later than finalized time. Seal again with a later one.";
     ExpiryTooFar, "expiry_too_far", 422, false, "The expiry lies further ahead than the chain's limit.";
     NonceUsed, "nonce_used", 409, false, "The sender used this nonce for another order that has not expired.";

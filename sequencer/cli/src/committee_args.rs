@@ -15,7 +15,10 @@ pub enum CommitteeVerb {
     /// Its node waits until a committee that it belongs to takes over. The card that is made
     /// goes to whoever proposes the change.
     Join(JoinArgs),
-    /// Write a present member's card: its keys and addresses, for a proposal.
+    /// Write a member's card for the next epoch: its keys and addresses, for a proposal.
+    ///
+    /// Every epoch has a receiver key of its own, which is made here and kept in the folder;
+    /// that of the epoch before is erased once the next one has begun.
     Card {
         /// The member's folder.
         #[command(flatten)]
@@ -26,6 +29,9 @@ pub enum CommitteeVerb {
         /// Where its API is, http://host:port.
         #[arg(long, value_name = "URL")]
         api: String,
+        /// The epoch it is for, if it is not the one after that of the folder.
+        #[arg(long, value_name = "N")]
+        epoch: Option<u64>,
         /// File to write.
         #[arg(short = 'o', long, value_name = "FILE")]
         out: PathBuf,
@@ -83,6 +89,9 @@ pub struct JoinArgs {
     /// APIs of present members, from which it learns of its committee.
     #[arg(long, required = true, value_name = "URL", value_delimiter = ',')]
     pub from: Vec<String>,
+    /// The epoch that the card is for; otherwise members are asked which is the next one.
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u64>,
     /// Space on the disk that is never used, MiB.
     #[arg(long, default_value_t = fairlane_node::config::StoreConfig::default().reserve_mb)]
     pub reserve_mb: u64,

@@ -72,15 +72,22 @@ pub async fn until_it_runs(
     let mut told = None;
     loop {
         let standing = resting.standing()?;
-        if standing.runs() {
+        let members = sources(config, &standing)?;
+        // A backup of a later epoch has no part of this one's keys: if others can be asked,
+        // they lead to its own.
+        if standing.runs() && (standing.keyed || members.is_empty()) {
             return Ok(Some(standing));
         }
-        if told != Some(standing.epoch()) {
-            told = Some(standing.epoch());
-            tracing::info!(epoch = %standing.epoch(), "no member of this epoch: waiting for the next");
+        let epoch = standing.epoch();
+        if told != Some(epoch) {
+            told = Some(epoch);
+            if standing.runs() {
+                tracing::warn!(%epoch, "no key for this epoch here: waiting for the next");
+            } else {
+                tracing::info!(%epoch, "no member of this epoch: waiting for the next");
+            }
         }
         let round = async {
-            let members = sources(config, &standing)?;
             forward(resting, &members).await?;
             if !follow(resting, &standing, &members).await? {
                 tokio::time::sleep(ROUND).await;

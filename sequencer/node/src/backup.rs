@@ -1,5 +1,8 @@
 //! The backup of a member's secrets: identity and shares in one file, under a passphrase.
 //!
+//! What it holds of the keys is good for one epoch (THREATS A21): after a change of committee
+//! it gives away what its home has erased, and a new one takes its place.
+//!
 //! The database is no part of it, and must not be (C7): a restored folder has no birth
 //! record, so its node is an observer and contradicts nobody, not even a twin that still runs.
 
@@ -10,26 +13,27 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{
     CertificateSecret, KeyFileKind, ReceiverSecret, SuiteSecret, certificate_key,
 };
-use fairlane_types::{Digest, Genesis, MemberId, SecretKey};
+use fairlane_types::{Digest, Epoch, Genesis, KeySource, MemberId, SecretKey};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::home::{
-    EncryptionKeys, Home, HomeError, MemberKeys, encryption_key, receiver_belongs, receiver_secret,
-    write_new,
-};
+use crate::epochs::Present;
+use crate::home::{EncryptionKeys, Home, HomeError, encryption_key, write_new};
 use crate::key_files::{MODE_KEY, load, open_sealed, seal};
 use crate::passphrase::Passphrase;
+use crate::receivers::{receiver_belongs, receiver_secret};
 
 /// What a backup holds.
 #[derive(Debug)]
 pub struct Backup {
-    /// Hash of the genesis that the keys are for.
+    /// Hash of the genesis of the chain's first epoch.
     pub genesis: Digest,
+    /// The epoch that the keys are for.
+    pub epoch: Epoch,
     /// The member.
     pub member: MemberId,
     /// Its identity.
     pub identity: SecretKey,
-    /// Its share of a dealt encryption key, or its secret for the ceremony.
+    /// Its share of a dealt encryption key, or its secrets for dealings.
     pub part: Part,
     /// Its share of the certificate key, on a chain that has a dealt one.
     pub certificate: Option<Arc<CertificateSecret>>,
@@ -40,39 +44,58 @@ pub struct Backup {
 pub enum Part {
     /// A share from a dealer.
     Share(Arc<SuiteSecret>),
-    /// What a ceremony's dealings are read with, of the certificate key too.
-    Receiver(Arc<ReceiverSecret>),
+    /// What dealings to epochs are read with, of the certificate key too: to the present one,
+    /// and to the next one if there is a card for it.
+    Receivers(Vec<(Epoch, Arc<ReceiverSecret>)>),
 }
 
-/// genesis 32 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ length u32 ‖ receiver secret ‖
-/// length u32 ‖ certificate share. One of share and receiver secret is empty, and so is the
-/// certificate share where none was dealt.
+/// genesis 32 ‖ epoch u64 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ count u32 ‖ (epoch u64 ‖
+/// receiver secret 32)… ‖ length u32 ‖ certificate share. Share or receiver secrets are empty,
+/// and so is the certificate share where none was dealt.
 #[derive(BorshSerialize, BorshDeserialize, ZeroizeOnDrop)]
 struct Body {
     #[zeroize(skip)]
     genesis: Digest,
     #[zeroize(skip)]
+    epoch: Epoch,
+    #[zeroize(skip)]
     member: MemberId,
     seed: [u8; 32],
     share: Vec<u8>,
-    receiver: Vec<u8>,
+    receivers: Vec<(u64, [u8; 32])>,
     certificate: Vec<u8>,
 }
 
 impl Backup {
-    /// Of a home's keys, which belong to its genesis.
-    #[must_use]
-    pub fn of(genesis: &Genesis, keys: MemberKeys) -> Self {
-        Self {
-            genesis: genesis.hash(),
+    /// Of a home's keys, which are those of a member of its present epoch.
+    ///
+    /// # Errors
+    /// [`HomeError`] when they are not.
+    pub fn of(home: &Home, present: &Present) -> Result<Self, HomeError> {
+        let keys = present.keys(home)?;
+        let (part, certificate) = match (present.genesis.encryption.source, keys.encryption) {
+            (KeySource::InsecureDealer, EncryptionKeys::Dealt(_, share)) => (
+                Part::Share(share),
+                keys.certificates.map(|keys| keys.secret),
+            ),
+            // Both shares follow from dealings.
+            _ => {
+                let epochs = home.receiver_epochs()?.into_iter();
+                let read = |epoch| Ok((epoch, Arc::new(home.receiver(epoch)?)));
+                (
+                    Part::Receivers(epochs.map(read).collect::<Result<_, HomeError>>()?),
+                    None,
+                )
+            }
+        };
+        Ok(Self {
+            genesis: present.genesis.origin(),
+            epoch: present.genesis.epoch(),
             member: keys.me,
             identity: keys.identity,
-            part: match keys.encryption {
-                EncryptionKeys::Dealt(_, share) => Part::Share(share),
-                EncryptionKeys::Ceremony(keys) => Part::Receiver(keys.receiver),
-            },
-            certificate: keys.certificates.map(|keys| keys.secret),
-        }
+            part,
+            certificate,
+        })
     }
 
     /// Writes the file; never over another.
@@ -80,16 +103,21 @@ impl Backup {
     /// # Errors
     /// [`HomeError`].
     pub fn write(&self, path: &Path, passphrase: &Passphrase) -> Result<(), HomeError> {
-        let (share, receiver) = match &self.part {
+        let (share, receivers) = match &self.part {
             Part::Share(share) => (fairlane_types::encode(share.as_ref()), Vec::new()),
-            Part::Receiver(secret) => (Vec::new(), secret.expose_secret().to_vec()),
+            Part::Receivers(secrets) => {
+                let secrets = secrets.iter();
+                let plain = secrets.map(|(epoch, secret)| (epoch.0, *secret.expose_secret()));
+                (Vec::new(), plain.collect())
+            }
         };
         let body = Body {
             genesis: self.genesis,
+            epoch: self.epoch,
             member: self.member,
             seed: *self.identity.seed(),
             share,
-            receiver,
+            receivers,
             certificate: (self.certificate.as_deref())
                 .map(fairlane_types::encode)
                 .unwrap_or_default(),
@@ -111,7 +139,7 @@ impl Backup {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let body: Body = fairlane_types::decode(bytes, bytes.len()).map_err(|e| e.to_string())?;
-        let part = match (body.share.as_slice(), body.receiver.as_slice()) {
+        let part = match (body.share.as_slice(), body.receivers.as_slice()) {
             (share, []) => {
                 let share: SuiteSecret =
                     fairlane_types::decode(share, share.len()).map_err(|e| e.to_string())?;
@@ -123,8 +151,16 @@ impl Backup {
                 }
                 Part::Share(Arc::new(share))
             }
-            ([], secret) => Part::Receiver(Arc::new(receiver_secret(secret)?)),
-            _ => return Err("both a share and a receiver key".to_owned()),
+            ([], secrets) => {
+                if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
+                    return Err("receiver keys are not in the order of their epochs".to_owned());
+                }
+                let read = |(epoch, secret): &(u64, [u8; 32])| {
+                    Ok((Epoch(*epoch), Arc::new(receiver_secret(secret)?)))
+                };
+                Part::Receivers(secrets.iter().map(read).collect::<Result<_, String>>()?)
+            }
+            _ => return Err("both a share and receiver keys".to_owned()),
         };
         let certificate = match body.certificate.as_slice() {
             [] => None,
@@ -136,6 +172,7 @@ impl Backup {
         };
         Ok(Self {
             genesis: body.genesis,
+            epoch: body.epoch,
             member: body.member,
             identity: SecretKey::from_seed(body.seed),
             part,
@@ -143,7 +180,8 @@ impl Backup {
         })
     }
 
-    /// Checks that the keys are a member's of this genesis.
+    /// Checks that the keys are a member's of the chain of this genesis, which is that of its
+    /// first epoch. Whose they are in a later one, only the hand-overs up to it tell.
     ///
     /// # Errors
     /// What does not fit.
@@ -155,6 +193,9 @@ impl Backup {
                 self.genesis
             ));
         }
+        if self.epoch > genesis.epoch() {
+            return Ok(());
+        }
         if genesis.members.get(self.member.index()) != Some(&self.identity.public()) {
             let (key, me) = (self.identity.public(), self.member);
             return Err(format!("key {key} is not that of member {me}"));
@@ -163,7 +204,11 @@ impl Backup {
             (Part::Share(share), Some(key)) => {
                 share.belongs_to(&key).map_err(|e| e.to_string())?;
             }
-            (Part::Receiver(secret), None) => receiver_belongs(secret, self.member, genesis)?,
+            (Part::Receivers(secrets), None) => {
+                let own = secrets.iter().find(|(epoch, _)| *epoch == self.epoch);
+                let (_, secret) = own.ok_or("the receiver key is missing")?;
+                receiver_belongs(secret, self.member, genesis)?;
+            }
             _ => return Err("its part of the key is of another kind than the chain's".to_owned()),
         }
         let key = certificate_key(genesis, None).map_err(|e| e.to_string())?;
@@ -184,16 +229,21 @@ impl Backup {
         let taken = [
             home.identity_path(),
             home.share_path(),
-            home.receiver_path(),
             home.certificate_path(),
         ];
-        if let Some(path) = taken.into_iter().find(|path| path.exists()) {
+        let receivers = home.receiver_epochs()?.into_iter();
+        let receivers = receivers.map(|epoch| home.receiver_path(epoch));
+        if let Some(path) = taken.into_iter().chain(receivers).find(|p| p.exists()) {
             return Err(HomeError::Exists(path));
         }
         home.write_identity(&self.identity)?;
         match &self.part {
             Part::Share(share) => home.write_share(share)?,
-            Part::Receiver(secret) => home.write_receiver(secret)?,
+            Part::Receivers(secrets) => {
+                for (epoch, secret) in secrets {
+                    home.write_receiver(*epoch, secret)?;
+                }
+            }
         }
         match &self.certificate {
             Some(secret) => home.write_certificate_share(secret),
@@ -205,7 +255,7 @@ impl Backup {
 #[cfg(test)]
 mod tests {
     use fairlane_encryption::{Signing, deal_pairing_insecure, deal_suite_insecure};
-    use fairlane_types::{Epoch, Scheme};
+    use fairlane_types::Scheme;
     use getrandom::SysRng;
     use getrandom::rand_core::UnwrapErr;
     use proptest::prelude::*;
@@ -217,10 +267,11 @@ mod tests {
         let (_, shares) = deal_suite_insecure(scheme, Epoch(0), 4, rng).unwrap();
         fairlane_types::encode(&Body {
             genesis: Digest([3; 32]),
+            epoch: Epoch(0),
             member: MemberId(2),
             seed: [5; 32],
             share: fairlane_types::encode(&shares[2]),
-            receiver: Vec::new(),
+            receivers: Vec::new(),
             certificate: if with_certificate {
                 let (_, secrets) = deal_pairing_insecure::<Signing, _>(Epoch(0), 4, rng).unwrap();
                 fairlane_types::encode(&secrets[2])

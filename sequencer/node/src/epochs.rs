@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use fairlane_replica::{
-    BaseError, EpochBase, RecoverError, Store as _, StoreError, current_epoch, entering, has_left,
-    importing, leaving,
+    BaseError, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
+    has_left, importing, leaving, used_receivers,
 };
-use fairlane_types::{Epoch, Genesis, MemberId, SequencedBlock};
+use fairlane_types::{Epoch, Genesis, MemberId, SequencedBlock, UsedReceivers};
 
 use crate::claim::Claim;
 use crate::config::Config;
-use crate::home::{Home, HomeError};
+use crate::home::{Home, HomeError, MemberKeys};
 use crate::store::{RocksStore, StoreOptions};
 
 /// Looks at the database of a running node before it counts as damaged.
@@ -52,6 +52,8 @@ pub struct Standing {
     pub member: Option<MemberId>,
     /// It has left that epoch: only the next one can be started.
     pub left: bool,
+    /// The file that its part of the epoch's keys is read with is there.
+    pub keyed: bool,
 }
 
 impl Standing {
@@ -65,6 +67,66 @@ impl Standing {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.genesis.epoch()
+    }
+}
+
+/// The epoch that a home is in, as far as it shows from outside.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// The genesis of the epoch.
+    pub genesis: Genesis,
+    /// What it began with, after the first one.
+    pub base: Option<EpochBase>,
+    /// Keys for dealings of this epoch and those before it.
+    pub used: UsedReceivers,
+}
+
+impl Present {
+    /// Of a home whose node may run meanwhile. One without a database is in the first epoch.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn of(home: &Home) -> Result<Self, EpochError> {
+        let origin = home.genesis()?;
+        if !home.data_path().exists() {
+            return Ok(Self::read(origin, |_, _| Ok(None))?);
+        }
+        let mut tries = PEEKS_MAX;
+        let store = loop {
+            tries -= 1;
+            match RocksStore::read_only(&home.data_path()) {
+                Ok(store) => break store,
+                Err(error) if tries == 0 => return Err(error.into()),
+                // A running node has replaced a file meanwhile: the next look is at later ones.
+                Err(_) => std::thread::sleep(PEEK_PAUSE),
+            }
+        };
+        Ok(Self::read(origin, |table, key| store.get(table, key))?)
+    }
+
+    fn read(
+        origin: Genesis,
+        get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    ) -> Result<Self, RecoverError> {
+        let base = current_epoch(&get)?;
+        let genesis = base.as_ref().map_or(origin, |base| base.genesis().clone());
+        let used = used_receivers(&get, &genesis)?;
+        Ok(Self {
+            genesis,
+            base,
+            used,
+        })
+    }
+
+    /// All secrets of a member of the epoch.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keys(&self, home: &Home) -> Result<MemberKeys, HomeError> {
+        match &self.base {
+            Some(base) => home.keys_in(base),
+            None => home.keys(&self.genesis),
+        }
     }
 }
 
@@ -88,26 +150,21 @@ impl Resting {
             reserve_bytes: config.reserve_bytes(),
         })?;
         let home = home.clone();
-        Ok(Self { home, store, claim })
+        let resting = Self { home, store, claim };
+        // A stop may have come between entering an epoch and this.
+        if let Some(base) = current_epoch(|table, key| resting.store.get(table, key))? {
+            resting.erase_before(base.epoch())?;
+        }
+        Ok(resting)
     }
 
-    /// What the epoch began with that a home is in, after the first one; its node may run
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// [`EpochError`].
-    pub fn peek(home: &Home) -> Result<Option<EpochBase>, EpochError> {
-        let mut tries = PEEKS_MAX;
-        let store = loop {
-            tries -= 1;
-            match RocksStore::read_only(&home.data_path()) {
-                Ok(store) => break store,
-                Err(error) if tries == 0 => return Err(error.into()),
-                // A running node has replaced a file meanwhile: the next look is at later ones.
-                Err(_) => std::thread::sleep(PEEK_PAUSE),
-            }
-        };
-        Ok(current_epoch(|table, key| store.get(table, key))?)
+    /// Erases secrets of epochs before the one that the folder is in, durably (A21).
+    fn erase_before(&self, epoch: Epoch) -> Result<(), EpochError> {
+        let gone = self.home.erase_before(epoch)?;
+        if gone > 0 {
+            tracing::info!(%epoch, files = gone, "secrets of earlier epochs erased");
+        }
+        Ok(())
     }
 
     /// Store and claim, for a node that is to run on them.
@@ -130,6 +187,7 @@ impl Resting {
         Ok(Standing {
             member: place.and_then(|at| u8::try_from(at).ok()).map(MemberId),
             left: has_left(&self.store)?,
+            keyed: self.home.part_path(&genesis).exists(),
             genesis,
             base,
         })
@@ -173,7 +231,9 @@ impl Resting {
         Ok(self.store.commit(&writes, true)?)
     }
 
-    /// Enters the epoch that begins with `base`, which must follow the one it is in.
+    /// Enters the epoch that begins with `base`, which must follow the one it is in. Its
+    /// member's parts of the keys are durable then: the dealings in the database, and beside
+    /// it the secret that was made for them. Those of earlier epochs are erased.
     ///
     /// # Errors
     /// [`EpochError`].
@@ -184,10 +244,10 @@ impl Resting {
         let members = &base.genesis().members;
         let me = members.iter().position(|key| *key == identity);
         let me = me.and_then(|at| u8::try_from(at).ok()).map(MemberId);
-        let writes = entering(&self.store, base, me.unwrap_or_default())?;
+        let writes = entering(&self.store, &before.genesis, base, me.unwrap_or_default())?;
         self.store.commit(&writes, true)?;
         tracing::info!(epoch = %base.epoch(), member = ?me, "entered");
-        Ok(())
+        self.erase_before(base.epoch())
     }
 
     /// Orders that came along into the epoch it is in, without an outcome: who is no member

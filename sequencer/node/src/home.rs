@@ -6,6 +6,7 @@
 //! identity.key    ed25519 seed, mode 0600
 //! share.key       share of a dealt encryption key, mode 0600; or
 //! receiver.key    secret that reads the member's shares of keys from the ceremony, mode 0600
+//! receiver-N.key  likewise, for what was dealt to the committee of epoch N
 //! certificate.key share of a dealt certificate key, mode 0600
 //! lock            held while a node runs
 //! data/           the database, with the safety record (C7)
@@ -18,8 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    Ceremony, CertificateKeys, CertificateSecret, KeyFileError, ReceiverSecret, SuiteKey,
-    SuiteSecret, certificate_key,
+    CertificateKeys, CertificateSecret, KeyFileError, SuiteKey, SuiteSecret, certificate_key,
 };
 use fairlane_replica::{
     CeremonyKeys, EpochBase, Store, StoreError, Table, Write, birth, birth_of_joiner, meta,
@@ -195,6 +195,11 @@ impl Home {
         Self { passphrase, ..self }
     }
 
+    /// The passphrase of its key files, if there is one.
+    pub(crate) fn passphrase(&self) -> Option<&Passphrase> {
+        self.passphrase.as_deref()
+    }
+
     /// The folder.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -220,15 +225,18 @@ impl Home {
     pub fn share_path(&self) -> PathBuf {
         self.root.join("share.key")
     }
-    /// `receiver.key`.
-    #[must_use]
-    pub fn receiver_path(&self) -> PathBuf {
-        self.root.join("receiver.key")
-    }
     /// `certificate.key`.
     #[must_use]
     pub fn certificate_path(&self) -> PathBuf {
         self.root.join("certificate.key")
+    }
+    /// The file with this member's part of the keys of a genesis.
+    #[must_use]
+    pub fn part_path(&self, genesis: &Genesis) -> PathBuf {
+        match genesis.encryption.source {
+            KeySource::InsecureDealer => self.share_path(),
+            KeySource::Ceremony | KeySource::Reshared => self.receiver_path(genesis.epoch()),
+        }
     }
     /// `lock`.
     #[must_use]
@@ -266,12 +274,12 @@ impl Home {
         let certificate = genesis.certificates.as_ref();
         let certificate = certificate.filter(|c| c.source == KeySource::InsecureDealer);
         let certificate = certificate.map(|_| self.certificate_path());
-        let part = match genesis.encryption.source {
-            KeySource::InsecureDealer => self.share_path(),
-            KeySource::Ceremony | KeySource::Reshared => self.receiver_path(),
-        };
+        let part = self.part_path(genesis);
+        let others = self.receiver_epochs()?.into_iter();
+        let others = others.map(|epoch| self.receiver_path(epoch));
+        let others: Vec<_> = others.filter(|path| *path != part).collect();
         let files = [self.identity_path(), part];
-        for path in files.into_iter().chain(certificate) {
+        for path in files.into_iter().chain(certificate).chain(others) {
             if key_files::at_rest(&path)? == AtRest::Plain {
                 if !genesis.experiment {
                     return Err(HomeError::Plain(path));
@@ -315,8 +323,8 @@ impl Home {
         let identity = self.identity()?;
         let genesis = base.genesis();
         let me = member_of(self, genesis, &identity.public())?;
-        let receiver = self.receiver()?;
-        let path = self.receiver_path();
+        let receiver = self.receiver(base.epoch())?;
+        let path = self.receiver_path(base.epoch());
         let sharing = base.sharing(me, &receiver);
         let sharing = sharing.map_err(|error| HomeError::content(&path, error))?;
         Ok(MemberKeys {
@@ -325,16 +333,6 @@ impl Home {
             encryption: EncryptionKeys::Dealt(sharing.key, sharing.share),
             certificates: sharing.certificates,
         })
-    }
-
-    /// Reads the secret for dealings.
-    ///
-    /// # Errors
-    /// [`HomeError`].
-    pub fn receiver(&self) -> Result<ReceiverSecret, HomeError> {
-        let path = self.receiver_path();
-        let bytes = key_files::read(&path, Secret::Receiver, self.passphrase.as_deref())?;
-        receiver_secret(&bytes).map_err(|error| HomeError::content(&path, error))
     }
 
     /// Encrypts the key files again, under another passphrase; or lays them open. Stopped in
@@ -346,11 +344,12 @@ impl Home {
         let files = [
             (self.identity_path(), Secret::Identity),
             (self.share_path(), Secret::Share),
-            (self.receiver_path(), Secret::Receiver),
             (self.certificate_path(), Secret::Certificate),
         ];
+        let receivers = self.receiver_epochs()?.into_iter();
+        let receivers = receivers.map(|epoch| (self.receiver_path(epoch), Secret::Receiver));
         let mut secrets = Vec::new();
-        for (path, secret) in files {
+        for (path, secret) in files.into_iter().chain(receivers) {
             // A chain may have no certificates, and its key is dealt or made by the members.
             if secret != Secret::Identity && !path.exists() {
                 continue;
@@ -422,40 +421,6 @@ impl Home {
             &self.share_path(),
             Secret::Share,
             &Zeroizing::new(fairlane_types::encode(share)),
-            self.passphrase.as_deref(),
-        )
-    }
-
-    /// Reads this member's secret for dealings and checks it against the genesis.
-    ///
-    /// # Errors
-    /// [`HomeError`].
-    pub fn ceremony_keys(
-        &self,
-        me: MemberId,
-        genesis: &Genesis,
-    ) -> Result<CeremonyKeys, HomeError> {
-        let ceremony = Ceremony::of_genesis(genesis)
-            .map_err(|error| HomeError::content(&self.genesis_path(), error))?
-            .ok_or_else(|| HomeError::content(&self.genesis_path(), "it asks for no ceremony"))?;
-        let path = self.receiver_path();
-        let receiver = self.receiver()?;
-        receiver_belongs(&receiver, me, genesis).map_err(|e| HomeError::content(&path, e))?;
-        Ok(CeremonyKeys {
-            ceremony: Arc::new(ceremony),
-            receiver: Arc::new(receiver),
-        })
-    }
-
-    /// Writes this member's secret for dealings; never over another.
-    ///
-    /// # Errors
-    /// [`HomeError`].
-    pub fn write_receiver(&self, secret: &ReceiverSecret) -> Result<(), HomeError> {
-        key_files::write(
-            &self.receiver_path(),
-            Secret::Receiver,
-            &secret.expose_secret()[..],
             self.passphrase.as_deref(),
         )
     }
@@ -576,33 +541,6 @@ pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
     write_new(path, 0o644, text.as_bytes())
 }
 
-/// A secret for dealings from its bytes.
-///
-/// # Errors
-/// What is wrong with them.
-pub(crate) fn receiver_secret(bytes: &[u8]) -> Result<ReceiverSecret, String> {
-    let scalar = <[u8; 32]>::try_from(bytes).map(Zeroizing::new);
-    let scalar = scalar.map_err(|_| "a receiver key has 32 bytes".to_owned())?;
-    ReceiverSecret::from_bytes(&scalar).map_err(|error| error.to_string())
-}
-
-/// Whether a secret for dealings is that of a member.
-///
-/// # Errors
-/// That it is not.
-pub(crate) fn receiver_belongs(
-    secret: &ReceiverSecret,
-    me: MemberId,
-    genesis: &Genesis,
-) -> Result<(), String> {
-    match genesis.encryption.receivers.get(me.index()) {
-        Some(key) if key.0 == *secret.key().bytes() => Ok(()),
-        _ => Err(format!(
-            "this is not the receiver key of member {me} in the genesis"
-        )),
-    }
-}
-
 /// The encryption key of a genesis, checked against its own id and the committee; `None`
 /// where the members make it.
 ///
@@ -667,7 +605,7 @@ fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeE
     Ok(bytes)
 }
 
-/// Writes a file that must not be there yet, and syncs it.
+/// Writes a file that must not be there yet, and syncs it and its folder.
 pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), HomeError> {
     let mut options = fs::OpenOptions::new();
     let mut file = options
@@ -678,5 +616,6 @@ pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Home
         .map_err(|e| HomeError::io(path, &e))?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
+        .and_then(|()| key_files::sync_folder(path.parent().unwrap_or_else(|| Path::new("."))))
         .map_err(|e| HomeError::io(path, &e))
 }

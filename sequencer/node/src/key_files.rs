@@ -15,6 +15,8 @@ use crate::passphrase::{Passphrase, check_mode};
 
 /// Permissions of a key file.
 pub const MODE_KEY: u32 = 0o600;
+/// At the end of a name: a file that is to replace the one without it.
+pub(crate) const REPLACING: &str = ".new";
 /// Largest key file, of either form.
 const KEY_FILE_BYTES_MAX: u64 = 8_192;
 
@@ -122,7 +124,7 @@ pub fn replace(
 ) -> Result<(), HomeError> {
     let text = encode(path, secret, bytes, passphrase)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(REPLACING);
     let beside = path.with_file_name(name);
     let io = |e: std::io::Error| HomeError::io(path, &e);
     // Left over by a stop in the middle.
@@ -140,10 +142,16 @@ pub fn replace(
     file.write_all(&text).map_err(io)?;
     file.sync_all().map_err(io)?;
     fs::rename(&beside, path).map_err(io)?;
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io)
+    sync_folder(path.parent().unwrap_or_else(|| Path::new("."))).map_err(io)
+}
+
+/// Makes names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Encrypts bytes of a kind under a passphrase, with a fresh salt.

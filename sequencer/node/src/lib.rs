@@ -33,6 +33,7 @@ pub mod oracle;
 pub mod passphrase;
 pub mod pool;
 pub mod process;
+pub mod receivers;
 pub mod store;
 pub mod tamper;
 pub mod telemetry;

@@ -204,7 +204,11 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         home.write_identity(identity)?;
         match part {
             Part::Share(share) => home.write_share(share)?,
-            Part::Receiver(secret) => home.write_receiver(secret)?,
+            Part::Receivers(secrets) => {
+                for (epoch, secret) in secrets {
+                    home.write_receiver(*epoch, secret)?;
+                }
+            }
         }
         if let Some(certificate) = secrets.get(index)
             && genesis.certificates.is_some()
@@ -251,7 +255,8 @@ fn encryption(options: &InitOptions) -> Result<(EncryptionParams, Vec<Part>), St
         scheme: options.scheme,
         ..EncryptionParams::ceremony(receivers.collect())
     };
-    let parts = secrets.into_iter().map(|s| Part::Receiver(Arc::new(s)));
+    let of_first = |secret| Part::Receivers(vec![(Epoch(0), Arc::new(secret))]);
+    let parts = secrets.into_iter().map(of_first);
     Ok((params, parts.collect()))
 }
 

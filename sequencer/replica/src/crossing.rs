@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlane_types::{CtId, Envelope, Epoch, Genesis, MemberId, SequencedBlock, decode, encode};
+use fairlane_types::{
+    CtId, Envelope, Epoch, Genesis, MemberId, SequencedBlock, UsedReceivers, decode, encode,
+};
 
 use crate::epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
 use crate::keys::{Emitted, epoch_key, height_key, index_key, late_key, meta, payload_key};
@@ -33,6 +35,23 @@ pub fn current_epoch(
     let base = decode(&row, EPOCH_BASE_BYTES_MAX)
         .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))?;
     Ok(Some(base))
+}
+
+/// The keys for dealings that a folder's chain has used in the epochs before `genesis`, and in
+/// that one, which the folder is in.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn used_receivers(
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    genesis: &Genesis,
+) -> Result<UsedReceivers, RecoverError> {
+    let row = get(Table::Meta, meta::RECEIVERS)?;
+    let used = row.map(|row| decode(&row, row.len())).transpose();
+    let used = used.map_err(|error| corrupt(Table::Meta, meta::RECEIVERS, &error.to_string()))?;
+    let mut used: UsedReceivers = used.unwrap_or_default();
+    used.add(genesis);
+    Ok(used)
 }
 
 /// Whether a folder has left its epoch and not entered the next one.
@@ -95,14 +114,15 @@ pub fn importing(
     Ok(writes)
 }
 
-/// The writes by which a folder enters the epoch of `base`, whose committee knows it as `me`.
-/// The sequence up to the boundary must be here already, and lead to the root that was handed
-/// over.
+/// The writes by which a folder goes from the epoch of `before` into that of `base`, whose
+/// committee knows it as `me`. The sequence up to the boundary must be here already, and lead
+/// to the root that was handed over.
 ///
 /// # Errors
 /// [`RecoverError`]; `Corrupt` when the sequence is not here, or another one.
 pub fn entering(
     store: &dyn Store,
+    before: &Genesis,
     base: &EpochBase,
     me: MemberId,
 ) -> Result<Vec<Write>, RecoverError> {
@@ -117,6 +137,7 @@ pub fn entering(
     if Some(last.root) != root || !last.is_sealed() {
         return Err(refuse("another sequence than the one handed over"));
     }
+    let used = used_receivers(|table, key| store.get(table, key), before)?;
     let carried = carried_ids(store)?;
     let mut open = Vec::with_capacity(carried.len());
     for id in carried {
@@ -142,6 +163,7 @@ pub fn entering(
         Write::delete(Table::Meta, meta::LEFT.to_vec()),
         Write::put(Table::Epochs, epoch_key(base.epoch()), encode(base)),
         Write::meta(meta::CARRIED, encode(&open)),
+        Write::meta(meta::RECEIVERS, encode(&used)),
         Write::meta(meta::GENESIS, encode(&base.genesis().hash())),
         Write::meta(meta::MEMBER, encode(&me)),
         Write::meta(meta::EPOCH, encode(&base.epoch())),

@@ -29,7 +29,7 @@ impl Replica {
         change: Arc<CommitteeChange>,
         out: &mut Vec<Effect>,
     ) {
-        if !change.fits(self.chain(), self.epoch(), &self.committee) {
+        if !self.may_follow(&change) {
             out.push(Effect::Fault {
                 peer: from,
                 fault: Fault::Change,
@@ -49,6 +49,13 @@ impl Replica {
         let checks = change.approved.signatures.iter().filter_map(check);
         let checks = checks.collect();
         self.compute(Job::Verify(checks), Purpose::Change(from, change), out);
+    }
+
+    /// Whether a change has the shape of one of this epoch, and its members fresh keys for
+    /// dealings (A21).
+    fn may_follow(&self, change: &CommitteeChange) -> bool {
+        change.fits(self.chain(), self.epoch(), &self.committee)
+            && self.ending.used().check(&change.next).is_ok()
     }
 
     /// Keys of another scheme cannot be dealt on.
@@ -82,8 +89,11 @@ impl Replica {
     }
 
     fn open(&mut self, height: Height, change: Arc<CommitteeChange>, out: &mut Vec<Effect>) {
-        let before = self.genesis.hash();
-        let job = Job::Open(Box::new(OpenJob { change, before }));
+        let job = Job::Open(Box::new(OpenJob {
+            change,
+            before: self.genesis.hash(),
+            used: Arc::clone(self.ending.used()),
+        }));
         self.compute(job, Purpose::Open(height), out);
     }
 
@@ -100,7 +110,7 @@ impl Replica {
         match step {
             None => Some(true),
             Some(EpochStep::Change(change)) => {
-                if !self.can_change() || !change.fits(self.chain(), self.epoch(), &self.committee) {
+                if !self.can_change() || !self.may_follow(change) {
                     return Some(false);
                 }
                 self.ending.seen(view);

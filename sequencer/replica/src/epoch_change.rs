@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fairlane_encryption::Ceremony;
 use fairlane_types::{
     CommitteeChange, Digest, Domain, Genesis, Height, MemberId, NextCommittee, QuorumWord,
-    Signature, View,
+    Signature, UsedReceivers, View,
 };
 
 use crate::dealing::Dealing;
@@ -55,6 +55,8 @@ type Judging = (Height, Arc<CommitteeChange>, Option<Option<Arc<Ceremony>>>);
 /// The end of an epoch.
 #[derive(Debug, Default)]
 pub(crate) struct EpochChange {
+    /// Keys for dealings that no next committee may have.
+    used: Arc<UsedReceivers>,
     /// Changes whose approvals verify, by who sent them.
     offered: BTreeMap<MemberId, Arc<CommitteeChange>>,
     /// The view in which a block last carried one.
@@ -83,14 +85,21 @@ impl EpochChange {
         changes: Vec<FinalChange>,
         early: Vec<FinalDealing>,
         boundary: Option<Height>,
+        used: UsedReceivers,
     ) -> Self {
         let unsettled = changes.into_iter().map(|c| (c.height, c.change, None));
         Self {
             unsettled: unsettled.collect(),
             early,
             boundary,
+            used: Arc::new(used),
             ..Self::default()
         }
+    }
+
+    /// Keys for dealings that no next committee may have.
+    pub const fn used(&self) -> &Arc<UsedReceivers> {
+        &self.used
     }
 
     pub const fn approved(&self) -> Option<&Approved> {

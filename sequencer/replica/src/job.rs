@@ -13,7 +13,7 @@ use fairlane_encryption::{
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
     Digest, Envelope, Epoch, Finalized, Height, MemberId, Root, SeededRng, SigCheck, Signer,
-    decode, encode, verify_each,
+    UsedReceivers, decode, encode, verify_each,
 };
 
 use crate::dealing::Dealing;
@@ -304,6 +304,8 @@ pub struct OpenJob {
     pub change: Arc<CommitteeChange>,
     /// Hash of the genesis of the epoch that it ends.
     pub before: Digest,
+    /// Keys for dealings that it may not have.
+    pub used: Arc<UsedReceivers>,
 }
 
 /// What came of a job.
@@ -472,6 +474,7 @@ fn judge(context: &CryptoContext, dealing: &Dealing, next: Option<&Ceremony>) ->
 }
 
 fn open(context: &CryptoContext, job: &OpenJob) -> Option<Ceremony> {
+    job.used.check(&job.change.next).ok()?;
     job.change.verify(&context.committee).ok()?;
     let sharing = context.sharing.get()?;
     let SuiteKey::Tdh2(encryption) = sharing.key.as_ref() else {

@@ -112,6 +112,8 @@ pub mod meta {
     pub const LEFT: &[u8] = b"left";
     /// Orders that this epoch took over from the one before, in their order.
     pub const CARRIED: &[u8] = b"carried";
+    /// Keys for dealings of the epochs before the one that the folder is in.
+    pub const RECEIVERS: &[u8] = b"receivers";
     /// The committee's word for the encryption key of a ceremony.
     pub const ACTIVATION: &[u8] = b"activation";
 }

@@ -53,7 +53,9 @@ pub use attesting::AttestShare;
 pub use beacons::BeaconShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
-pub use crossing::{carried_over, current_epoch, entering, has_left, importing, leaving};
+pub use crossing::{
+    carried_over, current_epoch, entering, has_left, importing, leaving, used_receivers,
+};
 pub use dealing::Dealing;
 pub use epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
 pub use epoch_change::{ChangeStatus, FinalChange};

@@ -7,9 +7,10 @@ use fairlane_mempool::fair::{self, FairOrder};
 use fairlane_mempool::{self as mempool, Ack, Batch, Cut};
 use fairlane_types::{
     Certificate, CtId, Digest, Envelope, Genesis, GenesisError, Height, Item, KeyActivation,
-    MemberId, Micros, Millis, Outcome, Seq, SequencedBlock, decode, encode,
+    MemberId, Micros, Millis, Outcome, Seq, SequencedBlock, UsedReceivers, decode, encode,
 };
 
+use crate::crossing::used_receivers;
 use crate::epoch_base::EpochBase;
 use crate::epoch_change::FinalChange;
 use crate::key_making::FinalDealing;
@@ -104,6 +105,8 @@ pub struct RecoveredKey {
     pub changes: Vec<FinalChange>,
     /// The committee's word for the key.
     pub activation: Option<KeyActivation>,
+    /// Keys for dealings of this epoch and those before it.
+    pub used: UsedReceivers,
 }
 
 /// The writes with which an identity is born (C7): made once by `keys init`, before the
@@ -217,7 +220,7 @@ impl Recovered {
             emitted,
             replayed,
             lanes,
-            key: reader.key()?,
+            key: reader.key(genesis)?,
         })
     }
 
@@ -391,7 +394,7 @@ impl Reader<'_> {
             .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))
     }
 
-    fn key(&self) -> Result<RecoveredKey, RecoverError> {
+    fn key(&self, genesis: &Genesis) -> Result<RecoveredKey, RecoverError> {
         let (start, end) = (height_key(Height(0)), height_key(Height(u64::MAX)));
         let mut dealings: Vec<FinalDealing> = Vec::new();
         let mut changes = Vec::new();
@@ -417,6 +420,7 @@ impl Reader<'_> {
             dealings,
             changes,
             activation: self.get(Table::Meta, meta::ACTIVATION)?,
+            used: used_receivers(|table, key| self.store.get(table, key), genesis)?,
         })
     }
 

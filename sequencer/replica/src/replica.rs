@@ -356,7 +356,7 @@ impl Replica {
         let change = changes.first().map_or(Height(u64::MAX), |c| c.height);
         let first_late = key.dealings.partition_point(|d| d.height <= change);
         let late = key.dealings.split_off(first_late);
-        let mut ending = EpochChange::new(changes, late, boundary);
+        let mut ending = EpochChange::new(changes, late, boundary, std::mem::take(&mut key.used));
         if boundary.is_some() && boundary == recovered.snapshot {
             ending.remember(order.memory());
         }

@@ -25,14 +25,17 @@ impl Run<'_> {
         let keyed = before
             .iter()
             .any(|m| self.machines[*m].member.keys.key().is_some());
-        if before.iter().filter(|m| ready(m)).count() < 2 || !keyed {
+        let asked: Vec<usize> = before.iter().copied().filter(ready).collect();
+        if asked.len() < 2 || !keyed {
             self.push(100 * MILLISECOND, Happening::Change(epoch));
             return;
         }
+        let (chain, of) = (self.machines[0].genesis.chain, Epoch(epoch as u64));
+        let members = next.iter().map(|m| self.machines[*m].card(of)).collect();
         let next = NextCommittee {
-            chain: self.machines[0].genesis.chain,
-            epoch: Epoch(epoch as u64),
-            members: next.iter().map(|m| self.machines[*m].card()).collect(),
+            chain,
+            epoch: of,
+            members,
         };
         let mut approved = QuorumWord::default();
         let quorum = before.len() - (before.len() - 1) / 3;
@@ -42,7 +45,6 @@ impl Run<'_> {
         }
         let change = Arc::new(CommitteeChange { next, approved });
         self.changed.entry(epoch as u64).or_insert(self.now);
-        let asked: Vec<usize> = before.iter().copied().filter(ready).collect();
         for machine in asked {
             if self.rng.chance(600) {
                 self.step(machine, Event::Change(Arc::clone(&change)));
@@ -58,7 +60,8 @@ impl Run<'_> {
     /// A machine that is behind looks for the next epoch on the disks of others.
     pub(super) fn poll(&mut self, machine: usize) {
         let m = &self.machines[machine];
-        if m.dead || !m.linked {
+        // One that stopped while it crossed comes back first.
+        if m.dead || !m.linked || m.disk_epoch() != m.genesis.epoch() {
             return;
         }
         let next = m.genesis.epoch().next();
@@ -126,17 +129,68 @@ impl Run<'_> {
 
     pub(super) fn cross(&mut self, machine: usize, base: &EpochBase) {
         let m = &mut self.machines[machine];
-        match m.leave().and_then(|()| m.cross(base)) {
-            Ok(carried) => {
-                self.report.carried += carried;
-                let epoch = base.epoch().0;
-                if epoch > self.report.epoch {
-                    self.report.epoch = epoch;
-                    self.push(TERM_NS, Happening::Change(epoch as usize + 1));
-                }
-                self.boot(machine);
+        if let Err(error) = m.leave().and_then(|()| m.enter(base)) {
+            self.breach(format!("machine {machine} cannot cross: {error}"));
+            return;
+        }
+        let epoch = base.epoch().0;
+        if epoch > self.report.epoch {
+            self.report.epoch = epoch;
+            self.push(TERM_NS, Happening::Change(epoch as usize + 1));
+        }
+        if self.plan.torn && self.torn.chance(300) {
+            // A kill between entering an epoch and erasing the secrets of the one before.
+            self.report.torn += 1;
+            let after = self.torn.between(1, 400) * MILLISECOND;
+            self.push(after, Happening::Boot(machine));
+            return;
+        }
+        self.boot(machine);
+    }
+
+    /// Once its disk is in another epoch, and again after a stop in the middle: the secrets of
+    /// earlier ones go, and it takes part with what is left.
+    pub(super) fn settle(&mut self, machine: usize) {
+        let m = &mut self.machines[machine];
+        if m.disk_epoch() == m.genesis.epoch() {
+            return;
+        }
+        self.report.erased += m.erase();
+        match m.take_part() {
+            Ok(carried) => self.report.carried += carried,
+            Err(error) => self.breach(format!("machine {machine} cannot take part: {error}")),
+        }
+    }
+
+    /// Who takes a machine's disk and key files reads nothing of epochs before its own (A21).
+    pub(super) fn search_disks(&mut self) {
+        let mut found = Vec::new();
+        for (machine, m) in self.machines.iter().enumerate() {
+            let epoch = m.genesis.epoch();
+            if epoch != m.disk_epoch() {
+                continue;
             }
-            Err(error) => self.breach(format!("machine {machine} cannot cross: {error}")),
+            if let Some(of) = m.receivers.keys().find(|of| **of < epoch) {
+                found.push(format!("machine {machine} in {epoch} has a secret of {of}"));
+            }
+            let identity = m.identity.public();
+            for base in self.bases.values().filter(|base| base.epoch() < epoch) {
+                let members = &base.genesis().members;
+                let place = members.iter().position(|key| *key == identity);
+                let Some(me) = place.map(|at| MemberId(at as u8)) else {
+                    continue;
+                };
+                self.report.searched += 1;
+                if m.receivers.values().any(|s| base.sharing(me, s).is_ok()) {
+                    let of = base.epoch();
+                    found.push(format!(
+                        "machine {machine} in {epoch} reads its share of {of}"
+                    ));
+                }
+            }
+        }
+        for what in found {
+            self.breach(what);
         }
     }
 }

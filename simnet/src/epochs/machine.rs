@@ -1,5 +1,6 @@
 //! A machine: its keys for every epoch, and its member while it is one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_encryption::{Ceremony, ReceiverSecret};
@@ -8,12 +9,12 @@ use fairlane_replica::{
     current_epoch, entering, has_left, height_key, importing, leaving, meta,
 };
 use fairlane_types::{
-    Committee, CtId, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,
+    Committee, CtId, Epoch, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,
     SequencedBlock, Signer as _, decode,
 };
 
 use crate::disk::{Change, DiskModel};
-use crate::engine::{Nanos, Stream};
+use crate::engine::{Nanos, Owner, Purpose, Stream};
 use crate::member::Member;
 use crate::scenario::start;
 
@@ -23,9 +24,12 @@ const ROW_BYTES_MAX: usize = 16 << 20;
 /// A machine of a run.
 pub(super) struct Machine {
     pub identity: Arc<SecretKey>,
-    pub receiver: Arc<ReceiverSecret>,
+    /// Its key files, beside the database: secrets for dealings, by epoch.
+    pub receivers: BTreeMap<Epoch, Arc<ReceiverSecret>>,
+    /// What new ones are drawn from.
+    secrets: Stream,
     pub member: Member,
-    /// The genesis of the epoch that its disk is in.
+    /// The genesis of the epoch that it takes part in.
     pub genesis: Genesis,
     /// Its place in that epoch's committee.
     pub me: Option<MemberId>,
@@ -74,7 +78,8 @@ impl Machine {
         let member = Member::new(index, seed, genesis, keys, DiskModel::default(), start());
         Self {
             identity,
-            receiver,
+            receivers: BTreeMap::from([(Epoch(0), receiver)]),
+            secrets: Stream::new(seed, Owner::Node(index), Purpose::Keys),
             member,
             genesis: genesis.clone(),
             me,
@@ -84,11 +89,14 @@ impl Machine {
         }
     }
 
-    /// How it stands in a proposal.
-    pub fn card(&self) -> NextMember {
+    /// How it stands in a proposal: with a receiver key that is for this epoch alone.
+    pub fn card(&mut self, epoch: Epoch) -> NextMember {
+        let secrets = &mut self.secrets;
+        let receiver = (self.receivers.entry(epoch))
+            .or_insert_with(|| Arc::new(ReceiverSecret::generate(secrets)));
         NextMember {
             identity: self.identity.public(),
-            receiver: ReceiverBytes(*self.receiver.key().bytes()),
+            receiver: ReceiverBytes(*receiver.key().bytes()),
             quic: String::new(),
             api: String::new(),
         }
@@ -149,31 +157,55 @@ impl Machine {
         rows.unwrap_or_default()
     }
 
-    /// Enters the epoch of `base`: returns how many orders came along.
+    /// Enters the epoch of `base` on disk.
     ///
     /// # Errors
     /// Why it cannot, in words.
-    pub fn cross(&mut self, base: &EpochBase) -> Result<usize, String> {
+    pub fn enter(&mut self, base: &EpochBase) -> Result<(), String> {
         base.verify(&self.genesis).map_err(|e| e.to_string())?;
+        let me = committee_of(base.genesis()).member(&self.identity.public());
+        let me = me.unwrap_or_default();
+        let writes = entering(&self.member.store, &self.genesis, base, me)
+            .map_err(|error| error.to_string())?;
+        self.apply(writes).map_err(|error| error.to_string())
+    }
+
+    /// The epoch that its disk is in.
+    pub fn disk_epoch(&self) -> Epoch {
+        let base = current_epoch(|table, key| self.member.store.get(table, key));
+        let base = base.ok().flatten();
+        base.map_or(Epoch(0), |base| base.epoch())
+    }
+
+    /// Erases the secrets of epochs before the one that its disk is in; how many went.
+    pub fn erase(&mut self) -> usize {
+        let (epoch, had) = (self.disk_epoch(), self.receivers.len());
+        self.receivers.retain(|of, _| *of >= epoch);
+        had - self.receivers.len()
+    }
+
+    /// Takes part in the epoch that its disk is in, with what the disk and its key files say:
+    /// returns how many orders came along.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub fn take_part(&mut self) -> Result<usize, String> {
+        let base = current_epoch(|table, key| self.member.store.get(table, key))
+            .map_err(|error| error.to_string())?;
+        let Some(base) = base else {
+            return Ok(0);
+        };
         let genesis = base.genesis().clone();
         let committee = committee_of(&genesis);
         let me = committee.member(&self.identity.public());
-        let writes = entering(&self.member.store, base, me.unwrap_or_default())
-            .map_err(|error| error.to_string())?;
-        self.apply(writes).map_err(|error| error.to_string())?;
         let row = self.member.store.get(Table::Meta, meta::CARRIED);
         let row = row.ok().flatten().unwrap_or_default();
         let carried: Vec<CtId> = decode(&row, ROW_BYTES_MAX).map_err(|e| e.to_string())?;
-        let again = current_epoch(|table, key| self.member.store.get(table, key))
-            .map_err(|error| error.to_string())?;
-        if again.as_ref() != Some(base) {
-            return Err("the disk is in another epoch than was written".to_owned());
-        }
         let sharing = match me {
             Some(me) => {
-                let sharing = base
-                    .sharing(me, &self.receiver)
-                    .map_err(|e| e.to_string())?;
+                let receiver = self.receivers.get(&base.epoch());
+                let receiver = receiver.ok_or("its secret for this epoch is gone")?;
+                let sharing = base.sharing(me, receiver).map_err(|e| e.to_string())?;
                 Arc::new(std::sync::OnceLock::from(sharing))
             }
             None => Arc::default(),

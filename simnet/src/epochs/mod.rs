@@ -36,6 +36,8 @@ pub struct Epochs {
     pub liar: Option<(usize, Lie)>,
     /// The first key is made by its committee; else a dealer made it.
     pub ceremony: bool,
+    /// Machines are killed between entering an epoch and erasing the secrets of the one before.
+    pub torn: bool,
 }
 
 impl Epochs {
@@ -66,6 +68,7 @@ impl Epochs {
             faults,
             liar,
             ceremony: rng.chance(250),
+            torn: rng.chance(400),
         }
     }
 
@@ -106,6 +109,12 @@ pub struct EpochsReport {
     pub fetched: usize,
     /// Crashes.
     pub crashes: usize,
+    /// Kills between entering an epoch and erasing the secrets of the one before.
+    pub torn: usize,
+    /// Secrets of earlier epochs that were erased.
+    pub erased: usize,
+    /// Shares of earlier epochs that were looked for on disks, in vain.
+    pub searched: usize,
     /// Dealings that did not count.
     pub dealings_refused: u64,
     /// From a change handed in to the first block of its epoch, virtual ms.
@@ -127,7 +136,7 @@ impl fmt::Display for EpochsReport {
         writeln!(
             f,
             "seed {}: epoch {}, {} heights, {} items, {} acknowledged, {} carried, {} fetched, \
-             {} crashes, {} dealings refused, switches {:?} ms, ended at {}",
+             {} crashes, {} torn, {} secrets erased, {} dealings refused, switches {:?} ms, ended at {}",
             self.seed,
             self.epoch,
             self.heights,
@@ -136,6 +145,8 @@ impl fmt::Display for EpochsReport {
             self.carried,
             self.fetched,
             self.crashes,
+            self.torn,
+            self.erased,
             self.dealings_refused,
             self.switches_ms,
             self.ended,

@@ -71,6 +71,10 @@ pub(super) struct Run<'a> {
     pub(super) acknowledged: BTreeMap<usize, BTreeSet<usize>>,
     pub(super) refused: BTreeSet<usize>,
     pub(super) changed: BTreeMap<u64, Nanos>,
+    /// What later epochs began with, with the dealings.
+    pub(super) bases: BTreeMap<Epoch, Arc<EpochBase>>,
+    /// Where machines are killed while they cross.
+    pub(super) torn: Stream,
     pub(super) report: EpochsReport,
 }
 
@@ -115,6 +119,8 @@ impl<'a> Run<'a> {
             acknowledged: BTreeMap::new(),
             refused: BTreeSet::new(),
             changed: BTreeMap::new(),
+            bases: BTreeMap::new(),
+            torn: Stream::new(plan.seed, Owner::World, Purpose::Crash),
             report: EpochsReport {
                 seed: plan.seed,
                 ..EpochsReport::default()
@@ -236,8 +242,13 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn boot(&mut self, machine: usize) {
+        let m = &self.machines[machine];
+        if m.dead || m.member.up() {
+            return;
+        }
+        self.settle(machine);
         let m = &mut self.machines[machine];
-        if m.dead || m.member.up() || m.me.is_none() || m.has_left() {
+        if m.me.is_none() || m.has_left() {
             return;
         }
         if let Err(error) = m.member.start() {
@@ -400,6 +411,8 @@ impl<'a> Run<'a> {
             Effect::Reply { ticket, reply } => self.reply(machine, ticket, reply),
             Effect::EpochEnded(base) => {
                 let after = self.rng.between(1, 150) * MILLISECOND;
+                let known = self.bases.entry(base.epoch());
+                known.or_insert_with(|| Arc::clone(&base));
                 self.push(after, Happening::Cross(machine, life, base));
             }
             Effect::Halt(reason) => {
@@ -553,6 +566,9 @@ impl<'a> Run<'a> {
     }
 
     fn verdict(mut self, live: bool) -> EpochsReport {
+        if self.report.violations.is_empty() {
+            self.search_disks();
+        }
         for trade in 0..self.trades.len() {
             if self.is_owed(trade)
                 && !self.settled.contains(&trade)

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use fairlane_client::Member;
 use fairlane_encryption::ReceiverSecret;
 use fairlane_node::config::{Config, StoreConfig};
-use fairlane_node::epochs::Resting;
+use fairlane_node::epochs::Present;
 use fairlane_node::home::{Home, HomeError, read_genesis, write_genesis};
 use fairlane_node::testnet::write_config;
 use fairlane_types::{
-    CommitteeChange, Genesis, NextCommittee, NextMember, QuorumWord, ReceiverBytes, SecretKey,
+    ChainId, CommitteeChange, Epoch, Genesis, NextCommittee, NextMember, QuorumWord, ReceiverBytes,
+    SecretKey, UsedReceivers,
 };
 use rand_core::UnwrapErr;
 use serde::{Deserialize, Serialize};
@@ -28,13 +29,17 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Runs the verb.
 pub async fn run(verb: CommitteeVerb, term: Term) -> Outcome {
     match verb {
-        CommitteeVerb::Join(args) => join(&args, term),
+        CommitteeVerb::Join(args) => join(&args, term).await,
         CommitteeVerb::Card {
             home,
             quic,
             api,
+            epoch,
             out,
-        } => card(&home.home, &home.passphrase, (quic, api), &out, term),
+        } => {
+            let home = open(&home.home, &home.passphrase)?;
+            card(&home, (quic, api), epoch, &out, term)
+        }
         CommitteeVerb::Propose {
             genesis,
             to,
@@ -53,30 +58,65 @@ fn open(home: &Path, passphrase: &PassphraseArgs) -> Outcome<Home> {
     Ok(Home::open(home)?.with_passphrase(passphrase.map(Into::into)))
 }
 
-/// The receiver key of a home; made where there is none yet.
-fn receiver(home: &Home) -> Outcome<ReceiverSecret> {
-    match home.receiver() {
-        Err(HomeError::Missing(_)) => {
-            let secret = ReceiverSecret::generate(&mut UnwrapErr(getrandom::SysRng));
-            home.write_receiver(&secret)?;
-            Ok(secret)
-        }
-        found => Ok(found?),
-    }
+/// What an operator hands to the others: who its member is in one epoch. Another epoch takes
+/// another card, since every epoch has receiver keys of its own (THREATS A21).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Card {
+    chain: ChainId,
+    epoch: Epoch,
+    member: NextMember,
 }
 
-/// What an operator hands to the others.
-fn card_of(home: &Home, (quic, api): (String, String)) -> Outcome<NextMember> {
-    Ok(NextMember {
+/// A home's receiver key for an epoch; made where there is none yet.
+fn receiver(home: &Home, epoch: Epoch) -> Outcome<ReceiverBytes> {
+    let secret = match home.receiver(epoch) {
+        Err(HomeError::Missing(_)) => {
+            let secret = ReceiverSecret::generate(&mut UnwrapErr(getrandom::SysRng));
+            home.write_receiver(epoch, &secret)?;
+            secret
+        }
+        found => found?,
+    };
+    Ok(ReceiverBytes(*secret.key().bytes()))
+}
+
+fn card_of(
+    home: &Home,
+    (chain, epoch): (ChainId, Epoch),
+    (quic, api): (String, String),
+) -> Outcome<Card> {
+    let member = NextMember {
         identity: home.identity()?.public(),
-        receiver: ReceiverBytes(*receiver(home)?.key().bytes()),
+        receiver: receiver(home, epoch)?,
         quic,
         api,
+    };
+    Ok(Card {
+        chain,
+        epoch,
+        member,
     })
 }
 
-fn join(args: &JoinArgs, term: Term) -> Outcome {
+/// The epoch after the one that members say is the present one.
+async fn next_epoch(genesis: &Genesis, from: &[String]) -> Outcome<Epoch> {
+    let mut last = Problem::usage("no member's API was given");
+    for address in from {
+        match Member::new(address)?.present_genesis(genesis.clone()).await {
+            Ok(present) => return Ok(present.epoch().next()),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last.next("start a member, or say --epoch: the one that the card is for"))
+}
+
+async fn join(args: &JoinArgs, term: Term) -> Outcome {
     let genesis = read_genesis(&args.genesis)?;
+    let epoch = match args.epoch {
+        Some(epoch) => Epoch(epoch),
+        None => next_epoch(&genesis, &args.from).await?,
+    };
     let passphrase = super::keys::passphrase(&args.passphrase)?;
     if passphrase.is_none() && !genesis.experiment {
         return Err(
@@ -107,64 +147,72 @@ fn join(args: &JoinArgs, term: Term) -> Outcome {
     write_config(&home, &config)?;
     home.write_birth_of_joiner(&genesis, config.reserve_bytes())?;
     let address = (listen_quic.to_string(), format!("http://{listen_api}"));
-    let card = card_of(&home, address)?;
+    let card = card_of(&home, (genesis.chain, epoch), address)?;
     let path = args.out.join("card.json");
     write(&path, &card)?;
-    let identity = card.identity;
-    term.result(
-        &json!({ "joiner": { "home": args.out, "card": path, "identity": identity } }),
-        || {
-            format!(
-                "{} a home for {} in {}; hand {} to a member's operator, and start it with `fairlane node --home {}`",
-                term.green("✔"),
-                short(identity),
-                args.out.display(),
-                path.display(),
-                args.out.display(),
-            )
-        },
-    );
+    let identity = card.member.identity;
+    let value = json!({ "joiner": {
+        "home": args.out, "card": path, "epoch": epoch, "identity": identity,
+    }});
+    term.result(&value, || {
+        format!(
+            "{} a home for {} in {}; hand {}, which is for epoch {epoch}, to a member's operator, \
+                 and start it with `fairlane node --home {}`",
+            term.green("✔"),
+            short(identity),
+            args.out.display(),
+            path.display(),
+            args.out.display(),
+        )
+    });
     Ok(())
 }
 
 fn card(
-    home: &Path,
-    passphrase: &PassphraseArgs,
+    home: &Home,
     address: (String, String),
+    epoch: Option<u64>,
     out: &Path,
     term: Term,
 ) -> Outcome {
-    let home = open(home, passphrase)?;
-    let card = card_of(&home, address)?;
+    let present = Present::of(home)?.genesis;
+    let next = present.epoch().next();
+    let epoch = epoch.map_or(next, Epoch);
+    if epoch < next {
+        return Err(Problem::usage(format!(
+            "this home is in epoch {} already: a card is for a later one",
+            present.epoch()
+        )));
+    }
+    let card = card_of(home, (present.chain, epoch), address)?;
     write(out, &card)?;
-    let identity = card.identity;
-    term.result(
-        &json!({ "card": { "file": out, "identity": identity } }),
-        || {
-            format!(
-                "{} {} in {}",
-                term.green("✔"),
-                short(identity),
-                out.display()
-            )
-        },
-    );
+    let identity = card.member.identity;
+    let value = json!({ "card": { "file": out, "epoch": epoch, "identity": identity } });
+    term.result(&value, || {
+        format!(
+            "{} {} in {}, for epoch {epoch}",
+            term.green("✔"),
+            short(identity),
+            out.display()
+        )
+    });
     Ok(())
 }
 
 async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: Term) -> Outcome {
+    let mut used = UsedReceivers::default();
     let present = Member::new(to)?
-        .present_genesis(read_genesis(genesis)?)
+        .walk_geneses(read_genesis(genesis)?, |genesis| used.add(genesis))
         .await?;
+    let (chain, epoch) = (present.chain, present.epoch().next());
+    let members = cards.iter().map(|path| member_of_card(path, chain, epoch));
     let next = NextCommittee {
-        chain: present.chain,
-        epoch: present.epoch().next(),
-        members: cards
-            .iter()
-            .map(|path| read(path))
-            .collect::<Outcome<_>>()?,
+        chain,
+        epoch,
+        members: members.collect::<Outcome<_>>()?,
     };
     let committee = next.committee().map_err(Problem::usage)?;
+    used.check(&next).map_err(Problem::usage)?;
     let change = CommitteeChange {
         next,
         approved: QuorumWord::default(),
@@ -183,12 +231,29 @@ async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: 
     Ok(())
 }
 
+/// What a card says of a member of the epoch, which it must be for.
+fn member_of_card(path: &Path, chain: ChainId, epoch: Epoch) -> Outcome<NextMember> {
+    let card: Card = read(path)?;
+    if card.chain != chain {
+        let (of, path) = (card.chain, path.display());
+        return Err(Problem::usage(format!("{path} is a card of chain {of}")));
+    }
+    if card.epoch != epoch {
+        let (of, path) = (card.epoch, path.display());
+        let what = format!("{path} is a card for epoch {of}, the next one is {epoch}");
+        return Err(
+            Problem::usage(what).next("its operator makes another: fairlane committee card")
+        );
+    }
+    Ok(card.member)
+}
+
 fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) -> Outcome {
     let home = open(home, passphrase)?;
     let mut change: CommitteeChange = read(path)?;
     let committee = change.next.committee().map_err(Problem::usage)?;
     let identity = home.identity()?;
-    let genesis = epoch_genesis(&home)?;
+    let Present { genesis, used, .. } = Present::of(&home)?;
     if change.next.decided_in() != Some(genesis.epoch()) {
         return Err(Problem::usage(format!(
             "the change is for epoch {}, this home is in epoch {}",
@@ -202,11 +267,15 @@ fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) ->
         .position(|key| *key == identity.public());
     let me = place.and_then(|at| u8::try_from(at).ok());
     let me = me.ok_or_else(|| Problem::usage("this home is no member of the present committee"))?;
+    used.check(&change.next).map_err(Problem::usage)?;
     // Its node must be able to read its share, and to find the others.
     if let Some(id) = committee.member(&identity.public()) {
         let card = change.next.members.get(id.index());
-        let own = ReceiverBytes(*receiver(&home)?.key().bytes());
-        if card.is_none_or(|card| card.receiver != own) {
+        let own = match home.receiver(change.next.epoch) {
+            Err(HomeError::Missing(_)) => None,
+            found => Some(ReceiverBytes(*found?.key().bytes())),
+        };
+        if card.map(|card| card.receiver) != own {
             return Err(
                 Problem::usage("the change has another receiver key for this home")
                     .next("make its card again: fairlane committee card"),
@@ -229,14 +298,6 @@ fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) ->
         },
     );
     Ok(())
-}
-
-/// The genesis of the epoch that a home is in, also while its node runs.
-fn epoch_genesis(home: &Home) -> Outcome<Genesis> {
-    Ok(match Resting::peek(home)? {
-        Some(base) => base.handover.genesis,
-        None => home.genesis()?,
-    })
 }
 
 async fn submit(path: &Path, ops: &[String], term: Term) -> Outcome {

@@ -1,6 +1,7 @@
 //! `fairlane config check|show`.
 
 use fairlane_node::config::{Config, Overrides};
+use fairlane_node::epochs::Present;
 use fairlane_node::home::Home;
 use fairlane_node::key_files::AtRest;
 
@@ -23,18 +24,21 @@ pub fn check(home: &std::path::Path, passphrase: &PassphraseArgs) -> Outcome<Che
     let home = super::keys::home(home, passphrase)?;
     let overrides = super::node::overrides(None)?;
     let config = Config::load(&home, overrides)?;
-    let genesis = home.genesis()?;
-    let committee = genesis.validate().map_err(|error| {
+    let present = Present::of(&home)?;
+    let committee = present.genesis.validate().map_err(|error| {
         Problem::preflight(format!("{}: {error}", home.genesis_path().display()))
     })?;
-    let at_rest = home.at_rest(&genesis)?;
-    let me = home.keys(&genesis)?.me;
-    config.peer_addresses(&home.config_path(), me, &committee)?;
+    let at_rest = home.at_rest(&present.genesis)?;
+    let me = present.keys(&home)?.me;
+    if present.base.is_none() {
+        // Later epochs have their addresses from the committee before.
+        config.peer_addresses(&home.config_path(), me, &committee)?;
+    }
     tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| Problem::preflight(format!("log = {:?}: {error}", config.log)))?;
     Ok(Checked {
         me,
-        genesis,
+        genesis: present.genesis,
         at_rest,
     })
 }
@@ -44,7 +48,7 @@ pub fn run(verb: ConfigVerb, term: Term) -> Outcome {
     match verb {
         ConfigVerb::Check(args) => {
             let checked = check(&args.home, &args.passphrase)?;
-            let hash = checked.genesis.hash();
+            let hash = checked.genesis.origin();
             let value = serde_json::json!({ "config": {
                 "ok": true, "member": checked.me, "genesis": hash,
                 "key_files": checked.at_rest.word(),

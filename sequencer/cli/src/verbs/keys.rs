@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fairlane_encryption::SuiteKey;
 use fairlane_node::backup::Backup;
+use fairlane_node::epochs::Present;
 use fairlane_node::home::{EncryptionKeys, Home, HomeError, read_genesis};
 use fairlane_node::key_files::AtRest;
 use fairlane_node::passphrase::Passphrase;
@@ -127,9 +128,10 @@ fn generate(out: &Path, args: &PassphraseArgs, plain: bool, term: Term) -> Outco
 
 fn show(args: &KeysHome, term: Term) -> Outcome {
     let home = home(&args.home, &args.passphrase)?;
-    let genesis = home.genesis()?;
-    let at_rest = home.at_rest(&genesis)?;
-    let keys = home.keys(&genesis)?;
+    let present = Present::of(&home)?;
+    let genesis = &present.genesis;
+    let at_rest = home.at_rest(genesis)?;
+    let keys = present.keys(&home)?;
     let identity = keys.identity.public();
     let scheme = genesis.encryption.scheme.name();
     let (key, share) = match &keys.encryption {
@@ -145,18 +147,20 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
     let made = || "made by the members".to_owned();
     let dealt = keys.certificates.as_ref();
     let dealt = dealt.map(|keys| hex::encode(keys.key.public_key()));
+    let receivers = home.receiver_epochs()?;
     let value = json!({ "keys": {
-        "member": keys.me, "identity": identity, "genesis": genesis.hash(),
-        "scheme": scheme, "encryption_key": key, "public_part": share,
+        "member": keys.me, "identity": identity, "genesis": genesis.origin(),
+        "epoch": genesis.epoch(), "receivers": receivers, "scheme": scheme, "encryption_key": key, "public_part": share,
         "certificate_key": dealt, "key_files": at_rest.word(),
     }});
     term.result(&value, || {
         let mut text = format!(
-            "member {} of chain {} (genesis {})\nidentity        {identity}\n\
+            "member {} of chain {} (genesis {}) in epoch {}\nidentity        {identity}\n\
              encryption key  {} ({scheme})\n",
             keys.me,
             genesis.chain,
-            short(genesis.hash()),
+            short(genesis.origin()),
+            genesis.epoch(),
             key.map_or_else(made, |key| key.to_string()),
         );
         if genesis.certificates.is_some() {
@@ -165,6 +169,10 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
         }
         if let Some(share) = &share {
             text.push_str(&format!("public part     {share}\n"));
+        }
+        if !receivers.is_empty() {
+            let epochs: Vec<_> = receivers.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("receiver keys   of epoch {}\n", epochs.join(", ")));
         }
         text.push_str(&format!("key files       {}", at_rest.word()));
         text
@@ -182,23 +190,26 @@ fn backup_passphrase(args: &PassphraseArgs, file: Option<&Path>) -> Outcome<Opti
 
 fn backup(args: &KeysHome, out: &Path, own: Option<&Path>, term: Term) -> Outcome {
     let home = home(&args.home, &args.passphrase)?;
-    let genesis = home.genesis()?;
+    let present = Present::of(&home)?;
     let secret = backup_passphrase(&args.passphrase, own)?.ok_or_else(|| {
         Problem::usage("a backup is always encrypted").next("--backup-passphrase-file FILE")
     })?;
-    Backup::of(&genesis, home.keys(&genesis)?).write(out, &secret)?;
+    Backup::of(&home, &present)?.write(out, &secret)?;
     // What cannot be read back is no backup.
     let written = Backup::read(out, Some(&secret))?;
-    written.belongs_to(&genesis).map_err(Problem::failed)?;
+    let origin = home.genesis()?;
+    written.belongs_to(&origin).map_err(Problem::failed)?;
     let value = json!({ "backup": {
-        "file": out, "member": written.member, "genesis": written.genesis,
+        "file": out, "member": written.member, "epoch": written.epoch,
+        "genesis": written.genesis,
     }});
     term.result(&value, || {
         format!(
-            "{} keys of member {} in {}, read back; keep it away from this machine, and apart \
-             from its passphrase",
+            "{} keys of member {} in epoch {} in {}, read back; keep it away from this machine, \
+             apart from its passphrase, and destroy it once another committee has taken over",
             term.green("✔"),
             written.member,
+            written.epoch,
             out.display()
         )
     });
@@ -247,7 +258,8 @@ fn restore(
     }
     let born = home.data_path().exists();
     let value = json!({ "restored": {
-        "member": backup.member, "home": home.root(), "key_files": at_rest.word(),
+        "member": backup.member, "epoch": backup.epoch, "home": home.root(),
+        "key_files": at_rest.word(),
         "config": home.config_path().exists(), "data": born,
     }});
     term.result(&value, || {
@@ -272,10 +284,10 @@ fn restore(
 }
 
 fn verify(home: &Home, term: Term) -> Outcome {
-    let genesis = home.genesis()?;
-    let at_rest = home.at_rest(&genesis)?;
-    let keys = home.keys(&genesis)?;
-    report(&genesis, keys.me, at_rest, term);
+    let present = Present::of(home)?;
+    let at_rest = home.at_rest(&present.genesis)?;
+    let keys = present.keys(home)?;
+    report(&present.genesis, keys.me, at_rest, term);
     Ok(())
 }
 
@@ -289,7 +301,7 @@ fn verify_backup(file: &Path, genesis: &Path, args: &PassphraseArgs, term: Term)
 
 fn report(genesis: &Genesis, me: fairlane_types::MemberId, at_rest: AtRest, term: Term) {
     let value = json!({ "verified": {
-        "member": me, "genesis": genesis.hash(), "key_files": at_rest.word(),
+        "member": me, "genesis": genesis.origin(), "key_files": at_rest.word(),
     }});
     term.result(&value, || {
         format!(
@@ -297,7 +309,7 @@ fn report(genesis: &Genesis, me: fairlane_types::MemberId, at_rest: AtRest, term
             term.green("✔"),
             at_rest.word(),
             genesis.chain,
-            short(genesis.hash())
+            short(genesis.origin())
         )
     });
 }

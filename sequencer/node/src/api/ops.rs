@@ -7,8 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fairlane_client::wire::{ChangeBody, GapBody, ReceiveOrderBody, StatusBody};
+use fairlane_client::wire::{ChangeBody, ErrorCode, GapBody, ReceiveOrderBody, StatusBody};
 use fairlane_mempool::fair::{GAP_MS, ReceiveCounts};
+use fairlane_replica::used_receivers;
 use fairlane_types::CommitteeChange;
 
 use super::Api;
@@ -130,6 +131,14 @@ pub(crate) async fn committee(
         )));
     }
     change.verify(&committee).map_err(Fail::malformed)?;
+    let reader = api.node.reader();
+    let used = used_receivers(|table, key| reader.get(table, key), genesis);
+    let used = used.map_err(|error| {
+        tracing::error!(%error, "the receiver keys of earlier epochs cannot be read");
+        Fail::new(ErrorCode::Internal, "a stored row does not decode")
+    })?;
+    used.check(&change.next)
+        .map_err(|reuse| Fail::new(ErrorCode::ReceiverReused, reuse.to_string()))?;
     api.node.change_committee(Arc::new(change));
     Ok(StatusCode::ACCEPTED)
 }

@@ -1,0 +1,182 @@
+//! A home's secrets for dealings, one for each epoch (PROTOCOL §6, THREATS A21).
+//!
+//! Who has such a secret reads its member's shares of the epoch from the committee's log, for
+//! as long as anybody keeps the log. So each epoch has its own, made for the member's card,
+//! and what belongs to earlier epochs is erased once the folder is in a later one. Files say
+//! in their names which epoch they are for: what is to go is known without opening it, and
+//! erasing may be repeated after a stop at any point.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fairlane_encryption::{Ceremony, ReceiverSecret};
+use fairlane_replica::CeremonyKeys;
+use fairlane_types::{Epoch, Genesis, MemberId};
+use zeroize::Zeroizing;
+
+use crate::home::{Home, HomeError};
+use crate::key_files::{self, Secret};
+
+/// Name of the secret of the first epoch.
+const FIRST: &str = "receiver.key";
+
+impl Home {
+    /// `receiver.key` for the first epoch, `receiver-N.key` for epoch N.
+    #[must_use]
+    pub fn receiver_path(&self, epoch: Epoch) -> PathBuf {
+        self.root().join(match epoch {
+            Epoch(0) => FIRST.to_owned(),
+            Epoch(epoch) => format!("receiver-{epoch}.key"),
+        })
+    }
+
+    /// Reads the secret for dealings to an epoch.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn receiver(&self, epoch: Epoch) -> Result<ReceiverSecret, HomeError> {
+        let path = self.receiver_path(epoch);
+        let bytes = key_files::read(&path, Secret::Receiver, self.passphrase())?;
+        receiver_secret(&bytes).map_err(|error| HomeError::content(&path, error))
+    }
+
+    /// Writes the secret for dealings to an epoch; never over another.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn write_receiver(&self, epoch: Epoch, secret: &ReceiverSecret) -> Result<(), HomeError> {
+        key_files::write(
+            &self.receiver_path(epoch),
+            Secret::Receiver,
+            &secret.expose_secret()[..],
+            self.passphrase(),
+        )
+    }
+
+    /// The epochs that there is a secret for, ascending.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn receiver_epochs(&self) -> Result<Vec<Epoch>, HomeError> {
+        let mut epochs: Vec<Epoch> = names(self.root())?
+            .iter()
+            .filter_map(|name| receiver_epoch(name))
+            .collect();
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    /// This member's secret for the ceremony of a genesis, checked against that.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn ceremony_keys(
+        &self,
+        me: MemberId,
+        genesis: &Genesis,
+    ) -> Result<CeremonyKeys, HomeError> {
+        let ceremony = Ceremony::of_genesis(genesis)
+            .map_err(|error| HomeError::content(&self.genesis_path(), error))?
+            .ok_or_else(|| HomeError::content(&self.genesis_path(), "it asks for no ceremony"))?;
+        let path = self.receiver_path(genesis.epoch());
+        let receiver = self.receiver(genesis.epoch())?;
+        receiver_belongs(&receiver, me, genesis).map_err(|e| HomeError::content(&path, e))?;
+        Ok(CeremonyKeys {
+            ceremony: Arc::new(ceremony),
+            receiver: Arc::new(receiver),
+        })
+    }
+
+    /// Erases what gives shares of epochs before this one: secrets for dealings, and shares
+    /// from a dealer. To be called when the folder is durably in the epoch: it never runs an
+    /// earlier one again. Returns how many files went.
+    ///
+    /// # Errors
+    /// [`HomeError`]; what is left goes with the next call.
+    pub fn erase_before(&self, epoch: Epoch) -> Result<usize, HomeError> {
+        let root = self.root();
+        let mut gone = 0;
+        for name in names(root)? {
+            if secret_epoch(&name).is_some_and(|of| of < epoch) {
+                erase(&root.join(name))?;
+                gone += 1;
+            }
+        }
+        if gone > 0 {
+            key_files::sync_folder(root).map_err(|error| HomeError::io(root, &error))?;
+        }
+        Ok(gone)
+    }
+}
+
+fn names(root: &Path) -> Result<Vec<String>, HomeError> {
+    let io = |error: std::io::Error| HomeError::io(root, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root).map_err(io)? {
+        // A name that is no text is none of ours.
+        names.extend(entry.map_err(io)?.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn receiver_epoch(name: &str) -> Option<Epoch> {
+    if name == FIRST {
+        return Some(Epoch(0));
+    }
+    let digits = name.strip_prefix("receiver-")?.strip_suffix(".key")?;
+    let epoch: u64 = digits.parse().ok()?;
+    // No other way to write the number is a file of ours.
+    (epoch > 0 && epoch.to_string() == digits).then_some(Epoch(epoch))
+}
+
+/// The epoch that a file's secret gives a share of; also of one that was being replaced.
+fn secret_epoch(name: &str) -> Option<Epoch> {
+    let name = name.strip_suffix(key_files::REPLACING).unwrap_or(name);
+    match name {
+        "share.key" | "certificate.key" => Some(Epoch(0)),
+        name => receiver_epoch(name),
+    }
+}
+
+/// Overwrites a file and removes it. What is left where a disk puts new bytes in new places is
+/// sealed under the passphrase, if there is one.
+fn erase(path: &Path) -> Result<(), HomeError> {
+    let overwrite = || {
+        let length = fs::metadata(path)?.len();
+        let mut file = fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all(&vec![0; usize::try_from(length).unwrap_or_default()])?;
+        file.sync_all()?;
+        fs::remove_file(path)
+    };
+    overwrite().map_err(|error| HomeError::io(path, &error))
+}
+
+/// A secret for dealings from its bytes.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn receiver_secret(bytes: &[u8]) -> Result<ReceiverSecret, String> {
+    let scalar = <[u8; 32]>::try_from(bytes).map(Zeroizing::new);
+    let scalar = scalar.map_err(|_| "a receiver key has 32 bytes".to_owned())?;
+    ReceiverSecret::from_bytes(&scalar).map_err(|error| error.to_string())
+}
+
+/// Whether a secret for dealings is that of a member.
+///
+/// # Errors
+/// That it is not.
+pub(crate) fn receiver_belongs(
+    secret: &ReceiverSecret,
+    me: MemberId,
+    genesis: &Genesis,
+) -> Result<(), String> {
+    match genesis.encryption.receivers.get(me.index()) {
+        Some(key) if key.0 == *secret.key().bytes() => Ok(()),
+        _ => Err(format!(
+            "this is not the receiver key of member {me} in the genesis"
+        )),
+    }
+}
