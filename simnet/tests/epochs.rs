@@ -51,7 +51,7 @@ fn what_was_found_stays_fixed() {
 /// of the one before: all of them go on, and in the end nobody has an old secret.
 #[test]
 fn secrets_of_earlier_epochs_go_whenever_a_machine_is_killed() {
-    let (mut torn, mut erased, mut searched) = (0, 0, 0);
+    let (mut torn, mut erased, mut searched, mut emptied) = (0, 0, 0, 0);
     for (seed, ceremony) in [(30, false), (31, true), (32, true)] {
         let committees = vec![vec![0, 1, 2, 3], vec![2, 1, 4, 5], vec![5, 0, 1, 2]];
         let report = Epochs {
@@ -65,10 +65,12 @@ fn secrets_of_earlier_epochs_go_whenever_a_machine_is_killed() {
         torn += report.torn;
         erased += report.erased;
         searched += report.searched;
+        emptied += report.emptied;
     }
     assert!(torn > 3, "{torn} kills");
     assert!(erased > 20, "{erased} secrets erased");
     assert!(searched > 8, "{searched} old shares were looked for");
+    assert!(emptied > 20, "{emptied} blocks without their dealings");
 }
 
 /// One machine of every committee lies about dealings or about the next epoch.

@@ -8,7 +8,7 @@ use fairlane_client::Member;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
-use fairlane_types::{Epoch, Height, decode};
+use fairlane_types::{Epoch, Handover, Height, decode};
 
 use crate::exit::{Outcome, Problem};
 
@@ -119,7 +119,19 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
             tracing::warn!(from = member.address(), %error, "a false start of an epoch");
             continue;
         }
-        match enter_from(resting, member, &base).await {
+        // Without dealings nobody runs that epoch: a word that it is over goes with it, or a
+        // member could keep this one out of the present epoch.
+        let onward = match base.is_whole() {
+            true => None,
+            false => match member.handover(next.next()).await {
+                Ok(onward) => Some(onward),
+                Err(error) => {
+                    tracing::warn!(from = member.address(), %error, "an epoch without dealings");
+                    continue;
+                }
+            },
+        };
+        match enter_from(resting, member, &base, onward.as_ref()).await {
             Ok(()) => return Ok(true),
             Err(error) => {
                 tracing::warn!(from = member.address(), error = %error.what, "cannot follow");
@@ -130,7 +142,12 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
 }
 
 /// Takes the blocks that are missing from a member and enters.
-async fn enter_from(resting: &mut Resting, member: &Member, base: &EpochBase) -> Outcome {
+async fn enter_from(
+    resting: &mut Resting,
+    member: &Member,
+    base: &EpochBase,
+    onward: Option<&Handover>,
+) -> Outcome {
     resting.leave()?;
     let mut from = match resting.last_block()? {
         Some(block) => block.height.next(),
@@ -146,7 +163,10 @@ async fn enter_from(resting: &mut Resting, member: &Member, base: &EpochBase) ->
         from = last.height.next();
         resting.import(&blocks)?;
     }
-    resting.enter(base)?;
+    match onward {
+        Some(onward) => resting.pass(base, onward)?,
+        None => resting.enter(base)?,
+    }
     Ok(())
 }
 

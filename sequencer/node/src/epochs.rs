@@ -9,7 +9,7 @@ use fairlane_replica::{
     BaseError, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
     has_left, importing, leaving, used_receivers,
 };
-use fairlane_types::{Epoch, Genesis, MemberId, SequencedBlock, UsedReceivers};
+use fairlane_types::{Epoch, Genesis, Handover, MemberId, SequencedBlock, UsedReceivers};
 
 use crate::claim::Claim;
 use crate::config::Config;
@@ -238,6 +238,23 @@ impl Resting {
     /// # Errors
     /// [`EpochError`].
     pub fn enter(&mut self, base: &EpochBase) -> Result<(), EpochError> {
+        if !base.is_whole() {
+            return Err(BaseError::Stripped(base.epoch()).into());
+        }
+        self.go_into(base)
+    }
+
+    /// Goes into an epoch that is over, as `onward` shows, the hand-over of its committee to
+    /// the next one: it is never run here.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn pass(&mut self, base: &EpochBase, onward: &Handover) -> Result<(), EpochError> {
+        onward.verify(base.genesis()).map_err(BaseError::from)?;
+        self.go_into(&base.clone().stripped())
+    }
+
+    fn go_into(&mut self, base: &EpochBase) -> Result<(), EpochError> {
         let before = self.standing()?;
         base.verify(&before.genesis)?;
         let identity = self.home.identity()?.public();

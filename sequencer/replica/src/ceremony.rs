@@ -15,7 +15,7 @@ use crate::boundary::{Effect, Peers};
 use crate::dealing::Dealing;
 use crate::job::ConcludeJob;
 use crate::key_making::{Judged, KeyMaking, Signatures, Terms};
-use crate::keys::{dealing_verdict_key, height_key, meta};
+use crate::keys::{carried_key, dealing_verdict_key, height_key, meta};
 use crate::payload::{CutPayload, FinalBlock};
 use crate::recovery::RecoveredKey;
 use crate::replica::{Purpose, Replica, ReplicaError, Written};
@@ -186,12 +186,13 @@ impl Replica {
         blocks: &[FinalBlock],
         out: &mut Vec<Effect>,
     ) -> Vec<Write> {
-        let (mut wanted, mut early) = (Vec::new(), Vec::new());
+        let (mut wanted, mut early, mut carried) = (Vec::new(), Vec::new(), Vec::new());
         for block in blocks {
             let height = block.header.height;
             let Some(dealing) = &block.payload.dealing else {
                 continue;
             };
+            carried.push(height);
             if self.ending.early(height, dealing) {
                 early.push((height, Arc::clone(dealing)));
             } else if let Some(making) = self.making()
@@ -203,7 +204,9 @@ impl Replica {
         let row = |(height, dealing): &(Height, Arc<Dealing>)| {
             Write::put(Table::Dealings, height_key(*height), encode(dealing))
         };
-        let writes = wanted.iter().chain(&early).map(row).collect();
+        let mut writes: Vec<Write> = wanted.iter().chain(&early).map(row).collect();
+        let mark = |height| Write::put(Table::Dealings, carried_key(height), Vec::new());
+        writes.extend(carried.into_iter().map(mark));
         for (height, dealing) in wanted {
             self.judge(height, dealing, out);
         }

@@ -12,6 +12,7 @@ use fairlane_types::{
 use crate::epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
 use crate::keys::{Emitted, epoch_key, height_key, index_key, late_key, meta, payload_key};
 use crate::recovery::{ROW_BYTES_MAX, RecoverError, Recovered, corrupt};
+use crate::stripping::stripping;
 use crate::{Store, StoreError, Table, Write};
 
 /// Above every key of a table.
@@ -116,7 +117,8 @@ pub fn importing(
 
 /// The writes by which a folder goes from the epoch of `before` into that of `base`, whose
 /// committee knows it as `me`. The sequence up to the boundary must be here already, and lead
-/// to the root that was handed over.
+/// to the root that was handed over. Dealings that led to the epoch of `before` go; an epoch
+/// whose own are gone already is over, and is left as soon as it is entered.
 ///
 /// # Errors
 /// [`RecoverError`]; `Corrupt` when the sequence is not here, or another one.
@@ -145,6 +147,11 @@ pub fn entering(
             open.push(id);
         }
     }
+    let mut stripped = stripping(store, before.epoch(), height)?;
+    let left = match base.is_whole() {
+        true => Write::delete(Table::Meta, meta::LEFT.to_vec()),
+        false => Write::meta(meta::LEFT, encode(&base.epoch())),
+    };
     let tables = [Table::Safety, Table::Lanes, Table::Dealings, Table::Shares];
     let mut writes: Vec<Write> = tables
         .map(|table| Write::DeleteRange {
@@ -160,7 +167,7 @@ pub fn entering(
             to: END.to_vec(),
         },
         Write::delete(Table::Meta, meta::SNAPSHOT.to_vec()),
-        Write::delete(Table::Meta, meta::LEFT.to_vec()),
+        left,
         Write::put(Table::Epochs, epoch_key(base.epoch()), encode(base)),
         Write::meta(meta::CARRIED, encode(&open)),
         Write::meta(meta::RECEIVERS, encode(&used)),
@@ -168,6 +175,7 @@ pub fn entering(
         Write::meta(meta::MEMBER, encode(&me)),
         Write::meta(meta::EPOCH, encode(&base.epoch())),
     ]);
+    writes.append(&mut stripped);
     Ok(writes)
 }
 

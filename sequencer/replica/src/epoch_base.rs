@@ -29,7 +29,7 @@ pub struct EpochBase {
     pub memory: Vec<u8>,
     /// The keys whose shares were dealt on.
     pub old_keys: ActiveKeys,
-    /// The dealings that count, in their order.
+    /// The dealings that count, in their order; none once the epoch is over.
     pub dealings: Vec<Dealing>,
 }
 
@@ -42,6 +42,9 @@ pub enum BaseError {
     /// It starts no epoch.
     #[error("it is the genesis of a first epoch")]
     First,
+    /// The epoch is over: its dealings are gone, and nobody reads a share from it any more.
+    #[error("the dealings that epoch {0} began with are gone: it is over")]
+    Stripped(Epoch),
     /// Bytes that the hand-over does not cover.
     #[error("{0} are not those that were handed over")]
     Bytes(&'static str),
@@ -94,7 +97,23 @@ impl EpochBase {
         self.is_covered()
     }
 
-    /// Whether the bytes are those that the hand-over covers.
+    /// The same without the dealings: enough to go on to the next epoch, and nothing in it to
+    /// open.
+    #[must_use]
+    pub fn stripped(self) -> Self {
+        Self {
+            dealings: Vec::new(),
+            ..self
+        }
+    }
+
+    /// Whether it has its dealings: a resharing takes one at least.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        !self.dealings.is_empty()
+    }
+
+    /// Whether the bytes are those that the hand-over covers; dealings may be left out.
     ///
     /// # Errors
     /// [`BaseError`].
@@ -106,7 +125,7 @@ impl EpochBase {
         if start.committee != self.next.digest() {
             return Err(BaseError::Bytes("the committee's addresses"));
         }
-        if start.dealings != dealings_digest(&self.dealings) {
+        if self.is_whole() && start.dealings != dealings_digest(&self.dealings) {
             return Err(BaseError::Bytes("the dealings"));
         }
         Ok(())
@@ -119,6 +138,9 @@ impl EpochBase {
     pub fn sharing(&self, me: MemberId, receiver: &ReceiverSecret) -> Result<Sharing, BaseError> {
         let genesis = &self.handover.genesis;
         let start = genesis.start.ok_or(BaseError::First)?;
+        if !self.is_whole() {
+            return Err(BaseError::Stripped(start.epoch));
+        }
         let certificate = &self.old_keys.certificate;
         let certificate = (!certificate.is_empty()).then_some(certificate);
         let old = CommitteeKeys {
@@ -260,6 +282,22 @@ mod tests {
             assert_eq!(Some(sharing.key.id()), before.encryption.key_id);
         }
         assert!(base.sharing(MemberId(0), &receivers[1]).is_err());
+    }
+
+    /// Once its epoch is over the dealings may go: the rest still verifies and opens nothing.
+    #[test]
+    fn without_its_dealings_it_leads_on_and_gives_no_share() {
+        let (base, before, receivers) = handed_over();
+        let stripped = base.clone().stripped();
+        assert!(base.is_whole() && !stripped.is_whole());
+        assert_eq!(stripped.verify(&before), Ok(()));
+        let nothing = stripped.sharing(MemberId(0), &receivers[0]);
+        assert_eq!(nothing.err(), Some(BaseError::Stripped(Epoch(1))));
+        let of_dealings = base.dealings.iter().map(|d| d.deal.len()).sum::<usize>();
+        assert!(encode(&stripped).len() + of_dealings < encode(&base).len());
+        let mut other = stripped;
+        other.next.members[2].api.push('x');
+        assert!(other.verify(&before).is_err());
     }
 
     #[test]

@@ -90,6 +90,19 @@ pub fn change_height(key: &[u8]) -> Option<Height> {
     height_of(key.strip_suffix(b"c")?)
 }
 
+/// Key in [`Table::Dealings`](crate::Table::Dealings) of the word that the block of a height
+/// carries a dealing, whatever came of it.
+#[must_use]
+pub fn carried_key(height: Height) -> Vec<u8> {
+    [&height.0.to_be_bytes()[..], b"d"].concat()
+}
+
+/// The height of such a key.
+#[must_use]
+pub fn carried_height(key: &[u8]) -> Option<Height> {
+    height_of(key.strip_suffix(b"d")?)
+}
+
 /// Key in [`Table::Epochs`](crate::Table::Epochs): the epoch, big-endian.
 #[must_use]
 pub fn epoch_key(epoch: Epoch) -> Vec<u8> {

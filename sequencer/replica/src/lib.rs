@@ -48,6 +48,7 @@ mod share_message;
 mod slice;
 mod state_attesting;
 mod store;
+mod stripping;
 
 pub use attesting::AttestShare;
 pub use beacons::BeaconShare;
@@ -67,8 +68,8 @@ pub use job::{
 };
 pub use key_making::FinalDealing;
 pub use keys::{
-    Emitted, ack_key, batch_key, beacon_key, change_key, dealing_verdict_key, epoch_key,
-    height_key, height_of, index_key, late_key, meta, payload_key,
+    Emitted, ack_key, batch_key, beacon_key, carried_key, change_key, dealing_verdict_key,
+    epoch_key, height_key, height_of, index_key, late_key, meta, payload_key,
 };
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};

@@ -69,6 +69,10 @@ impl Serving {
 
 impl Replica {
     pub(crate) fn read_run(&mut self, serving: Serving, out: &mut Vec<Effect>) {
+        // Earlier epochs are nothing to a member of this one, and their dealings are gone.
+        if serving.from <= self.genesis.base() {
+            return;
+        }
         let next = serving.from.plus(serving.run.len() as u64);
         let rows = match serving.run.is_empty() {
             true => serving.count + TAIL_ROWS,

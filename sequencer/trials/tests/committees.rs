@@ -1,6 +1,7 @@
 //! Committees of processes that change under load, by the operators' own commands: 4 → 7 → 4
 //! machines, with a member killed in the middle of each change (PROTOCOL §6, THREATS A20,
-//! A21, A27).
+//! A21, A27). Afterwards the disks are searched: what read the shares of earlier epochs is on
+//! none of them, and what was dealt then is of no use to whoever takes them all.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -14,9 +15,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{PATIENCE, complete_opened, free_ports, pause, program};
+use fairlane_client::wire::ErrorCode;
 use fairlane_client::{Member, Pin, SealOptions, Sealer};
+use fairlane_encryption::ReceiverSecret;
+use fairlane_node::home::Home;
 use fairlane_node::testnet::{self, InitOptions};
-use fairlane_types::{CtId, Height, Millis, Outcome, SecretKey, SeededRng, SequencedBlock};
+use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
+use fairlane_types::{
+    CommitteeChange, CtId, Epoch, Height, MemberId, Millis, Outcome, SecretKey, SeededRng,
+    SequencedBlock, decode,
+};
 
 /// Orders a second.
 const RATE: u64 = 40;
@@ -111,14 +119,25 @@ impl Drop for Machine {
     }
 }
 
-/// Runs `fairlane` and wants it to succeed.
-fn fairlane(args: &[&str]) {
+fn run(args: &[&str]) -> (bool, String) {
     let done = Command::new(program("fairlane"))
         .args(args)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "fairlane {args:?}: {text}");
+    (done.status.success(), text)
+}
+
+/// Runs `fairlane` and wants it to succeed.
+fn fairlane(args: &[&str]) {
+    let (good, text) = run(args);
+    assert!(good, "fairlane {args:?}: {text}");
+}
+
+/// Runs `fairlane` and wants it to refuse, for a reason.
+fn refused(args: &[&str], why: &str) {
+    let (good, text) = run(args);
+    assert!(!good && text.contains(why), "fairlane {args:?}: {text}");
 }
 
 fn text(path: &Path) -> &str {
@@ -211,20 +230,33 @@ async fn sequence(machine: &Machine, orders: &BTreeSet<CtId>) -> Vec<SequencedBl
     blocks
 }
 
+/// A machine's card for the epoch after the one that its home is in, beside the last one.
+fn card(machine: &Machine) -> PathBuf {
+    let quic = format!("127.0.0.1:{}", machine.port);
+    let api = format!("http://127.0.0.1:{}", machine.port + 1);
+    let (home, card) = (&machine.home, machine.home.join("card.json"));
+    let args = ["committee", "card", "--home", text(home), "--quic", &quic];
+    fairlane(&[&args[..], &["--api", &api, "-o", text(&card)]].concat());
+    card
+}
+
+/// `fairlane committee propose` with these cards, to a machine.
+fn propose(dir: &Path, to: &Machine, cards: &[PathBuf], out: &Path) -> Vec<String> {
+    let genesis = dir.join("net/genesis.json");
+    let to = format!("http://127.0.0.1:{}", to.port + 1);
+    let mut args = vec!["committee", "propose", "--genesis", text(&genesis), "--to"];
+    args.push(&to);
+    args.extend(cards.iter().map(|card| text(card)));
+    args.extend(["-o", text(out)]);
+    args.into_iter().map(str::to_owned).collect()
+}
+
 /// Operators decide on the machines `next`, approved by the first of `present`.
 fn decide(dir: &Path, machines: &[Machine], present: &[usize], next: &[usize], epoch: u64) {
-    let genesis = dir.join("net/genesis.json");
     let change = dir.join(format!("change-{epoch}.json"));
-    let mut propose = vec!["committee", "propose", "--genesis", text(&genesis), "--to"];
-    let to = format!("http://127.0.0.1:{}", machines[present[0]].port + 1);
-    propose.push(&to);
-    let cards: Vec<_> = next
-        .iter()
-        .map(|m| machines[*m].home.join("card.json"))
-        .collect();
-    propose.extend(cards.iter().map(|card| text(card)));
-    propose.extend(["-o", text(&change)]);
-    fairlane(&propose);
+    let cards: Vec<_> = next.iter().map(|m| card(&machines[*m])).collect();
+    let args = propose(dir, &machines[present[0]], &cards, &change);
+    fairlane(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let quorum = present.len() - (present.len() - 1) / 3;
     for machine in &present[..quorum] {
         let home = text(&machines[*machine].home);
@@ -232,6 +264,117 @@ fn decide(dir: &Path, machines: &[Machine], present: &[usize], next: &[usize], e
     }
     let ops = format!("http://127.0.0.1:{}", machines[present[1]].port + 2);
     fairlane(&["committee", "submit", "--ops", &ops, text(&change)]);
+}
+
+/// What a machine's home has of an epoch.
+fn secret(machine: &Machine, epoch: u64) -> (u16, ReceiverSecret) {
+    let home = Home::open(&machine.home).unwrap();
+    (machine.port, home.receiver(Epoch(epoch)).unwrap())
+}
+
+/// Waits until no file of any machine has one of these secrets in it, as bytes or as digits.
+async fn gone(machines: &[Machine], secrets: &[(u16, ReceiverSecret)]) {
+    let bytes = secrets.iter().map(|(_, secret)| secret.expose_secret());
+    let needles: Vec<Vec<u8>> = bytes
+        .flat_map(|bytes| [bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()])
+        .collect();
+    let until = Instant::now() + PATIENCE;
+    for machine in machines {
+        while let Some(file) = holds(&machine.home, &needles) {
+            // It may not have come into the next epoch yet.
+            let (file, log) = (file.display(), machine.log());
+            assert!(Instant::now() < until, "{file} has an old secret\n{log}");
+            pause().await;
+        }
+    }
+}
+
+/// A file below a folder that has one of these in it.
+fn holds(folder: &Path, needles: &[Vec<u8>]) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if let Some(found) = holds(&path, needles) {
+                return Some(found);
+            }
+            continue;
+        }
+        // A database replaces its files as it runs.
+        let content = std::fs::read(&path).unwrap_or_default();
+        let has = |needle: &Vec<u8>| content.windows(needle.len()).any(|part| part == needle);
+        if needles.iter().any(has) {
+            return Some(path);
+        }
+    }
+    None
+}
+
+async fn epoch_base(machine: &Machine, epoch: u64) -> EpochBase {
+    let bytes = machine.api.epoch_base(Epoch(epoch)).await.unwrap();
+    decode(&bytes, EPOCH_BASE_BYTES_MAX).unwrap()
+}
+
+/// Somebody kept what was dealt in `base`, and takes all disks: no secret on them opens it,
+/// and no machine hands the dealings out any more.
+async fn nothing_to_steal(machines: &[Machine], base: &EpochBase) {
+    let mut tried = 0;
+    for machine in machines {
+        let home = Home::open(&machine.home).unwrap();
+        for epoch in home.receiver_epochs().unwrap() {
+            let secret = home.receiver(epoch).unwrap();
+            for member in 0..base.next.members.len() {
+                let share = base.sharing(MemberId(member as u8), &secret);
+                let port = machine.port;
+                assert!(share.is_err(), "{port} has a share of {}", base.epoch());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 0, "there are secrets of the present epoch");
+    for machine in &machines[3..] {
+        let served = epoch_base(machine, base.epoch().0).await;
+        assert_eq!(served, base.clone().stripped());
+    }
+}
+
+/// Neither an old card, nor one with the old key in a new one, nor a change with one that
+/// operators approved all the same.
+async fn a_used_receiver_key_is_refused(dir: &Path, machines: &[Machine], base: &EpochBase) {
+    let (old, new) = (dir.join("old.json"), dir.join("new.json"));
+    std::fs::copy(machines[3].home.join("card.json"), &old).unwrap();
+    let change = dir.join("refused.json");
+    let mut cards: Vec<_> = machines[3..].iter().map(card).collect();
+    cards[0].clone_from(&old);
+    let args = propose(dir, &machines[0], &cards, &change);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    refused(&args, "a card for epoch 1, the next one is 2");
+    let text = std::fs::read_to_string(&old).unwrap();
+    std::fs::write(&new, text.replace("\"epoch\": 1", "\"epoch\": 2")).unwrap();
+    cards[0].clone_from(&new);
+    let args = propose(dir, &machines[0], &cards, &change);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    refused(&args, "was used in epoch 1 already");
+
+    cards[0] = machines[3].home.join("card.json");
+    let args = propose(dir, &machines[0], &cards, &change);
+    fairlane(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let json = std::fs::read(&change).unwrap();
+    let mut approved: CommitteeChange = serde_json::from_slice(&json).unwrap();
+    approved.next.members[0].receiver = base.next.members[3].receiver;
+    std::fs::write(&change, serde_json::to_vec(&approved).unwrap()).unwrap();
+    let home = machines[0].home.to_str().unwrap();
+    let change = change.to_str().unwrap();
+    refused(
+        &["committee", "approve", "--home", home, change],
+        "was used in epoch 1 already",
+    );
+    for (member, machine) in machines.iter().enumerate().take(5) {
+        let identity = Home::open(&machine.home).unwrap().identity().unwrap();
+        let signature = approved.next.approve(&identity);
+        approved.approved.add(MemberId(member as u8), signature);
+    }
+    let error = machines[1].ops.change_committee(&approved).await;
+    assert_eq!(error.unwrap_err().code(), Some(ErrorCode::ReceiverReused));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,21 +393,10 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         })
         .collect();
     for machine in &mut machines {
-        let quic = format!("127.0.0.1:{}", machine.port);
-        let api = format!("http://127.0.0.1:{}", machine.port + 1);
-        let (home, card) = (machine.home.clone(), machine.home.join("card.json"));
-        let args = [
-            "committee",
-            "card",
-            "--home",
-            text(&home),
-            "--quic",
-            &quic,
-            "--api",
-            &api,
-        ];
-        fairlane(&[&args[..], &["-o", text(&card)]].concat());
         machine.spawn();
+    }
+    for machine in &mut machines {
+        machine.ready_in(0).await;
     }
     let from = format!(
         "http://127.0.0.1:{},http://127.0.0.1:{}",
@@ -297,9 +429,6 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         machine.spawn();
         machines.push(machine);
     }
-    for machine in &mut machines[..4] {
-        machine.ready_in(0).await;
-    }
     let pin = machines[0].api.pin(net.genesis.clone()).await.unwrap();
     let committee_key = *pin.certificate_key().unwrap();
     let apis: Vec<Member> = machines.iter().map(|machine| machine.api.clone()).collect();
@@ -310,6 +439,9 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
     let load = tokio::spawn(trade(pin, apis, Arc::clone(&sent), Arc::clone(&stop)));
 
     let (first, all, last) = ([0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6], [3, 4, 5, 6]);
+    let of_zero: Vec<_> = (machines[..4].iter())
+        .map(|machine| secret(machine, 0))
+        .collect();
     let mut started = Instant::now();
     decide(dir.path(), &machines, &first, &all, 1);
     machines[2].kill();
@@ -319,6 +451,16 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         machine.ready_in(1).await;
     }
     println!("four became seven in {:?}", started.elapsed());
+    let of_one: Vec<_> = (machines.iter())
+        .map(|machine| secret(machine, 1))
+        .collect();
+    gone(&machines, &of_zero).await;
+    let base = epoch_base(&machines[6], 1).await;
+    for (member, (machine, secret)) in of_one.iter().enumerate() {
+        let me = MemberId(member as u8);
+        assert!(base.sharing(me, secret).is_ok(), "{machine} has its share");
+    }
+    a_used_receiver_key_is_refused(dir.path(), &machines, &base).await;
 
     started = Instant::now();
     decide(dir.path(), &machines, &all, &last, 2);
@@ -329,6 +471,8 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         machines[machine].ready_in(2).await;
     }
     println!("seven became four in {:?}", started.elapsed());
+    gone(&machines, &of_one).await;
+    nothing_to_steal(&machines, &base).await;
     // Those who left wait for another call, and nobody needs them.
     for machine in &mut machines[..3] {
         machine.kill();

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
-use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase, Event, Table, epoch_key, height_key};
+use fairlane_replica::{
+    EPOCH_BASE_BYTES_MAX, EpochBase, Event, FinalBlock, Table, epoch_key, height_key,
+};
 use fairlane_types::{CommitteeChange, Epoch, Height, MemberId, NextCommittee, QuorumWord, decode};
 
 use crate::engine::{MICROSECOND, MILLISECOND};
 
-use super::machine::Machine;
+use super::machine::{Machine, ROW_BYTES_MAX};
 use super::run::{Happening, Run, TERM_NS};
 
 impl Run<'_> {
@@ -80,6 +82,21 @@ impl Run<'_> {
             let Ok(base) = decode::<EpochBase>(row, EPOCH_BASE_BYTES_MAX) else {
                 continue;
             };
+            if !base.is_whole() {
+                // It is over: the same disk has the word for that.
+                let (from, to) = (epoch_key(next.next()), epoch_key(next.next().next()));
+                let rows = self.machines[other].rows(Table::Epochs, &from, &to);
+                let onward = rows
+                    .first()
+                    .map(|(_, row)| decode(row, EPOCH_BASE_BYTES_MAX));
+                let onward: Option<EpochBase> = onward.and_then(Result::ok);
+                let over = |o: &EpochBase| o.handover.verify(base.genesis()).is_ok();
+                if !onward.as_ref().is_some_and(over) {
+                    self.breach(format!("machine {other} has half of {next} too early"));
+                    return;
+                }
+                self.report.passed_through += 1;
+            }
             let (from, to) = (Height(1), base.genesis().base().next());
             let (from, to) = (height_key(from), height_key(to));
             let sequence = self.machines[other].rows(Table::Sequence, &from, &to);
@@ -162,9 +179,10 @@ impl Run<'_> {
         }
     }
 
-    /// Who takes a machine's disk and key files reads nothing of epochs before its own (A21).
+    /// Who takes a machine's disk and key files finds neither dealings nor secrets of epochs
+    /// before its own, and reads no share of them (A21).
     pub(super) fn search_disks(&mut self) {
-        let mut found = Vec::new();
+        let (mut found, mut emptied) = (Vec::new(), 0);
         for (machine, m) in self.machines.iter().enumerate() {
             let epoch = m.genesis.epoch();
             if epoch != m.disk_epoch() {
@@ -172,6 +190,25 @@ impl Run<'_> {
             }
             if let Some(of) = m.receivers.keys().find(|of| **of < epoch) {
                 found.push(format!("machine {machine} in {epoch} has a secret of {of}"));
+            }
+            let (from, to) = (epoch_key(Epoch(0)), epoch_key(epoch));
+            for (_, row) in m.rows(Table::Epochs, &from, &to) {
+                if decode(&row, EPOCH_BASE_BYTES_MAX).is_ok_and(|base: EpochBase| base.is_whole()) {
+                    found.push(format!("machine {machine} in {epoch} keeps dealings"));
+                }
+            }
+            let (from, to) = (height_key(Height(0)), height_key(m.genesis.base().next()));
+            for (_, row) in m.rows(Table::Blocks, &from, &to) {
+                let Ok(block) = decode::<FinalBlock>(&row, ROW_BYTES_MAX) else {
+                    continue;
+                };
+                // The header still says that something rode with the cut.
+                let rode = block.header.payload != block.payload.cut.digest();
+                emptied += usize::from(rode && block.payload.step.is_none());
+                if block.payload.dealing.is_some() {
+                    let height = block.header.height;
+                    found.push(format!("machine {machine} keeps a dealing at {height}"));
+                }
             }
             let identity = m.identity.public();
             for base in self.bases.values().filter(|base| base.epoch() < epoch) {
@@ -189,6 +226,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.report.emptied = emptied;
         for what in found {
             self.breach(what);
         }

@@ -19,7 +19,7 @@ use crate::member::Member;
 use crate::scenario::start;
 
 /// Largest row read.
-const ROW_BYTES_MAX: usize = 16 << 20;
+pub(super) const ROW_BYTES_MAX: usize = 16 << 20;
 
 /// A machine of a run.
 pub(super) struct Machine {
@@ -202,13 +202,14 @@ impl Machine {
         let row = row.ok().flatten().unwrap_or_default();
         let carried: Vec<CtId> = decode(&row, ROW_BYTES_MAX).map_err(|e| e.to_string())?;
         let sharing = match me {
-            Some(me) => {
+            // Of an epoch that is over nobody has a share.
+            Some(me) if base.is_whole() => {
                 let receiver = self.receivers.get(&base.epoch());
                 let receiver = receiver.ok_or("its secret for this epoch is gone")?;
                 let sharing = base.sharing(me, receiver).map_err(|e| e.to_string())?;
                 Arc::new(std::sync::OnceLock::from(sharing))
             }
-            None => Arc::default(),
+            _ => Arc::default(),
         };
         let keys = CryptoContext {
             chain: genesis.chain,

@@ -107,12 +107,16 @@ pub struct EpochsReport {
     pub carried: usize,
     /// Times a machine entered an epoch with what others handed it.
     pub fetched: usize,
+    /// Times that epoch was over already, and was only passed through.
+    pub passed_through: usize,
     /// Crashes.
     pub crashes: usize,
     /// Kills between entering an epoch and erasing the secrets of the one before.
     pub torn: usize,
     /// Secrets of earlier epochs that were erased.
     pub erased: usize,
+    /// Blocks of earlier epochs on disks from which a dealing has gone.
+    pub emptied: usize,
     /// Shares of earlier epochs that were looked for on disks, in vain.
     pub searched: usize,
     /// Dealings that did not count.

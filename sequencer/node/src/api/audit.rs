@@ -47,6 +47,8 @@ pub(crate) async fn steps(
     Args(args): Args<StepArgs>,
 ) -> Result<Response, Fail> {
     let (head, first) = head(&api).await?;
+    // Lanes and dealings of earlier epochs are gone.
+    let first = first.max(api.node.genesis().base().next());
     let (from, last) = (Height(args.from), Height(head.height));
     if from < first || from > last.next() {
         return Err(out_of_range(from, first, last));

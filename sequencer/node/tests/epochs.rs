@@ -1,0 +1,248 @@
+//! Homes between epochs: what is erased when, and what a folder may enter (PROTOCOL §6,
+//! THREATS A21).
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+
+use fairlane_encryption::ReceiverSecret;
+use fairlane_node::config::{Config, Overrides};
+use fairlane_node::epochs::{EpochError, Present, Resting};
+use fairlane_node::home::Home;
+use fairlane_node::store::{RocksStore, StoreOptions};
+use fairlane_node::testnet::{InitOptions, Testnet, init};
+use fairlane_replica::{BaseError, Dealing, EpochBase, Store, Table, Write, height_key};
+use fairlane_types::{
+    ActiveKeys, BlockId, ChainId, Digest, Domain, Epoch, EpochStart, Genesis, Handover,
+    HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextMember, Position,
+    QuorumWord, ReceiverBytes, Root, SeededRng, SequencedBlock, Signature, encode,
+};
+
+/// What lies in a folder, by name.
+fn names(home: &Home) -> Vec<String> {
+    let entries = fs::read_dir(home.root()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.contains(".key")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_gives_shares_of_earlier_epochs_is_overwritten_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::create(dir.path().join("home")).unwrap();
+    let mut rng = SeededRng::new(&[1; 32], b"receivers");
+    for epoch in 0..4 {
+        let secret = ReceiverSecret::generate(&mut rng);
+        home.write_receiver(Epoch(epoch), &secret).unwrap();
+    }
+    let others = [
+        "share.key",
+        "certificate.key",
+        "receiver-1.key.new",
+        "identity.key",
+    ];
+    let strangers = [
+        "receiver-01.key",
+        "receiver-x.key",
+        "receiver-0.key",
+        "my.key",
+    ];
+    for name in others.into_iter().chain(strangers) {
+        fs::write(home.root().join(name), "secret").unwrap();
+    }
+    let epochs: Vec<u64> = home
+        .receiver_epochs()
+        .unwrap()
+        .iter()
+        .map(|e| e.0)
+        .collect();
+    assert_eq!(epochs, [0, 1, 2, 3]);
+    // Another name for the same bytes on the disk shows what became of them.
+    let (old, link) = (home.receiver_path(Epoch(1)), dir.path().join("link"));
+    fs::hard_link(&old, &link).unwrap();
+    let length = fs::read(&link).unwrap().len();
+    assert_eq!(home.erase_before(Epoch(0)).unwrap(), 0);
+    assert_eq!(home.erase_before(Epoch(2)).unwrap(), 5);
+    assert_eq!(fs::read(&link).unwrap(), vec![0; length]);
+    let mut left = vec!["identity.key", "receiver-2.key", "receiver-3.key"];
+    left.extend(strangers);
+    left.sort_unstable();
+    assert_eq!(names(&home), left);
+    assert_eq!(
+        home.erase_before(Epoch(2)).unwrap(),
+        0,
+        "it may be repeated"
+    );
+    assert!(home.receiver(Epoch(2)).is_ok());
+}
+
+fn emitted(chain: ChainId) -> SequencedBlock {
+    let block = SequencedBlock {
+        chain,
+        epoch: Epoch(0),
+        height: Height(1),
+        block: BlockId::default(),
+        time: Millis(0),
+        parent_root: Root::default(),
+        first_position: Position(0),
+        items: Vec::new(),
+        state: None,
+        root: Root::default(),
+    };
+    block.sealed()
+}
+
+/// The same members in the epoch after `before`, handed over by three of them.
+fn base(net: &Testnet, before: &Genesis, height: Height) -> EpochBase {
+    let epoch = before.epoch().next();
+    let homes = || net.members.iter().map(|member| &member.home);
+    let mut rng = SeededRng::new(&[7; 32], &epoch.0.to_le_bytes());
+    let members = homes().map(|home| {
+        let secret = ReceiverSecret::generate(&mut rng);
+        home.write_receiver(epoch, &secret).unwrap();
+        NextMember {
+            identity: home.identity().unwrap().public(),
+            receiver: ReceiverBytes(*secret.key().bytes()),
+            quic: String::new(),
+            api: String::new(),
+        }
+    });
+    let next = NextCommittee {
+        chain: before.chain,
+        epoch,
+        members: members.collect(),
+    };
+    let dealings = vec![Dealing {
+        dealer: MemberId(0),
+        deal: vec![1; 64],
+        signature: Signature([0; 64]),
+    }];
+    let start = EpochStart {
+        epoch,
+        origin: before.origin(),
+        before: before.hash(),
+        height,
+        block: BlockId::default(),
+        root: emitted(before.chain).root,
+        position: Position(0),
+        committee: next.digest(),
+        memory: Domain::Snapshot.hash(&[]),
+        dealings: Domain::Dealing.hash_of(&dealings.as_slice()),
+    };
+    let time = before.time.plus(1);
+    let keys = ActiveKeys {
+        encryption: vec![1],
+        certificate: vec![1],
+    };
+    let genesis = before.next(&next, start, time, (KeyId(Digest([1; 32])), &keys));
+    let mut word = QuorumWord::default();
+    for (id, home) in homes().enumerate().take(3) {
+        let identity = home.identity().unwrap();
+        let signature = Handover::sign(&identity, before.epoch(), &genesis);
+        word.add(MemberId(id as u8), signature);
+    }
+    EpochBase {
+        handover: Handover { genesis, word },
+        next,
+        memory: Vec::new(),
+        old_keys: ActiveKeys::default(),
+        dealings,
+    }
+}
+
+fn testnet(dir: &tempfile::TempDir) -> (Testnet, Home, Config) {
+    let mut options = InitOptions::new(dir.path().join("net"), 4);
+    options.reserve_mb = 1;
+    options.dealer = false;
+    let net = init(&options, |_| {}).unwrap();
+    let home = net.members[0].home.clone();
+    let config = Config::load(&home, Overrides::default()).unwrap();
+    let mut store = RocksStore::open(&StoreOptions {
+        path: home.data_path(),
+        reserve_bytes: 1 << 20,
+    })
+    .unwrap();
+    let row = encode(&emitted(net.genesis.chain));
+    let row = Write::put(Table::Sequence, height_key(Height(1)), row);
+    store.commit(&[row], true).unwrap();
+    drop(store);
+    (net, home, config)
+}
+
+#[test]
+fn the_old_secret_goes_once_the_folder_is_in_the_next_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let (net, home, config) = testnet(&dir);
+    let one = base(&net, &net.genesis, Height(1));
+    let old = fs::read(home.receiver_path(Epoch(0))).unwrap();
+    let mut resting = Resting::open(&home, &config).unwrap();
+    assert_eq!(
+        names(&home),
+        ["identity.key", "receiver-1.key", "receiver.key"]
+    );
+    resting.enter(&one).unwrap();
+    assert_eq!(names(&home), ["identity.key", "receiver-1.key"]);
+    let standing = resting.standing().unwrap();
+    assert!(standing.runs() && standing.keyed && standing.epoch() == Epoch(1));
+    drop(resting);
+
+    // A stop after the folder was in the next epoch and before the file was gone.
+    fs::write(home.receiver_path(Epoch(0)), &old).unwrap();
+    drop(Resting::open(&home, &config).unwrap());
+    assert_eq!(names(&home), ["identity.key", "receiver-1.key"]);
+
+    let present = Present::of(&home).unwrap();
+    assert_eq!(present.genesis, *one.genesis());
+    let reused = NextCommittee {
+        epoch: Epoch(2),
+        ..one.next.clone()
+    };
+    assert!(present.used.check(&reused).is_err());
+    let mut first = reused;
+    for (member, key) in first
+        .members
+        .iter_mut()
+        .zip(&net.genesis.encryption.receivers)
+    {
+        member.receiver = *key;
+    }
+    assert!(present.used.check(&first).is_err());
+    // Without its secret a member cannot run this epoch, and says so.
+    fs::remove_file(home.receiver_path(Epoch(1))).unwrap();
+    let resting = Resting::open(&home, &config).unwrap();
+    assert!(!resting.standing().unwrap().keyed);
+}
+
+/// Who hands out an epoch without its dealings must show that it is over: else one member
+/// could keep another one out of the present epoch.
+#[test]
+fn an_epoch_without_dealings_is_passed_through_only_if_it_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (net, home, config) = testnet(&dir);
+    let one = base(&net, &net.genesis, Height(1));
+    let two = base(&net, one.genesis(), Height(2));
+    let mut resting = Resting::open(&home, &config).unwrap();
+    let stripped = one.clone().stripped();
+    let refused = resting.enter(&stripped).unwrap_err();
+    let gone = BaseError::Stripped(Epoch(1));
+    assert!(matches!(refused, EpochError::Base(error) if error == gone));
+    let mut forged = two.handover.clone();
+    forged.word.signatures.truncate(2);
+    for onward in [&forged, &one.handover] {
+        let refused = resting.pass(&stripped, onward).unwrap_err();
+        let base = matches!(&refused, EpochError::Base(BaseError::Handover(error))
+            if matches!(error, HandoverError::Word(_) | HandoverError::Follow(_)));
+        assert!(base, "{refused}");
+    }
+    assert_eq!(resting.standing().unwrap().epoch(), Epoch(0));
+    assert!(names(&home).contains(&"receiver.key".to_owned()));
+    resting.pass(&stripped, &two.handover).unwrap();
+    let standing = resting.standing().unwrap();
+    assert_eq!(standing.epoch(), Epoch(1));
+    assert!(standing.left && !standing.runs(), "it is never run here");
+    assert_eq!(
+        names(&home),
+        ["identity.key", "receiver-1.key", "receiver-2.key"]
+    );
+}
