@@ -22,9 +22,9 @@ use crate::payload::{FinalBlock, SafetyRecord};
 use crate::{Evidence, Row, Store, StoreError, Table, Write};
 
 /// Rows read at a time.
-const SCAN_ROWS: usize = 1_024;
+pub(crate) const SCAN_ROWS: usize = 1_024;
 /// Bytes read at a time.
-const SCAN_BYTES: usize = 16 << 20;
+pub(crate) const SCAN_BYTES: usize = 16 << 20;
 /// Largest row that is taken from disk.
 pub(crate) const ROW_BYTES_MAX: usize = 64 << 20;
 

@@ -9,13 +9,8 @@ use fairlane_types::{Epoch, Height, decode, encode};
 use crate::epoch_base::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use crate::keys::{carried_height, epoch_key, height_key};
 use crate::payload::FinalBlock;
-use crate::recovery::{ROW_BYTES_MAX, RecoverError, corrupt};
+use crate::recovery::{ROW_BYTES_MAX, RecoverError, SCAN_BYTES, SCAN_ROWS, corrupt};
 use crate::{Store, Table, Write};
-
-/// Rows read at a time.
-const SCAN_ROWS: usize = 1_024;
-/// Bytes read at a time.
-const SCAN_BYTES: usize = 16 << 20;
 
 /// The writes that take dealings out of what a folder keeps of an epoch, `last` being the
 /// height of its boundary.

@@ -8,6 +8,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -266,18 +267,24 @@ fn decide(dir: &Path, machines: &[Machine], present: &[usize], next: &[usize], e
     fairlane(&["committee", "submit", "--ops", &ops, text(&change)]);
 }
 
-/// What a machine's home has of an epoch.
+/// What a machine's home has of an epoch; a search of its files finds that.
 fn secret(machine: &Machine, epoch: u64) -> (u16, ReceiverSecret) {
     let home = Home::open(&machine.home).unwrap();
-    (machine.port, home.receiver(Epoch(epoch)).unwrap())
+    let secret = home.receiver(Epoch(epoch)).unwrap();
+    let found = holds(&machine.home, &needles(&secret));
+    assert_eq!(found, Some(home.receiver_path(Epoch(epoch))));
+    (machine.port, secret)
 }
 
-/// Waits until no file of any machine has one of these secrets in it, as bytes or as digits.
+/// A secret as it may lie in a file: as bytes or as digits.
+fn needles(secret: &ReceiverSecret) -> [Vec<u8>; 2] {
+    let bytes = secret.expose_secret();
+    [bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()]
+}
+
+/// Waits until no file of any machine has one of these secrets in it.
 async fn gone(machines: &[Machine], secrets: &[(u16, ReceiverSecret)]) {
-    let bytes = secrets.iter().map(|(_, secret)| secret.expose_secret());
-    let needles: Vec<Vec<u8>> = bytes
-        .flat_map(|bytes| [bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()])
-        .collect();
+    let needles: Vec<_> = secrets.iter().flat_map(|(_, s)| needles(s)).collect();
     let until = Instant::now() + PATIENCE;
     for machine in machines {
         while let Some(file) = holds(&machine.home, &needles) {
@@ -335,6 +342,39 @@ async fn nothing_to_steal(machines: &[Machine], base: &EpochBase) {
         let served = epoch_base(machine, base.epoch().0).await;
         assert_eq!(served, base.clone().stripped());
     }
+}
+
+/// A member lost its machine and has a backup of its keys, made in epoch 2: in an empty folder
+/// it goes through the epochs before, for which it has no keys, and serves in its own again.
+async fn a_backup_leads_to_its_own_epoch(dir: &Path, machine: &mut Machine, from: &Machine) {
+    let (passphrase, backup) = (dir.join("passphrase"), dir.join("backup"));
+    std::fs::write(&passphrase, "correct horse battery staple").unwrap();
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&passphrase, private).unwrap();
+    let sealed = ["--backup-passphrase-file", text(&passphrase)];
+    let home = ["--home", text(&machine.home)];
+    let out = ["-o", text(&backup)];
+    fairlane(&[&["keys", "backup"][..], &home, &out, &sealed].concat());
+    machine.kill();
+    let (new, genesis) = (dir.join("restored"), dir.join("net/genesis.json"));
+    let home = ["--home", text(&new), "--plain", "--genesis", text(&genesis)];
+    let file = ["--backup", text(&backup)];
+    fairlane(&[&["keys", "restore"][..], &file, &home, &sealed].concat());
+    let config = std::fs::read_to_string(machine.home.join("config.toml")).unwrap();
+    let join = format!("join = [\"http://127.0.0.1:{}\"]\n", from.port + 1);
+    let old = config.lines().filter(|line| !line.starts_with("join"));
+    let config = old.fold(join, |text, line| text + line + "\n");
+    std::fs::write(new.join("config.toml"), config).unwrap();
+    let epochs = || Home::open(&new).unwrap().receiver_epochs().unwrap();
+    assert_eq!(epochs(), [Epoch(2)]);
+    machine.home.clone_from(&new);
+    machine.spawn();
+    let until = Instant::now() + PATIENCE;
+    while machine.ops.status().await.map_or(0, |status| status.epoch) < 2 {
+        assert!(Instant::now() < until, "it is not back\n{}", machine.log());
+        pause().await;
+    }
+    assert_eq!(epochs(), [Epoch(2)]);
 }
 
 /// Neither an old card, nor one with the old key in a new one, nor a change with one that
@@ -508,6 +548,8 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
     let attested = machines[4].api.attestation(None).await.unwrap();
     assert_eq!(attested.epoch.0, 2);
     assert!(attested.verify(&committee_key, net.genesis.chain));
+    let (before, rest) = machines.split_at_mut(4);
+    a_backup_leads_to_its_own_epoch(dir.path(), &mut before[3], &rest[0]).await;
     println!(
         "{} orders acknowledged, all there, each once",
         sent.acknowledged.len()
