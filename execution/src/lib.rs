@@ -10,7 +10,11 @@
 
 #![cfg_attr(
     not(test),
-    deny(clippy::float_arithmetic, clippy::float_cmp, clippy::iter_over_hash_type)
+    deny(
+        clippy::float_arithmetic,
+        clippy::float_cmp,
+        clippy::iter_over_hash_type
+    )
 )]
 // Tests compare with the real numbers.
 #![cfg_attr(test, allow(clippy::disallowed_types))]

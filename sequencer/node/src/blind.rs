@@ -4,7 +4,7 @@ use fairlane_mempool::{Batch, Cut};
 use fairlane_replica::audit::{Attested, BlindReceipt, LanePath, Link, Step, StepError};
 use fairlane_replica::{FinalBlock, StoreError, Table, batch_key, height_key};
 use fairlane_types::{
-    CtId, Genesis, Height, Item, MemberId, MerkleProof, Seq, SequencedBlock, decode, merkle_root,
+    CtId, Genesis, Height, MemberId, MerkleProof, Seq, SequencedBlock, decode, merkle_root,
 };
 
 use crate::known_key::KnownKey;

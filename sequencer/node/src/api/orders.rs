@@ -14,7 +14,7 @@ use fairlane_client::wire::{
     SubmitBody, WAIT_MS_DEFAULT, WAIT_MS_MAX, Wait,
 };
 use fairlane_replica::{Reply, Stage, Table};
-use fairlane_types::{CtId, Envelope, Item, MerkleProof, SequencedBlock, encode};
+use fairlane_types::{CtId, Envelope, MerkleProof, SequencedBlock, encode};
 use serde::Deserialize;
 
 use super::Api;
