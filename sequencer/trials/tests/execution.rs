@@ -376,7 +376,7 @@ async fn overreach(cluster: &Cluster, nonce: u64) -> Vec<u16> {
         side: Side::Buy,
         price_ticks: MIDDLE,
         lots: 20_000_000,
-        tif: TimeInForce::Ioc,
+        tif: TimeInForce::Gtc,
         reduce_only: false,
         cloid: nonce,
     });
