@@ -16,7 +16,7 @@
 //!   out before what was everywhere before it (F2). Nothing that this adds reaches beyond
 //!   the AOI of x, so it does not prolong a chain.
 //!
-//! Not every order is compared with every other: see `window`.
+//! Not every order is compared with every other: see `search` and `window`.
 //!
 //! Roots with equal keys are taken together, in the order of their ids, so that D(c) does
 //! not depend on ties. The set of a group is fixed first, then brought into order.
