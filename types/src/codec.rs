@@ -92,3 +92,19 @@ fn short_name(path: &'static str) -> &'static str {
     let start = path[..end].rfind("::").map_or(0, |at| at + 2);
     &path[start..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_is_read_and_the_rest_is_given_back() {
+        let bytes = [encode(&(7u32, true)), vec![1, 2, 3]].concat();
+        let first = decode_first::<(u32, bool)>(&bytes, bytes.len());
+        assert_eq!(first, Ok(((7, true), &[1, 2, 3][..])));
+        let long = decode_first::<(u32, bool)>(&bytes, bytes.len() - 1);
+        assert!(matches!(long, Err(DecodeError::TooLong { got: 8, .. })));
+        let short = decode_first::<(u32, bool)>(&bytes[..4], 8);
+        assert!(matches!(short, Err(DecodeError::Malformed { .. })));
+    }
+}
