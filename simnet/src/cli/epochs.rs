@@ -17,7 +17,10 @@ struct Total {
     acknowledged: u64,
     carried: u64,
     fetched: u64,
+    passed_through: u64,
     crashes: u64,
+    torn: u64,
+    erased: u64,
     refused: u64,
 }
 
@@ -46,7 +49,7 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
     });
     let t = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"crashes\":{},\"dealings_refused\":{}}}}}",
+        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"passed_through\":{},\"crashes\":{},\"torn\":{},\"erased\":{},\"dealings_refused\":{}}}}}",
         args.seeds,
         t.failed,
         t.rechecked,
@@ -54,7 +57,10 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
         t.acknowledged,
         t.carried,
         t.fetched,
+        t.passed_through,
         t.crashes,
+        t.torn,
+        t.erased,
         t.refused,
     );
     t.failed == 0
@@ -68,7 +74,10 @@ fn add(total: &mut Total, args: &EpochsArgs, report: &EpochsReport, same: Option
     total.acknowledged += report.acknowledged as u64;
     total.carried += report.carried as u64;
     total.fetched += report.fetched as u64;
+    total.passed_through += report.passed_through as u64;
     total.crashes += report.crashes as u64;
+    total.torn += report.torn as u64;
+    total.erased += report.erased as u64;
     total.refused += report.dealings_refused;
     if failed {
         eprint!("{report}");
