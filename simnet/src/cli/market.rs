@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{MarketArgs, SimError};
 use crate::fairness::market::{Market, Snipers, Strategy, Trades, mean, quantile};
 use crate::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
-use crate::report::{Bars, Plot, Series, Style};
+use crate::report::{Bars, Plot, Series, Style, picture};
 
 /// Rules compared, and their names in tables.
 const RULES: [(&str, &str); 3] = [
@@ -45,13 +45,13 @@ pub(super) fn run(args: &MarketArgs) -> Result<bool, SimError> {
     let snipers = lab.snipers();
     println!("{attacks}\n{spam}\n{snipers}");
     if let Some(folder) = &args.out {
-        write(folder, "market-profit.svg", &attacks.profit_plot().to_svg())?;
+        write(folder, "market-profit.svg", &picture(&[attacks.profit_plot().panel()]))?;
         write(
             folder,
             "market-slippage.svg",
-            &attacks.slippage_bars().to_svg(),
+            &picture(&[attacks.slippage_bars().panel()]),
         )?;
-        write(folder, "market-snipers.svg", &snipers.plot().to_svg())?;
+        write(folder, "market-snipers.svg", &picture(&[snipers.plot().panel()]))?;
     }
     Ok(true)
 }

@@ -1,6 +1,6 @@
 //! Which plots a report has, and what they show.
 
-use super::plot::{Bars, Plot, Series, Style};
+use super::plot::{Bars, Panel, Plot, Series, Style, picture};
 use crate::research::Row;
 use crate::research::metrics::{GAP_METRICS, GAPS_MS};
 use crate::research::row::{CDF_STEPS, Cdf};
@@ -29,9 +29,15 @@ impl Figure {
     /// As SVG.
     #[must_use]
     pub fn to_svg(&self) -> String {
+        picture(&[self.panel()])
+    }
+
+    /// As a part of a picture.
+    #[must_use]
+    pub fn panel(&self) -> Panel {
         match &self.drawing {
-            Drawing::Plot(plot) => plot.to_svg(),
-            Drawing::Bars(bars) => bars.to_svg(),
+            Drawing::Plot(plot) => plot.panel(),
+            Drawing::Bars(bars) => bars.panel(),
         }
     }
 

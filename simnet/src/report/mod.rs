@@ -6,10 +6,14 @@ mod figures;
 mod html;
 mod perfetto;
 mod plot;
+#[cfg(feature = "png")]
+mod png;
 mod table;
 
 pub use figures::{Figure, Point, figures, points};
 pub use html::html;
 pub use perfetto::{events, perfetto};
-pub use plot::{Bars, Plot, Series, Style};
+pub use plot::{Bars, Panel, Plot, Series, Style, picture};
+#[cfg(feature = "png")]
+pub use png::Painter;
 pub use table::table;

@@ -17,6 +17,34 @@ const LEGEND_LINE: f64 = 20.0;
 /// Width of a character of 12 px, on average.
 const CHARACTER: f64 = 6.7;
 
+/// What is drawn, without the element around it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    svg: String,
+    height: f64,
+}
+
+/// A picture of one panel or several, one below the other.
+#[must_use]
+pub fn picture(panels: &[Panel]) -> String {
+    let height: f64 = panels.iter().map(|panel| panel.height).sum();
+    let mut svg = format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height:.0}' \
+         width='{WIDTH}' height='{height:.0}' font-family='Helvetica, Arial, sans-serif' \
+         font-size='12' role='img'><rect width='100%' height='100%' fill='#fff'/>"
+    );
+    let mut top = 0.0;
+    for panel in panels {
+        if top > 0.0 {
+            let _ = write!(svg, "<g transform='translate(0 {top:.1})'>{}</g>", panel.svg);
+        } else {
+            svg.push_str(&panel.svg);
+        }
+        top += panel.height;
+    }
+    svg + "</svg>\n"
+}
+
 /// Colours that colour-blind readers tell apart (Okabe and Ito, 2008), on white.
 const COLOURS: [&str; 8] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#b8860b",
@@ -81,9 +109,9 @@ pub struct Bars {
 }
 
 impl Plot {
-    /// As a file of its own.
+    /// As a part of a picture.
     #[must_use]
-    pub fn to_svg(&self) -> String {
+    pub fn panel(&self) -> Panel {
         let xs = || {
             self.series
                 .iter()
@@ -109,7 +137,7 @@ impl Plot {
         let x_axis = Axis::new(x_low, x_high, LEFT, WIDTH - RIGHT, self.x_names.is_empty());
         let y_axis = Axis::new(y_low, y_high, TOP + AREA, TOP, true);
         let legend = Legend::new(self.series.iter().map(|s| s.name.as_str()));
-        let mut svg = open(&self.title, TOP + AREA + BELOW + legend.height());
+        let mut svg = titled(&self.title);
         y_axis.lines(&mut svg);
         if self.x_names.is_empty() {
             x_axis.labels_below(&mut svg, TOP + AREA);
@@ -131,7 +159,10 @@ impl Plot {
             draw(&mut svg, series, &x_axis, &y_axis, colour(index));
         }
         legend.draw(&mut svg, TOP + AREA + BELOW);
-        svg + "</svg>\n"
+        Panel {
+            svg,
+            height: TOP + AREA + BELOW + legend.height(),
+        }
     }
 
     /// Names of categories, slanted where they would touch.
@@ -153,9 +184,9 @@ impl Plot {
 }
 
 impl Bars {
-    /// As a file of its own.
+    /// As a part of a picture.
     #[must_use]
-    pub fn to_svg(&self) -> String {
+    pub fn panel(&self) -> Panel {
         let bar = if self.series.len() > 1 { 12.0 } else { 18.0 };
         let group = bar * self.series.len() as f64 + 10.0;
         let area = group * self.groups.len() as f64 + 6.0;
@@ -167,7 +198,7 @@ impl Bars {
         let axis = Axis::new(0.0, ends(most).1.max(1e-9), left, WIDTH - 90.0, true);
         let names = self.series.iter().map(|(name, _)| name.as_str());
         let legend = Legend::new(names.filter(|_| self.series.len() > 1));
-        let mut svg = open(&self.title, TOP + area + BELOW + legend.height());
+        let mut svg = titled(&self.title);
         for tick in &axis.ticks {
             let x = axis.at(*tick);
             let _ = write!(
@@ -211,7 +242,10 @@ impl Bars {
             }
         }
         legend.draw(&mut svg, TOP + area + BELOW);
-        svg + "</svg>\n"
+        Panel {
+            svg,
+            height: TOP + area + BELOW + legend.height(),
+        }
     }
 }
 
@@ -427,18 +461,11 @@ fn entry_width(name: &str) -> f64 {
     34.0 + CHARACTER * name.chars().count() as f64
 }
 
-fn open(title: &str, height: f64) -> String {
-    let mut svg = format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height:.0}' \
-         width='{WIDTH}' height='{height:.0}' font-family='Helvetica, Arial, sans-serif' \
-         font-size='12' role='img'><rect width='100%' height='100%' fill='#fff'/>"
-    );
-    let _ = write!(
-        svg,
+fn titled(title: &str) -> String {
+    format!(
         "<text x='{LEFT}' y='24' font-size='15' font-weight='600' fill='#111'>{}</text>",
         escape(title)
-    );
-    svg
+    )
 }
 
 fn axis_titles(svg: &mut String, x: &str, y: &str) {
@@ -526,7 +553,7 @@ mod tests {
                 marks: vec![(2.0, "crash".into())],
                 ..Plot::default()
             };
-            let svg = plot.to_svg();
+            let svg = picture(&[plot.panel()]);
             assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
             assert!(!svg.contains("a<b") && svg.contains("a&lt;b"));
             assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
@@ -536,6 +563,6 @@ mod tests {
             series: vec![("s".into(), vec![])],
             ..Bars::default()
         };
-        assert!(bars.to_svg().contains("<rect"));
+        assert!(picture(&[bars.panel(), bars.panel()]).contains("<rect"));
     }
 }

@@ -4,7 +4,8 @@
 //! OUT/scenario.toml     what was run
 //!     runs/ID.json      a run: figures and what the report draws
 //!     runs/ID.orders.csv, ID.events.jsonl, ID.trace.json
-//!     runs.csv  orders.csv  summary.json  report.html  *.svg
+//!     runs.csv  orders.csv  summary.json  report.html  report.svg  *.svg
+//!     runs.parquet  orders.parquet  report.png  *.png    if asked for
 //! ```
 
 use std::collections::BTreeMap;

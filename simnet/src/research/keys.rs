@@ -211,6 +211,8 @@ fn general(add: &mut Add<'_>) {
     add("report.orders", Kind::Bool, "true", "Write `orders.csv`, a line per order.", "true");
     add("report.events", Kind::Bool, "false", "Write `events.jsonl`: what members said, computed and stored.", "true");
     add("report.trace", Kind::Bool, "false", "Write a Perfetto trace per run.", "true");
+    add("report.png", Kind::Bool, "false", "Write every plot as PNG too, and all of them as `report.png`.", "true");
+    add("report.parquet", Kind::Bool, "false", "Write `runs.parquet` and `orders.parquet` beside the CSV files. For programs built with the feature `parquet`.", "true");
 }
 
 #[rustfmt::skip]

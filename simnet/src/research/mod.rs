@@ -17,6 +17,9 @@ pub mod keys;
 mod lab;
 pub mod meter;
 pub mod metrics;
+mod outputs;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod place;
 mod record;
 pub mod row;

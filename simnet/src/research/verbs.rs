@@ -10,10 +10,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{self, FILE_BYTES_MAX};
-use super::folder::{Folder, Maker, runs_csv, summary};
+use super::folder::{Folder, Maker};
 use super::keys;
 use super::lab::Lab;
 use super::metrics::METRICS;
+use super::outputs;
 use super::row::{Row, order_lines};
 use super::runner::{Outcome, Shard, many};
 use super::settings::{Plan, Run};
@@ -154,6 +155,7 @@ fn parse(name: &str, text: &str) -> Result<Plan, String> {
 
 /// Every point is made ready, so that nothing is found wrong in the middle of a sweep.
 fn rehearse(plan: &Plan) -> Result<(), String> {
+    outputs::possible(plan)?;
     let seeds = plan.seeds.max(1);
     for point in 0..plan.count().unwrap_or(0) / seeds {
         let run = plan.run(point * seeds);
@@ -374,17 +376,7 @@ fn finish(
     if rows.is_empty() {
         return Err("no run belongs to this shard".into());
     }
-    folder.write("runs.csv", &runs_csv(rows))?;
-    if plan.settings.bool("report.orders") {
-        folder.join_orders(rows)?;
-    }
-    let summary = summary(plan, rows, maker);
-    folder.write("summary.json", &format!("{summary:#}\n"))?;
-    let figures = report::figures(rows);
-    for figure in &figures {
-        folder.write(&format!("{}.svg", figure.name), &figure.to_svg())?;
-    }
-    folder.write("report.html", &report::html(plan, rows, &figures, maker))?;
+    let summary = outputs::write(folder, plan, rows, maker)?;
     if json {
         println!("{summary}");
     } else {
