@@ -32,6 +32,8 @@ struct Request {
     attempt: u32,
     /// When to ask the next.
     due: Micros,
+    /// Peers that were asked and have not answered since.
+    open: SignerSet,
 }
 
 /// Requests under way.
@@ -50,10 +52,19 @@ impl Fetch {
     pub(crate) fn asked(&self, want: Want) -> bool {
         self.requests.get(&want).is_some_and(|r| r.attempt > 0)
     }
-    /// Whether final blocks were asked for.
-    pub(crate) fn asked_blocks(&self) -> bool {
-        let asked = |(want, r): (&Want, &Request)| matches!(want, Want::Blocks(_)) && r.attempt > 0;
-        self.requests.iter().any(asked)
+    /// A peer sends final blocks; whether it was asked. Each request is answered once: who
+    /// sends false ones without end keeps no answer of another peer out.
+    pub(crate) fn blocks_from(&mut self, peer: MemberId) -> bool {
+        let blocks = |want: &&Want| matches!(want, Want::Blocks(_));
+        let Some(want) = self.requests.keys().find(blocks).copied() else {
+            return false;
+        };
+        let Some(request) = self.requests.get_mut(&want) else {
+            return false;
+        };
+        let asked = request.open.contains(peer);
+        request.open.remove(peer);
+        asked
     }
     /// Peers asked so far for the final blocks that are missing.
     pub(crate) fn blocks_attempts(&self) -> u32 {
@@ -80,6 +91,7 @@ impl Fetch {
             let request = self.requests.entry(need.want).or_insert(Request {
                 attempt: 0,
                 due: if need.urgent { now } else { now.plus(grace.0) },
+                open: SignerSet::default(),
             });
             if need.urgent && request.attempt == 0 {
                 request.due = request.due.min(now);
@@ -89,6 +101,7 @@ impl Fetch {
             }
             let round = request.attempt / n.max(1) as u32;
             if let Some(peer) = peer(need.prefer, request.attempt, me, n) {
+                request.open.insert(peer);
                 send.push((need.want, peer));
             }
             request.attempt = request.attempt.saturating_add(1);

@@ -314,7 +314,7 @@ impl<P: Payload> Core<P> {
         mut blocks: Blocks<P>,
         out: &mut Vec<Output<P>>,
     ) {
-        if !self.fetch.asked_blocks() || self.jobs.blocks_running() {
+        if self.jobs.blocks_running() || !self.fetch.blocks_from(from) {
             self.marks.dropped += 1;
             return;
         }

@@ -15,8 +15,9 @@ pub struct Resolution<K> {
     pub liars: Vec<(MemberId, ShareError)>,
     /// Share sets of further members that are needed before every order has a verdict.
     pub missing: usize,
-    /// What the last sets combined to, when nothing is missing: right for every order that
-    /// opened.
+    /// What the last sets combined to, when nothing is missing and every order that opened
+    /// opens with it. Not there where liars made different orders fail in different rounds:
+    /// told to others, it would be false for what opened earlier.
     pub points: Option<K>,
 }
 
@@ -54,21 +55,24 @@ pub fn resolve<T: ThresholdScheme, P: Borrow<T::Parsed>>(
         let members: Vec<MemberId> = quorum.iter().map(|entry| entry.member).collect();
         let shares: Vec<&T::Shares> = quorum.iter().map(|entry| entry.shares).collect();
         let points = T::combine(&T::combiner(key, &members)?, &shares)?;
+        let mut right_for_all = true;
         for (outcome, plain) in outcomes
             .iter_mut()
             .zip(T::open(key, list, &points, entropy))
         {
+            right_for_all &= outcome.is_none() || plain.is_some();
             // A plaintext that passed the opening check is final whoever lied (A10).
             if let (None, Some(plain)) = (&outcome, plain) {
                 *outcome = Some(Opened::Plain(plain));
             }
         }
+        let points = right_for_all.then_some(points);
         if outcomes.iter().all(Option::is_some) {
             return Ok(Resolution {
                 outcomes,
                 liars,
                 missing: 0,
-                points: Some(points),
+                points,
             });
         }
         let before = liars.len();
@@ -79,7 +83,7 @@ pub fn resolve<T: ThresholdScheme, P: Borrow<T::Parsed>>(
                 outcomes,
                 liars,
                 missing: 0,
-                points: Some(points),
+                points,
             });
         }
     }

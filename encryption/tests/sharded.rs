@@ -45,6 +45,36 @@ fn combined(world: &mut World, (slice, dealt): (usize, usize), combiner: MemberI
     KeyBatch::new(&world.key, world.block, combiner, &points, opened)
 }
 
+/// Liars that spoil different orders in different rounds: every order opens, and in no round all
+/// of them do. What the last sets combine to would make an honest combiner a liar.
+#[test]
+fn what_is_told_opens_all_that_it_names() {
+    let mut world = World::new(10, 2);
+    let honest = world.all_shares();
+    let lie = |member: usize, order: usize| {
+        let mut batch = honest[member].batch().clone();
+        batch.shares[order] = enc(dec(&batch.shares[order]) + G);
+        world.accept(batch)
+    };
+    let (first, second) = (lie(0, 1), lie(7, 0));
+    for (last, all_at_once) in [(&second, false), (&honest[7], true)] {
+        let mut sets: Vec<_> = vec![(MemberId(0), &first)];
+        sets.extend((1..7).map(|m| (MemberId(m), &honest[usize::from(m)])));
+        sets.push((MemberId(7), last));
+        let found = resolve::<Tdh2, _>(&world.key, &world.list, &sets, &ENTROPY).unwrap();
+        let plain = |outcome: &Option<Opened>| matches!(outcome, Some(Opened::Plain(_)));
+        assert!(found.outcomes.iter().all(plain) && found.missing == 0);
+        assert_eq!(found.points.is_some(), all_at_once);
+        if let Some(points) = found.points {
+            let me = MemberId(3);
+            let opened = [true, true].into_iter();
+            let batch = KeyBatch::new(&world.key, world.block, me, &points, opened);
+            let opened = batch.open(&world.key, world.block, &world.list, me, &ENTROPY);
+            assert!(opened.unwrap().iter().all(|(_, plain)| plain.is_some()));
+        }
+    }
+}
+
 #[test]
 fn sharded_is_all_to_all() {
     for (n, orders) in [(1, 5), (4, 23), (7, 30), (16, 40)] {

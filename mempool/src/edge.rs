@@ -173,6 +173,7 @@ impl Lanes {
     /// The same order again gives the same receipt, now or when its batch is durable.
     fn answer_known(&mut self, ticket: Ticket, ct_id: CtId, out: &mut Vec<Output>) {
         let full = self.over_capacity();
+        self.pool.sent_here(&ct_id);
         let (place, error) = match self.pool.get_mut(&ct_id) {
             None => (
                 self.pool.done_place(&ct_id),

@@ -273,6 +273,12 @@ impl Lanes {
         self.pool.held() + self.edge.pending()
     }
 
+    /// Number of them that their senders sent to this member.
+    #[must_use]
+    pub fn held_directly(&self) -> usize {
+        self.pool.direct() + self.edge.pending()
+    }
+
     /// An order that is held and has no outcome.
     #[must_use]
     pub fn envelope(&self, ct_id: &CtId) -> Option<Arc<Envelope>> {

@@ -33,6 +33,8 @@ pub(crate) struct Held {
     pub is_final: bool,
     /// Expires too far ahead to be recorded yet (see `receive`).
     pub parked: bool,
+    /// Its sender sent it here.
+    direct: bool,
     /// Submissions that wait for the receipt; at most [`TICKETS_MAX`].
     pub tickets: Vec<Ticket>,
 }
@@ -51,6 +53,7 @@ struct Done {
 pub(crate) struct Pool {
     held: BTreeMap<CtId, Held>,
     parked: usize,
+    direct: usize,
     done: BTreeMap<CtId, Done>,
     done_until: BTreeSet<(Millis, CtId)>,
     nonces: BTreeMap<(PublicKey, u64), CtId>,
@@ -69,6 +72,20 @@ impl Pool {
     /// Number of orders held, those that are not recorded yet not counted.
     pub fn held(&self) -> usize {
         self.held.len() - self.parked
+    }
+
+    /// Number of orders held whose senders sent them here.
+    pub const fn direct(&self) -> usize {
+        self.direct
+    }
+
+    /// The sender of an order sent it here.
+    pub fn sent_here(&mut self, ct_id: &CtId) {
+        if let Some(held) = self.held.get_mut(ct_id)
+            && !std::mem::replace(&mut held.direct, true)
+        {
+            self.direct += 1;
+        }
     }
 
     /// Whether anything that may be emitted soon is held (L4).
@@ -108,6 +125,7 @@ impl Pool {
                 stored: false,
                 is_final: false,
                 parked,
+                direct: false,
                 tickets: Vec::new(),
             },
         );
@@ -163,6 +181,7 @@ impl Pool {
         let (ct_id, label) = (emitted.ct_id, &emitted.label);
         let held = self.held.remove(&ct_id);
         self.parked -= usize::from(held.as_ref().is_some_and(|h| h.parked));
+        self.direct -= usize::from(held.as_ref().is_some_and(|h| h.direct));
         let until = label.expiry.plus(ttl_max.0);
         let place = held.as_ref().and_then(|h| h.place);
         let nonce = (label.sender, label.nonce);

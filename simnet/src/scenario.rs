@@ -594,7 +594,7 @@ pub fn committee(
     }
     if options.brisk {
         genesis.order.ttl_max_ms = 1_000;
-        genesis.consensus.retention_ms = 2_000;
+        genesis.consensus.retention_ms = 3_000;
     }
     let committee = genesis
         .validate()

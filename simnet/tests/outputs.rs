@@ -52,7 +52,10 @@ fn every_plot_is_there_as_png() {
     let (tallest, name) = heights.iter().max().unwrap();
     let others: u32 = heights.iter().map(|(height, _)| height).sum::<u32>() - tallest;
     assert_eq!(*name, "report");
-    assert!(tallest.abs_diff(others) < 2 * names.len() as u32, "{heights:?}");
+    assert!(
+        tallest.abs_diff(others) < 2 * names.len() as u32,
+        "{heights:?}"
+    );
 }
 
 #[cfg(not(feature = "parquet"))]
@@ -82,7 +85,11 @@ fn parquet_holds_what_the_csv_files_hold() {
         let mut csv = csv::Reader::from_path(out.join(format!("{table}.csv"))).unwrap();
         let titles = csv.headers().unwrap().clone();
         let lines: Vec<_> = csv.records().map(Result::unwrap).collect();
-        let rows: Vec<_> = rows.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        let rows: Vec<_> = rows
+            .get_row_iter(None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(rows.len(), lines.len());
         assert!(rows.len() >= 2);
         for (row, line) in rows.iter().zip(&lines) {
@@ -109,5 +116,8 @@ fn parquet_holds_what_the_csv_files_hold() {
             }
         }
     }
-    assert!(numbers > 100 && nulls > 0, "{numbers} numbers, {nulls} nulls");
+    assert!(
+        numbers > 100 && nulls > 0,
+        "{numbers} numbers, {nulls} nulls"
+    );
 }

@@ -625,9 +625,10 @@ impl Genesis {
             (
                 "consensus.retention_ms",
                 c.retention_ms,
-                2 * o.ttl_max_ms.min(86_400_000),
+                // An order may expire 2·TTL_max ahead, and its id is remembered TTL_max longer.
+                3 * o.ttl_max_ms.min(86_400_000),
                 u64::MAX,
-                "at least twice order.ttl_max_ms",
+                "at least three times order.ttl_max_ms",
             ),
             (
                 "consensus.retention_max_ms",

@@ -41,6 +41,22 @@ fn behind(chain: &[Block<Cut>]) -> Solo {
     solo
 }
 
+/// Waits until it asks this peer for final blocks again.
+fn until_asked(solo: &mut Solo, peer: MemberId) {
+    let asked = |solo: &Solo| {
+        let to_peer = |(to, _): &&(To, Height)| *to == To::One(peer);
+        asked_blocks(solo).iter().filter(to_peer).count()
+    };
+    let before = asked(solo);
+    for _ in 0..6 {
+        if asked(solo) > before {
+            return;
+        }
+        solo.fire(Timer::Fetch);
+    }
+    panic!("{peer} is not asked");
+}
+
 fn asked_blocks(solo: &Solo) -> Vec<(To, Height)> {
     let requests = solo.requests().into_iter();
     let blocks = requests.filter_map(|(to, m)| match m {
@@ -82,16 +98,21 @@ fn sync_adopts_a_certified_chain_and_nothing_else() {
         b.proof = b.blocks[19].certificate.clone();
     });
     for (blocks, what) in bad {
-        solo.hear(peer, Message::Blocks(blocks));
+        solo.hear(peer, Message::Blocks(blocks.clone()));
         let fault = PeerFault::BadBlocks(what);
         assert_eq!(solo.faults.pop(), Some((peer, fault)));
         assert!(solo.finals.is_empty());
+        // It was asked once, and this was its answer.
+        solo.hear(peer, Message::Blocks(blocks));
+        assert!(solo.faults.is_empty());
+        until_asked(&mut solo, peer);
     }
     let mut thin = good.clone();
     thin.blocks[19].certificate = None;
     solo.hear(peer, Message::Blocks(thin)); // proves nothing, breaks nothing
     assert!(solo.finals.is_empty() && solo.faults.is_empty());
 
+    until_asked(&mut solo, peer);
     solo.hear(peer, Message::Blocks(good));
     let heights: Vec<_> = solo.finals.iter().map(|b| b.header.height.0).collect();
     assert_eq!(heights, (1..=20).collect::<Vec<_>>());
@@ -103,10 +124,10 @@ fn sync_adopts_a_certified_chain_and_nothing_else() {
 fn sync_follows_a_long_run_without_certificates_by_headers() {
     let chain = chain(200);
     let mut solo = behind(&chain);
-    let To::One(peer) = asked_blocks(&solo)[0].0 else {
-        panic!()
-    };
     for start in [0, 64, 128, 192] {
+        let To::One(peer) = asked_blocks(&solo).last().unwrap().0 else {
+            panic!()
+        };
         let blocks = run(&chain[start..], 64);
         let whole = blocks.blocks.len();
         assert_eq!(blocks.tail.len(), 200 - start - whole);
@@ -156,6 +177,7 @@ fn requests_are_served_within_bounds() {
     let chain = chain(3);
     let mut solo = behind(&chain);
     let peer = MemberId(0);
+    until_asked(&mut solo, peer);
     solo.hear(peer, Message::Blocks(run(&chain, 64)));
     assert_eq!(solo.finals.len(), 3);
     let ask = |solo: &mut Solo, from: u64, count| {
@@ -229,6 +251,7 @@ fn a_restart_while_catching_up_goes_on() {
     assert_eq!(solo.core.finalized().id(), origin().id());
     solo.now = solo.now.plus(20_000);
     solo.feed(Input::Timer(Timer::Fetch));
+    until_asked(&mut solo, MemberId(0));
     solo.hear(MemberId(0), Message::Blocks(run(&chain, 64)));
     assert_eq!(solo.finals.len(), 20);
 }

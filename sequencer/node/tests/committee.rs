@@ -349,7 +349,7 @@ async fn what_all_have_emitted_leaves_the_disk_and_what_one_lacks_stays() {
     let net = testnet_with(dir.path(), |genesis| {
         genesis.consensus.max_interval_ms = 25;
         genesis.order.ttl_max_ms = 1_000;
-        genesis.consensus.retention_ms = 2_000;
+        genesis.consensus.retention_ms = 3_000;
         genesis.order.snapshot_interval = 8;
     });
     // One member keeps everything.

@@ -53,8 +53,6 @@ struct Point {
 pub(crate) struct Attesting {
     me: MemberId,
     threshold: usize,
-    /// Heights that can be attested are multiples of this; members take turns by it.
-    stride: u64,
     /// The highest emitted height.
     head: Height,
     attested: Height,
@@ -67,15 +65,35 @@ pub(crate) struct Attesting {
     given: Vec<Option<Attestation>>,
     /// A given certificate is being checked.
     checking: bool,
+    /// The last one that was checked is this member's.
+    checked: usize,
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014, figure 14).
+const fn scattered(number: u64) -> u64 {
+    let z = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The next member after `last` that gave what fits. In turn, so that one that gives false
+/// ones without end keeps nobody else's waiting.
+pub(crate) fn next_in_turn<T>(
+    last: usize,
+    given: &[Option<T>],
+    fits: impl Fn(&T) -> bool,
+) -> Option<usize> {
+    let members = (1..=given.len()).map(|step| (last + step) % given.len());
+    let mut there = members.filter(|at| given[*at].as_ref().is_some_and(&fits));
+    there.next()
 }
 
 impl Attesting {
     /// Of a committee of n, t of whose shares make a certificate.
-    pub fn new(me: MemberId, n: usize, threshold: usize, stride: u64) -> Self {
+    pub fn new(me: MemberId, n: usize, threshold: usize) -> Self {
         Self {
             me,
             threshold,
-            stride,
             head: Height(0),
             attested: Height(0),
             points: BTreeMap::new(),
@@ -83,12 +101,16 @@ impl Attesting {
             certifying: None,
             given: vec![None; n],
             checking: false,
+            checked: 0,
         }
     }
 
-    /// Who gets the shares of a height, the one that combines first.
+    /// Who gets the shares of a height, the one that combines first. Heights that are attested
+    /// may have a common divisor, and the members of the next one should be others: so they go
+    /// by a hash.
     pub(crate) fn combiners(&self, height: Height) -> impl Iterator<Item = MemberId> + use<> {
-        let (n, turn) = (self.shares.len() as u64, height.0 / self.stride);
+        let n = self.shares.len() as u64;
+        let turn = scattered(height.0);
         (0..COMBINERS.min(n)).map(move |k| MemberId(((turn + k) % n) as u8))
     }
 
@@ -125,7 +147,7 @@ impl Attesting {
         true
     }
 
-    /// The highest given certificate of a height that was emitted here, unless one is being
+    /// The next member's certificate of a height that was emitted here, unless one is being
     /// checked.
     fn next_check(&mut self) -> Option<(MemberId, Attestation)> {
         if self.checking {
@@ -136,13 +158,10 @@ impl Attesting {
             let point = points.get(&given.height);
             given.height > attested && point.is_some_and(|point| point.root == given.root)
         };
-        let found = self.given.iter().enumerate();
-        let found = found.filter(|(_, given)| given.as_ref().is_some_and(fits));
-        let at = found.max_by_key(|(_, given)| given.as_ref().map(|given| given.height))?;
-        let member = MemberId(at.0 as u8);
-        let given = self.given[member.index()].take()?;
-        self.checking = true;
-        Some((member, given))
+        let at = next_in_turn(self.checked, &self.given, fits)?;
+        let given = self.given[at].take()?;
+        (self.checking, self.checked) = (true, at);
+        Some((MemberId(at as u8), given))
     }
 
     /// A height is attested: what lies below is covered.
@@ -422,12 +441,14 @@ mod tests {
         }
     }
 
+    /// Of the one that combines height 8.
     fn attesting() -> Attesting {
-        of_member(0)
+        let first = of_member(0).combiners(Height(8)).next().unwrap();
+        of_member(first.0)
     }
 
     fn of_member(me: u8) -> Attesting {
-        Attesting::new(MemberId(me), 4, 3, 1)
+        Attesting::new(MemberId(me), 4, 3)
     }
 
     fn outcome(certificate: bool, liars: &[u8]) -> Certification {
@@ -496,24 +517,30 @@ mod tests {
         }
     }
 
+    /// Also of the heights that are attested on a quiet chain, and of those with a state.
     #[test]
-    fn two_members_in_turn_get_the_shares() {
-        let state = attesting();
-        let who = |height| {
-            state
-                .combiners(Height(height))
-                .map(|m| m.0)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            [who(8), who(9), who(11)],
-            [vec![0, 1], vec![1, 2], vec![3, 0]]
-        );
+    fn all_members_combine_whatever_the_heights_have_in_common() {
+        for n in 4..=100usize {
+            let state = Attesting::new(MemberId(0), n, 3);
+            for step in [1, 8, 16, 64] {
+                let mut first = vec![0; n];
+                for k in 0..20 * n as u64 {
+                    let mut pair = state.combiners(Height(k * step));
+                    let (a, b) = (pair.next().unwrap(), pair.next().unwrap());
+                    assert!(a != b && pair.next().is_none());
+                    first[a.index()] += 1;
+                }
+                let most = first.iter().max().unwrap();
+                assert!(!first.contains(&0) && *most < 80, "{n}, {step}: {first:?}");
+            }
+        }
     }
 
     /// The first combines at once, the second some heights later, the others never.
     #[test]
     fn the_second_combiner_waits_for_the_first() {
+        let pair: Vec<u8> = attesting().combiners(Height(8)).map(|m| m.0).collect();
+        let other = (0..4).find(|member| !pair.contains(member)).unwrap();
         let tries = |me: u8, emitted: u64| {
             let mut state = of_member(me);
             state.begin(Height(8), Root::default());
@@ -523,13 +550,13 @@ mod tests {
             state.emitted(Height(emitted));
             state.next().is_some()
         };
-        assert!(tries(0, 8));
-        assert!(!tries(1, 7 + BACKUP_HEIGHTS));
-        assert!(tries(1, 8 + BACKUP_HEIGHTS));
-        assert!(!tries(2, 100));
+        assert!(tries(pair[0], 8));
+        assert!(!tries(pair[1], 7 + BACKUP_HEIGHTS));
+        assert!(tries(pair[1], 8 + BACKUP_HEIGHTS));
+        assert!(!tries(other, 100));
     }
 
-    /// The highest one is checked, one at a time, and only of what was emitted here.
+    /// They are checked in turn, one at a time, and only of what was emitted here.
     #[test]
     fn given_certificates_are_held_against_what_was_emitted() {
         let mut state = attesting();
@@ -546,11 +573,12 @@ mod tests {
         );
         assert!(give(&mut state, 3, 9, 7));
         let (from, found) = state.next_check().unwrap();
-        assert_eq!((from, found.height), (MemberId(3), Height(9)));
+        assert_eq!((from, found.height), (MemberId(1), Height(8)));
         assert!(state.next_check().is_none(), "one at a time");
         state.checking = false;
-        // It was false: the other one is next.
-        assert_eq!(state.next_check().unwrap().1.height, Height(8));
+        // It was false. Whatever its member gives now, the other one is next.
+        assert!(give(&mut state, 1, 9, 7));
+        assert_eq!(state.next_check().unwrap().0, MemberId(3));
         state.checking = false;
         state.done(Height(9));
         assert!(give(&mut state, 1, 9, 7) && state.next_check().is_none());
@@ -567,7 +595,8 @@ mod tests {
 
     #[test]
     fn a_member_that_is_behind_does_not_sign_what_others_have_left_behind() {
-        let mut state = of_member(2);
+        let first = attesting().combiners(Height(50)).next().unwrap();
+        let mut state = of_member(first.0);
         for member in 1..4 {
             state.add(MemberId(member), Height(50), share(member));
         }

@@ -79,10 +79,13 @@ impl Capacity {
         HELD_MIN.max(self.orders.max(self.known).saturating_mul(spans))
     }
 
-    /// Whether so many on their way are too many to let another one in.
-    pub fn is_reached(&mut self, now: Micros, held: usize) -> bool {
+    /// Whether so many on their way, `own` of them sent to this member, are too many to let
+    /// another one in. Each of n members lets in its part in any case: one that fills its lane
+    /// with orders of its own closes nobody else's edge (A23).
+    pub fn is_reached(&mut self, now: Micros, held: usize, own: usize, n: usize) -> bool {
         self.forget(now);
-        held >= self.held_max()
+        let max = self.held_max();
+        held >= max && own >= max.div_ceil(n.max(1))
     }
 
     /// About how long it takes until so many have come out, in ms: the backlog over the rate
@@ -129,19 +132,31 @@ mod tests {
 
     const MS: fn(u64) -> Micros = Micros::from_millis;
 
+    /// A23: orders that another member put into its lane leave this edge its part.
+    #[test]
+    fn a_flooded_lane_closes_nobody_elses_edge() {
+        let mut capacity = Capacity::new(Scheme::Tdh2);
+        let (held, part) = (1_000_000, 2 * START_TDH2 / 4);
+        assert!(!capacity.is_reached(MS(1), held, part - 1, 4));
+        assert!(capacity.is_reached(MS(1), held, part, 4));
+        assert!(!capacity.is_reached(MS(1), 10, 10, 4));
+    }
+
     #[test]
     fn what_is_let_in_follows_what_comes_out() {
         let mut capacity = Capacity::new(Scheme::Tdh2);
         let start = 2 * START_TDH2;
-        assert!(!capacity.is_reached(MS(1), start - 1));
-        assert!(capacity.is_reached(MS(1), start));
+        let is_reached =
+            |capacity: &mut Capacity, now, held| capacity.is_reached(now, held, held, 4);
+        assert!(!is_reached(&mut capacity, MS(1), start - 1));
+        assert!(is_reached(&mut capacity, MS(1), start));
         // 4,000 orders within a second: two seconds' worth may be on their way.
         for block in 1..=40 {
             capacity.emitted(MS(block * 25), 100, 7_000);
         }
         assert_eq!(capacity.held_max(), 8_000);
-        assert!(!capacity.is_reached(MS(1_000), 7_999));
-        assert!(capacity.is_reached(MS(1_000), 8_000));
+        assert!(!is_reached(&mut capacity, MS(1_000), 7_999));
+        assert!(is_reached(&mut capacity, MS(1_000), 8_000));
         // A silence teaches nothing, and so does a stall with orders on their way.
         capacity.emitted(MS(9_000), 0, 0);
         assert_eq!((capacity.held_max(), capacity.orders), (8_000, 0));

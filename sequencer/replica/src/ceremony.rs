@@ -68,10 +68,21 @@ impl Replica {
 
     /// Keeps a job back while there is no key to do it with.
     pub(crate) fn keep_back(&mut self, job: Job, purpose: Purpose) -> Option<(Job, Purpose)> {
-        let needs_key = matches!(
-            job,
-            Job::Envelopes(_) | Job::Shares(_) | Job::Combine(_) | Job::Open(_)
-        );
+        let needs_key = match &job {
+            Job::Envelopes(_)
+            | Job::Shares(_)
+            | Job::Combine(_)
+            | Job::OpenKeys(_)
+            | Job::Attest { .. }
+            | Job::AttestState { .. }
+            | Job::Certify(_)
+            | Job::CheckAttestation(_)
+            | Job::CheckState(_)
+            | Job::Beacon(_)
+            | Job::CheckBeacon(_)
+            | Job::Open(_) => true,
+            Job::Verify(_) | Job::Deal(_) | Job::Judge(..) | Job::Conclude(_) => false,
+        };
         if !needs_key || self.keyed() {
             return Some((job, purpose));
         }
@@ -84,7 +95,7 @@ impl Replica {
         let Some(ceremony) = &self.ceremony else {
             return;
         };
-        let deals = self.voting && !ceremony.complete() && !ceremony.is_final(self.me);
+        let deals = self.voting && !ceremony.complete() && !ceremony.counts(self.me);
         for (height, dealing) in ceremony.unjudged() {
             self.judge(height, dealing, out);
         }
@@ -176,7 +187,7 @@ impl Replica {
         if !making.fits(dealing, dealers) {
             return known.then_some(false);
         }
-        making.seen(view, dealing.dealer);
+        making.seen(view, dealing);
         (!making.complete()).then_some(true)
     }
 

@@ -17,6 +17,9 @@ use crate::{Evidence, Fault, Job, Message, Table, Write};
 /// Proposals whose payload is not decidable yet; consensus keeps two blocks a view.
 const PENDING_CHECKS_MAX: usize = 64;
 
+/// Proofs that are kept of one member's misbehaviour of one kind, from each start on.
+pub const EVIDENCE_MAX: u32 = 64;
+
 impl Replica {
     pub(crate) fn consensus_output(
         &mut self,
@@ -253,8 +256,15 @@ impl Replica {
         self.finals.push(blocks);
     }
 
-    /// Keeps and publishes a proof of misbehaviour.
+    /// Keeps and publishes a proof of misbehaviour: the first ones of a member and a kind. More
+    /// convict it no further, and would fill the disk.
     pub(crate) fn convict(&mut self, evidence: Evidence, out: &mut Vec<Effect>) {
+        let proofs = self.convicted.entry((evidence.accused(), evidence.kind()));
+        let proofs = proofs.or_default();
+        if *proofs >= EVIDENCE_MAX {
+            return;
+        }
+        *proofs += 1;
         let write = Write::put(Table::Evidence, evidence.key(), encode(&evidence));
         self.store(vec![write], false, Written::Nothing, out);
         out.push(Effect::Evidence(Arc::new(evidence)));

@@ -113,7 +113,7 @@ impl Replica {
                 if !self.can_change() || !self.may_follow(change) {
                     return Some(false);
                 }
-                self.ending.seen(view);
+                self.ending.seen(view, change);
                 // Its leader may not know yet that another one counts; and only who knows
                 // the key knows that the ceremony for it is over.
                 let keyed = self.ceremony.is_none() || self.activation().is_some();
@@ -180,7 +180,7 @@ impl Replica {
         let (voting, me) = (self.voting, self.me);
         if let Some(approved) = self.ending.approved_mut() {
             let making = &approved.making;
-            let deals = voting && !making.complete() && !making.is_final(me);
+            let deals = voting && !making.complete() && !making.counts(me);
             let ceremony = Some(Arc::clone(&approved.ceremony));
             for (height, dealing) in making.unjudged() {
                 self.judge(height, dealing, out);

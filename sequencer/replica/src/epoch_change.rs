@@ -172,9 +172,16 @@ impl EpochChange {
         Some(EpochStep::Change(Arc::clone(change)))
     }
 
-    /// A block of `view` carries a change.
-    pub fn seen(&mut self, view: View) {
-        self.carried = self.carried.max(Some(view));
+    /// A block of `view` carries a change. One that nobody offered here may be made up, and
+    /// keeps no other one waiting.
+    pub fn seen(&mut self, view: View, change: &CommitteeChange) {
+        if self
+            .offered
+            .values()
+            .any(|offered| offered.as_ref() == change)
+        {
+            self.carried = self.carried.max(Some(view));
+        }
     }
 
     /// What a boundary block names, once the next committee's shares are known here.

@@ -58,7 +58,7 @@ pub(crate) struct KeyMaking {
     terms: Terms,
     /// What dealers have sent, the last of each.
     offered: BTreeMap<MemberId, Arc<Dealing>>,
-    /// The view in which a block last carried a dealer's dealing.
+    /// The view in which a block last carried what a dealer sent.
     carried: BTreeMap<MemberId, View>,
     /// Final ones without a settled verdict, in order.
     unsettled: VecDeque<(Height, Arc<Dealing>, Option<bool>)>,
@@ -120,17 +120,24 @@ impl KeyMaking {
         self.activation.as_ref()
     }
 
-    /// Whether a dealer's dealing is final: counted, or waiting for its verdict.
-    pub fn is_final(&self, dealer: MemberId) -> bool {
-        let counted = self.counted.iter().map(|(_, dealing)| dealing.dealer);
-        let waiting = self.unsettled.iter().map(|(_, dealing, _)| dealing.dealer);
-        counted.chain(waiting).any(|who| who == dealer)
+    /// Whether a dealing of this dealer counts.
+    pub fn counts(&self, dealer: MemberId) -> bool {
+        self.counted.iter().any(|(_, d)| d.dealer == dealer)
+    }
+
+    /// Whether this very dealing is final, and its verdict is not settled. Another one in the
+    /// dealer's name says nothing: whoever leads can make one up.
+    fn is_unsettled(&self, dealing: &Dealing) -> bool {
+        self.unsettled.iter().any(|(_, d, _)| d.as_ref() == dealing)
     }
 
     /// Takes what a dealer sent; whether it may go into a block.
     pub fn offer(&mut self, dealing: Arc<Dealing>) -> bool {
-        if self.complete() || self.is_final(dealing.dealer) {
+        if self.complete() || self.counts(dealing.dealer) || self.is_unsettled(&dealing) {
             return false;
+        }
+        if self.offered.get(&dealing.dealer) != Some(&dealing) {
+            self.carried.remove(&dealing.dealer);
         }
         self.offered.insert(dealing.dealer, dealing);
         true
@@ -161,20 +168,24 @@ impl KeyMaking {
         Some(dealing)
     }
 
-    /// A block of `view` carries a dealing.
-    pub fn seen(&mut self, view: View, dealer: MemberId) {
-        let last = self.carried.entry(dealer).or_default();
-        *last = view.max(*last);
+    /// A block of `view` carries a dealing. What else a leader carries in the dealer's name
+    /// keeps nobody from carrying what the dealer sent.
+    pub fn seen(&mut self, view: View, dealing: &Dealing) {
+        let offered = self.offered.get(&dealing.dealer);
+        if offered.is_some_and(|offered| offered.as_ref() == dealing) {
+            let last = self.carried.entry(dealing.dealer).or_default();
+            *last = view.max(*last);
+        }
     }
 
     /// A dealing became final; whether its verdict is wanted.
     pub fn finalized(&mut self, height: Height, dealing: &Arc<Dealing>) -> bool {
-        self.offered.remove(&dealing.dealer);
+        if self.offered.get(&dealing.dealer) == Some(dealing) {
+            self.offered.remove(&dealing.dealer);
+        }
         // One of a dealer that counts already never will, and the same bytes have the verdict
         // of the first: a leader that repeats them costs nobody a second look.
-        let counts = self.counted.iter().any(|(_, d)| d.dealer == dealing.dealer);
-        let again = self.unsettled.iter().any(|(_, d, _)| d == dealing);
-        if self.complete() || counts || again {
+        if self.complete() || self.counts(dealing.dealer) || self.is_unsettled(dealing) {
             return false;
         }
         let entry = (height, Arc::clone(dealing), None);
@@ -208,6 +219,7 @@ impl KeyMaking {
         {
             let first = self.counted.iter().all(|(_, d)| d.dealer != dealing.dealer);
             if verdict == Some(true) && first && !self.complete() {
+                self.offered.remove(&dealing.dealer);
                 self.counted.push((height, dealing));
                 counted.push(height);
             } else {
@@ -387,12 +399,33 @@ mod tests {
         assert_eq!(making.carry(View(5)).unwrap().dealer, MemberId(0));
         assert_eq!(making.carry(View(6)).unwrap().dealer, MemberId(2));
         assert_eq!(making.carry(View(7)), None);
-        making.seen(View(8), MemberId(2));
+        making.seen(View(8), &dealing(2, 9));
+        making.seen(View(8), &dealing(2, 1));
         assert_eq!(making.carry(View(9)).unwrap().dealer, MemberId(0));
         making.finalized(Height(1), &dealing(0, 1));
-        assert!(!making.offer(dealing(0, 2)));
+        assert!(!making.offer(dealing(0, 1)), "it waits for its verdict");
         assert_eq!(making.carry(View(11)), None);
         assert_eq!(making.carry(View(12)).unwrap().dealer, MemberId(2));
+    }
+
+    /// A leader can put anything into a block in a dealer's name. It takes nothing away from
+    /// what the dealer sent, before or after its verdict.
+    #[test]
+    fn a_forged_dealing_does_not_push_out_the_dealers() {
+        let mut making = making();
+        let (real, forged) = (dealing(0, 1), dealing(0, 66));
+        assert!(making.offer(Arc::clone(&real)));
+        making.seen(View(4), &forged);
+        assert!(making.finalized(Height(1), &forged));
+        assert_eq!(making.carry(View(5)), Some(Arc::clone(&real)));
+        assert!(making.offer(Arc::clone(&real)), "sent again meanwhile");
+        making.judged(Height(1), false);
+        assert!(making.wants_a_block());
+        assert_eq!(making.carry(View(9)), Some(Arc::clone(&real)));
+        assert!(making.finalized(Height(2), &real));
+        assert_eq!(making.carry(View(20)), None);
+        making.judged(Height(2), true);
+        assert!(making.counts(MemberId(0)) && !making.offer(forged));
     }
 
     #[test]

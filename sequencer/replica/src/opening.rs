@@ -54,11 +54,14 @@ pub(crate) struct Opening {
     retry: Option<(Micros, u32)>,
 }
 
+/// This member's shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Own {
     Missing,
     Computing,
     Ready(Vec<Arc<ShareMessage>>),
+    /// It has none to give.
+    None,
 }
 
 /// What an opening asks for.
@@ -176,6 +179,12 @@ impl Opening {
         self.slices.get_mut(usize::from(slice))
     }
 
+    /// Whether the orders of a slice are settled.
+    pub fn is_slice_settled(&self, slice: u16) -> bool {
+        let slice = self.slices.get(usize::from(slice));
+        slice.is_none_or(Slice::is_done)
+    }
+
     /// Whether every order is settled.
     pub fn is_settled(&self) -> bool {
         self.slices.iter().all(Slice::is_done)
@@ -186,9 +195,12 @@ impl Opening {
         !self.emission.ties.is_empty() && self.beacon.is_none()
     }
 
-    /// Whether it can be emitted, in its turn.
+    /// Whether it can be emitted, in its turn. Not before this member's own shares are made and
+    /// on their way to disk: of an emitted height nobody makes them again, and others may need
+    /// them (D7).
     pub fn is_open(&self) -> bool {
-        self.durable && self.is_settled() && !self.awaits_beacon()
+        let given = self.ordered().is_empty() || matches!(self.own, Own::Ready(_) | Own::None);
+        self.durable && self.is_settled() && !self.awaits_beacon() && given
     }
 
     /// What every order turned out to be, in order; those that are not settled are left out.
@@ -246,13 +258,16 @@ impl Opening {
         match (self.slice_mut(slice), said) {
             (Some(slice), Said::Shares(message)) => slice.add(from, message),
             (Some(slice), Said::Keys(message)) => slice.add_told(from, message),
-            (None, _) => return Err(ShareFault::List),
+            (None, _) => Err(ShareFault::List),
         }
-        Ok(())
     }
 
-    /// This member's shares are made.
-    pub fn made(&mut self, me: MemberId, messages: Vec<Arc<ShareMessage>>) {
+    /// This member's shares are made, or it has none to give.
+    pub fn made(&mut self, me: MemberId, messages: Option<Vec<Arc<ShareMessage>>>) {
+        let Some(messages) = messages else {
+            self.own = Own::None;
+            return;
+        };
         for message in &messages {
             if let Some(slice) = self.slice_mut(message.slice) {
                 slice.made(me, Arc::clone(message));
@@ -265,7 +280,7 @@ impl Opening {
     pub fn own(&self) -> &[Arc<ShareMessage>] {
         match &self.own {
             Own::Ready(messages) => messages,
-            Own::Missing | Own::Computing => &[],
+            Own::Missing | Own::Computing | Own::None => &[],
         }
     }
 
@@ -288,7 +303,7 @@ impl Opening {
             })));
         }
         let list = self.list.as_ref()?;
-        if self.is_settled() {
+        if self.ordered().is_empty() {
             return None;
         }
         if self.own == Own::Missing && durable {
@@ -302,7 +317,7 @@ impl Opening {
                 path: self.path.clone(),
             })));
         }
-        if !self.durable {
+        if !self.durable || self.is_settled() {
             return None;
         }
         let asked = self.retry.is_some_and(|(_, tries)| tries > 0);

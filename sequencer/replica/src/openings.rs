@@ -47,6 +47,8 @@ pub(crate) struct Openings {
     planted: Planted,
     /// Next height to hand out.
     next: Height,
+    /// Final blocks up to this height are synced to disk.
+    durable_to: Height,
     openings: BTreeMap<Height, Opening>,
     /// Those of which something changed since they were last asked what they need.
     changed: BTreeSet<Height>,
@@ -71,6 +73,7 @@ impl Openings {
             threshold,
             planted,
             next: emitted.next(),
+            durable_to: emitted,
             openings: BTreeMap::new(),
             changed: BTreeSet::new(),
             unparsed: BTreeSet::new(),
@@ -103,6 +106,8 @@ impl Openings {
     /// Adds the opening of a final height, with whatever came early for it.
     pub fn begin(&mut self, height: Height, mut opening: Opening) -> Vec<(MemberId, ShareFault)> {
         let mut faults = Vec::new();
+        // The block may be synced before its last batch is here.
+        opening.durable = height <= self.durable_to;
         for ((from, _), said) in self.take_early(height) {
             if let Err(fault) = opening.say(from, said) {
                 faults.push((from, fault));
@@ -121,6 +126,7 @@ impl Openings {
 
     /// The block of `height`, and all below, are synced to disk.
     pub fn durable(&mut self, height: Height) {
+        self.durable_to = self.durable_to.max(height);
         for (height, opening) in self.openings.range_mut(..=height) {
             if !std::mem::replace(&mut opening.durable, true) {
                 self.changed.insert(*height);
@@ -200,14 +206,11 @@ impl Openings {
         }
     }
 
-    /// This member's shares are made.
+    /// This member's shares are made, or it has none to give.
     pub fn made(&mut self, height: Height, messages: Option<Vec<Arc<ShareMessage>>>) {
         let me = self.me;
-        let Some(opening) = self.openings.get_mut(&height) else {
-            return;
-        };
-        self.changed.insert(height);
-        if let Some(messages) = messages {
+        if let Some(opening) = self.openings.get_mut(&height) {
+            self.changed.insert(height);
             opening.made(me, messages);
         }
     }
@@ -248,27 +251,33 @@ impl Openings {
         (liars.collect(), settled.false_tellers)
     }
 
-    /// What a combiner told is opened.
-    ///
-    /// # Errors
-    /// [`ShareFault`] when something is wrong with it.
+    /// What a combiner told is opened; returns whoever did wrong as a combiner. `chosen` says
+    /// that this member would have had it combine the slice.
     pub fn keys_opened(
         &mut self,
         height: Height,
         slice: u16,
-        from: MemberId,
+        (from, chosen): (MemberId, bool),
         result: Result<Vec<(usize, Option<Plain>)>, ShareError>,
-    ) -> Result<(), ShareFault> {
+    ) -> Vec<(MemberId, ShareFault)> {
         let Some(opening) = self.openings.get_mut(&height) else {
-            return Ok(());
+            return Vec::new();
         };
         self.changed.insert(height);
-        match opening.slice_mut(slice) {
-            Some(slice) => slice.opened(from, result)?,
-            None => return Ok(()),
-        }
+        let Some(slice) = opening.slice_mut(slice) else {
+            return Vec::new();
+        };
+        let false_tellers = slice.opened((from, chosen), result);
         self.stuck |= opening.is_stuck();
-        Ok(())
+        false_tellers
+    }
+
+    /// Whether the orders of a slice are settled, so that what is told of it is not looked at.
+    pub fn is_settled(&self, height: Height, slice: u16) -> bool {
+        let opening = self.openings.get(&height);
+        opening.map_or(height < self.next, |opening| {
+            opening.is_slice_settled(slice)
+        })
     }
 
     /// Whether a combiner left out an order since this was asked last.
@@ -341,7 +350,7 @@ impl Openings {
 
 #[cfg(test)]
 mod tests {
-    use fairlane_encryption::{ShareBatch, SuiteBatch};
+    use fairlane_encryption::{KeyBatch, KeyPoint, ShareBatch, SuiteBatch};
     use fairlane_mempool::fair::Emission;
     use fairlane_types::{
         BlockId, Certificate, CertificateKind, ChainId, Digest, Epoch, KeyId, LANE_NONE, Label,
@@ -350,14 +359,18 @@ mod tests {
 
     use super::*;
     use crate::opening::RETRY_PAUSE;
+    use crate::share_message::KeyMessage;
 
     const ME: MemberId = MemberId(0);
     const T: usize = 3;
 
     fn set(member: u8, height: u64) -> Arc<ShareMessage> {
-        let no_shares: Vec<[u8; 32]> = Vec::new();
+        set_of(member, height, 1)
+    }
+
+    fn set_of(member: u8, height: u64, shares: usize) -> Arc<ShareMessage> {
         let head = (KeyId::default(), BlockId::default(), MemberId(member));
-        let mut bytes = borsh::to_vec(&(head, no_shares)).unwrap();
+        let mut bytes = borsh::to_vec(&(head, vec![[0u8; 32]; shares])).unwrap();
         bytes.extend([0; 64]);
         let batch = borsh::from_slice::<ShareBatch>(&bytes).unwrap();
         let key = SecretKey::from_seed([member; 32]);
@@ -374,8 +387,8 @@ mod tests {
         ))
     }
 
-    /// An order to open, with this member's own set.
-    fn opening(openings: &mut Openings, height: u64) {
+    /// An opening of one order.
+    fn of_one_order(height: u64) -> Opening {
         let label = Label {
             suite: 1,
             chain: ChainId(1),
@@ -407,7 +420,12 @@ mod tests {
             signatures: Vec::new(),
         };
         let time = Millis(height);
-        let opening = Opening::new(BlockId::default(), time, emission, certificate, Vec::new());
+        Opening::new(BlockId::default(), time, emission, certificate, Vec::new())
+    }
+
+    /// An order to open, with this member's own set.
+    fn opening(openings: &mut Openings, height: u64) {
+        let opening = of_one_order(height);
         assert!(openings.begin(Height(height), opening).is_empty());
         openings.durable(Height(height));
         openings.parsed(Height(height), Vec::new());
@@ -483,5 +501,78 @@ mod tests {
         opening(&mut openings, 3);
         hear(&mut openings, 3, &[3, 1]);
         assert_eq!(combining(&mut openings), Some(vec![0, 3, 1]));
+    }
+
+    /// The last block of an epoch may be synced before the last batch of its cut is here, and
+    /// no later one says that it is.
+    #[test]
+    fn an_opening_that_begins_after_its_block_is_synced_makes_shares() {
+        let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+        openings.durable(Height(1));
+        let new = of_one_order(1);
+        assert!(openings.begin(Height(1), new).is_empty());
+        openings.parsed(Height(1), Vec::new());
+        let asks = openings.asks();
+        assert!(matches!(asks[..], [Ask::Shares(_)]), "{asks:?}");
+        // And one above it waits.
+        assert!(openings.begin(Height(2), of_one_order(2)).is_empty());
+        openings.parsed(Height(2), Vec::new());
+        assert!(openings.asks().is_empty());
+    }
+
+    /// Of an emitted height nobody makes shares any more, and a peer may need them (D7).
+    #[test]
+    fn nothing_is_emitted_before_the_own_shares_are_made() {
+        let opened = || {
+            let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+            openings.durable(Height(1));
+            assert!(openings.begin(Height(1), of_one_order(1)).is_empty());
+            openings.parsed(Height(1), Vec::new());
+            assert!(matches!(openings.asks()[..], [Ask::Shares(_)]));
+            hear(&mut openings, 1, &[1, 2, 3]);
+            assert!(combining(&mut openings).is_some());
+            openings.combined(Height(1), 0, result(&[], 0));
+            assert!(openings.take().is_none());
+            openings
+        };
+        let mut openings = opened();
+        openings.made(Height(1), Some(vec![set(ME.0, 1)]));
+        assert!(openings.take().is_some());
+        // A member without a share of the key owes nobody any.
+        let mut openings = opened();
+        openings.made(Height(1), None);
+        assert!(openings.take().is_some());
+    }
+
+    /// A11: a set is of as many orders as the slice, or nothing of it is kept.
+    #[test]
+    fn sets_of_another_length_are_refused() {
+        let mut openings = Openings::new(ME, T, Height(0), Planted::NONE);
+        assert!(openings.begin(Height(1), of_one_order(1)).is_empty());
+        for shares in [0, 2, 1_000] {
+            let said = Said::Shares(set_of(1, 1, shares));
+            assert_eq!(openings.receive(MemberId(1), said), Err(ShareFault::List));
+        }
+        let told = |points| {
+            let point = KeyPoint {
+                order: 0,
+                point: [0; 32],
+            };
+            Said::Keys(Arc::new(KeyMessage {
+                height: Height(1),
+                slice: 0,
+                batch: KeyBatch {
+                    key: KeyId::default(),
+                    block: BlockId::default(),
+                    member: MemberId(1),
+                    points: vec![point; points],
+                },
+            }))
+        };
+        assert_eq!(
+            openings.receive(MemberId(1), told(2)),
+            Err(ShareFault::List)
+        );
+        assert_eq!(openings.receive(MemberId(1), told(1)), Ok(()));
     }
 }

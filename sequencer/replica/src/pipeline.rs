@@ -323,7 +323,11 @@ impl Replica {
 
     /// A peer's shares, or what it combined.
     pub(crate) fn receive_shares(&mut self, from: MemberId, said: Said, out: &mut Vec<Effect>) {
-        if let Said::Keys(message) = &said {
+        // What comes second is not looked at, so it may be anything: who is slower than another
+        // combiner is no slower than this member needs.
+        if let Said::Keys(message) = &said
+            && self.openings.is_settled(message.height, message.slice)
+        {
             self.combiners.heard(from, message.height);
         }
         if let Err(fault) = self.openings.receive(from, said) {
@@ -383,9 +387,17 @@ impl Replica {
         result: Result<Vec<(usize, Option<Plain>)>, ShareError>,
         out: &mut Vec<Effect>,
     ) {
-        let opened = self.openings.keys_opened(height, slice, from, result);
-        if let Err(fault) = opened {
-            self.false_keys(from, height, fault, out);
+        let opened = |found: &Vec<(usize, Option<Plain>)>| found.iter().any(|(_, p)| p.is_some());
+        if result.as_ref().is_ok_and(opened) {
+            self.combiners.heard(from, height);
+        }
+        let combiners = self.combiners.of(height, slice.into());
+        let chosen = combiners.is_some_and(|chosen| chosen.contains(&from));
+        let told = self
+            .openings
+            .keys_opened(height, slice, (from, chosen), result);
+        for (member, fault) in told {
+            self.false_keys(member, height, fault, out);
         }
     }
 

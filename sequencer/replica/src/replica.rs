@@ -205,6 +205,8 @@ pub struct Replica {
     pub(crate) loads: BTreeMap<LoadId, Reading>,
     pub(crate) payload_loads: BTreeMap<mempool::LoadId, crate::lane_work::PayloadLoad>,
     pub(crate) shares_timer: bool,
+    /// Proofs that were kept, by accused and kind.
+    pub(crate) convicted: BTreeMap<(MemberId, &'static str), u32>,
     pub(crate) counters: Counters,
 }
 
@@ -439,7 +441,7 @@ impl Replica {
             retention,
             combiners,
             attest_schedule: AttestSchedule::new(interval, time),
-            attesting: Attesting::new(me, n, threshold, 1),
+            attesting: Attesting::new(me, n, threshold),
             beacons,
             states: StateAttesting::new(me, n, threshold),
             ceremony,
@@ -456,6 +458,7 @@ impl Replica {
             loads: BTreeMap::new(),
             payload_loads: BTreeMap::new(),
             shares_timer: false,
+            convicted: BTreeMap::new(),
             counters: Counters::default(),
         })
     }
@@ -599,11 +602,12 @@ impl Replica {
     }
 
     fn submit(&mut self, now: Micros, ticket: Ticket, envelope: Arc<fairlane_types::Envelope>) {
-        let held = self.lanes.held();
+        let (held, own) = (self.lanes.held(), self.lanes.held_directly());
+        let n = self.committee.n();
         // After the boundary nothing comes into the sequence of this epoch.
         let busy = self.ending.boundary().is_some()
             || self.openings.len() > OPENINGS_BUSY
-            || self.capacity.is_reached(now, held);
+            || self.capacity.is_reached(now, held, own, n);
         self.counters.busy += u64::from(busy);
         let pressure = mempool::Pressure {
             busy,

@@ -46,6 +46,8 @@ pub(crate) struct Slice {
     tellers: SignerSet,
     /// Who left orders out of what they told.
     left_out: SignerSet,
+    /// One of those was to combine it.
+    stuck: bool,
     liars: SignerSet,
     working: bool,
     /// Members whose sets were combined first, last time.
@@ -92,10 +94,17 @@ impl Slice {
     }
 
     /// A peer's share set.
-    pub fn add(&mut self, from: MemberId, message: Arc<ShareMessage>) {
+    ///
+    /// # Errors
+    /// [`ShareFault::List`] when it is not of as many orders: nothing of it is kept.
+    pub fn add(&mut self, from: MemberId, message: Arc<ShareMessage>) -> Result<(), ShareFault> {
+        if message.batch.len() != self.outcomes.len() {
+            return Err(ShareFault::List);
+        }
         if !self.has_heard(from) {
             self.sets.push((from, message));
         }
+        Ok(())
     }
 
     /// This member's own set.
@@ -105,16 +114,34 @@ impl Slice {
     }
 
     /// What a combiner told; the first of each counts.
-    pub fn add_told(&mut self, from: MemberId, message: Arc<KeyMessage>) {
+    ///
+    /// # Errors
+    /// [`ShareFault::List`] when it is of more orders.
+    pub fn add_told(&mut self, from: MemberId, message: Arc<KeyMessage>) -> Result<(), ShareFault> {
+        if message.batch.points.len() > self.outcomes.len() {
+            return Err(ShareFault::List);
+        }
         if !self.is_done() && !self.tellers.contains(from) {
             self.tellers.insert(from);
             self.told.push((from, message));
         }
+        Ok(())
     }
 
-    /// Whether somebody who combined it left orders out: shares of everybody settle those.
+    /// Whether a member that was to combine it left orders out: shares of everybody settle
+    /// those. Anybody else's word costs nothing.
     pub fn is_stuck(&self) -> bool {
-        !self.is_done() && !self.left_out.is_empty()
+        !self.is_done() && self.stuck
+    }
+
+    /// Who left out orders that open after all, once all of them did.
+    fn who_left_out(&self) -> Vec<(MemberId, ShareFault)> {
+        let plain = |outcome: &Option<Opened>| matches!(outcome, Some(Opened::Plain(_)));
+        let all_open = self.outcomes.iter().all(plain);
+        let members = self.left_out.iter().filter(|_| all_open);
+        members
+            .map(|member| (member, ShareFault::LeftOut))
+            .collect()
     }
 
     /// The sets to combine, those of demoted members last, and only once others were asked
@@ -189,12 +216,7 @@ impl Slice {
         }
         if result.missing == 0 {
             self.outcomes = result.outcomes;
-            let plain = |outcome: &Option<Opened>| matches!(outcome, Some(Opened::Plain(_)));
-            if self.outcomes.iter().all(plain) {
-                let left_out = self.left_out.iter();
-                let faults = left_out.map(|member| (member, ShareFault::LeftOut));
-                settled.false_tellers = faults.collect();
-            }
+            settled.false_tellers = self.who_left_out();
         } else if planted.is(Mutant::GiveUp) {
             let given_up = |outcome: Option<Opened>| outcome.unwrap_or(Opened::Malformed);
             self.outcomes = result
@@ -207,15 +229,20 @@ impl Slice {
         settled
     }
 
-    /// What a combiner told is opened; says what is wrong with it.
+    /// What a combiner told is opened, whether it was `chosen` to combine or not; returns whoever
+    /// did wrong as a combiner.
     pub fn opened(
         &mut self,
-        from: MemberId,
+        (from, chosen): (MemberId, bool),
         result: Result<Vec<(usize, Option<Plain>)>, ShareError>,
-    ) -> Result<(), ShareFault> {
+    ) -> Vec<(MemberId, ShareFault)> {
         self.working = false;
+        let found = match result {
+            Ok(found) => found,
+            Err(error) => return vec![(from, ShareFault::False(error))],
+        };
         let mut refused = false;
-        for (place, plain) in result.map_err(ShareFault::False)? {
+        for (place, plain) in found {
             let Some(outcome) = self.outcomes.get_mut(place) else {
                 continue;
             };
@@ -227,12 +254,57 @@ impl Slice {
                 None => refused = true,
             }
         }
+        let mut false_tellers = Vec::new();
         if refused {
-            return Err(ShareFault::Keys);
-        }
-        if !self.is_done() {
+            false_tellers.push((from, ShareFault::Keys));
+        } else if !self.is_done() {
             self.left_out.insert(from);
+            self.stuck |= chosen;
         }
-        Ok(())
+        false_tellers.extend(self.who_left_out());
+        false_tellers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Plain {
+        Plain {
+            payload: vec![1],
+            opening: [2; 32],
+        }
+    }
+
+    /// Whoever says nothing of a slice makes nobody ask, and is named once it opens.
+    #[test]
+    fn an_empty_word_of_a_member_that_was_not_to_combine_costs_nothing() {
+        let mut slice = Slice::new(2);
+        let (stranger, combiner) = (MemberId(5), MemberId(1));
+        assert!(slice.opened((stranger, false), Ok(Vec::new())).is_empty());
+        assert!(!slice.is_stuck());
+        let all = vec![(0, Some(plain())), (1, Some(plain()))];
+        let false_tellers = slice.opened((combiner, true), Ok(all));
+        assert_eq!(false_tellers, [(stranger, ShareFault::LeftOut)]);
+        assert!(slice.is_done());
+    }
+
+    /// An order that does not open is left out rightly: everybody's shares settle it.
+    #[test]
+    fn what_a_combiner_leaves_out_is_asked_of_everybody() {
+        let mut slice = Slice::new(2);
+        let some = vec![(0, Some(plain()))];
+        assert!(slice.opened((MemberId(1), true), Ok(some)).is_empty());
+        assert!(slice.is_stuck());
+        let outcomes = vec![Some(Opened::Plain(plain())), Some(Opened::Malformed)];
+        let combined = Combined {
+            outcomes,
+            liars: Vec::new(),
+            missing: 0,
+            told: None,
+        };
+        let settled = slice.combined(combined, Planted::NONE);
+        assert!(settled.false_tellers.is_empty() && slice.is_done() && !slice.is_stuck());
     }
 }

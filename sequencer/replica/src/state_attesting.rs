@@ -16,7 +16,7 @@ use std::sync::Arc;
 use fairlane_encryption::{CertificateShare, Certification, StateAttestation, StateRoots, Subject};
 use fairlane_types::{Digest, Height, MemberId, Root};
 
-use crate::attesting::{AttestShare, Attesting};
+use crate::attesting::{AttestShare, Attesting, next_in_turn};
 use crate::boundary::{Effect, Peers};
 use crate::job::CertifyJob;
 use crate::keys::height_key;
@@ -39,16 +39,19 @@ pub(crate) struct StateAttesting {
     given: Vec<Option<StateAttestation>>,
     /// A given certificate is being checked.
     checking: bool,
+    /// The last one that was checked is this member's.
+    checked: usize,
 }
 
 impl StateAttesting {
     /// Of a committee of n, t of whose shares make a certificate.
     pub fn new(me: MemberId, n: usize, threshold: usize) -> Self {
         Self {
-            shares: Attesting::new(me, n, threshold, STATE_HEIGHTS),
+            shares: Attesting::new(me, n, threshold),
             own: BTreeMap::new(),
             given: vec![None; n],
             checking: false,
+            checked: 0,
         }
     }
 
@@ -77,20 +80,17 @@ impl StateAttesting {
         }
     }
 
-    /// The highest given certificate above what is attested, unless one is being checked.
+    /// The next member's certificate above what is attested, unless one is being checked.
     fn next_check(&mut self) -> Option<(MemberId, StateAttestation)> {
         if self.checking {
             return None;
         }
         let attested = self.shares.attested();
-        let heights = self.given.iter().map(|given| given.map(|g| g.height));
-        let found = heights.enumerate().max_by_key(|(_, height)| *height)?;
-        let given = self.given[found.0].take()?;
-        if given.height <= attested {
-            return None;
-        }
-        self.checking = true;
-        Some((MemberId(found.0 as u8), given))
+        let above = |given: &StateAttestation| given.height > attested;
+        let at = next_in_turn(self.checked, &self.given, above)?;
+        let given = self.given[at].take()?;
+        (self.checking, self.checked) = (true, at);
+        Some((MemberId(at as u8), given))
     }
 
     /// A height is attested: what lies below is over.
@@ -300,29 +300,22 @@ mod tests {
         assert_eq!(state.own.len(), STATES_MAX);
     }
 
-    #[test]
-    fn all_members_combine_in_turn() {
-        let state = StateAttesting::new(MemberId(0), 4, 3);
-        let mut first: Vec<u8> = (1..=4)
-            .filter_map(|k| state.shares.combiners(Height(k * STATE_HEIGHTS)).next())
-            .map(|member| member.0)
-            .collect();
-        first.sort_unstable();
-        assert_eq!(first, [0, 1, 2, 3]);
-    }
-
     /// Of this member's state or of another: whether it is the committee's is for the check.
     #[test]
-    fn the_highest_certificate_is_checked_and_one_at_a_time() {
+    fn the_members_certificates_are_checked_in_turn_and_one_at_a_time() {
         let mut state = StateAttesting::new(MemberId(0), 4, 3);
         assert!(state.begin(Height(16), roots(1)));
         state.give(MemberId(1), given(8, 1));
         state.give(MemberId(2), given(16, 7));
         state.give(MemberId(2), given(8, 7));
-        assert_eq!(state.next_check(), Some((MemberId(2), given(16, 7))));
+        assert_eq!(state.next_check(), Some((MemberId(1), given(8, 1))));
         assert_eq!(state.next_check(), None);
         state.checking = false;
-        assert_eq!(state.next_check(), Some((MemberId(1), given(8, 1))));
+        // One that goes on giving is not before the others again.
+        state.give(MemberId(1), given(24, 1));
+        assert_eq!(state.next_check(), Some((MemberId(2), given(16, 7))));
+        state.checking = false;
+        assert_eq!(state.next_check(), Some((MemberId(1), given(24, 1))));
         state.checking = false;
         state.done(Height(16));
         state.give(MemberId(3), given(16, 1));
@@ -332,13 +325,15 @@ mod tests {
     #[test]
     fn shares_that_come_before_the_state_is_reached_count_once_it_is() {
         let height = Height(4 * STATE_HEIGHTS);
-        let mut state = StateAttesting::new(MemberId(0), 4, 3);
+        let first = StateAttesting::new(MemberId(0), 4, 3);
+        let first = first.shares.combiners(height).next().unwrap();
+        let mut state = StateAttesting::new(first, 4, 3);
         let share = |member: u8| CertificateShare {
             key: KeyId::default(),
             member: MemberId(member),
             signature: [member; 96],
         };
-        for member in 1..4 {
+        for member in 0..3 {
             state.shares.add(MemberId(member), height, share(member));
         }
         assert!(state.shares.next().is_none());

@@ -45,13 +45,21 @@ pub(super) fn run(args: &MarketArgs) -> Result<bool, SimError> {
     let snipers = lab.snipers();
     println!("{attacks}\n{spam}\n{snipers}");
     if let Some(folder) = &args.out {
-        write(folder, "market-profit.svg", &picture(&[attacks.profit_plot().panel()]))?;
+        write(
+            folder,
+            "market-profit.svg",
+            &picture(&[attacks.profit_plot().panel()]),
+        )?;
         write(
             folder,
             "market-slippage.svg",
             &picture(&[attacks.slippage_bars().panel()]),
         )?;
-        write(folder, "market-snipers.svg", &picture(&[snipers.plot().panel()]))?;
+        write(
+            folder,
+            "market-snipers.svg",
+            &picture(&[snipers.plot().panel()]),
+        )?;
     }
     Ok(true)
 }

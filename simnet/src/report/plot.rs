@@ -36,7 +36,11 @@ pub fn picture(panels: &[Panel]) -> String {
     let mut top = 0.0;
     for panel in panels {
         if top > 0.0 {
-            let _ = write!(svg, "<g transform='translate(0 {top:.1})'>{}</g>", panel.svg);
+            let _ = write!(
+                svg,
+                "<g transform='translate(0 {top:.1})'>{}</g>",
+                panel.svg
+            );
         } else {
             svg.push_str(&panel.svg);
         }

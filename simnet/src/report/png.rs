@@ -95,7 +95,11 @@ mod tests {
 
     #[test]
     fn what_is_no_picture_is_an_error() {
-        for svg in ["", "<svg", "<svg xmlns='http://www.w3.org/2000/svg' width='99999' height='9'/>"] {
+        for svg in [
+            "",
+            "<svg",
+            "<svg xmlns='http://www.w3.org/2000/svg' width='99999' height='9'/>",
+        ] {
             assert!(Painter::new().paint(svg).is_err(), "{svg}");
         }
     }

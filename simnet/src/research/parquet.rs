@@ -71,8 +71,8 @@ impl Kind {
 pub fn from_csv(from: &Path, to: &Path) -> Result<(), String> {
     let part = to.with_extension("parquet.part");
     let told = |error: &dyn core::fmt::Display| format!("{}: {error}", to.display());
-    let lines = csv::Reader::from_path(from)
-        .map_err(|error| format!("{}: {error}", from.display()))?;
+    let lines =
+        csv::Reader::from_path(from).map_err(|error| format!("{}: {error}", from.display()))?;
     let file = File::create(&part).map_err(|error| told(&error))?;
     write(lines, file).map_err(|error| told(&error))?;
     std::fs::rename(&part, to).map_err(|error| told(&error))
@@ -82,7 +82,10 @@ fn write(mut lines: csv::Reader<File>, file: File) -> Result<(), ParquetError> {
     let outside = |error: csv::Error| ParquetError::External(Box::new(error));
     let titles = lines.headers().map_err(outside)?.clone();
     let kinds: Vec<_> = titles.iter().map(Kind::of).collect();
-    let fields = titles.iter().zip(&kinds).map(|(title, kind)| kind.field(title));
+    let fields = titles
+        .iter()
+        .zip(&kinds)
+        .map(|(title, kind)| kind.field(title));
     let schema = Type::group_type_builder("table")
         .with_fields(fields.collect::<Result<_, _>>()?)
         .build()?;
@@ -116,7 +119,10 @@ fn write_column<'a>(
     kind: Kind,
     cells: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), ParquetError> {
-    let there: Vec<i16> = cells.clone().map(|cell| i16::from(!cell.is_empty())).collect();
+    let there: Vec<i16> = cells
+        .clone()
+        .map(|cell| i16::from(!cell.is_empty()))
+        .collect();
     let cells = cells.filter(|cell| !cell.is_empty());
     let no = |cell: &str| ParquetError::General(format!("no number: {cell}"));
     let mut column = group
@@ -130,7 +136,11 @@ fn write_column<'a>(
         (ColumnWriter::Int64ColumnWriter(out), Kind::Whole) => {
             // Seeds use all 64 bits.
             let cells: Vec<i64> = cells
-                .map(|cell| cell.parse::<u64>().map(u64::cast_signed).map_err(|_| no(cell)))
+                .map(|cell| {
+                    cell.parse::<u64>()
+                        .map(u64::cast_signed)
+                        .map_err(|_| no(cell))
+                })
                 .collect::<Result<_, _>>()?;
             out.write_batch(&cells, Some(&there), None)?;
         }
