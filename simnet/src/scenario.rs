@@ -38,6 +38,8 @@ const CEREMONY_AT: u64 = 5;
 const SHARDED_SEEDS: u64 = 5;
 /// That many.
 const SHARDED_AT: u64 = 2;
+/// How long emitted blocks are kept where they are pruned soon: three times the least TTL_max.
+const BRISK_RETENTION_MS: u64 = 3_000;
 /// Finalized time between two attestations there, ms.
 const ATTEST_MS: u64 = 400;
 /// Virtual time after healing in which all must be well again, if nothing else is said, ms.
@@ -248,7 +250,8 @@ impl Scenario {
         {
             *name = "false-dealer";
         }
-        // A member without its disk begins at genesis, which must be there then.
+        // A member without its disk begins at genesis, which must be there then. Orders come for
+        // as long as something is kept, so that something is pruned.
         let brisk = rng.chance(300) && !plan.loses_disk();
         if let Some(span_ms) = self.steady_ms {
             let order = OrderParams::default();
@@ -271,7 +274,7 @@ impl Scenario {
             };
         }
         Options {
-            span_ms,
+            span_ms: span_ms + u64::from(brisk) * BRISK_RETENTION_MS,
             delay_ms: self.delay_ms.unwrap_or(delay_ms),
             steady: self.delay_ms.is_some(),
             loss_per_mille,
@@ -594,7 +597,7 @@ pub fn committee(
     }
     if options.brisk {
         genesis.order.ttl_max_ms = 1_000;
-        genesis.consensus.retention_ms = 3_000;
+        genesis.consensus.retention_ms = BRISK_RETENTION_MS;
     }
     let committee = genesis
         .validate()
