@@ -1,12 +1,16 @@
 //! A dealer that lies: a dealing that does not verify, another one for every receiver, or
-//! another member's; and a false word for the key (PROTOCOL §6, THREATS A18).
+//! another member's; as a leader, one made up in another member's name; and a false word for
+//! the key (PROTOCOL §6, THREATS A18).
 
 use std::sync::Arc;
 
-use fairlane_replica::{Dealing, Effect, Message, Peers};
+use fairlane_consensus as consensus;
+use fairlane_replica::{CutPayload, Dealing, Effect, Message, Peers};
 use fairlane_types::Signature;
 
 use super::{Act, Behaviour, Scene, send};
+
+type Proposal = consensus::Proposal<CutPayload>;
 
 /// Lies in the key ceremony.
 #[derive(Debug)]
@@ -19,6 +23,13 @@ impl Behaviour for FalseDealer {
         };
         match message.as_ref() {
             Message::Dealing(_) => self.deal(scene, *to),
+            Message::Consensus(said) => match said.as_ref() {
+                consensus::Message::Proposal(proposal) if scene.rng.chance(700) => {
+                    let message = self.carry(scene, proposal);
+                    vec![Act::Effect(Effect::Send { to: *to, message })]
+                }
+                _ => vec![Act::Effect(effect)],
+            },
             Message::KeyMade(Signature(bytes)) => {
                 scene.lied();
                 let mut other = *bytes;
@@ -32,6 +43,26 @@ impl Behaviour for FalseDealer {
 }
 
 impl FalseDealer {
+    /// Its block with bytes that another member never dealt.
+    fn carry(&self, scene: &mut Scene<'_>, proposal: &Proposal) -> Arc<Message> {
+        let mut other = proposal.clone();
+        let block = &mut other.block;
+        if let Some(mut dealing) = self.fresh(scene)
+            && let Some(dealer) = scene.others().first()
+        {
+            scene.lied();
+            dealing.dealer = *dealer;
+            let at = scene.rng.below(dealing.deal.len() as u64) as usize;
+            dealing.deal[at] ^= 1;
+            block.payload.dealing = Some(Arc::new(dealing));
+            block.header.payload = consensus::Payload::digest(&block.payload);
+            other.signature = block.header.sign(&scene.keys.identity, scene.keys.chain);
+        }
+        Arc::new(Message::Consensus(Box::new(consensus::Message::Proposal(
+            other,
+        ))))
+    }
+
     fn deal(&mut self, scene: &mut Scene<'_>, to: Peers) -> Vec<Act> {
         scene.lied();
         let receivers = match to {

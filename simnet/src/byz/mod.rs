@@ -158,7 +158,7 @@ pub trait Behaviour: core::fmt::Debug {
 }
 
 /// So many of [`NAMES`] may be drawn by any seed; the rest is for runs of a kind.
-pub const DRAWN: usize = 33;
+pub const DRAWN: usize = 34;
 
 /// Every behaviour by name; where members make their key, one is a `false-dealer`.
 pub const NAMES: [&str; DRAWN + 1] = [
@@ -195,6 +195,7 @@ pub const NAMES: [&str; DRAWN + 1] = [
     "slow",
     "silent",
     "garbage",
+    "long-shares",
     "false-dealer",
 ];
 
@@ -204,6 +205,7 @@ pub fn behaviour(name: &str) -> Option<Box<dyn Behaviour>> {
     Some(match name {
         "wrong-shares" => Box::new(FalseShares::new(Lie::Wrong)),
         "empty-shares" => Box::new(FalseShares::new(Lie::Empty)),
+        "long-shares" => Box::new(FalseShares::new(Lie::Long)),
         "foreign-shares" => Box::new(FalseShares::new(Lie::Foreign)),
         "duplicate-shares" => Box::new(FalseShares::new(Lie::Duplicate)),
         "no-shares" => Box::new(FalseShares::new(Lie::Nothing)),

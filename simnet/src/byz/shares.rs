@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use fairlane_encryption::{SuiteBatch, SuiteKey};
-use fairlane_replica::{Effect, Message, Peers, ShareMessage};
+use fairlane_encryption::{KeyBatch, SuiteBatch, SuiteKey};
+use fairlane_replica::{Effect, KeyMessage, Message, Peers, ShareMessage};
 use fairlane_types::MemberId;
 
-use super::{Act, Behaviour, Scene};
+use super::{Act, Behaviour, Scene, broadcast};
+
+/// Shares of a set that is too long.
+const LONG: usize = 4_096;
 
 /// How to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Shares that are other points than they should be, well signed.
     Wrong,
-    /// A well-signed set without any share.
+    /// A well-signed set without any share, and an empty word as a combiner of every slice.
     Empty,
+    /// A well-signed set of more shares than there are orders.
+    Long,
     /// Somebody else's shares under the own signature.
     Foreign,
     /// The true set, twice, and once more with a wrong share.
@@ -78,6 +83,10 @@ impl Behaviour for FalseShares {
                 match self.lie {
                     Lie::Nothing => return Vec::new(),
                     Lie::Empty => points.clear(),
+                    Lie::Long => match points.first().copied() {
+                        Some(first) => points.resize(LONG, first),
+                        None => return vec![Act::Effect(effect)],
+                    },
                     Lie::Foreign => told.batch.member.0 ^= 1,
                     // A valid point, but not this order's.
                     Lie::Wrong | Lie::Duplicate => {
@@ -135,7 +144,24 @@ impl Behaviour for FalseShares {
                 vec![resend(SuiteBatch::Tdh2(batch))]
             }
             Lie::Empty => {
+                let nothing = KeyMessage {
+                    height: shares.height,
+                    slice: shares.slice,
+                    batch: KeyBatch {
+                        key: batch.key,
+                        block: batch.block,
+                        member: batch.member,
+                        points: Vec::new(),
+                    },
+                };
                 batch.shares.clear();
+                let nothing = broadcast(Message::Keys(Arc::new(nothing)));
+                vec![nothing, resend(SuiteBatch::Tdh2(batch))]
+            }
+            Lie::Long => {
+                if let Some(first) = batch.shares.first().copied() {
+                    batch.shares.resize(LONG, first);
+                }
                 vec![resend(SuiteBatch::Tdh2(batch))]
             }
             Lie::Foreign => {
