@@ -43,6 +43,8 @@ pub enum Timer {
     Rebroadcast(View),
     /// Something that was asked for has not come: ask another peer.
     Fetch,
+    /// Others had time to show that they are in the view: the rest are told of it (C8).
+    Tell,
 }
 
 /// The application's answer about a payload.

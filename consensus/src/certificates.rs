@@ -48,8 +48,11 @@ impl<P: Payload> Core<P> {
             CertificateKind::Final => certificate.view > self.chain.tip_view(),
             _ => self.in_window(certificate.view),
         };
-        if !useful || self.is_known(&certificate) {
+        if !useful {
             return;
+        }
+        if self.is_known(&certificate) {
+            return self.telling.show(from, certificate.view.next());
         }
         if !self.jobs.admits(from) {
             // No fault: an honest peer that was paused says many at once. What is dropped
@@ -125,18 +128,7 @@ impl<P: Payload> Core<P> {
         self.certs.insert(certificate.clone());
         self.absorb(&certificate, out);
         if view >= self.view {
-            self.broadcast(&certificate, out);
             self.enter(now, view.next(), certificate, out);
-        }
-    }
-
-    /// C8: once, by everyone for whom it is news.
-    pub(crate) fn broadcast(&mut self, certificate: &Certificate, out: &mut Vec<Output<P>>) {
-        if self.speaker().is_some() {
-            out.push(Output::Send {
-                to: To::All,
-                message: Message::Certificate(certificate.clone()),
-            });
         }
     }
 

@@ -23,6 +23,7 @@ use crate::message::{Block, FinalBlock, HintedSkip, Justify, Message, Payload, S
 use crate::pacemaker::Pacemaker;
 use crate::records::{Recovered, SafetyRecord};
 use crate::tally::Tally;
+use crate::telling::Telling;
 use crate::voting::Candidate;
 
 /// What this member has said in a view, from the moment of decision (C1, C2, C5, C6).
@@ -80,6 +81,9 @@ pub struct Core<P> {
     pub(crate) building: Option<(View, BlockId)>,
     /// When each peer was last helped forward.
     pub(crate) helped: BTreeMap<MemberId, Micros>,
+    pub(crate) telling: Telling,
+    /// When each peer ahead was last asked how to get there.
+    pub(crate) asked_way: BTreeMap<MemberId, Micros>,
     pub(crate) last_record: RecordId,
     pub(crate) marks: Marks,
 }
@@ -121,6 +125,7 @@ impl<P: Payload> Core<P> {
             return Err(RestoreError::Foreign { what: "tip" });
         }
         let view = tip.header.view.next();
+        let telling = Telling::new(config.committee.n(), view);
         let mut core = Self {
             schedule: LeaderSchedule::new(config.chain, config.epoch, &config.committee),
             pace: Pacemaker::new(config.params.clone(), config.committee.n(), view),
@@ -142,6 +147,8 @@ impl<P: Payload> Core<P> {
             proposable: false,
             building: None,
             helped: BTreeMap::new(),
+            telling,
+            asked_way: BTreeMap::new(),
             last_record: RecordId::DURABLE,
             marks: Marks::default(),
         };
@@ -335,7 +342,8 @@ impl<P: Payload> Core<P> {
                 self.rebroadcast(now, out);
             }
             Timer::Fetch => self.fetch.awake(), // `progress` asks
-            _ => {}                             // of an old view, or moved
+            Timer::Tell => self.tell_others(now, out),
+            _ => {} // of an old view, or moved
         }
     }
 
@@ -371,6 +379,7 @@ impl<P: Payload> Core<P> {
         self.candidates = self.candidates.split_off(&oldest);
         self.equivocal = self.equivocal.split_off(&oldest);
         self.lanes.trim(view);
+        self.tell(now, out);
         self.open_view(now, out);
         if self.speaker().is_some()
             && self.speaker() != Some(self.leader(view))

@@ -74,7 +74,6 @@ impl<P: Payload> Core<P> {
             Link::Missing(..) => return, // one further ahead is being linked already
         }
         if news {
-            self.broadcast(&certificate, out);
             self.enter(now, view.next(), certificate, out);
         }
     }

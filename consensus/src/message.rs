@@ -166,7 +166,7 @@ pub enum Message<P> {
     Commit(Signed<Commit>),
     /// The sender leaves the view.
     Skip(HintedSkip),
-    /// Broadcast once by everyone who forms or first receives it (C8).
+    /// To who may lack it (C8, C9).
     Certificate(Certificate),
     /// Asks for one block that is not final yet, or only just.
     GetBlock {

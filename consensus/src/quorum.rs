@@ -7,7 +7,7 @@ use fairlane_types::{
 };
 
 use crate::boundary::{CheckId, Output, PeerFault, To};
-use crate::config::CERTS_MAX;
+use crate::config::{CERTS_MAX, LOOK_AHEAD_VIEWS};
 use crate::core::Core;
 use crate::evidence::Offence;
 use crate::jobs::{Batch, Job, key};
@@ -53,12 +53,14 @@ impl<P: Payload> Core<P> {
 
     // ---- statements -----------------------------------------------------------------
 
-    /// Checks common to votes, commits and skips; false if the statement is not taken.
+    /// Checks common to votes, commits and skips; false if the statement is not taken. It shows
+    /// that its sender is in view `shows`.
     fn hears(
         &mut self,
+        now: Micros,
         from: MemberId,
         epoch: fairlane_types::Epoch,
-        view: View,
+        (view, shows): (View, View),
         out: &mut Vec<Output<P>>,
     ) -> bool {
         if epoch != self.config.epoch {
@@ -70,6 +72,10 @@ impl<P: Payload> Core<P> {
             return false;
         }
         self.pace.hear(from, view, self.view);
+        self.telling.show(from, shows);
+        if view > self.view.plus(LOOK_AHEAD_VIEWS) {
+            self.ask_the_way(now, from, out);
+        }
         if !self.in_earshot(view) {
             self.marks.dropped += 1;
             return false;
@@ -89,7 +95,7 @@ impl<P: Payload> Core<P> {
         if own {
             self.pace.voted(view, now);
         }
-        if self.hears(from, vote.statement.epoch, view, out) {
+        if self.hears(now, from, vote.statement.epoch, (view, view), out) {
             self.put_vote(from, vote, own, out);
             self.poll_votes(now, view, out);
         }
@@ -142,7 +148,9 @@ impl<P: Payload> Core<P> {
     ) {
         let view = commit.statement.view;
         let own = Some(from) == self.config.me;
-        if self.hears(from, commit.statement.epoch, view, out) {
+        // C3: nobody says it without the certificate that ends the view.
+        let views = (view, view.next());
+        if self.hears(now, from, commit.statement.epoch, views, out) {
             self.put_commit(from, commit, own, out);
             self.poll_commits(now, view, out);
         }
@@ -205,9 +213,10 @@ impl<P: Payload> Core<P> {
         }
         let here = skip.skip.statement.epoch == self.config.epoch && view > View(0);
         if !own && here && view < self.view {
-            self.help(now, from, view, out);
+            let pause = self.config.params.delay_min;
+            self.help(now, (from, view), pause, out);
         }
-        if !self.hears(from, skip.skip.statement.epoch, view, out) {
+        if !self.hears(now, from, skip.skip.statement.epoch, (view, view), out) {
             return;
         }
         self.put_skip(from, skip.skip, own, out);
@@ -283,10 +292,16 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// C9: a peer is stuck in a view that this member has left: show it the way.
-    fn help(&mut self, now: Micros, peer: MemberId, view: View, out: &mut Vec<Output<P>>) {
-        let pause = self.config.params.delay_min.0;
-        let recent = |last: &Micros| now < last.plus(pause);
+    /// C8, C9: a peer is in a view that this member has left: show it the way, but not twice
+    /// within `pause`.
+    pub(crate) fn help(
+        &mut self,
+        now: Micros,
+        (peer, view): (MemberId, View),
+        pause: Micros,
+        out: &mut Vec<Output<P>>,
+    ) {
+        let recent = |last: &Micros| now < last.plus(pause.0);
         if self.speaker().is_none() || self.helped.get(&peer).is_some_and(recent) {
             return;
         }
@@ -300,6 +315,23 @@ impl<P: Payload> Core<P> {
                 message: Message::Certificate(certificate.clone()),
             });
         }
+    }
+
+    /// A peer speaks of views so far ahead that nothing said there is kept (C11): whether that
+    /// is so, its newest final certificate tells. Asked once within a while.
+    fn ask_the_way(&mut self, now: Micros, peer: MemberId, out: &mut Vec<Output<P>>) {
+        let pause = self.pace.retry().0;
+        let recent = |last: &Micros| now < last.plus(pause);
+        if self.asked_way.get(&peer).is_some_and(recent) {
+            return;
+        }
+        self.asked_way.insert(peer, now);
+        self.marks.requests += 1;
+        let (from, to) = (self.view, self.view);
+        out.push(Output::Send {
+            to: To::One(peer),
+            message: Message::GetCerts { from, to },
+        });
     }
 
     fn sig_checks<S>(

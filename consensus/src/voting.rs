@@ -86,6 +86,7 @@ impl<P: Payload> Core<P> {
             return;
         }
         self.pace.hear(from, view, self.view);
+        self.telling.show(from, view);
         if let Some(first) = self.candidates.get(&view) {
             if first.id != id {
                 // C6: two headers are evidence.

@@ -41,7 +41,7 @@ pub enum TimerId {
 
 impl TimerId {
     /// Number of slots.
-    pub const SLOTS: usize = 7;
+    pub const SLOTS: usize = 8;
 
     /// The slot of this timer, below [`SLOTS`](Self::SLOTS). A shell may keep one timer per
     /// slot, the one set last: consensus sets timers of its present view, and those of an
@@ -57,6 +57,7 @@ impl TimerId {
             Self::Consensus(Timer::Fetch) => 4,
             Self::Lanes(fairlane_mempool::Timer::Wake) => 5,
             Self::Shares => 6,
+            Self::Consensus(Timer::Tell) => 7,
         }
     }
 }
