@@ -315,10 +315,12 @@ fn a_dealt_key_is_refreshed() {
     let keys = CommitteeKeys {
         encryption,
         certificate: Some(key),
+        former: None,
     };
     let both = |(encryption, secret)| CommitteeShares {
         encryption,
         certificate: Some(secret),
+        former: None,
     };
     let shares = shares.into_iter().zip(secrets).map(both).collect();
     let dealt = Held { keys, shares };

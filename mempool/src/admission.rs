@@ -29,6 +29,13 @@ pub enum AdmissionError {
         /// Finalized time.
         time: Millis,
     },
+    /// It is sealed to the key of the epoch before, which is erased before the order expires:
+    /// to be sealed again, with the same nonce, to the key of this epoch.
+    #[error("sealed to a former key, which opens nothing after {until}; use the present one")]
+    OldKey {
+        /// Finalized time.
+        until: Millis,
+    },
     /// Expiry further ahead than TTL_max.
     #[error("expiry {expiry} is later than {latest}, the latest that is taken now")]
     ExpiryTooFar {
@@ -99,6 +106,8 @@ pub struct Config {
     pub suite: u8,
     /// Keys that orders may be encrypted to in this epoch; none until a ceremony has made one.
     pub keys: Vec<KeyId>,
+    /// The key of the epoch before, and the last finalized time at which it opens orders.
+    pub former: Option<(KeyId, Millis)>,
     /// Ciphertext lengths that belong to a size class.
     pub ciphertext_lens: Vec<usize>,
     /// Quota per sender at this edge.
@@ -128,7 +137,8 @@ impl Config {
                 want: self.chain,
             });
         }
-        if !self.keys.contains(&label.key_id) {
+        let former = self.former.is_some_and(|(key, _)| key == label.key_id);
+        if !former && !self.keys.contains(&label.key_id) {
             return Err(EnvelopeError::UnknownKey(label.key_id));
         }
         if label.fee != 0 {

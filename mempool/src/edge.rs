@@ -88,6 +88,13 @@ impl Lanes {
         envelope: &Envelope,
     ) -> Result<(), AdmissionError> {
         let label = &envelope.label;
+        // What came with an epoch is recorded as it is; who comes now can seal again.
+        if let Some((key, until)) = self.config.former
+            && key == label.key_id
+            && label.expiry > until
+        {
+            return Err(AdmissionError::OldKey { until });
+        }
         if label.expiry < self.final_time {
             return Err(AdmissionError::Expired {
                 expiry: label.expiry,

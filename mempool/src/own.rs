@@ -172,7 +172,10 @@ impl Lanes {
         }
         // L4: heads advance while anything known has no outcome. Empty batches use only
         // half of the window, so that a stall leaves room for entries.
-        let heads = self.pool.restless() || self.payloads.hopeful() || self.own.ack_due;
+        // And a former key is to be erased on a chain that rests: time must show that it may.
+        let overdue = self.former_overdue(now);
+        let heads =
+            self.pool.restless() || self.payloads.hopeful() || self.own.ack_due || overdue;
         if !heads {
             self.own.restless_since = None;
         }
@@ -186,7 +189,18 @@ impl Lanes {
             }
             wake = earliest(wake, Some(due));
         }
-        wake
+        match self.config.former {
+            Some((_, until)) if self.final_time <= until && !overdue => {
+                earliest(wake, Some(Micros::from_millis(until.0.saturating_add(1))))
+            }
+            _ => wake,
+        }
+    }
+
+    /// Whether the clock is past the time of a former key, and finalized time is not.
+    fn former_overdue(&self, now: Micros) -> bool {
+        let overdue = |(_, until)| self.final_time <= until && now.as_millis() > until;
+        self.config.former.is_some_and(overdue)
     }
 
     /// Seals one batch. With `entries`, only if at least one fits.

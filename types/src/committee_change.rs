@@ -34,6 +34,29 @@ impl NextMember {
     }
 }
 
+/// What a change of committee does with the encryption key.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum NextKey {
+    /// It is dealt on. Whoever has t shares of a later committee reads what was sealed to it in
+    /// any epoch.
+    Kept,
+    /// The next epoch has another one. That of this epoch is dealt on for the orders under way,
+    /// and gone soon after.
+    Fresh,
+}
+
 /// The committee that is to follow, in the order of member ids.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
@@ -44,6 +67,8 @@ pub struct NextCommittee {
     pub chain: ChainId,
     /// The epoch it begins; the one before it decides.
     pub epoch: Epoch,
+    /// The encryption key of that epoch.
+    pub key: NextKey,
     /// The members.
     pub members: Vec<NextMember>,
 }

@@ -55,7 +55,8 @@ pub enum KeySource {
     InsecureDealer,
     /// The members make it over their own log; nobody ever holds it (PROTOCOL §6).
     Ceremony,
-    /// The committee of the epoch before dealt it on; who made it first made it.
+    /// The committee of the epoch before dealt it: on, as it was, or made afresh; then
+    /// [`EncryptionParams::former`] is there.
     Reshared,
 }
 
@@ -102,6 +103,21 @@ impl Scheme {
     }
 }
 
+/// The encryption key of the epoch before, where this epoch has a fresh one. Its orders are
+/// opened for a while, then its shares are erased (PROTOCOL §6, THREATS A21).
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormerKey {
+    /// Identity of the key.
+    pub key_id: KeyId,
+    /// The key with the verification keys of this epoch's members, in canonical encoding, as
+    /// hex.
+    #[serde(with = "hex::serde")]
+    pub public_key: Vec<u8>,
+    /// Last finalized time at which an order that is sealed to it may be decrypted.
+    pub until: Millis,
+}
+
 /// The threshold encryption key of an epoch: dealt, to be made by the members, or dealt on
 /// by those of the epoch before.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -124,6 +140,9 @@ pub struct EncryptionParams {
     /// Who combines; not said, that follows from scheme and size: [`Genesis::sharded`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combining: Option<Combining>,
+    /// The key of the epoch before, if this one is fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<FormerKey>,
 }
 
 /// Who combines the decryption shares of a block (ENCRYPTION 6.7).
@@ -160,6 +179,7 @@ impl EncryptionParams {
             public_key,
             receivers: Vec::new(),
             combining: None,
+            former: None,
         }
     }
 
@@ -173,6 +193,7 @@ impl EncryptionParams {
             public_key: Vec::new(),
             receivers,
             combining: None,
+            former: None,
         }
     }
 
@@ -181,6 +202,14 @@ impl EncryptionParams {
         let sharded = self.combining == Some(Combining::Sharded);
         if sharded && self.scheme == Scheme::BaekZheng {
             return Some("scheme baek-zheng has no sharded combining");
+        }
+        if let Some(former) = &self.former {
+            if self.source != KeySource::Reshared {
+                return Some("only a key of a later epoch has encryption.former");
+            }
+            if Some(former.key_id) == self.key_id {
+                return Some("encryption.former is the key itself");
+            }
         }
         match self.source {
             KeySource::Reshared if first => Some("the first epoch has no key to go on with"),
@@ -431,6 +460,9 @@ pub struct OrderParams {
     pub back_dating_max_ms: u64,
     /// An order solid for this long is frozen without the lanes that lack it, ms.
     pub grace_ms: u64,
+    /// Orders that are sealed to the key of the epoch before are decrypted for so long after
+    /// its end, ms; then its shares are erased.
+    pub key_grace_ms: u64,
     /// Most orders decrypted per block (D_max); the rest is backlog.
     pub decrypt_max: u32,
     /// Every so many heights the block commits to the order state, and a snapshot is kept.
@@ -453,6 +485,7 @@ impl Default for OrderParams {
             ttl_max_ms: 120_000,
             back_dating_max_ms: 250,
             grace_ms: 100,
+            key_grace_ms: 120_000,
             decrypt_max: 2_000,
             snapshot_interval: 256,
         }
@@ -514,6 +547,12 @@ impl Genesis {
         }
         if let Some(flaw) = self.encryption.flaw(committee.n(), self.start.is_none()) {
             return Err(GenesisError::Key(flaw));
+        }
+        let former = self.encryption.former.as_ref();
+        if former.is_some_and(|former| former.until != self.key_grace_end()) {
+            return Err(GenesisError::Key(
+                "encryption.former.until is not order.key_grace_ms after the time of the genesis",
+            ));
         }
         if self.order.tie == TieSource::Beacon {
             self.check_beacon()?;
@@ -653,6 +692,13 @@ impl Genesis {
             ),
             ("order.grace_ms", o.grace_ms, 1, 60_000, "1 to 60000"),
             (
+                "order.key_grace_ms",
+                o.key_grace_ms,
+                1_000,
+                86_400_000,
+                "1000 to 86400000",
+            ),
+            (
                 "order.decrypt_max",
                 o.decrypt_max.into(),
                 1,
@@ -698,6 +744,19 @@ impl Genesis {
             }
     }
 
+    /// Last finalized time at which orders sealed to the key of the epoch before are opened, if
+    /// this epoch has a fresh one.
+    fn key_grace_end(&self) -> Millis {
+        self.time.plus(self.order.key_grace_ms)
+    }
+
+    /// The key of the epoch before that is still opened with, and until when.
+    #[must_use]
+    pub fn former_key(&self) -> Option<(KeyId, Millis)> {
+        let former = self.encryption.former.as_ref()?;
+        Some((former.key_id, former.until))
+    }
+
     /// The height it starts from: that of the last block before it.
     #[must_use]
     pub fn base(&self) -> Height {
@@ -711,7 +770,8 @@ impl Genesis {
     }
 
     /// The genesis of the epoch that follows this one with another committee and new sharings
-    /// of the same keys.
+    /// of the same keys; or with a fresh encryption key, and `former` as the new sharing of the
+    /// one of this epoch.
     #[must_use]
     pub fn next(
         &self,
@@ -719,7 +779,9 @@ impl Genesis {
         start: EpochStart,
         time: Millis,
         (key_id, keys): (KeyId, &ActiveKeys),
+        former: Option<(KeyId, &[u8])>,
     ) -> Self {
+        let until = time.plus(self.order.key_grace_ms);
         Self {
             time,
             start: Some(start),
@@ -731,6 +793,11 @@ impl Genesis {
                 public_key: keys.encryption.clone(),
                 receivers: next.members.iter().map(|member| member.receiver).collect(),
                 combining: self.encryption.combining,
+                former: former.map(|(key_id, public_key)| FormerKey {
+                    key_id,
+                    public_key: public_key.to_vec(),
+                    until,
+                }),
             },
             certificates: self.certificates.as_ref().map(|params| CertificateParams {
                 source: KeySource::Reshared,

@@ -32,15 +32,18 @@ pub use certificate::{
 };
 pub use codec::{DecodeError, append, decode, decode_first, encode, encode_into};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, MEMBERS_MIN, SignerSet};
-pub use committee_change::{ADDRESS_BYTES_MAX, CommitteeChange, NextCommittee, NextMember};
+pub use committee_change::{
+    ADDRESS_BYTES_MAX, CommitteeChange, NextCommittee, NextKey, NextMember,
+};
 pub use digest::{BatchDigest, BlockId, CtId, Digest, Domain, KeyId, Root};
 pub use envelope::{
     CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_BAEK_ZHENG,
     SUITE_TDH2,
 };
 pub use genesis::{
-    CertificateParams, Combining, ConsensusParams, EncryptionParams, GENESIS_BYTES_MAX, Genesis,
-    GenesisError, KeySource, LaneParams, OrderParams, OrderRule, SHARDED_FROM, Scheme, TieSource,
+    CertificateParams, Combining, ConsensusParams, EncryptionParams, FormerKey, GENESIS_BYTES_MAX,
+    Genesis, GenesisError, KeySource, LaneParams, OrderParams, OrderRule, SHARDED_FROM, Scheme,
+    TieSource,
 };
 pub use handover::{EpochStart, Handover, HandoverError};
 pub use identity::{

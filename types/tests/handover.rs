@@ -4,9 +4,9 @@
 
 use fairlane_types::{
     ActiveKeys, BlockId, ChainId, CommitteeChange, Digest, EncryptionParams, Epoch, EpochStart,
-    Genesis, Handover, HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextMember,
-    Position, QuorumWord, ReceiverBytes, ReceiverReuse, Root, Scheme, SecretKey, UsedReceivers,
-    decode, encode,
+    Genesis, Handover, HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextKey,
+    NextMember, Position, QuorumWord, ReceiverBytes, ReceiverReuse, Root, Scheme, SecretKey,
+    UsedReceivers, decode, encode,
 };
 use proptest::prelude::*;
 
@@ -50,6 +50,7 @@ fn next(epoch: u64, members: &[SecretKey]) -> NextCommittee {
     NextCommittee {
         chain: CHAIN,
         epoch: Epoch(epoch),
+        key: NextKey::Kept,
         members: members.iter().map(member).collect(),
     }
 }
@@ -83,7 +84,14 @@ fn handed_over(before: &Genesis, to: &NextCommittee, by: &[(usize, &SecretKey)])
         encryption: vec![2],
         certificate: Vec::new(),
     };
-    let genesis = before.next(to, start, before.time.plus(5), (KeyId::default(), &keys));
+    let (id, key) = match to.key {
+        NextKey::Kept => (KeyId::default(), None),
+        NextKey::Fresh => {
+            let id = KeyId(Digest([to.epoch.0 as u8; 32]));
+            (id, before.encryption.key_id.map(|old| (old, &[7_u8][..])))
+        }
+    };
+    let genesis = before.next(to, start, before.time.plus(5), (id, &keys), key);
     let mut word = QuorumWord::default();
     for (id, key) in by {
         let signature = Handover::sign(*key, before.epoch(), &genesis);

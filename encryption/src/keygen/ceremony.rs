@@ -1,7 +1,8 @@
 //! One ceremony: who deals to whom, which dealings count, and the keys that come of them.
 
 use fairlane_types::{
-    Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId, NextCommittee, ReceiverBytes,
+    Digest, Domain, Epoch, Genesis, KeyId, KeySource, MemberId, NextCommittee, NextKey,
+    ReceiverBytes,
 };
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
@@ -15,7 +16,8 @@ use crate::keys::{SHARE_HOLDERS_MAX, threshold};
 use crate::{CertificateKey, CertificateSecret, CombineError, EncryptionKey, KeyError, KeyShare};
 
 /// The making of a committee's keys, or a resharing of old ones: the encryption key and, on
-/// a chain with certificates, the certificate key, dealt together.
+/// a chain with certificates, the certificate key, dealt together. With a resharing a fresh
+/// encryption key may be made: then the old one goes on beside it.
 #[derive(Clone, Debug)]
 pub struct Ceremony {
     id: Digest,
@@ -29,8 +31,11 @@ pub struct Ceremony {
 enum Origin {
     /// New secrets.
     Fresh { certified: bool },
-    /// The shares of old keys.
-    Old(Box<CommitteeKeys>),
+    /// The shares of old keys; beside them new secrets for another encryption key, if `renewed`.
+    Old {
+        keys: Box<CommitteeKeys>,
+        renewed: bool,
+    },
 }
 
 /// The public keys of one committee.
@@ -40,6 +45,8 @@ pub struct CommitteeKeys {
     pub encryption: EncryptionKey,
     /// What the sequence is attested with, on a chain with certificates.
     pub certificate: Option<CertificateKey>,
+    /// The encryption key before this one, dealt on with the making of this one.
+    pub former: Option<EncryptionKey>,
 }
 
 /// One member's shares of the keys of its committee.
@@ -49,6 +56,8 @@ pub struct CommitteeShares {
     pub encryption: KeyShare,
     /// Of the certificate key, on a chain with certificates.
     pub certificate: Option<CertificateSecret>,
+    /// Of the encryption key before this one.
+    pub former: Option<KeyShare>,
 }
 
 /// A dealing that everybody agrees is valid.
@@ -57,6 +66,7 @@ pub struct VerifiedDeal {
     dealer: MemberId,
     encryption: OpenPart<Ristretto>,
     certificate: Option<OpenPart<Bls>>,
+    fresh: Option<OpenPart<Ristretto>>,
 }
 
 impl VerifiedDeal {
@@ -91,7 +101,8 @@ impl Ceremony {
     }
 
     /// The ceremony in which the committee of an epoch, whose genesis has the hash `before`,
-    /// deals its keys on to the next one.
+    /// deals its keys on to the next one, and makes a fresh encryption key with it if the change
+    /// says so.
     ///
     /// # Errors
     /// [`KeyError`] when a receiver's key is none.
@@ -102,7 +113,11 @@ impl Ceremony {
     ) -> Result<Self, KeyError> {
         let receivers = receiver_keys(next.members.iter().map(|member| &member.receiver))?;
         let id = Domain::Dealing.hash_of(&(before, next));
-        Self::reshare(id, next.epoch, receivers, old.encryption, old.certificate)
+        let made = match next.key {
+            NextKey::Kept => Self::reshare,
+            NextKey::Fresh => Self::renew,
+        };
+        made(id, next.epoch, receivers, old.encryption, old.certificate)
     }
 
     /// A ceremony for fresh keys, dealt by the receivers to each other; `certified` says
@@ -133,6 +148,32 @@ impl Ceremony {
         encryption: EncryptionKey,
         certificate: Option<CertificateKey>,
     ) -> Result<Self, KeyError> {
+        Self::of_old(id, epoch, receivers, (encryption, certificate), false)
+    }
+
+    /// As [`reshare`](Self::reshare), and from each dealer a part of a fresh encryption key.
+    /// Nobody knows it while one of the dealers that count keeps its part to itself; t of the
+    /// old committee are f+1 honest ones at least.
+    ///
+    /// # Errors
+    /// As [`reshare`](Self::reshare).
+    pub fn renew(
+        id: Digest,
+        epoch: Epoch,
+        receivers: Vec<ReceiverKey>,
+        encryption: EncryptionKey,
+        certificate: Option<CertificateKey>,
+    ) -> Result<Self, KeyError> {
+        Self::of_old(id, epoch, receivers, (encryption, certificate), true)
+    }
+
+    fn of_old(
+        id: Digest,
+        epoch: Epoch,
+        receivers: Vec<ReceiverKey>,
+        (encryption, certificate): (EncryptionKey, Option<CertificateKey>),
+        renewed: bool,
+    ) -> Result<Self, KeyError> {
         if let Some(certificate) = &certificate
             && certificate.n() != encryption.n()
         {
@@ -141,11 +182,12 @@ impl Ceremony {
                 certificate: certificate.n(),
             });
         }
-        let old = CommitteeKeys {
+        let keys = Box::new(CommitteeKeys {
             encryption,
             certificate,
-        };
-        Self::new(id, epoch, receivers, Origin::Old(Box::new(old)))
+            former: None,
+        });
+        Self::new(id, epoch, receivers, Origin::Old { keys, renewed })
     }
 
     fn new(
@@ -170,7 +212,7 @@ impl Ceremony {
     fn old(&self) -> Option<&CommitteeKeys> {
         match &self.origin {
             Origin::Fresh { .. } => None,
-            Origin::Old(old) => Some(old),
+            Origin::Old { keys, .. } => Some(keys),
         }
     }
 
@@ -179,8 +221,14 @@ impl Ceremony {
     pub fn certified(&self) -> bool {
         match &self.origin {
             Origin::Fresh { certified } => *certified,
-            Origin::Old(old) => old.certificate.is_some(),
+            Origin::Old { keys, .. } => keys.certificate.is_some(),
         }
+    }
+
+    /// Whether a fresh encryption key comes of it, beside the old one.
+    #[must_use]
+    pub fn renewed(&self) -> bool {
+        matches!(self.origin, Origin::Old { renewed: true, .. })
     }
 
     /// Valid dealings that are needed: n − f for fresh keys, so that f+1 honest ones are
@@ -207,7 +255,7 @@ impl Ceremony {
     /// Bytes of an encoded dealing, all alike.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        Deal::encoded_len(self.receivers.len(), self.certified())
+        Deal::encoded_len(self.receivers.len(), self.certified(), self.renewed())
     }
 
     /// What every hash of a part is bound to.
@@ -240,6 +288,14 @@ impl Ceremony {
         move |commitments| self.context::<Ristretto>(dealer, old, commitments)
     }
 
+    /// No old key is in it: a part that deals one on is none of a fresh one.
+    fn fresh_context(
+        &self,
+        dealer: MemberId,
+    ) -> impl Fn(&[<Ristretto as Curve>::Encoded]) -> [u8; 32] + '_ {
+        move |commitments| self.context::<Ristretto>(dealer, None, commitments)
+    }
+
     fn certificate_context(
         &self,
         dealer: MemberId,
@@ -261,11 +317,18 @@ impl Ceremony {
         let encryption = Part::make(context, receivers, encryption, rng);
         let context = self.certificate_context(dealer);
         let certificate = certificate.map(|secret| Part::make(context, receivers, secret, rng));
+        let fresh = self.renewed().then(|| {
+            let mut secret = random::<Ristretto>(rng);
+            let part = Part::make(self.fresh_context(dealer), receivers, secret, rng);
+            secret.zeroize();
+            part
+        });
         Deal {
             dealer,
             n: receivers.len(),
             encryption,
             certificate,
+            fresh,
         }
     }
 
@@ -289,7 +352,8 @@ impl Ceremony {
         Ok(deal)
     }
 
-    /// Deals this member's shares of the old keys on.
+    /// Deals this member's shares of the old keys on, and its part of a fresh one if there is to
+    /// be one.
     ///
     /// # Errors
     /// [`DealError::NotItsShare`] when one is not of the old key, or there is none;
@@ -338,6 +402,9 @@ impl Ceremony {
         if let Some(certificate) = &verified.certificate {
             certificate.verify(DealtKey::Certificate, receivers)?;
         }
+        if let Some(fresh) = &verified.fresh {
+            fresh.verify(DealtKey::Fresh, receivers)?;
+        }
         Ok(verified)
     }
 
@@ -354,7 +421,8 @@ impl Ceremony {
         if deal.n != want {
             return Err(DealError::Receivers { got: deal.n, want });
         }
-        if deal.certificate.is_some() != self.certified() {
+        if deal.certificate.is_some() != self.certified() || deal.fresh.is_some() != self.renewed()
+        {
             return Err(DealError::Keys);
         }
         let context = self.encryption_context(from);
@@ -364,6 +432,8 @@ impl Ceremony {
             part.open(DealtKey::Certificate, context)
         };
         let certificate = deal.certificate.map(open).transpose()?;
+        let open = |part: Part<Ristretto>| part.open(DealtKey::Fresh, self.fresh_context(from));
+        let fresh = deal.fresh.map(open).transpose()?;
         if let Some(old) = self.old() {
             let held = old.encryption.member_point(from);
             let dealt = encryption.points[0] * scale(from.index(), old.encryption.n());
@@ -384,6 +454,7 @@ impl Ceremony {
             dealer: from,
             encryption,
             certificate,
+            fresh,
         })
     }
 
@@ -393,7 +464,11 @@ impl Ceremony {
             Some(part) => self.certified() && part.is_of(self.certificate_context(deal.dealer)),
             None => !self.certified(),
         };
-        certificate && deal.encryption.is_of(self.encryption_context(deal.dealer))
+        let fresh = match &deal.fresh {
+            Some(part) => self.renewed() && part.is_of(self.fresh_context(deal.dealer)),
+            None => !self.renewed(),
+        };
+        certificate && fresh && deal.encryption.is_of(self.encryption_context(deal.dealer))
     }
 
     /// The dealings that count: the first [`needed`](Self::needed) in the order given,
@@ -421,12 +496,12 @@ impl Ceremony {
         Ok(counted)
     }
 
-    /// What each counted dealing is multiplied by: 1 for a fresh key, Lagrange's
+    /// What each counted dealing is multiplied by: 1 for the first keys, Lagrange's
     /// coefficients at 0 for a resharing.
     fn weights<C: Curve>(&self, counted: &[&VerifiedDeal]) -> Vec<C::Scalar> {
         let one = C::scalar(1);
         if self.old().is_none() {
-            return vec![one; counted.len()];
+            return ones::<C>(counted);
         }
         let nodes = counted.iter().map(|deal| C::node(deal.dealer.index()));
         let nodes: Vec<C::Scalar> = nodes.collect();
@@ -455,18 +530,21 @@ impl Ceremony {
 
     fn assemble(&self, counted: &[&VerifiedDeal]) -> Result<CommitteeKeys, KeyError> {
         let n = self.receivers.len();
-        let parts = counted.iter().map(|deal| &deal.encryption);
-        let committed = committed(n, &self.weights::<Ristretto>(counted), parts);
-        let member = |member: usize| {
-            let point = evaluate_committed::<Ristretto>(&committed, Ristretto::node(member));
-            Ristretto::encode(&(point * scale(member, n)))
-        };
-        let members = (0..n).map(member).collect();
-        let y = Ristretto::encode(&(committed[0] + committed[0]));
+        let weights = self.weights::<Ristretto>(counted);
+        let points = self.points(&weights, counted.iter().map(|deal| &deal.encryption));
         let old = self.old();
-        let encryption = match old {
-            None => EncryptionKey::new(self.epoch, y, members)?,
-            Some(old) => EncryptionKey::reshared(old.encryption.id(), self.epoch, y, members)?,
+        let dealt = match old {
+            None => EncryptionKey::new(self.epoch, points.0, points.1)?,
+            Some(old) => {
+                EncryptionKey::reshared(old.encryption.id(), self.epoch, points.0, points.1)?
+            }
+        };
+        let (encryption, former) = if self.renewed() {
+            let parts = counted.iter().filter_map(|deal| deal.fresh.as_ref());
+            let (y, members) = self.points(&ones::<Ristretto>(counted), parts);
+            (EncryptionKey::new(self.epoch, y, members)?, Some(dealt))
+        } else {
+            (dealt, None)
         };
         let parts = counted.iter().filter_map(|deal| deal.certificate.as_ref());
         let certificate = if self.certified() {
@@ -482,7 +560,27 @@ impl Ceremony {
         Ok(CommitteeKeys {
             encryption,
             certificate,
+            former,
         })
+    }
+
+    /// Y and the members' verification keys that parts of an encryption key give.
+    fn points<'a>(
+        &self,
+        weights: &[<Ristretto as Curve>::Scalar],
+        parts: impl Iterator<Item = &'a OpenPart<Ristretto>> + Clone,
+    ) -> (
+        <Ristretto as Curve>::Encoded,
+        Vec<<Ristretto as Curve>::Encoded>,
+    ) {
+        let n = self.receivers.len();
+        let committed = committed(n, weights, parts);
+        let member = |member: usize| {
+            let point = evaluate_committed::<Ristretto>(&committed, Ristretto::node(member));
+            Ristretto::encode(&(point * scale(member, n)))
+        };
+        let y = Ristretto::encode(&(committed[0] + committed[0]));
+        (y, (0..n).map(member).collect())
     }
 
     /// The keys, and this receiver's shares of them, decrypted from the dealings.
@@ -502,13 +600,22 @@ impl Ceremony {
         }
         let counted = self.counted(deals)?;
         let not_its = |_: KeyError| CombineError::IndexRange(receiver);
+        let reader = (receiver, secret);
         let weights = self.weights::<Ristretto>(&counted);
         let parts = counted.iter().map(|d| (d.dealer, &d.encryption));
-        let mut share = decrypted(weights, parts, receiver, secret)?;
-        share *= scale(receiver.index(), self.receivers.len());
-        let bytes = Zeroizing::new(Ristretto::encode_scalar(&share));
-        share.zeroize();
-        let encryption = KeyShare::new(&keys.encryption, receiver, &bytes).map_err(not_its)?;
+        let dealt = keys.former.as_ref().unwrap_or(&keys.encryption);
+        let dealt = self.key_share(dealt, weights, parts, reader)?;
+        let (encryption, former) = if self.renewed() {
+            let parts = counted.iter().filter_map(|deal| {
+                let part = deal.fresh.as_ref()?;
+                Some((deal.dealer, part))
+            });
+            let weights = ones::<Ristretto>(&counted);
+            let fresh = self.key_share(&keys.encryption, weights, parts, reader)?;
+            (fresh, Some(dealt))
+        } else {
+            (dealt, None)
+        };
         let certificate = match &keys.certificate {
             None => None,
             Some(key) => {
@@ -526,9 +633,30 @@ impl Ceremony {
         let shares = CommitteeShares {
             encryption,
             certificate,
+            former,
         };
         Ok((keys, shares))
     }
+
+    /// A receiver's share of an encryption key.
+    fn key_share<'a>(
+        &self,
+        key: &EncryptionKey,
+        weights: Vec<<Ristretto as Curve>::Scalar>,
+        parts: impl Iterator<Item = (MemberId, &'a OpenPart<Ristretto>)>,
+        (receiver, secret): (MemberId, &ReceiverSecret),
+    ) -> Result<KeyShare, CombineError> {
+        let mut share = decrypted(weights, parts, receiver, secret)?;
+        share *= scale(receiver.index(), self.receivers.len());
+        let bytes = Zeroizing::new(Ristretto::encode_scalar(&share));
+        share.zeroize();
+        KeyShare::new(key, receiver, &bytes).map_err(|_| CombineError::IndexRange(receiver))
+    }
+}
+
+/// What dealings of a new secret are multiplied by.
+fn ones<C: Curve>(counted: &[&VerifiedDeal]) -> Vec<C::Scalar> {
+    vec![C::scalar(1); counted.len()]
 }
 
 /// Σ weight·C for each coefficient of a polynomial for `n` receivers.

@@ -1,5 +1,5 @@
-//! A member's dealing as it travels: its part of the encryption key, and of the certificate
-//! key where the chain has one.
+//! A member's dealing as it travels: its part of the encryption key, of the certificate key
+//! where the chain has one, and of a fresh encryption key where the next epoch gets one.
 
 use std::io::{Read, Result as IoResult, Write};
 
@@ -18,6 +18,8 @@ pub enum DealtKey {
     Encryption,
     /// What the sequence is attested with, over BLS12-381.
     Certificate,
+    /// What orders are encrypted to from the next epoch on, over ristretto255.
+    Fresh,
 }
 
 impl core::fmt::Display for DealtKey {
@@ -25,6 +27,7 @@ impl core::fmt::Display for DealtKey {
         f.write_str(match self {
             Self::Encryption => "encryption key",
             Self::Certificate => "certificate key",
+            Self::Fresh => "fresh encryption key",
         })
     }
 }
@@ -44,7 +47,7 @@ pub enum DealError {
         /// Receivers of the ceremony.
         want: usize,
     },
-    /// It deals a certificate key where there is none, or none where there is one.
+    /// It deals a key that is none of this ceremony's, or not all that are.
     #[error("the dealing is not for the keys that this ceremony makes")]
     Keys,
     /// A commitment is not a canonical point, or is the identity.
@@ -68,8 +71,10 @@ pub enum DealError {
 
 /// Marks, in the encoded number of receivers, a dealing of a certificate key as well.
 const CERTIFIED: u16 = 0x8000;
+/// Marks one of a fresh encryption key.
+const RENEWED: u16 = 0x4000;
 
-/// One dealer's dealing, of both keys at once: one signature, one verdict. Its length
+/// One dealer's dealing, of all keys at once: one signature, one verdict. Its length
 /// follows from the receivers ([`Ceremony::encoded_len`](super::Ceremony::encoded_len)).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Deal {
@@ -78,18 +83,23 @@ pub struct Deal {
     pub(crate) n: usize,
     pub(crate) encryption: Part<Ristretto>,
     pub(crate) certificate: Option<Part<Bls>>,
+    pub(crate) fresh: Option<Part<Ristretto>>,
 }
 
 impl Deal {
-    /// Bytes of the encoding of a dealing to `n` receivers, with a certificate key or not.
+    /// Bytes of the encoding of a dealing to `n` receivers: with a certificate key or not, with
+    /// a fresh encryption key or not.
     #[must_use]
-    pub const fn encoded_len(n: usize, certified: bool) -> usize {
-        let encryption = 3 + Part::<Ristretto>::encoded_len(n);
+    pub const fn encoded_len(n: usize, certified: bool, renewed: bool) -> usize {
+        let part = Part::<Ristretto>::encoded_len(n);
+        let mut bytes = 3 + part;
         if certified {
-            encryption + Part::<Bls>::encoded_len(n)
-        } else {
-            encryption
+            bytes += Part::<Bls>::encoded_len(n);
         }
+        if renewed {
+            bytes += part;
+        }
+        bytes
     }
 
     /// Receivers of the dealing.
@@ -105,20 +115,24 @@ impl core::fmt::Debug for Deal {
             .field("dealer", &self.dealer)
             .field("receivers", &self.n)
             .field("certificate", &self.certificate.is_some())
+            .field("fresh", &self.fresh.is_some())
             .finish_non_exhaustive()
     }
 }
 
 /// dealer u8 ‖ n u16 ‖ part of the encryption key; with the top bit of n set the part of the
-/// certificate key behind it.
+/// certificate key behind it, and with the next one that of the fresh encryption key.
 impl BorshSerialize for Deal {
     fn serialize<W: Write>(&self, writer: &mut W) -> IoResult<()> {
         self.dealer.serialize(writer)?;
-        let flag = self.certificate.as_ref().map_or(0, |_| CERTIFIED);
-        (self.n as u16 | flag).serialize(writer)?;
+        let certified = self.certificate.as_ref().map_or(0, |_| CERTIFIED);
+        let renewed = self.fresh.as_ref().map_or(0, |_| RENEWED);
+        (self.n as u16 | certified | renewed).serialize(writer)?;
         self.encryption.write(writer)?;
         let certificate = self.certificate.as_ref();
-        certificate.map_or(Ok(()), |part| part.write(writer))
+        certificate.map_or(Ok(()), |part| part.write(writer))?;
+        let fresh = self.fresh.as_ref();
+        fresh.map_or(Ok(()), |part| part.write(writer))
     }
 }
 
@@ -126,17 +140,20 @@ impl BorshDeserialize for Deal {
     fn deserialize_reader<R: Read>(reader: &mut R) -> IoResult<Self> {
         let dealer = MemberId::deserialize_reader(reader)?;
         let flagged = u16::deserialize_reader(reader)?;
-        let n = usize::from(flagged & !CERTIFIED);
+        let n = usize::from(flagged & !(CERTIFIED | RENEWED));
         if n == 0 || n > SHARE_HOLDERS_MAX {
             return Err(invalid(KeyError::Members { got: n }));
         }
         let encryption = Part::read(reader, n)?;
         let certificate = (flagged & CERTIFIED != 0).then(|| Part::read(reader, n));
+        let certificate = certificate.transpose()?;
+        let fresh = (flagged & RENEWED != 0).then(|| Part::read(reader, n));
         Ok(Self {
             dealer,
             n,
             encryption,
-            certificate: certificate.transpose()?,
+            certificate,
+            fresh: fresh.transpose()?,
         })
     }
 }

@@ -48,6 +48,13 @@
 //! the same committee again is a refresh, after which old shares are of no use together
 //! with new ones. Old members must erase theirs (A21): t_old that do not keep the power
 //! they had.
+//!
+//! **A fresh encryption key with a resharing** is one more part of the same dealing: a secret
+//! that the dealer draws, dealt to the new receivers. The key is the sum over the dealings
+//! that count for the resharing, t_old = 2f + 1 of them, so f + 1 honest ones are in it, and
+//! what is said above of fresh keys holds. Its context names no old key, the dealt-on part's
+//! names one, so neither serves as the other. The old key goes on beside it until the orders
+//! that are sealed to it have come out.
 
 mod ceremony;
 mod curve;

@@ -1,6 +1,6 @@
 //! A rule: what all share, and the extraction that genesis names.
 
-use fairlane_types::{CtId, Millis, OrderParams, OrderRule, Planted};
+use fairlane_types::{CtId, KeyId, Millis, OrderParams, OrderRule, Planted};
 
 use super::state::{Extracted, State, Taken};
 use super::{
@@ -114,6 +114,10 @@ impl FairOrder for LaneOrder {
 
     fn memory(&self) -> Vec<u8> {
         self.state.memory()
+    }
+
+    fn expire_key(&mut self, former: Option<(KeyId, Millis)>) {
+        self.state.former = former;
     }
 
     fn plant(&mut self, planted: Planted) {

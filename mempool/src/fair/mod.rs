@@ -20,7 +20,7 @@ mod tie;
 mod tiles;
 mod window;
 
-use fairlane_types::{CtId, Digest, Label, Micros, Millis, OrderParams, Outcome, Planted};
+use fairlane_types::{CtId, Digest, KeyId, Label, Micros, Millis, OrderParams, Outcome, Planted};
 
 use crate::CutDelta;
 
@@ -51,7 +51,7 @@ pub struct Ordered {
 /// What one final block emits. Every list is a function of the cuts alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Emission {
-    /// Past their expiry; by (key bound, id).
+    /// Past their expiry, or that of the key they are sealed to; by (key bound, id).
     pub expired: Vec<Ordered>,
     /// Their nonce belongs to another order; by (key bound, id).
     pub duplicates: Vec<Ordered>,
@@ -143,6 +143,10 @@ pub trait FairOrder: std::fmt::Debug {
 
     /// What outlives the epoch, canonical: orders that have their outcome, used nonces.
     fn memory(&self) -> Vec<u8>;
+
+    /// Orders that are sealed to this key expire with it, at this finalized time: the key of the
+    /// epoch before, said before the first cut and after every restart.
+    fn expire_key(&mut self, former: Option<(KeyId, Millis)>);
 
     /// Breaks a rule on purpose, in tests; see [`Planted`].
     fn plant(&mut self, planted: Planted);

@@ -6,7 +6,8 @@
 //!   lane that did not move. What a lane adds counts as at least one microsecond *after*
 //!   its effective head of the cut before: absence from a final head is evidence of being
 //!   later in that lane, equal stamps or not (F3).
-//! - **Time to live.** An order leaves as `Expired` by its own label only. "Older than
+//! - **Time to live.** An order leaves as `Expired` by its own label, or with the key of the
+//!   epoch before if it is sealed to that: both are in labels and genesis. "Older than
 //!   TTL_max since first ingest" is not asked: after an idle spell finalized time lags, so
 //!   one lane could make a fresh order look old. Instead the lanes hold back a batch with
 //!   an order that expires later than now + 2·TTL_max, which bounds the same thing (F5).
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{
-    CtId, Label, Micros, Millis, Mutant, OrderParams, Planted, PublicKey, TieSource,
+    CtId, KeyId, Label, Micros, Millis, Mutant, OrderParams, Planted, PublicKey, TieSource,
 };
 
 use super::memory::{Memory, SavedMemory};
@@ -55,6 +56,8 @@ pub(super) struct State {
     /// No nonce in the table is used: whoever uses one takes its rows along. Not known of
     /// a table from a snapshot.
     nonces_free: bool,
+    /// The key of the epoch before, and the last finalized time at which it opens orders.
+    pub former: Option<(KeyId, Millis)>,
     pub planted: Planted,
 }
 
@@ -110,6 +113,7 @@ impl State {
             table: Table::new(n),
             memory: Memory::default(),
             nonces_free: true,
+            former: None,
             planted: Planted::NONE,
         }
     }
@@ -250,6 +254,15 @@ impl State {
         label.expiry.plus(self.ttl_max) < before
     }
 
+    /// Whether an order may be decrypted: neither it nor its key has expired.
+    fn lives(&self, label: &Label) -> bool {
+        let keyed = match self.former {
+            Some((key, until)) if key == label.key_id => self.time <= until,
+            _ => true,
+        };
+        keyed && self.time <= label.expiry
+    }
+
     /// 1 expire: by label, and what cannot win its nonce any more. The nonces of the first
     /// `known` rows are free.
     fn expire(&mut self, heads: &[u32], known: usize) -> (Vec<Ordered>, Vec<Ordered>) {
@@ -257,7 +270,7 @@ impl State {
         let (mut expired, mut duplicates) = (Vec::new(), Vec::new());
         for slot in 0..self.table.len() {
             let row = &self.table.rows()[slot];
-            let lives = self.time <= row.label.expiry || self.planted.is(Mutant::NeverExpire);
+            let lives = self.lives(&row.label) || self.planted.is(Mutant::NeverExpire);
             let leaving = if !lives {
                 &mut expired
             } else if slot >= known && self.memory.nonce_used(&row.label) {

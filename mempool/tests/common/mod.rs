@@ -69,6 +69,7 @@ pub fn config(me: usize, n: usize) -> Config {
         genesis_time: Millis(T0 / 1_000),
         suite: SUITE_TDH2,
         keys: vec![KEY],
+        former: None,
         ciphertext_lens: vec![CIPHERTEXT, 300],
         quota: Quota::default(),
         observer: false,

@@ -198,6 +198,9 @@ pub enum Effect {
     /// The epoch is over, and what the next one begins with is durable here. The replica goes
     /// on serving this epoch to those that are not so far; the shell starts the next one.
     EpochEnded(Arc<EpochBase>),
+    /// The key of the epoch before opens nothing any more: all that was sealed to it and final
+    /// in time is emitted here, durably. The shell erases this member's share of it.
+    KeyOver,
     /// A proof of misbehaviour, stored already.
     Evidence(Arc<Evidence>),
     /// A member sent something that no honest member sends: count it.

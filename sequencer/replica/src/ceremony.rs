@@ -13,13 +13,16 @@ use fairlane_types::{
 
 use crate::boundary::{Effect, Peers};
 use crate::dealing::Dealing;
-use crate::job::ConcludeJob;
+use crate::job::{ConcludeJob, MadeKeys};
 use crate::key_making::{Judged, KeyMaking, Signatures, Terms};
 use crate::keys::{carried_key, dealing_verdict_key, height_key, meta};
 use crate::payload::{CutPayload, FinalBlock};
 use crate::recovery::RecoveredKey;
 use crate::replica::{Purpose, Replica, ReplicaError, Written};
 use crate::{Fault, Job, Message, Table, Write};
+
+/// Longest dealing, in bytes: of all keys, to the largest committee.
+const DEALING_BYTES_MAX: usize = Deal::encoded_len(MEMBERS_MAX, true, true);
 
 /// Jobs that need the encryption key, kept until it is made.
 #[derive(Debug, Default)]
@@ -129,7 +132,7 @@ impl Replica {
     ) {
         let dealers = self.committee.n();
         let fault = Fault::Dealing;
-        if dealing.dealer != from || dealing.deal.len() > Deal::encoded_len(MEMBERS_MAX, true) {
+        if dealing.dealer != from || dealing.deal.len() > DEALING_BYTES_MAX {
             out.push(Effect::Fault { peer: from, fault });
             return;
         }
@@ -257,7 +260,8 @@ impl Replica {
     }
 
     /// The keys are made: what waited for them goes on, and this member says which they are.
-    pub(crate) fn concluded(&mut self, keys: Option<ActiveKeys>, out: &mut Vec<Effect>) {
+    pub(crate) fn concluded(&mut self, made: Option<MadeKeys>, out: &mut Vec<Effect>) {
+        let keys = made.map(|made| made.keys);
         let id = keys
             .as_ref()
             .and_then(|keys| SuiteKey::from_bytes(Scheme::Tdh2, &keys.encryption).ok())

@@ -84,7 +84,7 @@ impl Combiners {
         self.sharded
     }
 
-    /// Into how many slices a block of so many orders is dealt.
+    /// Into how many slices a block of so many orders is dealt, those of each key.
     pub fn slices(&self, orders: usize) -> usize {
         if self.sharded {
             slices(self.n, orders)
@@ -109,14 +109,14 @@ impl Combiners {
         Some([found.next()?, found.next()?])
     }
 
-    /// A height with so many orders is emitted: who should have told something is silent
+    /// A height with so many slices is emitted: who should have told something is silent
     /// until it is heard of.
-    pub fn emitted(&mut self, height: Height, root: Root, orders: usize) {
+    pub fn emitted(&mut self, height: Height, root: Root, slices: usize) {
         if !self.sharded {
             return;
         }
         self.emitted = height;
-        for slice in 0..self.slices(orders).min(orders) {
+        for slice in 0..slices {
             for member in self.of(height, slice).into_iter().flatten() {
                 if member == self.me {
                     continue;
@@ -219,11 +219,11 @@ mod tests {
         let of = |combiners: &Combiners| combiners.of(Height(33), 3).unwrap();
         let [dead, alive] = of(&combiners);
         for _ in 0..SILENT_MAX - 1 {
-            combiners.emitted(Height(33), Root::default(), 64);
+            combiners.emitted(Height(33), Root::default(), combiners.slices(64));
             combiners.heard(alive, Height(33));
         }
         assert_eq!(of(&combiners), [dead, alive]);
-        combiners.emitted(Height(33), Root::default(), 64);
+        combiners.emitted(Height(33), Root::default(), combiners.slices(64));
         combiners.heard(alive, Height(33));
         let [first, second] = of(&combiners);
         assert!(first == alive && second != dead);

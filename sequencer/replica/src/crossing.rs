@@ -143,7 +143,7 @@ pub fn entering(
     let carried = carried_ids(store)?;
     let mut open = Vec::with_capacity(carried.len());
     for id in carried {
-        if !has_outcome(store, &id)? {
+        if !has_outcome(store, &id)? && is_openable(store, &id, base.genesis())? {
             open.push(id);
         }
     }
@@ -237,6 +237,20 @@ fn carried(
         }
     }
     Ok(carried)
+}
+
+/// Whether an epoch has the key that a held order is sealed to. One that has not was over
+/// before the boundary, and so was the order.
+fn is_openable(store: &dyn Store, id: &CtId, genesis: &Genesis) -> Result<bool, RecoverError> {
+    let key = payload_key(id);
+    let Some(row) = store.get(Table::Payloads, &key)? else {
+        return Ok(false);
+    };
+    let order: Envelope = decode(&row, ROW_BYTES_MAX)
+        .map_err(|error| corrupt(Table::Payloads, &key, &error.to_string()))?;
+    let sealed_to = order.label.key_id;
+    let former = genesis.former_key().map(|(key, _)| key);
+    Ok(genesis.encryption.key_id == Some(sealed_to) || former == Some(sealed_to))
 }
 
 fn has_outcome(store: &dyn Store, id: &CtId) -> Result<bool, StoreError> {

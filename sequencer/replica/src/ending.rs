@@ -14,7 +14,7 @@ use fairlane_types::{
 
 use crate::boundary::{Effect, Peers};
 use crate::epoch_base::{EpochBase, dealings_digest, memory_digest};
-use crate::job::{ConcludeJob, OpenJob};
+use crate::job::{ConcludeJob, MadeKeys, OpenJob};
 use crate::key_making::{KeyMaking, Signatures};
 use crate::keys::{change_key, epoch_key};
 use crate::payload::{CutPayload, EpochStep, FinalBlock};
@@ -213,14 +213,15 @@ impl Replica {
     }
 
     /// The next sharing of the key is computed.
-    pub(crate) fn reshared(&mut self, keys: Option<ActiveKeys>, out: &mut Vec<Effect>) {
-        let (Some(keys), Some(approved)) = (keys, self.ending.approved_mut()) else {
+    pub(crate) fn reshared(&mut self, made: Option<MadeKeys>, out: &mut Vec<Effect>) {
+        let (Some(made), Some(approved)) = (made, self.ending.approved_mut()) else {
             out.push(Effect::Halt(
                 "dealings that were judged valid give no key".to_owned(),
             ));
             return;
         };
-        approved.making.made(keys);
+        approved.making.made(made.keys);
+        approved.former = made.former;
         self.look_again();
         self.hand_over(out);
     }
@@ -245,8 +246,12 @@ impl Replica {
     fn next_base(&self) -> Option<EpochBase> {
         let approved = self.ending.approved()?;
         let (keys, memory) = (approved.making.keys()?, self.ending.memory()?);
-        let key = SuiteKey::from_bytes(Scheme::Tdh2, &keys.encryption);
-        let id: KeyId = key.ok()?.id();
+        let id_of = |key: &[u8]| Some(SuiteKey::from_bytes(Scheme::Tdh2, key).ok()?.id());
+        let id: KeyId = id_of(&keys.encryption)?;
+        let former = match &approved.former {
+            Some(former) => Some((id_of(former)?, former.as_slice())),
+            None => None,
+        };
         let start = EpochStart {
             epoch: self.epoch().next(),
             origin: self.genesis.origin(),
@@ -263,7 +268,7 @@ impl Replica {
         let keys = (id, keys.as_ref());
         Some(EpochBase {
             handover: Handover {
-                genesis: self.genesis.next(&approved.next, start, time, keys),
+                genesis: (self.genesis).next(&approved.next, start, time, keys, former),
                 word: QuorumWord::default(),
             },
             next: approved.next.clone(),

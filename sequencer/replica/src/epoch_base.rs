@@ -148,6 +148,7 @@ impl EpochBase {
             certificate: certificate
                 .map(|bytes| decode(bytes, bytes.len()))
                 .transpose()?,
+            former: None,
         };
         let ceremony = Ceremony::of_change(start.before, &self.next, old)?;
         let mut deals = Vec::with_capacity(self.dealings.len());
@@ -162,8 +163,11 @@ impl EpochBase {
             encryption: genesis.encryption.public_key.clone(),
             certificate: certificates.map_or_else(Vec::new, |c| c.public_key.clone()),
         };
+        let former = made.former.as_ref().map(|former| former.key.to_bytes());
+        let signed_former = genesis.encryption.former.as_ref();
+        let signed_former = signed_former.map(|former| former.public_key.clone());
         // The committee signed these: what is not signed of the base cannot change them.
-        if made.public() != signed {
+        if made.public() != signed || former != signed_former {
             return Err(BaseError::OtherKey);
         }
         Ok(made)

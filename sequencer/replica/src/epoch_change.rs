@@ -36,6 +36,8 @@ pub(crate) struct Approved {
     pub(crate) making: KeyMaking,
     /// The dealings that count, once they are known.
     pub(crate) dealings: Vec<Arc<Dealing>>,
+    /// The new sharing of this epoch's encryption key, where the next one's is fresh.
+    pub(crate) former: Option<Vec<u8>>,
 }
 
 /// How far the next epoch is, for status and metrics.
@@ -68,6 +70,8 @@ pub(crate) struct EpochChange {
     /// What dealers sent before the change had its verdict here, the last of each.
     early_offers: BTreeMap<MemberId, Arc<Dealing>>,
     approved: Option<Approved>,
+    /// Orders sealed to a former key may still be under way: no boundary before they are out.
+    held: bool,
     boundary: Option<Height>,
     /// What the rule remembers at the boundary.
     memory: Option<Vec<u8>>,
@@ -86,12 +90,14 @@ impl EpochChange {
         early: Vec<FinalDealing>,
         boundary: Option<Height>,
         used: UsedReceivers,
+        held: bool,
     ) -> Self {
         let unsettled = changes.into_iter().map(|c| (c.height, c.change, None));
         Self {
             unsettled: unsettled.collect(),
             early,
             boundary,
+            held,
             used: Arc::new(used),
             ..Self::default()
         }
@@ -184,8 +190,17 @@ impl EpochChange {
         }
     }
 
-    /// What a boundary block names, once the next committee's shares are known here.
+    /// Nothing is under way any more that only a former key opens: a boundary may come.
+    pub const fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// What a boundary block names, once the next committee's shares are known here, and the
+    /// key before this epoch's is over: there is no more than one former key.
     pub fn sealed(&self) -> Option<Digest> {
+        if self.held {
+            return None;
+        }
         let approved = self.approved.as_ref()?;
         let keys = approved.making.keys()?;
         let dealings = dealings_digest(&approved.dealings);
@@ -269,6 +284,7 @@ impl EpochChange {
             ceremony,
             making,
             dealings: Vec::new(),
+            former: None,
         });
     }
 

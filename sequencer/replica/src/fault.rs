@@ -97,8 +97,8 @@ pub enum EvidenceFault {
 }
 
 impl Evidence {
-    /// Checks it, and names the offender. The encryption key is needed where shares are
-    /// accused; contradictions are proven without one.
+    /// Checks it, and names the offender. The encryption keys of the epoch, its own and a former
+    /// one, are needed where shares are accused; contradictions are proven without one.
     ///
     /// # Errors
     /// [`EvidenceFault`].
@@ -107,7 +107,7 @@ impl Evidence {
         chain: ChainId,
         epoch: Epoch,
         committee: &Committee,
-        key: Option<&SuiteKey>,
+        keys: &[&SuiteKey],
     ) -> Result<MemberId, EvidenceFault> {
         let unproven = |reason: String| EvidenceFault::Unproven(reason);
         match self {
@@ -120,10 +120,7 @@ impl Evidence {
             Self::LaneFork(fork) => fork
                 .verify(committee, chain)
                 .map_err(|e| unproven(e.to_string())),
-            Self::FalseShares(shares) => {
-                let key = key.ok_or_else(|| unproven("there is no encryption key".to_owned()))?;
-                shares.verify(chain, epoch, committee, key)
-            }
+            Self::FalseShares(shares) => shares.verify(chain, epoch, committee, keys),
         }
     }
 
@@ -167,7 +164,7 @@ impl FalseShares {
         chain: ChainId,
         epoch: Epoch,
         committee: &Committee,
-        key: &SuiteKey,
+        keys: &[&SuiteKey],
     ) -> Result<MemberId, EvidenceFault> {
         let unproven = |reason: &str| EvidenceFault::Unproven(reason.to_owned());
         let public = committee
@@ -180,15 +177,18 @@ impl FalseShares {
         if self.message.list != list_digest_of(self.points.iter().cloned()) {
             return Err(unproven("the shares are for another list"));
         }
-        let batch = self.message.batch.clone();
-        let (block, orders) = (batch.block(), self.points.len());
-        let verdict = Suite::accept(key, block, orders, self.member, batch)
-            .and_then(|shares| key.verify_shares_of(&self.points, &shares));
-        match verdict {
-            // Shares for another key prove nothing against this one.
-            Err(ShareError::WrongKey) => Err(unproven("the shares are for another key")),
-            Err(_) => Ok(self.member),
-            Ok(()) => Err(EvidenceFault::Innocent),
+        let (block, orders) = (self.message.batch.block(), self.points.len());
+        for key in keys {
+            let batch = self.message.batch.clone();
+            let verdict = Suite::accept(key, block, orders, self.member, batch)
+                .and_then(|shares| key.verify_shares_of(&self.points, &shares));
+            match verdict {
+                // Shares for another key prove nothing against this one.
+                Err(ShareError::WrongKey) => {}
+                Err(_) => return Ok(self.member),
+                Ok(()) => return Err(EvidenceFault::Innocent),
+            }
         }
+        Err(unproven("the shares are for none of these keys"))
     }
 }

@@ -1,7 +1,7 @@
 //! Costly cryptography as data: the replica asks, a shell's pool computes (boundary rule
 //! 3). [`run_job`] is a pure function of the job, the keys and 32 bytes of entropy.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fairlane_encryption::{
     Attestation, Beacon, CERTIFICATE_KEY_BYTES, Ceremony, CertificateKeys, CertificateShare,
@@ -12,7 +12,7 @@ use fairlane_encryption::{
 };
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, Certificate, ChainId, Committee, CommitteeChange, CtId,
-    Digest, Envelope, Epoch, Finalized, Height, MemberId, Root, SeededRng, SigCheck, Signer,
+    Digest, Envelope, Epoch, Finalized, Height, KeyId, MemberId, Root, SeededRng, SigCheck, Signer,
     UsedReceivers, decode, encode, verify_each,
 };
 
@@ -49,6 +49,12 @@ impl CryptoContext {
         self.sharing.get().map(|sharing| &sharing.key)
     }
 
+    /// The encryption key of this id: that of the epoch, or of the one before.
+    #[must_use]
+    pub fn key_of(&self, id: &KeyId) -> Option<&Arc<SuiteKey>> {
+        self.sharing.get()?.key_of(id)
+    }
+
     /// The certificate key with this member's share, once there is one.
     fn certificates(&self) -> Option<&CertificateKeys> {
         self.sharing.get()?.certificates.as_ref()
@@ -64,13 +70,51 @@ pub struct Sharing {
     pub share: Arc<SuiteSecret>,
     /// The certificate key with this member's share, on a chain that has one.
     pub certificates: Option<CertificateKeys>,
+    /// The encryption key of the epoch before, where that of this one is fresh.
+    pub former: Option<FormerSharing>,
+}
+
+/// The encryption key of the epoch before, with this member's share until that is erased.
+#[derive(Clone, Debug)]
+pub struct FormerSharing {
+    /// The key.
+    pub key: Arc<SuiteKey>,
+    /// Shared by all that hold the sharing, so that it goes for all of them at once.
+    share: Arc<Mutex<Option<Arc<SuiteSecret>>>>,
+}
+
+impl FormerSharing {
+    /// A key; without a share once that is erased.
+    #[must_use]
+    pub fn new(key: Arc<SuiteKey>, share: Option<Arc<SuiteSecret>>) -> Self {
+        let share = Arc::new(Mutex::new(share));
+        Self { key, share }
+    }
+
+    /// This member's share, while it is there.
+    #[must_use]
+    pub fn share(&self) -> Option<Arc<SuiteSecret>> {
+        let share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.clone()
+    }
+
+    /// Forgets the share: it is wiped when the last job that works with it is done.
+    pub fn forget(&self) {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        *share = None;
+    }
 }
 
 impl Sharing {
     /// What a ceremony gave.
     pub(crate) fn made(keys: CommitteeKeys, shares: CommitteeShares) -> Self {
         let certificates = keys.certificate.zip(shares.certificate);
+        let former = keys.former.zip(shares.former).map(|(key, share)| {
+            let share = Arc::new(SuiteSecret::Tdh2(share));
+            FormerSharing::new(Arc::new(SuiteKey::Tdh2(key)), Some(share))
+        });
         Self {
+            former,
             key: Arc::new(SuiteKey::Tdh2(keys.encryption)),
             share: Arc::new(SuiteSecret::Tdh2(shares.encryption)),
             certificates: certificates.map(|(key, secret)| CertificateKeys {
@@ -91,7 +135,25 @@ impl Sharing {
             key,
             share,
             certificates,
+            former: None,
         }))
+    }
+
+    /// The encryption key of this id, present or former.
+    #[must_use]
+    pub fn key_of(&self, id: &KeyId) -> Option<&Arc<SuiteKey>> {
+        let former = self.former.as_ref().map(|former| &former.key);
+        let mut keys = core::iter::once(&self.key).chain(former);
+        keys.find(|key| key.id() == *id)
+    }
+
+    /// This member's share of that key, unless it is erased.
+    pub(crate) fn share_of(&self, id: &KeyId) -> Option<Arc<SuiteSecret>> {
+        if self.key.id() == *id {
+            return Some(Arc::clone(&self.share));
+        }
+        let former = self.former.as_ref();
+        former.filter(|former| former.key.id() == *id)?.share()
     }
 
     /// The public keys.
@@ -199,7 +261,7 @@ impl Job {
         match self {
             Self::Verify(sigs) => sigs.len(),
             Self::Envelopes(list) => list.len(),
-            Self::Shares(job) => job.list.len(),
+            Self::Shares(job) => job.slices.iter().map(|slice| slice.list.len()).sum(),
             Self::Combine(job) => job.list.len() * job.sets.len(),
             Self::OpenKeys(job) => job.message.batch.points.len(),
             Self::Attest { .. }
@@ -341,7 +403,16 @@ pub enum JobResult {
     Judged(bool),
     /// The keys, once [`CryptoContext::sharing`] is set; `None` when this member cannot read
     /// its shares.
-    Concluded(Option<ActiveKeys>),
+    Concluded(Option<MadeKeys>),
+}
+
+/// Public keys that a ceremony gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeKeys {
+    /// Those of the epoch.
+    pub keys: ActiveKeys,
+    /// The new sharing of the encryption key before, where the epoch's is fresh.
+    pub former: Option<Vec<u8>>,
 }
 
 /// Why an envelope is refused after the cheap checks.
@@ -484,6 +555,7 @@ fn open(context: &CryptoContext, job: &OpenJob) -> Option<Ceremony> {
     let old = CommitteeKeys {
         encryption: encryption.clone(),
         certificate: certificate.map(|keys| keys.key.as_ref().clone()),
+        former: None,
     };
     Ceremony::of_change(job.before, &job.change.next, old).ok()
 }
@@ -496,14 +568,16 @@ fn read_deals(ceremony: &Ceremony, dealings: &[Arc<Dealing>]) -> Option<Vec<Veri
     dealings.iter().map(read).collect()
 }
 
-fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<ActiveKeys> {
+fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<MadeKeys> {
     if let Some(next) = &job.next {
         // The old members need no shares of them.
         let keys = next.keys(&read_deals(next, &job.dealings)?).ok()?;
-        return Some(ActiveKeys {
+        let former = keys.former.map(|key| SuiteKey::Tdh2(key).to_bytes());
+        let keys = ActiveKeys {
             encryption: SuiteKey::Tdh2(keys.encryption).to_bytes(),
             certificate: keys.certificate.map_or_else(Vec::new, |key| encode(&key)),
-        });
+        };
+        return Some(MadeKeys { keys, former });
     }
     let CeremonyKeys { ceremony, receiver } = context.ceremony.as_ref()?;
     let deals = read_deals(ceremony, &job.dealings)?;
@@ -512,7 +586,7 @@ fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<ActiveKeys> {
     let keys = made.public();
     // After a restart in the middle of a run the same is computed again.
     let sharing = context.sharing.get_or_init(|| made);
-    (sharing.public() == keys).then_some(keys)
+    (sharing.public() == keys).then_some(MadeKeys { keys, former: None })
 }
 
 fn attest(context: &CryptoContext, height: Height, root: Root) -> Option<CertificateShare> {
@@ -564,14 +638,19 @@ fn verify_envelopes(
     };
     let signatures: Vec<_> = list.iter().map(|(_, e)| e.signature_check()).collect();
     let forged = verify_each(&signatures, entropy);
-    let pairs: Vec<_> = list
-        .iter()
-        .map(|(_, e)| (e.label.to_bytes().to_vec(), e.ciphertext.as_slice()))
-        .collect();
-    let mut results: Vec<_> = Suite::check_batch(&sharing.key, &pairs, entropy)
-        .into_iter()
-        .map(|result| result.map(Arc::new).map_err(EnvelopeFault::from))
-        .collect();
+    // Each key checks its own: to an unknown one nothing is sealed.
+    let mut results = vec![Err(CtError::UnknownKey.into()); list.len()];
+    let former = sharing.former.as_ref().map(|former| &former.key);
+    for key in core::iter::once(&sharing.key).chain(former) {
+        let id = key.id();
+        let of_key = (list.iter().enumerate()).filter(|(_, (_, e))| e.label.key_id == id);
+        let (places, pairs): (Vec<usize>, Vec<_>) = of_key
+            .map(|(at, (_, e))| (at, (e.label.to_bytes().to_vec(), e.ciphertext.as_slice())))
+            .unzip();
+        for (at, result) in places.into_iter().zip(Suite::check_batch(key, &pairs, entropy)) {
+            results[at] = result.map(Arc::new).map_err(EnvelopeFault::from);
+        }
+    }
     for index in forged {
         results[index] = Err(EnvelopeFault::Signature);
     }

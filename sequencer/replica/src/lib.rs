@@ -30,6 +30,7 @@ mod envelope_checks;
 mod epoch_base;
 mod epoch_change;
 mod fault;
+mod former_key;
 mod job;
 mod key_making;
 mod keys;
@@ -63,8 +64,8 @@ pub use epoch_change::{ChangeStatus, FinalChange};
 pub use fairlane_mempool::AdmissionError;
 pub use fault::{Evidence, EvidenceFault, FalseShares, Fault};
 pub use job::{
-    BeaconJob, CeremonyKeys, CertifyJob, ConcludeJob, CryptoContext, EnvelopeFault, Job, JobResult,
-    OpenJob, Sharing, run_job,
+    BeaconJob, CeremonyKeys, CertifyJob, ConcludeJob, CryptoContext, EnvelopeFault, FormerSharing,
+    Job, JobResult, MadeKeys, OpenJob, Sharing, run_job,
 };
 pub use key_making::FinalDealing;
 pub use keys::{
@@ -75,7 +76,7 @@ pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
 pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
-pub use share_job::{CombineJob, Combined, OpenKeysJob, SharesJob};
+pub use share_job::{CombineJob, Combined, OpenKeysJob, ShareSlice, SharesJob};
 pub use share_message::{KeyMessage, ShareFault, ShareMessage, list_digest_of};
 pub use state_attesting::STATE_HEIGHTS;
 pub use store::{Row, Store, StoreError, Table, Write};

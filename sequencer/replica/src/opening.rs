@@ -1,17 +1,18 @@
 //! One final block whose order is known, on its way to plaintext.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_encryption::{Beacon, Opened, SuiteParsed};
 use fairlane_mempool::fair::{Emission, Ordered};
 use fairlane_types::{
-    BlockHeader, BlockId, Certificate, CtId, Digest, Height, MemberId, Micros, Millis, Mutant,
-    Planted,
+    BlockHeader, BlockId, Certificate, CtId, Digest, Height, KeyId, MemberId, Micros, Millis,
+    Mutant, Planted,
 };
 
 use crate::demotion::Demotions;
 use crate::job::BeaconJob;
-use crate::share_job::{CombineJob, OpenKeysJob, SharesJob, slice_of};
+use crate::share_job::{CombineJob, OpenKeysJob, ShareSlice, SharesJob};
 use crate::share_message::{KeyMessage, ShareFault, ShareMessage};
 use crate::slice::{Setting, Slice, SliceAsk};
 
@@ -46,10 +47,10 @@ pub(crate) struct Opening {
     own: Own,
     /// Slices are combined by some for all.
     sharded: bool,
-    /// Into so many slices D(c) is dealt: order k is in slice k mod this.
-    dealt: usize,
-    /// Those that hold an order.
+    /// What D(c) is dealt into, none without an order: each is of one key.
     slices: Vec<Slice>,
+    /// The places in D(c) of each slice's orders, ascending.
+    places: Vec<Vec<usize>>,
     /// When missing sets are asked for, and how often they were (D7).
     retry: Option<(Micros, u32)>,
 }
@@ -136,15 +137,15 @@ impl Opening {
             list: (orders == 0).then(Vec::new),
             own: Own::Missing,
             sharded: false,
-            dealt: 1,
             slices: Vec::new(),
+            places: Vec::new(),
             retry: None,
             emission,
         };
         opening.dealt(1)
     }
 
-    /// Combined in so many slices, by some members for all.
+    /// Combined in so many slices of each key, by some members for all.
     #[must_use]
     pub fn sharded(self, slices: usize) -> Self {
         Self {
@@ -153,12 +154,29 @@ impl Opening {
         }
     }
 
+    /// A block may hold orders of two keys, and shares are of one: so is a slice. Within a key
+    /// order k is in slice k mod `slices`.
     fn dealt(mut self, slices: usize) -> Self {
-        let orders = self.ordered().len();
-        let of_slice = |slice| Slice::new((slice..orders).step_by(slices).len());
-        self.slices = (0..slices.min(orders)).map(of_slice).collect();
-        self.dealt = slices;
+        let mut of_key: BTreeMap<KeyId, Vec<usize>> = BTreeMap::new();
+        for (place, order) in self.ordered().iter().enumerate() {
+            of_key.entry(order.label.key_id).or_default().push(place);
+        }
+        let (mut places, mut made) = (Vec::new(), Vec::new());
+        for (key, orders) in of_key {
+            for slice in 0..slices.min(orders.len()) {
+                let of_slice = fairlane_encryption::places(slice, slices, orders.len());
+                let of_slice: Vec<usize> = of_slice.map(|k| orders[k]).collect();
+                made.push(Slice::new(key, of_slice.len()));
+                places.push(of_slice);
+            }
+        }
+        (self.slices, self.places) = (made, places);
         self
+    }
+
+    /// Number of slices.
+    pub const fn slices(&self) -> usize {
+        self.slices.len()
     }
 
     /// Adds the order state that this height commits to.
@@ -205,11 +223,13 @@ impl Opening {
 
     /// What every order turned out to be, in order; those that are not settled are left out.
     pub fn outcomes(&self) -> Vec<Opened> {
-        let place = |k: usize| {
-            let slice = self.slices.get(k % self.dealt)?;
-            slice.outcomes().get(k / self.dealt)?.clone()
-        };
-        (0..self.ordered().len()).filter_map(place).collect()
+        let mut found = vec![None; self.ordered().len()];
+        for (places, slice) in self.places.iter().zip(&self.slices) {
+            for (place, outcome) in places.iter().zip(slice.outcomes()) {
+                found[*place].clone_from(outcome);
+            }
+        }
+        found.into_iter().flatten().collect()
     }
 
     /// Whatever it emits.
@@ -236,8 +256,9 @@ impl Opening {
 
     /// Every payload is here.
     pub fn parsed(&mut self, list: Vec<Arc<SuiteParsed>>) {
-        for (at, slice) in self.slices.iter_mut().enumerate() {
-            slice.list = Some(slice_of(&list, at, self.dealt));
+        for (places, slice) in self.places.iter().zip(&mut self.slices) {
+            let of_slice = places.iter().filter_map(|place| list.get(*place));
+            slice.list = Some(of_slice.cloned().collect());
         }
         self.list = Some(list);
     }
@@ -302,17 +323,20 @@ impl Opening {
                 path: self.path.clone(),
             })));
         }
-        let list = self.list.as_ref()?;
+        self.list.as_ref()?;
         if self.ordered().is_empty() {
             return None;
         }
         if self.own == Own::Missing && durable {
             self.own = Own::Computing;
+            let slices = self.slices.iter().map(|slice| ShareSlice {
+                key: slice.key(),
+                list: slice.list.clone().unwrap_or_default(),
+            });
             return Some(Ask::Shares(Box::new(SharesJob {
                 height,
                 block: self.block,
-                list: list.clone(),
-                slices: self.dealt,
+                slices: slices.collect(),
                 certificate: self.certificate.clone(),
                 path: self.path.clone(),
             })));

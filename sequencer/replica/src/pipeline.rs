@@ -305,6 +305,7 @@ impl Replica {
             }
         }
         self.openings.made(height, messages);
+        self.tell_key_over(out);
     }
 
     /// Shares go to whoever combines them.
@@ -361,9 +362,10 @@ impl Replica {
                 peer: liar.member,
                 fault: Fault::Share(liar.fault),
             });
-            // Without its signature nothing convicts it; for another list, only the log
+            // Without its signature nothing convicts it; for another list or key, only the log
             // of the chain does.
-            if matches!(liar.fault, ShareFault::False(_)) {
+            let convicts = |error| error != ShareError::WrongKey;
+            if matches!(liar.fault, ShareFault::False(error) if convicts(error)) {
                 let message = Arc::unwrap_or_clone(liar.message);
                 let shares = FalseShares {
                     member: liar.member,
@@ -498,6 +500,7 @@ impl Replica {
         outcomes: Vec<Opened>,
         out: &mut Vec<Effect>,
     ) {
+        let slices = opening.slices();
         let Opening {
             block,
             time,
@@ -514,7 +517,6 @@ impl Replica {
             outcomes = places.iter().filter_map(opened).collect();
         }
         self.end_beacon(height);
-        let orders = emission.ordered.len();
         let opened = emission
             .ordered
             .iter()
@@ -546,7 +548,7 @@ impl Replica {
             root: sequenced.root,
             next: sequenced.next_position(),
         };
-        self.combiners.emitted(height, sequenced.root, orders);
+        self.combiners.emitted(height, sequenced.root, slices);
         self.capacity
             .emitted(now, sequenced.items.len(), self.lanes.held());
         let mut writes = vec![Write::put(
@@ -618,6 +620,7 @@ impl Replica {
         self.retain_from(&block, out);
         self.attest(&block, out);
         self.state_emitted(block.height, out);
+        self.former_at(block.height, block.time, out);
         if self.planted.is(Mutant::EmitAgain) {
             out.push(Effect::Emit(Arc::clone(&block)));
         }

@@ -198,11 +198,12 @@ impl Recovered {
         }
         let committee = genesis.validate()?;
         let (n, f) = (committee.n(), committee.f());
-        let order = match &snapshot {
+        let mut order = match &snapshot {
             Some(snapshot) => fair::restore(n, f, &genesis.order, &snapshot.order)
                 .map_err(|error| corrupt(Table::Meta, meta::SNAPSHOT, &error.to_string()))?,
             None => reader.first_order(genesis, n, f)?,
         };
+        order.expire_key(genesis.former_key());
         let at = snapshot.as_ref().and(blocks.first());
         let lanes = reader.lanes(genesis, me, at, order.as_ref())?;
         let (start, end) = (height_key(Height(0)), height_key(Height(u64::MAX)));

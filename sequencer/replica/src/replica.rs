@@ -27,6 +27,7 @@ use crate::combiners::Combiners;
 use crate::envelope_checks::{Checked, EnvelopeChecks};
 use crate::epoch_base::EpochBase;
 use crate::epoch_change::{ChangeStatus, EpochChange};
+use crate::former_key::FormerKey;
 use crate::key_making::{KeyMaking, Signatures};
 use crate::keys::{Emitted, meta};
 use crate::opening::Said;
@@ -192,6 +193,7 @@ pub struct Replica {
     pub(crate) ceremony: Option<KeyMaking>,
     pub(crate) keyless: Keyless,
     pub(crate) ending: EpochChange,
+    pub(crate) former: Option<FormerKey>,
     recent: BTreeMap<CtId, Emitted>,
     recent_order: VecDeque<CtId>,
 
@@ -268,6 +270,9 @@ pub struct ReplicaStatus {
     pub dealings: (usize, usize),
     /// The next committee, once it is decided.
     pub change: Option<ChangeStatus>,
+    /// Last finalized time at which orders sealed to the key of the epoch before are opened,
+    /// while that is not over.
+    pub former_until: Option<fairlane_types::Millis>,
     /// Root of the sequence at `emitted_height`.
     pub root: Root,
     /// Position of the next item.
@@ -358,7 +363,13 @@ impl Replica {
         let change = changes.first().map_or(Height(u64::MAX), |c| c.height);
         let first_late = key.dealings.partition_point(|d| d.height <= change);
         let late = key.dealings.split_off(first_late);
-        let mut ending = EpochChange::new(changes, late, boundary, std::mem::take(&mut key.used));
+        let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
+        let emitted = recovered.emitted.as_ref().map_or(genesis.base(), |b| b.height);
+        let former = genesis.former_key();
+        let former = former.map(|(_, until)| FormerKey::new(until, emitted, time));
+        let held = former.as_ref().is_some_and(FormerKey::is_live);
+        let used = std::mem::take(&mut key.used);
+        let mut ending = EpochChange::new(changes, late, boundary, used, held);
         if boundary.is_some() && boundary == recovered.snapshot {
             ending.remember(order.memory());
         }
@@ -373,6 +384,7 @@ impl Replica {
                 ttl_max: fairlane_types::Millis(genesis.order.ttl_max_ms),
                 genesis_time: genesis.time,
                 keys: Self::first_keys(&genesis, ceremony.as_ref()),
+                former: genesis.former_key(),
                 suite: genesis.encryption.scheme.suite(),
                 ciphertext_lens: fairlane_encryption::ciphertext_lens(genesis.encryption.scheme),
                 quota: mempool::Quota::default(),
@@ -396,7 +408,6 @@ impl Replica {
                 next: block.next_position(),
             },
         );
-        let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
         let heights = (genesis.base(), last.height);
         let seed = (epoch, &genesis.hash());
         let combiners = Combiners::of_epoch(me, n, seed, heights, genesis.sharded());
@@ -447,6 +458,7 @@ impl Replica {
             ceremony,
             keyless: Keyless::default(),
             ending,
+            former,
             recent: BTreeMap::new(),
             recent_order: VecDeque::new(),
             work: VecDeque::new(),
@@ -510,6 +522,7 @@ impl Replica {
             keyless: self.ceremony.is_some() && self.activation().is_none(),
             dealings: (self.ceremony.as_ref()).map_or((0, 0), KeyMaking::progress),
             change: self.ending.status(),
+            former_until: self.former_until(),
             root: self.last.root,
             next_position: self.last.next,
             first_height: self.retention.first(),
@@ -558,6 +571,7 @@ impl Replica {
         self.store(writes, true, Written::Nothing, out);
         self.start_ceremony(out);
         self.start_change(out);
+        self.tell_key_over(out);
         self.tell_lanes(mempool::Input::Start);
         self.replay();
         self.run(now, out);

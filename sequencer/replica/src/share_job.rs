@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{
-    KeyBatch, Opened, Plain, ShareError, Suite, SuiteParsed, ThresholdScheme, places, resolve,
+    KeyBatch, Opened, Plain, ShareError, Suite, SuiteParsed, ThresholdScheme, resolve,
 };
-use fairlane_types::{BlockHeader, BlockId, Certificate, Height, MemberId, SeededRng, verify_each};
+use fairlane_types::{
+    BlockHeader, BlockId, Certificate, Height, KeyId, MemberId, SeededRng, verify_each,
+};
 
-use crate::job::{CryptoContext, Sharing, finalized};
+use crate::job::{CryptoContext, finalized};
 use crate::share_message::{KeyMessage, ShareFault, ShareMessage, list_digest};
 
 /// What is needed to make shares: the list, and the proof that its block is final.
@@ -18,14 +20,21 @@ pub struct SharesJob {
     pub height: Height,
     /// The block.
     pub block: BlockId,
-    /// D(c) in order.
-    pub list: Vec<Arc<SuiteParsed>>,
-    /// Into so many slices it is dealt, at least 1.
-    pub slices: usize,
+    /// What D(c) is dealt into.
+    pub slices: Vec<ShareSlice>,
     /// A final certificate of the block or of a descendant.
     pub certificate: Certificate,
     /// Headers from the certified block down to the child of `block`.
     pub path: Vec<BlockHeader>,
+}
+
+/// A slice of D(c): orders that are sealed to one key.
+#[derive(Clone, Debug)]
+pub struct ShareSlice {
+    /// The key.
+    pub key: KeyId,
+    /// The orders.
+    pub list: Vec<Arc<SuiteParsed>>,
 }
 
 /// Share sets to combine.
@@ -37,6 +46,8 @@ pub struct CombineJob {
     pub block: BlockId,
     /// The slice of D(c).
     pub slice: u16,
+    /// The key that its orders are sealed to.
+    pub key: KeyId,
     /// The slice's orders.
     pub list: Vec<Arc<SuiteParsed>>,
     /// What members sent, at most one each, in the order of arrival.
@@ -50,6 +61,8 @@ pub struct CombineJob {
 pub struct OpenKeysJob {
     /// The block.
     pub block: BlockId,
+    /// The key that the slice's orders are sealed to.
+    pub key: KeyId,
     /// The slice's orders.
     pub list: Vec<Arc<SuiteParsed>>,
     /// Who told it.
@@ -71,6 +84,7 @@ pub struct Combined {
     pub told: Option<Box<KeyBatch>>,
 }
 
+/// Of a key whose share is gone none are made: what was final before that has come out here.
 pub(crate) fn make_shares(
     context: &CryptoContext,
     job: &SharesJob,
@@ -80,25 +94,19 @@ pub(crate) fn make_shares(
     let token = finalized(context, &job.certificate, &job.path, entropy)?;
     let mut rng = SeededRng::new(entropy, b"shares");
     let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
-    let mut of_slice = |slice: usize| {
-        let list = slice_of(&job.list, slice, job.slices);
-        let sealed = Suite::shares(&sharing.share, job.block, &list, &mut rng);
+    let mut made = Vec::with_capacity(job.slices.len());
+    for (slice, ShareSlice { key: id, list }) in job.slices.iter().enumerate() {
+        let Some(share) = sharing.share_of(id) else {
+            continue;
+        };
+        let sealed = Suite::shares(&share, job.block, list, &mut rng);
         let shares = sealed.take(&token).ok()?;
         let list = list_digest(list.iter().map(AsRef::as_ref));
         let (slice, batch) = (slice as u16, shares.batch());
         let signed = ShareMessage::sign(job.height, slice, list, batch, key, chain, epoch);
-        Some(Arc::new(signed))
-    };
-    (0..job.slices.min(job.list.len()))
-        .map(&mut of_slice)
-        .collect()
-}
-
-/// The orders of a slice.
-pub(crate) fn slice_of<P: Clone>(list: &[P], slice: usize, slices: usize) -> Vec<P> {
-    places(slice, slices, list.len())
-        .map(|place| list[place].clone())
-        .collect()
+        made.push(Arc::new(signed));
+    }
+    Some(made)
 }
 
 pub(crate) fn open_keys(
@@ -106,14 +114,14 @@ pub(crate) fn open_keys(
     job: &OpenKeysJob,
     entropy: &[u8; 32],
 ) -> Result<Vec<(usize, Option<Plain>)>, ShareError> {
-    let key = context.key().ok_or(ShareError::WrongKey)?;
+    let key = context.key_of(&job.key).ok_or(ShareError::WrongKey)?;
     let batch = &job.message.batch;
     key.open_told(batch, job.block, &job.list, job.from, entropy)
 }
 
 /// Signatures first, so that whatever is found false afterwards convicts its maker.
 pub(crate) fn combine(context: &CryptoContext, job: &CombineJob, entropy: &[u8; 32]) -> Combined {
-    let Some(Sharing { key, .. }) = context.sharing.get() else {
+    let Some(key) = context.key_of(&job.key) else {
         return Combined {
             outcomes: vec![None; job.list.len()],
             liars: Vec::new(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fairlane_encryption::{Opened, Plain, ShareError, SuiteParsed};
-use fairlane_types::{BlockId, Height, MemberId, Mutant, Planted, SignerSet};
+use fairlane_types::{BlockId, Height, KeyId, MemberId, Mutant, Planted, SignerSet};
 
 use crate::demotion::Demotions;
 use crate::share_job::{CombineJob, Combined, OpenKeysJob};
@@ -36,6 +36,8 @@ pub(crate) struct Setting<'a> {
 /// A slice at work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slice {
+    /// The key that all its orders are sealed to.
+    key: KeyId,
     /// Its orders, parsed, once every payload is here.
     pub list: Option<Vec<Arc<SuiteParsed>>>,
     /// At most one per member, in order of arrival.
@@ -69,12 +71,18 @@ pub(crate) struct Settled {
 }
 
 impl Slice {
-    /// Of so many orders.
-    pub fn new(orders: usize) -> Self {
+    /// Of so many orders, sealed to this key.
+    pub fn new(key: KeyId, orders: usize) -> Self {
         Self {
+            key,
             outcomes: vec![None; orders],
             ..Self::default()
         }
+    }
+
+    /// The key that its orders are sealed to.
+    pub const fn key(&self) -> KeyId {
+        self.key
     }
 
     /// What its orders turned out to be.
@@ -166,6 +174,7 @@ impl Slice {
             self.working = true;
             return Some(SliceAsk::OpenKeys(Box::new(OpenKeysJob {
                 block: setting.block,
+                key: self.key,
                 list: list.clone(),
                 from,
                 message,
@@ -190,6 +199,7 @@ impl Slice {
             height: setting.height,
             block: setting.block,
             slice,
+            key: self.key,
             list: list.clone(),
             sets,
             tell: setting.tell,

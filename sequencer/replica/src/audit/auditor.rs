@@ -57,6 +57,9 @@ pub enum StartError {
     /// The certificate key of the genesis.
     #[error(transparent)]
     CertificateKey(#[from] CertificateKeyError),
+    /// The former encryption key of the genesis.
+    #[error("encryption.former.public_key: {0}")]
+    FormerKey(#[from] fairlane_types::DecodeError),
     /// The checkpoint contradicts itself.
     #[error("the checkpoint does not hold: {0}")]
     Checkpoint(String),
@@ -87,6 +90,8 @@ pub struct Auditor {
     genesis: Genesis,
     committee: Committee,
     key: SuiteKey,
+    /// The key of the epoch before, where that of this one is fresh.
+    former: Option<SuiteKey>,
     /// What beacons are checked with, where the chain has a key for it.
     certificates: Option<CertificateKey>,
     limits: Limits,
@@ -125,7 +130,10 @@ impl Auditor {
             genesis.time,
             CutPayload::of(Cut::genesis(n)),
         );
+        let former = genesis.encryption.former.as_ref();
+        let former = former.map(|f| SuiteKey::from_bytes(key.scheme(), &f.public_key));
         let mut auditor = Self {
+            former: former.transpose()?,
             genesis: genesis.clone(),
             committee,
             key,
@@ -177,6 +185,7 @@ impl Auditor {
         }
         self.order = fair::restore(n, f, &self.genesis.order, &at.order)
             .map_err(|error| error.to_string())?;
+        self.order.expire_key(self.genesis.former_key());
         let height = at.block.header.height;
         self.tip = at.block;
         self.heads = at.heads;
@@ -470,11 +479,18 @@ impl Auditor {
             let signed = envelope.signature_check().verify();
             signed.map_err(|error| bad(id, format!("its sender's signature: {error}")))?;
             let label = envelope.label.to_bytes();
-            Suite::check(&self.key, &label, &envelope.ciphertext)
+            Suite::check(self.key_of(&envelope.label), &label, &envelope.ciphertext)
                 .map_err(|error| bad(id, error.to_string()))?;
             self.envelopes.insert(id, envelope);
         }
         Ok(())
+    }
+
+    /// The key that an order is sealed to; under a wrong one nothing verifies.
+    fn key_of(&self, label: &fairlane_types::Label) -> &SuiteKey {
+        let former = self.former.as_ref();
+        let former = former.filter(|former| former.id() == label.key_id);
+        former.unwrap_or(&self.key)
     }
 
     /// 6, but for items and root.
@@ -580,7 +596,8 @@ impl Auditor {
             return Ok(());
         };
         let label = envelope.label.to_bytes();
-        Suite::verify_opening(&self.key, &label, &envelope.ciphertext, opening, payload).map_err(
+        let key = self.key_of(&envelope.label);
+        Suite::verify_opening(key, &label, &envelope.ciphertext, opening, payload).map_err(
             |error| Violation::Opening {
                 height,
                 position: item.position,
