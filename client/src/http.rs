@@ -73,6 +73,13 @@ impl ClientError {
         }
     }
 
+    /// Whether an order is to be sealed again, with the same nonce, to the key of the present
+    /// epoch: see [`Member::pin_after`](crate::Member::pin_after).
+    #[must_use]
+    pub fn is_old_key(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::OldKey | ErrorCode::UnknownKey))
+    }
+
     /// Whether the request may be tried again, here or at another member.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

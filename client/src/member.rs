@@ -113,8 +113,15 @@ impl Member {
     pub async fn pin(&self, genesis: Genesis) -> Result<Pin, ClientError> {
         let epoch = self.info().await?.epoch;
         if genesis.epoch().0 < epoch {
-            let genesis = self.genesis_in(genesis, Epoch(epoch), |_| {}).await?;
-            return Pin::new(genesis).map_err(|error| self.http.protocol(error));
+            let mut seen = Vec::new();
+            let look = |genesis: &Genesis| seen.push(genesis.clone());
+            let genesis = self.genesis_in(genesis, Epoch(epoch), look).await?;
+            let wrong = |error: PinError| self.http.protocol(error);
+            let mut pin = Pin::new(genesis).map_err(wrong)?;
+            for genesis in &seen {
+                pin.remember(genesis).map_err(wrong)?;
+            }
+            return Ok(pin);
         }
         let activation = match genesis.encryption.source {
             KeySource::InsecureDealer | KeySource::Reshared => None,
@@ -125,6 +132,22 @@ impl Member {
             }
         };
         Pin::activated(genesis, activation).map_err(|error| self.http.protocol(error))
+    }
+
+    /// The pin of the present epoch, from one of an earlier epoch: what a client that was told
+    /// [`ErrorCode::OldKey`](crate::wire::ErrorCode::OldKey) seals with from then on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pin_after(&self, pin: &Pin) -> Result<Pin, ClientError> {
+        let epoch = self.info().await?.epoch;
+        let mut at = pin.clone();
+        while at.genesis().epoch().0 < epoch {
+            let handover = self.handover(at.genesis().epoch().next()).await?;
+            let next = at.handed_over(handover);
+            at = next.map_err(|error| self.http.protocol(error))?;
+        }
+        Ok(at)
     }
 
     /// The genesis of the present epoch, from one that is trusted: one committee's word after

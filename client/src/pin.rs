@@ -2,12 +2,13 @@
 //! member can serve false ones. Where the members made the keys after the genesis, they come
 //! with the signatures of a quorum of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fairlane_encryption::{CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key};
 use fairlane_types::{
     CertificateError, Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError,
-    Handover, HandoverError, KeyActivation, KeySource, Root,
+    Handover, HandoverError, KeyActivation, KeyId, KeySource, Root,
 };
 
 /// A checked genesis.
@@ -17,6 +18,9 @@ pub struct Pin {
     hash: Digest,
     committee: Committee,
     key: SuiteKey,
+    /// Keys of earlier epochs, as far as they were seen: what was sealed to them is checked
+    /// with them.
+    past: BTreeMap<KeyId, SuiteKey>,
     activation: Option<KeyActivation>,
     certificate_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
 }
@@ -110,7 +114,12 @@ impl Pin {
             return Err(PinError::KeyMismatch);
         }
         let certificates = certificate_key(&genesis, activation.as_ref())?;
+        let mut past = BTreeMap::new();
+        if let Some(former) = former_key(&genesis)? {
+            past.insert(former.id(), former);
+        }
         Ok(Self {
+            past,
             hash: genesis.origin(),
             genesis,
             committee,
@@ -127,7 +136,31 @@ impl Pin {
     /// [`PinError::Handover`] when the committee of this epoch did not hand over so.
     pub fn handed_over(&self, handover: Handover) -> Result<Self, PinError> {
         handover.verify(&self.genesis)?;
-        Self::activated(handover.genesis, None)
+        let mut next = Self::activated(handover.genesis, None)?;
+        let own = (self.key.id(), self.key.clone());
+        let known = self.past.iter().map(|(id, key)| (*id, key.clone()));
+        for (id, key) in known.chain([own]).filter(|(id, _)| *id != next.key.id()) {
+            // The former key is there already, with the verification keys of this epoch.
+            next.past.entry(id).or_insert(key);
+        }
+        Ok(next)
+    }
+
+    /// Adds the keys of an earlier epoch, whose genesis led to this one.
+    ///
+    /// # Errors
+    /// [`PinError`] when a key does not decode.
+    pub fn remember(&mut self, genesis: &Genesis) -> Result<(), PinError> {
+        let params = &genesis.encryption;
+        let own = params
+            .key_id
+            .map(|_| SuiteKey::from_bytes(params.scheme, &params.public_key));
+        for key in own.transpose()?.into_iter().chain(former_key(genesis)?) {
+            if key.id() != self.key.id() {
+                self.past.entry(key.id()).or_insert(key);
+            }
+        }
+        Ok(())
     }
 
     /// Parses a genesis file's text.
@@ -204,6 +237,22 @@ impl Pin {
     pub fn key(&self) -> &SuiteKey {
         &self.key
     }
+    /// The key of this id: that of the epoch, or of an earlier one.
+    #[must_use]
+    pub fn key_of(&self, id: &KeyId) -> Option<&SuiteKey> {
+        match self.key.id() == *id {
+            true => Some(&self.key),
+            false => self.past.get(id),
+        }
+    }
+    /// The keys that shares of the epoch are of: its own, and the one before if that is still
+    /// opened with.
+    #[must_use]
+    pub fn share_keys(&self) -> Vec<&SuiteKey> {
+        let former = self.genesis.former_key();
+        let former = former.and_then(|(id, _)| self.past.get(&id));
+        core::iter::once(&self.key).chain(former).collect()
+    }
     /// The committee's word for its keys, where its members made them.
     #[must_use]
     pub const fn activation(&self) -> Option<&KeyActivation> {
@@ -219,4 +268,17 @@ impl Pin {
     pub fn first_parent(&self) -> Root {
         Root::default()
     }
+}
+
+/// The former key that a genesis names, checked against its id and the committee.
+fn former_key(genesis: &Genesis) -> Result<Option<SuiteKey>, PinError> {
+    let params = &genesis.encryption;
+    let Some(former) = &params.former else {
+        return Ok(None);
+    };
+    let key = SuiteKey::from_bytes(params.scheme, &former.public_key)?;
+    if key.id() != former.key_id || key.n() != genesis.members.len() {
+        return Err(PinError::KeyMismatch);
+    }
+    Ok(Some(key))
 }

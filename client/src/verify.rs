@@ -4,7 +4,7 @@
 use fairlane_encryption::{OpeningError, Suite, ThresholdScheme};
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CertificateError, CertificateKind, CtId, Envelope, Height,
-    Item, MerkleProof, Outcome, Position, Receipt, Root, SequencedBlock,
+    Item, KeyId, MerkleProof, Outcome, Position, Receipt, Root, SequencedBlock,
 };
 
 use crate::wire::ProofBody;
@@ -56,6 +56,14 @@ pub enum VerifyError {
         position: Position,
         /// What does not fit.
         error: OpeningError,
+    },
+    /// It is sealed to a key that no hand-over up to here named.
+    #[error("order {id} is sealed to key {key}, which is none of this chain's so far")]
+    UnknownKey {
+        /// The order.
+        id: CtId,
+        /// The key.
+        key: KeyId,
     },
     /// An envelope is not the order it is served as.
     #[error("order {want}: the envelope served has id {got}")]
@@ -180,8 +188,12 @@ fn check_opening(pin: &Pin, item: &Item, envelope: &Envelope) -> Result<bool, Ve
     let Outcome::Opened { payload, opening } = &item.outcome else {
         return Ok(false);
     };
+    let (id, key) = (item.ct_id, item.label.key_id);
+    let key = pin
+        .key_of(&key)
+        .ok_or(VerifyError::UnknownKey { id, key })?;
     let label = item.label.to_bytes();
-    Suite::verify_opening(pin.key(), &label, &envelope.ciphertext, opening, payload)
+    Suite::verify_opening(key, &label, &envelope.ciphertext, opening, payload)
         .map(|()| true)
         .map_err(|error| VerifyError::Opening {
             id: item.ct_id,

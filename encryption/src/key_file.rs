@@ -48,6 +48,8 @@ pub enum KeyFileKind {
     Receiver,
     /// All of a member's secrets.
     Backup,
+    /// The shares of an epoch's keys.
+    Shares,
 }
 
 impl KeyFileKind {
@@ -58,6 +60,7 @@ impl KeyFileKind {
             Self::CertificateShare => 3,
             Self::Receiver => 4,
             Self::Backup => 5,
+            Self::Shares => 6,
         }
     }
 }

@@ -174,8 +174,7 @@ impl Lanes {
         // half of the window, so that a stall leaves room for entries.
         // And a former key is to be erased on a chain that rests: time must show that it may.
         let overdue = self.former_overdue(now);
-        let heads =
-            self.pool.restless() || self.payloads.hopeful() || self.own.ack_due || overdue;
+        let heads = self.pool.restless() || self.payloads.hopeful() || self.own.ack_due || overdue;
         if !heads {
             self.own.restless_since = None;
         }

@@ -48,7 +48,7 @@ impl CpuModel {
         };
         // Every slice has a proof and a signature of its own.
         let proofs = match job {
-            Job::Shares(job) => job.slices.min(job.list.len()) as u64,
+            Job::Shares(job) => job.slices.len() as u64,
             _ => 1,
         };
         let more = cost.base_ns.saturating_mul(proofs.saturating_sub(1));

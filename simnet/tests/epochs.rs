@@ -12,6 +12,7 @@ fn calm(seed: u64, committees: Vec<Vec<usize>>) -> Epochs {
         liar: None,
         ceremony: false,
         torn: false,
+        fresh: Vec::new(),
     }
 }
 
@@ -39,6 +40,7 @@ fn what_was_found_stays_fixed() {
     for seed in [0, 37, 1_035, 1_042] {
         let report = Epochs {
             torn: false,
+            fresh: Vec::new(),
             ..Epochs::of_seed(seed)
         }
         .run();
@@ -73,6 +75,50 @@ fn secrets_of_earlier_epochs_go_whenever_a_machine_is_killed() {
     assert!(emptied > 20, "{emptied} blocks without their dealings");
 }
 
+/// Every epoch has a key of its own. Orders under way come out under the key they are sealed to,
+/// the others are sealed again, and after the grace nobody has a share of a key before; also
+/// where the chain rests by then, and where machines are killed before they erase it.
+#[test]
+fn fresh_keys_take_over_and_the_ones_before_go() {
+    let (mut late, mut resealed, mut forgotten, mut mixed) = (0, 0, 0, 0);
+    for (seed, ceremony, torn) in [(50, false, false), (51, true, true), (52, false, true)] {
+        let committees = vec![vec![0, 1, 2, 3], (0..7).collect(), vec![3, 4, 5, 6]];
+        let report = Epochs {
+            torn,
+            ceremony,
+            fresh: vec![true, true],
+            orders: 120,
+            ..calm(seed, committees)
+        }
+        .run();
+        assert!(report.passed(), "{report}");
+        assert_eq!((report.epoch, report.renewed), (2, 2), "{report}");
+        late += report.opened_late;
+        resealed += report.resealed;
+        forgotten += report.forgotten;
+        mixed += report.mixed;
+    }
+    assert!(late > 0, "nothing was opened with a former key");
+    assert!(resealed > 20, "{resealed} orders sealed again");
+    assert!(forgotten >= 3 * (7 + 4), "{forgotten} shares erased");
+    assert!(mixed > 0, "no block held orders of two keys");
+}
+
+/// A change that keeps the key follows one that made it afresh, and the other way round.
+#[test]
+fn keys_may_be_kept_or_fresh() {
+    for (seed, fresh) in [(60, [true, false]), (61, [false, true])] {
+        let committees = vec![vec![0, 1, 2, 3], vec![2, 1, 4, 5], vec![5, 0, 1, 2]];
+        let report = Epochs {
+            fresh: fresh.to_vec(),
+            ..calm(seed, committees)
+        }
+        .run();
+        assert!(report.passed(), "{report}");
+        assert_eq!((report.epoch, report.renewed), (2, 1), "{report}");
+    }
+}
+
 /// One machine of every committee lies about dealings or about the next epoch.
 #[test]
 fn a_liar_changes_nothing() {
@@ -80,11 +126,12 @@ fn a_liar_changes_nothing() {
         let committees = vec![vec![0, 1, 2, 3], vec![2, 1, 4, 5]];
         let report = Epochs {
             liar: Some((1, lie)),
+            fresh: vec![lie == Lie::FalseContribution],
             ..calm(20 + seed as u64, committees)
         }
         .run();
         assert!(report.passed(), "{lie:?}: {report}");
-        if lie == Lie::FalseDealing {
+        if matches!(lie, Lie::FalseDealing | Lie::FalseContribution) {
             assert!(report.dealings_refused > 0, "nobody judged a false dealing");
         }
     }

@@ -116,12 +116,26 @@ pub struct EpochBody {
     /// Public key of certificates, 48 bytes; empty on a chain without.
     #[serde(default, with = "hex::serde")]
     pub certificate_key: Vec<u8>,
+    /// The key of the epoch before, where this one has a fresh one: orders sealed to it are still
+    /// taken if they expire in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<FormerKeyBody>,
     /// First height of the epoch.
     #[serde(with = "dec")]
     pub first_height: u64,
     /// Last height of the epoch, none while it runs.
     #[serde(with = "dec_option")]
     pub last_height: Option<u64>,
+}
+
+/// A key that orders may be sealed to for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerKeyBody {
+    /// Key id.
+    pub key_id: KeyId,
+    /// Last finalized time at which it opens orders, ms.
+    #[serde(with = "dec")]
+    pub until_ms: u64,
 }
 
 /// A member of an epoch.

@@ -25,8 +25,8 @@ pub use execution::{
     PositionBody, ProposalBody,
 };
 pub use info::{
-    ChangeBody, EpochBody, GapBody, Head, InfoBody, Limits, MemberBody, ReceiveOrderBody,
-    StatusBody,
+    ChangeBody, EpochBody, FormerKeyBody, GapBody, Head, InfoBody, Limits, MemberBody,
+    ReceiveOrderBody, StatusBody,
 };
 pub use number::{dec, dec_option};
 pub use orders::{EnvelopeBody, LabelBody, OrderBody, OrderWord, ReceiptBody, SubmitBody};

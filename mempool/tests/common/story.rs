@@ -53,6 +53,7 @@ impl Story {
             grace_ms: [1, 40, 100][rng.below(3) as usize],
             decrypt_max: [1, 3, 2_000][rng.below(3) as usize],
             snapshot_interval: 8,
+            ..OrderParams::default()
         };
         let start = 1_700_000_000_000_000;
         Self {

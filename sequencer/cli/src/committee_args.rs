@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use fairlane_types::NextKey;
 
 use crate::args::{KeysHome, PassphraseArgs};
 
@@ -44,6 +45,11 @@ pub enum CommitteeVerb {
         /// A present member's API.
         #[arg(long, value_name = "URL")]
         to: String,
+        /// The encryption key of the next epoch: a fresh one, so that later committees cannot
+        /// read what was sealed to that of this epoch; or this one, which then stays what
+        /// senders seal to.
+        #[arg(long, value_enum, default_value_t = KeyChoice::Fresh)]
+        key: KeyChoice,
         /// Their cards, in the order of their ids.
         #[arg(required = true, value_name = "CARD")]
         cards: Vec<PathBuf>,
@@ -69,6 +75,35 @@ pub enum CommitteeVerb {
         #[arg(long, required = true, value_name = "URL", value_delimiter = ',')]
         ops: Vec<String>,
     },
+}
+
+/// The encryption key of the next epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyChoice {
+    /// Made by the committees with the change.
+    Fresh,
+    /// Dealt on, unchanged.
+    Kept,
+}
+
+impl KeyChoice {
+    /// Its name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Kept => "kept",
+        }
+    }
+}
+
+impl From<KeyChoice> for NextKey {
+    fn from(choice: KeyChoice) -> Self {
+        match choice {
+            KeyChoice::Fresh => Self::Fresh,
+            KeyChoice::Kept => Self::Kept,
+        }
+    }
 }
 
 /// `committee join`.

@@ -47,11 +47,15 @@ pub enum Part {
     /// What dealings to epochs are read with, of the certificate key too: to the present one,
     /// and to the next one if there is a card for it.
     Receivers(Vec<(Epoch, Arc<ReceiverSecret>)>),
+    /// The shares of the present epoch's keys, encoded, where what read them is erased; and what
+    /// dealings to the next one are read with, if there is a card for it.
+    Kept(Zeroizing<Vec<u8>>, Vec<(Epoch, Arc<ReceiverSecret>)>),
 }
 
 /// genesis 32 ‖ epoch u64 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ count u32 ‖ (epoch u64 ‖
 /// receiver secret 32)… ‖ length u32 ‖ certificate share. Share or receiver secrets are empty,
-/// and so is the certificate share where none was dealt.
+/// and so is the certificate share where none was dealt. In a later epoch than the first the
+/// share is what is kept of its keys, with receiver secrets of later ones.
 #[derive(BorshSerialize, BorshDeserialize, ZeroizeOnDrop)]
 struct Body {
     #[zeroize(skip)]
@@ -82,10 +86,14 @@ impl Backup {
             _ => {
                 let epochs = home.receiver_epochs()?.into_iter();
                 let read = |epoch| Ok((epoch, Arc::new(home.receiver(epoch)?)));
-                (
-                    Part::Receivers(epochs.map(read).collect::<Result<_, HomeError>>()?),
-                    None,
-                )
+                let receivers = epochs.map(read).collect::<Result<Vec<_>, HomeError>>()?;
+                let epoch = present.genesis.epoch();
+                let part = if home.part_path(&present.genesis) == home.shares_path(epoch) {
+                    Part::Kept(home.kept_shares(epoch)?, receivers)
+                } else {
+                    Part::Receivers(receivers)
+                };
+                (part, None)
             }
         };
         Ok(Self {
@@ -103,13 +111,15 @@ impl Backup {
     /// # Errors
     /// [`HomeError`].
     pub fn write(&self, path: &Path, passphrase: &Passphrase) -> Result<(), HomeError> {
+        let plain = |secrets: &[(Epoch, Arc<ReceiverSecret>)]| {
+            let secrets = secrets.iter();
+            let plain = secrets.map(|(epoch, secret)| (epoch.0, *secret.expose_secret()));
+            plain.collect()
+        };
         let (share, receivers) = match &self.part {
             Part::Share(share) => (fairlane_types::encode(share.as_ref()), Vec::new()),
-            Part::Receivers(secrets) => {
-                let secrets = secrets.iter();
-                let plain = secrets.map(|(epoch, secret)| (epoch.0, *secret.expose_secret()));
-                (Vec::new(), plain.collect())
-            }
+            Part::Receivers(secrets) => (Vec::new(), plain(secrets)),
+            Part::Kept(shares, secrets) => (shares.to_vec(), plain(secrets)),
         };
         let body = Body {
             genesis: self.genesis,
@@ -139,7 +149,21 @@ impl Backup {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let body: Body = fairlane_types::decode(bytes, bytes.len()).map_err(|e| e.to_string())?;
+        let secrets = || {
+            let secrets = body.receivers.as_slice();
+            if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
+                return Err("receiver keys are not in the order of their epochs".to_owned());
+            }
+            let read = |(epoch, secret): &(u64, [u8; 32])| {
+                Ok((Epoch(*epoch), Arc::new(receiver_secret(secret)?)))
+            };
+            secrets.iter().map(read).collect::<Result<Vec<_>, String>>()
+        };
         let part = match (body.share.as_slice(), body.receivers.as_slice()) {
+            // Whose they are, the epoch's genesis tells.
+            (shares, _) if body.epoch > Epoch(0) && !shares.is_empty() => {
+                Part::Kept(Zeroizing::new(shares.to_vec()), secrets()?)
+            }
             (share, []) => {
                 let share: SuiteSecret =
                     fairlane_types::decode(share, share.len()).map_err(|e| e.to_string())?;
@@ -151,15 +175,7 @@ impl Backup {
                 }
                 Part::Share(Arc::new(share))
             }
-            ([], secrets) => {
-                if !secrets.is_sorted_by(|(a, _), (b, _)| a < b) {
-                    return Err("receiver keys are not in the order of their epochs".to_owned());
-                }
-                let read = |(epoch, secret): &(u64, [u8; 32])| {
-                    Ok((Epoch(*epoch), Arc::new(receiver_secret(secret)?)))
-                };
-                Part::Receivers(secrets.iter().map(read).collect::<Result<_, String>>()?)
-            }
+            ([], _) => Part::Receivers(secrets()?),
             _ => return Err("both a share and receiver keys".to_owned()),
         };
         let certificate = match body.certificate.as_slice() {
@@ -233,16 +249,20 @@ impl Backup {
         ];
         let receivers = home.receiver_epochs()?.into_iter();
         let receivers = receivers.map(|epoch| home.receiver_path(epoch));
+        let shares = home.shares_epochs()?.into_iter();
+        let receivers = receivers.chain(shares.map(|epoch| home.shares_path(epoch)));
         if let Some(path) = taken.into_iter().chain(receivers).find(|p| p.exists()) {
             return Err(HomeError::Exists(path));
         }
         home.write_identity(&self.identity)?;
         match &self.part {
             Part::Share(share) => home.write_share(share)?,
-            Part::Receivers(secrets) => {
-                for (epoch, secret) in secrets {
-                    home.write_receiver(*epoch, secret)?;
-                }
+            Part::Kept(shares, _) => home.keep_shares(self.epoch, shares)?,
+            Part::Receivers(_) => {}
+        }
+        if let Part::Receivers(secrets) | Part::Kept(_, secrets) = &self.part {
+            for (epoch, secret) in secrets {
+                home.write_receiver(*epoch, secret)?;
             }
         }
         match &self.certificate {

@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::clock::{Clock, span};
 use crate::failure::{Failure, Failures, lock};
 use crate::handle::NodeStatus;
+use crate::home::HomeError;
 use crate::inbox::{Charge, Inbox, Input, Request};
 use crate::net::{Inbound, LinkFault, Outbound};
 use crate::pool::{Pool, Work};
@@ -225,6 +226,9 @@ fn run_loads(waiting: &Receiver<Load>, reader: &StoreReader, inbox: &Inbox, fail
     }
 }
 
+/// What erases a share of a former key.
+pub type KeyOver = Box<dyn FnOnce() -> Result<(), HomeError> + Send>;
+
 /// Everything the core works with.
 pub struct Parts {
     /// The protocol.
@@ -247,6 +251,8 @@ pub struct Parts {
     pub heads: watch::Sender<Height>,
     /// Takes the emitted blocks.
     pub blocks: broadcast::Sender<Arc<SequencedBlock>>,
+    /// Erases this member's share of the key of the epoch before; goes once it was called.
+    pub key_over: Option<KeyOver>,
     /// Takes what the next epoch begins with, once this one is over.
     pub ended: watch::Sender<Option<Arc<EpochBase>>>,
     /// Links, this member counted, that make a quorum.
@@ -444,6 +450,7 @@ impl Driver {
             }
             Effect::Compute { id, job } => self.parts.pool.submit(PoolJob::new(id, job)),
             Effect::Emit(block) => self.emit(now, block),
+            Effect::KeyOver => self.key_over(),
             Effect::EpochEnded(base) => {
                 self.parts.ended.send_replace(Some(base));
             }
@@ -474,6 +481,22 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Behind all that was written so far, where waiting for the disk holds up nobody.
+    fn key_over(&mut self) {
+        let Some(erase) = self.parts.key_over.take() else {
+            return;
+        };
+        let failures = self.failures.clone();
+        self.parts.writer.after(Box::new(move || {
+            if let Err(error) = erase() {
+                failures.report(Failure::System {
+                    part: "erasing a former key's share",
+                    message: error.to_string(),
+                });
+            }
+        }));
     }
 
     fn send(&mut self, to: Peers, message: Arc<Message>) {
@@ -580,6 +603,8 @@ fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatu
     metrics::gauge!("fairlane_emitted_height").set(status.emitted_height.0 as f64);
     metrics::gauge!("fairlane_attested_height").set(status.attested_height.0 as f64);
     metrics::gauge!("fairlane_state_attested_height").set(replica.state_attested_height.0 as f64);
+    let former = f64::from(u8::from(replica.former_until.is_some()));
+    metrics::gauge!("fairlane_former_key").set(former);
     metrics::gauge!("fairlane_encryption_key").set(f64::from(u8::from(!status.keyless)));
     metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
     metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);

@@ -22,7 +22,7 @@ use fairlane_encryption::{
     CertificateKeys, CertificateSecret, KeyFileError, SuiteKey, SuiteSecret, certificate_key,
 };
 use fairlane_replica::{
-    CeremonyKeys, EpochBase, Store, StoreError, Table, Write, birth, birth_of_joiner, meta,
+    CeremonyKeys, EpochBase, Sharing, Store, StoreError, Table, Write, birth, birth_of_joiner, meta,
 };
 use fairlane_types::{
     Digest, GENESIS_BYTES_MAX, Genesis, KeySource, MemberId, PublicKey, SecretKey,
@@ -152,6 +152,8 @@ pub struct MemberKeys {
 pub enum EncryptionKeys {
     /// From a dealer: the key and a share of it.
     Dealt(Arc<SuiteKey>, Arc<SuiteSecret>),
+    /// From dealings of the epoch before.
+    Reshared(Sharing),
     /// From a ceremony: what the shares of all keys are read from the log with.
     Ceremony(CeremonyKeys),
 }
@@ -235,7 +237,15 @@ impl Home {
     pub fn part_path(&self, genesis: &Genesis) -> PathBuf {
         match genesis.encryption.source {
             KeySource::InsecureDealer => self.share_path(),
-            KeySource::Ceremony | KeySource::Reshared => self.receiver_path(genesis.epoch()),
+            KeySource::Ceremony | KeySource::Reshared => {
+                let (epoch, former) = (genesis.epoch(), genesis.former_key());
+                let receiver = self.receiver_path(epoch);
+                // Once a former key is over, its shares are kept without what read them.
+                match former.is_some() && !receiver.exists() {
+                    true => self.shares_path(epoch),
+                    false => receiver,
+                }
+            }
         }
     }
     /// `lock`.
@@ -277,6 +287,8 @@ impl Home {
         let part = self.part_path(genesis);
         let others = self.receiver_epochs()?.into_iter();
         let others = others.map(|epoch| self.receiver_path(epoch));
+        let shares = self.shares_path(genesis.epoch());
+        let others = others.chain(Some(shares).filter(|path| path.exists()));
         let others: Vec<_> = others.filter(|path| *path != part).collect();
         let files = [self.identity_path(), part];
         for path in files.into_iter().chain(certificate).chain(others) {
@@ -315,7 +327,7 @@ impl Home {
     }
 
     /// The secrets of a member of a later epoch: its share is in the dealings of the epoch
-    /// before, which it reads with its receiver key.
+    /// before, which it reads with its receiver key; or by itself, once that is erased.
     ///
     /// # Errors
     /// [`HomeError`].
@@ -323,15 +335,18 @@ impl Home {
         let identity = self.identity()?;
         let genesis = base.genesis();
         let me = member_of(self, genesis, &identity.public())?;
-        let receiver = self.receiver(base.epoch())?;
-        let path = self.receiver_path(base.epoch());
-        let sharing = base.sharing(me, &receiver);
+        let path = self.part_path(genesis);
+        let sharing = if path == self.shares_path(base.epoch()) {
+            Sharing::of_kept(genesis, me, &self.kept_shares(base.epoch())?)
+        } else {
+            base.sharing(me, &self.receiver(base.epoch())?)
+        };
         let sharing = sharing.map_err(|error| HomeError::content(&path, error))?;
         Ok(MemberKeys {
             me,
             identity,
-            encryption: EncryptionKeys::Dealt(sharing.key, sharing.share),
-            certificates: sharing.certificates,
+            certificates: sharing.certificates.clone(),
+            encryption: EncryptionKeys::Reshared(sharing),
         })
     }
 
@@ -348,8 +363,10 @@ impl Home {
         ];
         let receivers = self.receiver_epochs()?.into_iter();
         let receivers = receivers.map(|epoch| (self.receiver_path(epoch), Secret::Receiver));
+        let shares = self.shares_epochs()?.into_iter();
+        let shares = shares.map(|epoch| (self.shares_path(epoch), Secret::Shares));
         let mut secrets = Vec::new();
-        for (path, secret) in files.into_iter().chain(receivers) {
+        for (path, secret) in files.into_iter().chain(receivers).chain(shares) {
             // A chain may have no certificates, and its key is dealt or made by the members.
             if secret != Secret::Identity && !path.exists() {
                 continue;

@@ -31,6 +31,8 @@ pub enum Secret {
     Certificate,
     /// The secret that dealings of a ceremony are read with.
     Receiver,
+    /// The shares of an epoch's keys that such a secret gave.
+    Shares,
 }
 
 impl Secret {
@@ -41,6 +43,7 @@ impl Secret {
             Self::Share => "fairlane-share-v1",
             Self::Certificate => "fairlane-certificate-v1",
             Self::Receiver => "fairlane-receiver-v1",
+            Self::Shares => "fairlane-shares-v1",
         }
     }
 
@@ -50,6 +53,7 @@ impl Secret {
             Self::Share => KeyFileKind::EncryptionShare,
             Self::Certificate => KeyFileKind::CertificateShare,
             Self::Receiver => KeyFileKind::Receiver,
+            Self::Shares => KeyFileKind::Shares,
         }
     }
 }

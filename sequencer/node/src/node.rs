@@ -3,16 +3,16 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fairlane_replica::{
-    BaseError, CryptoContext, EpochBase, Event, RecoverError, Recovered, Replica, ReplicaConfig,
-    ReplicaError, Sharing, WriteId,
+    BaseError, CryptoContext, EpochBase, Event, FormerSharing, RecoverError, Recovered, Replica,
+    ReplicaConfig, ReplicaError, Sharing, WriteId,
 };
-use fairlane_types::{Epoch, Genesis, Height, MemberId, Planted};
+use fairlane_types::{Epoch, Genesis, Height, MemberId, Planted, SequencedBlock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle as Task, JoinSet};
 use crate::api::{self, ApiLimits};
 use crate::claim::Claim;
 use crate::config::{Config, Overrides};
-use crate::driver::{Driver, Ingress, Links, Parts, crypto_pool};
+use crate::driver::{Driver, Ingress, KeyOver, Links, Parts, crypto_pool};
 use crate::epochs::{EpochError, Resting, Standing};
 use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
@@ -161,6 +161,37 @@ pub struct Addresses {
     pub ops: SocketAddr,
 }
 
+/// Keeps the shares of an epoch with a former key by themselves, and erases what gives that
+/// key's share where the disk shows that it is over: a stop may have come before.
+fn secure(
+    home: &Home,
+    genesis: &Genesis,
+    me: MemberId,
+    sharing: &Sharing,
+    last: Option<&SequencedBlock>,
+) -> Result<(), StartError> {
+    let (Some((_, until)), Some(former)) = (genesis.former_key(), &sharing.former) else {
+        return Ok(());
+    };
+    home.secure_shares(genesis, me, sharing)?;
+    if last.is_some_and(|last| last.time > until) {
+        former.forget();
+        home.forget_former(genesis.epoch())?;
+    }
+    Ok(())
+}
+
+/// What is done once the former key is over.
+fn key_over(home: &Home, epoch: Epoch, former: &Option<FormerSharing>) -> Option<KeyOver> {
+    let (home, former) = (home.clone(), former.clone()?);
+    Some(Box::new(move || {
+        former.forget();
+        let erased = home.forget_former(epoch)?;
+        tracing::info!(%epoch, erased, "the key of the epoch before is over: its share is erased");
+        Ok(())
+    }))
+}
+
 /// A running node. It is stopped by [`Node::run`]; dropping it ends the process's part of
 /// it without an orderly end, as a crash would.
 pub struct Node {
@@ -220,6 +251,11 @@ impl Node {
         };
         let (sharing, ceremony) = match encryption {
             EncryptionKeys::Dealt(key, share) => (Sharing::known(key, share, certificates), None),
+            EncryptionKeys::Reshared(sharing) => {
+                let last = resting.last_block()?;
+                secure(&home, &genesis, me, &sharing, last.as_ref())?;
+                (Arc::new(OnceLock::from(sharing)), None)
+            }
             EncryptionKeys::Ceremony(keys) => (Arc::default(), Some(keys)),
         };
         let identity = Arc::new(identity);
@@ -248,6 +284,8 @@ impl Node {
         let stored =
             move |ids: &[WriteId]| reporting.results(ids.iter().map(|id| Event::Stored(*id)));
         let writer = Writer::start(store, stored, &failures)?;
+        let former = sharing.get().and_then(|sharing| sharing.former.clone());
+        let epoch = genesis.epoch();
         let context = CryptoContext {
             chain: genesis.chain,
             epoch: genesis.epoch(),
@@ -295,6 +333,7 @@ impl Node {
             api: local("api", &api_listener)?,
             ops: local("ops", &ops_listener)?,
         };
+        let key_over = key_over(&home, epoch, &former);
         let parts = Parts {
             replica,
             inbox: Arc::clone(&inbox),
@@ -309,6 +348,7 @@ impl Node {
             ended,
             quorum,
             me,
+            key_over,
             tamper: options.tamper,
         };
         if let Some(executor) = &executor {

@@ -5,6 +5,10 @@
 //! and what belongs to earlier epochs is erased once the folder is in a later one. Files say
 //! in their names which epoch they are for: what is to go is known without opening it, and
 //! erasing may be repeated after a stop at any point.
+//!
+//! Such a secret gives a share of the key of the epoch before as well, where the epoch has a
+//! fresh one. So an epoch's shares are kept beside it from the start, and it is erased within
+//! the epoch, once the former key is over.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fairlane_encryption::{Ceremony, ReceiverSecret};
-use fairlane_replica::CeremonyKeys;
+use fairlane_replica::{CeremonyKeys, Sharing};
 use fairlane_types::{Epoch, Genesis, MemberId};
 use zeroize::Zeroizing;
 
@@ -53,6 +57,78 @@ impl Home {
             &secret.expose_secret()[..],
             self.passphrase(),
         )
+    }
+
+    /// `shares-N.key` for epoch N.
+    #[must_use]
+    pub fn shares_path(&self, epoch: Epoch) -> PathBuf {
+        self.root().join(format!("shares-{epoch}.key"))
+    }
+
+    /// Reads the shares kept of an epoch's keys, encoded.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn kept_shares(&self, epoch: Epoch) -> Result<Zeroizing<Vec<u8>>, HomeError> {
+        key_files::read(&self.shares_path(epoch), Secret::Shares, self.passphrase())
+    }
+
+    /// Writes the shares of an epoch's keys, encoded, durably; all of it or nothing.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn keep_shares(&self, epoch: Epoch, shares: &[u8]) -> Result<(), HomeError> {
+        let path = self.shares_path(epoch);
+        key_files::replace(&path, Secret::Shares, shares, self.passphrase())
+    }
+
+    /// Makes sure that an epoch's shares are kept, where it has a former key: the secret for
+    /// dealings is erased before the epoch is over.
+    ///
+    /// # Errors
+    /// [`HomeError`]; also when others are kept.
+    pub fn secure_shares(
+        &self,
+        genesis: &Genesis,
+        me: MemberId,
+        sharing: &Sharing,
+    ) -> Result<(), HomeError> {
+        let epoch = genesis.epoch();
+        if !self.shares_path(epoch).exists() {
+            return self.keep_shares(epoch, &Zeroizing::new(sharing.kept()));
+        }
+        let kept = Sharing::of_kept(genesis, me, &self.kept_shares(epoch)?);
+        let wrong = |error| HomeError::content(&self.shares_path(epoch), error);
+        kept.map(drop).map_err(wrong)
+    }
+
+    /// Erases what gives a share of the former key of an epoch, durably; the epoch's own shares
+    /// must be kept by then. Whether there was anything.
+    ///
+    /// # Errors
+    /// [`HomeError`]; what is left goes with the next call.
+    pub fn forget_former(&self, epoch: Epoch) -> Result<bool, HomeError> {
+        let (receiver, shares) = (self.receiver_path(epoch), self.shares_path(epoch));
+        if !receiver.exists() {
+            return Ok(false);
+        }
+        if !shares.exists() {
+            return Err(HomeError::Missing(shares));
+        }
+        erase(&receiver)?;
+        key_files::sync_folder(self.root()).map_err(|e| HomeError::io(self.root(), &e))?;
+        Ok(true)
+    }
+
+    /// The epochs whose shares are kept, ascending.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn shares_epochs(&self) -> Result<Vec<Epoch>, HomeError> {
+        let names = names(self.root())?;
+        let mut epochs: Vec<Epoch> = names.iter().filter_map(|name| shares_epoch(name)).collect();
+        epochs.sort_unstable();
+        Ok(epochs)
     }
 
     /// The epochs that there is a secret for, ascending.
@@ -126,7 +202,15 @@ fn receiver_epoch(name: &str) -> Option<Epoch> {
     if name == FIRST {
         return Some(Epoch(0));
     }
-    let digits = name.strip_prefix("receiver-")?.strip_suffix(".key")?;
+    numbered(name, "receiver-")
+}
+
+fn shares_epoch(name: &str) -> Option<Epoch> {
+    numbered(name, "shares-")
+}
+
+fn numbered(name: &str, kind: &str) -> Option<Epoch> {
+    let digits = name.strip_prefix(kind)?.strip_suffix(".key")?;
     let epoch: u64 = digits.parse().ok()?;
     // No other way to write the number is a file of ours.
     (epoch > 0 && epoch.to_string() == digits).then_some(Epoch(epoch))
@@ -137,7 +221,7 @@ fn secret_epoch(name: &str) -> Option<Epoch> {
     let name = name.strip_suffix(key_files::REPLACING).unwrap_or(name);
     match name {
         "share.key" | "certificate.key" => Some(Epoch(0)),
-        name => receiver_epoch(name),
+        name => receiver_epoch(name).or_else(|| shares_epoch(name)),
     }
 }
 

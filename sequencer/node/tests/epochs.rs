@@ -14,7 +14,7 @@ use fairlane_node::testnet::{InitOptions, Testnet, init};
 use fairlane_replica::{BaseError, Dealing, EpochBase, Store, Table, Write, height_key};
 use fairlane_types::{
     ActiveKeys, BlockId, ChainId, Digest, Domain, Epoch, EpochStart, Genesis, Handover,
-    HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextMember, Position,
+    HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextKey, NextMember, Position,
     QuorumWord, ReceiverBytes, Root, SeededRng, SequencedBlock, Signature, encode,
 };
 
@@ -111,6 +111,7 @@ fn base(net: &Testnet, before: &Genesis, height: Height) -> EpochBase {
     let next = NextCommittee {
         chain: before.chain,
         epoch,
+        key: NextKey::Kept,
         members: members.collect(),
     };
     let dealings = vec![Dealing {
@@ -135,7 +136,7 @@ fn base(net: &Testnet, before: &Genesis, height: Height) -> EpochBase {
         encryption: vec![1],
         certificate: vec![1],
     };
-    let genesis = before.next(&next, start, time, (KeyId(Digest([1; 32])), &keys));
+    let genesis = before.next(&next, start, time, (KeyId(Digest([1; 32])), &keys), None);
     let mut word = QuorumWord::default();
     for (id, home) in homes().enumerate().take(3) {
         let identity = home.identity().unwrap();

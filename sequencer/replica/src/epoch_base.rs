@@ -60,6 +60,9 @@ pub enum BaseError {
     /// The dealings give no share of this key to this receiver.
     #[error("the dealings give this member no share: {0}")]
     Share(#[from] CombineError),
+    /// Shares of another member.
+    #[error("the shares are those of member {0}")]
+    OtherMember(MemberId),
     /// The dealings give another key.
     #[error("the dealings give another key than the one handed over")]
     OtherKey,
@@ -180,8 +183,8 @@ mod tests {
 
     use fairlane_encryption::{SuiteKey, deal_suite_insecure};
     use fairlane_types::{
-        BlockId, ChainId, EncryptionParams, EpochStart, Height, Millis, NextMember, Position,
-        QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, SeededRng, encode,
+        BlockId, ChainId, EncryptionParams, EpochStart, Height, Millis, NextKey, NextMember,
+        Position, QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, SeededRng, encode,
     };
     use proptest::prelude::*;
 
@@ -192,6 +195,10 @@ mod tests {
     /// Four members that handed over to four others; the base, where it came from, and who
     /// reads shares from it.
     fn handed_over() -> (EpochBase, Genesis, Vec<ReceiverSecret>) {
+        handed_over_with(NextKey::Kept)
+    }
+
+    fn handed_over_with(kept_or_fresh: NextKey) -> (EpochBase, Genesis, Vec<ReceiverSecret>) {
         let mut rng = SeededRng::new(&[5; 32], b"base");
         let keys = |from: u8| (from..from + 4).map(|seed| SecretKey::from_seed([seed; 32]));
         let (old, new): (Vec<_>, Vec<_>) = (keys(1).collect(), keys(11).collect());
@@ -221,6 +228,7 @@ mod tests {
         let next = NextCommittee {
             chain: CHAIN,
             epoch: Epoch(1),
+            key: kept_or_fresh,
             members: members.collect(),
         };
         let SuiteKey::Tdh2(encryption) = &key else {
@@ -229,6 +237,7 @@ mod tests {
         let keys = CommitteeKeys {
             encryption: encryption.clone(),
             certificate: None,
+            former: None,
         };
         let ceremony = Ceremony::of_change(before.hash(), &next, keys).unwrap();
         let (mut dealings, mut deals) = (Vec::new(), Vec::new());
@@ -241,8 +250,11 @@ mod tests {
             deals.push(ceremony.verify(share.member(), deal).unwrap());
         }
         let made = ceremony.keys(&deals).unwrap();
+        let encryption = SuiteKey::Tdh2(made.encryption);
+        let former = made.former.map(|former| SuiteKey::Tdh2(former).to_bytes());
+        let former = former.as_deref().map(|former| (key.id(), former));
         let active = ActiveKeys {
-            encryption: SuiteKey::Tdh2(made.encryption).to_bytes(),
+            encryption: encryption.to_bytes(),
             certificate: Vec::new(),
         };
         let memory = encode(&(Millis(1_000), Vec::<u8>::new(), Vec::<u8>::new()));
@@ -258,7 +270,13 @@ mod tests {
             memory: memory_digest(&memory),
             dealings: dealings_digest(&dealings),
         };
-        let genesis = before.next(&next, start, Millis(1_000), (key.id(), &active));
+        let genesis = before.next(
+            &next,
+            start,
+            Millis(1_000),
+            (encryption.id(), &active),
+            former,
+        );
         let mut word = QuorumWord::default();
         for (id, identity) in old.iter().enumerate().take(3) {
             let signature = Handover::sign(identity, Epoch(0), &genesis);
@@ -286,6 +304,44 @@ mod tests {
             assert_eq!(Some(sharing.key.id()), before.encryption.key_id);
         }
         assert!(base.sharing(MemberId(0), &receivers[1]).is_err());
+    }
+
+    /// With a fresh key members read a share of that, and of the one before.
+    #[test]
+    fn a_fresh_key_comes_with_the_one_before() {
+        let (base, before, receivers) = handed_over_with(NextKey::Fresh);
+        assert_eq!(base.verify(&before), Ok(()));
+        let old = before.encryption.key_id.unwrap();
+        let genesis = base.genesis();
+        let until = genesis.time.plus(genesis.order.key_grace_ms);
+        assert_eq!(genesis.former_key(), Some((old, until)));
+        for (id, receiver) in receivers.iter().enumerate() {
+            let sharing = base.sharing(MemberId(id as u8), receiver).unwrap();
+            assert_eq!(Some(sharing.key.id()), genesis.encryption.key_id);
+            let former = sharing.former.as_ref().unwrap();
+            assert_eq!(former.key.id(), old);
+            let share = sharing.share_of(&old).unwrap();
+            assert_eq!(share.belongs_to(&former.key), Ok(()));
+            assert!(share.belongs_to(&sharing.key).is_err());
+            former.forget();
+            assert!(sharing.clone().share_of(&old).is_none());
+            assert!(sharing.share_of(&sharing.key.id()).is_some());
+            // What is kept for good is none of the former key.
+            let (me, kept) = (MemberId(id as u8), sharing.kept());
+            let again = Sharing::of_kept(genesis, me, &kept).unwrap();
+            assert_eq!(again.public(), sharing.public());
+            assert!(again.share_of(&sharing.key.id()).is_some());
+            assert!(again.share_of(&old).is_none() && again.key_of(&old).is_some());
+            assert!(Sharing::of_kept(&before, me, &kept).is_err());
+            let other = MemberId((id as u8 + 1) % 4);
+            assert!(Sharing::of_kept(genesis, other, &kept).is_err());
+        }
+        // Another former key than the one that was signed.
+        let mut other = base;
+        let signed = other.handover.genesis.encryption.former.as_mut().unwrap();
+        signed.public_key[40] ^= 1;
+        let refused = other.sharing(MemberId(0), &receivers[0]);
+        assert_eq!(refused.err(), Some(BaseError::OtherKey));
     }
 
     /// Once its epoch is over the dealings may go: the rest still verifies and opens nothing.

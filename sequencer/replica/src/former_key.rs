@@ -56,7 +56,8 @@ impl Replica {
         let Some(over) = former.over.filter(|_| !former.told) else {
             return;
         };
-        let works = |purpose: &Purpose| matches!(purpose, Purpose::Shares(height) if *height < over);
+        let works =
+            |purpose: &Purpose| matches!(purpose, Purpose::Shares(height) if *height < over);
         if self.jobs.values().any(works) {
             return;
         }

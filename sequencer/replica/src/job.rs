@@ -647,7 +647,10 @@ fn verify_envelopes(
         let (places, pairs): (Vec<usize>, Vec<_>) = of_key
             .map(|(at, (_, e))| (at, (e.label.to_bytes().to_vec(), e.ciphertext.as_slice())))
             .unzip();
-        for (at, result) in places.into_iter().zip(Suite::check_batch(key, &pairs, entropy)) {
+        for (at, result) in places
+            .into_iter()
+            .zip(Suite::check_batch(key, &pairs, entropy))
+        {
             results[at] = result.map(Arc::new).map_err(EnvelopeFault::from);
         }
     }

@@ -32,6 +32,7 @@ mod epoch_change;
 mod fault;
 mod former_key;
 mod job;
+mod kept_shares;
 mod key_making;
 mod keys;
 mod lane_work;

@@ -364,7 +364,10 @@ impl Replica {
         let first_late = key.dealings.partition_point(|d| d.height <= change);
         let late = key.dealings.split_off(first_late);
         let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
-        let emitted = recovered.emitted.as_ref().map_or(genesis.base(), |b| b.height);
+        let emitted = recovered
+            .emitted
+            .as_ref()
+            .map_or(genesis.base(), |b| b.height);
         let former = genesis.former_key();
         let former = former.map(|(_, until)| FormerKey::new(until, emitted, time));
         let held = former.as_ref().is_some_and(FormerKey::is_live);

@@ -131,6 +131,7 @@ fn samples() -> Vec<Message> {
             next: NextCommittee {
                 chain: Default::default(),
                 epoch: Epoch(1),
+                key: fairlane_types::NextKey::Fresh,
                 members: Vec::new(),
             },
             approved: Default::default(),

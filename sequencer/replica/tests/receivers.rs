@@ -17,7 +17,7 @@ use fairlane_replica::{
 };
 use fairlane_types::{
     ActiveKeys, BlockHeader, BlockId, ChainId, CommitteeChange, Digest, EncryptionParams, Epoch,
-    EpochStart, Genesis, Handover, Height, KeyId, MemberId, Micros, Millis, NextCommittee,
+    EpochStart, Genesis, Handover, Height, KeyId, MemberId, Micros, Millis, NextCommittee, NextKey,
     NextMember, Planted, Position, QuorumWord, ReceiverBytes, ReceiverReuse, Root, Scheme,
     SecretKey, SeededRng, SequencedBlock, Signature, View, decode, encode,
 };
@@ -81,6 +81,7 @@ fn committee(epoch: u64) -> NextCommittee {
     NextCommittee {
         chain: CHAIN,
         epoch: Epoch(epoch),
+        key: NextKey::Kept,
         members: (0..4).map(member).collect(),
     }
 }
@@ -118,7 +119,7 @@ fn base(before: &Genesis, height: Height, root: Root) -> EpochBase {
     let keys = ActiveKeys::default();
     EpochBase {
         handover: Handover {
-            genesis: before.next(&next, start, Millis(1), (KeyId::default(), &keys)),
+            genesis: before.next(&next, start, Millis(1), (KeyId::default(), &keys), None),
             word: QuorumWord::default(),
         },
         next,
@@ -294,6 +295,7 @@ fn a_change_with_a_used_receiver_key_counts_for_nobody() {
     let old = CommitteeKeys {
         encryption: encryption.clone(),
         certificate: None,
+        former: None,
     };
     // The genesis of epoch 1, with a key that members have shares of.
     let mut one = base(&origin, Height(4), emitted(4).root);

@@ -12,7 +12,7 @@ use fairlane_encryption::{
 use fairlane_replica::{
     CeremonyKeys, CertifyJob, CombineJob, Combined, ConcludeJob, CryptoContext, Dealing, Evidence,
     EvidenceFault, FalseShares, Job, JobResult, KeyMessage, OpenKeysJob, ShareFault, ShareMessage,
-    SharesJob, Sharing, run_job,
+    ShareSlice, SharesJob, Sharing, run_job,
 };
 use fairlane_types::{
     BlockHeader, Certificate, CertificateKind, ChainId, Commit, Committee, CtId, Digest, Envelope,
@@ -145,12 +145,20 @@ impl World {
         }
     }
 
+    fn slices(&self, count: usize) -> Vec<ShareSlice> {
+        let list = |slice| self.list.iter().skip(slice).step_by(count).cloned();
+        let slice = |slice| ShareSlice {
+            key: self.key.id(),
+            list: list(slice).collect(),
+        };
+        (0..count).map(slice).collect()
+    }
+
     fn job(&self) -> SharesJob {
         SharesJob {
             height: self.header.height,
             block: self.header.id(),
-            list: self.list.clone(),
-            slices: 1,
+            slices: self.slices(1),
             certificate: self.certificate(&self.header, 3),
             path: Vec::new(),
         }
@@ -196,6 +204,7 @@ impl World {
             height: self.header.height,
             block: self.header.id(),
             slice: 0,
+            key: self.key.id(),
             list: self.list.clone(),
             sets: sets
                 .iter()
@@ -225,7 +234,7 @@ impl World {
     }
 
     fn judge(&self, evidence: &Evidence) -> Result<MemberId, EvidenceFault> {
-        evidence.verify(CHAIN, EPOCH, &self.members[0].committee, Some(&self.key))
+        evidence.verify(CHAIN, EPOCH, &self.members[0].committee, &[&self.key])
     }
 }
 
@@ -281,7 +290,9 @@ fn what_members_made_together_attests() {
         next: None,
     }));
     let mut made = world.members.iter().map(|member| {
-        let JobResult::Concluded(Some(keys)) = run_job(member, &job, &[1; 32]) else {
+        let JobResult::Concluded(Some(fairlane_replica::MadeKeys { keys, former: None })) =
+            run_job(member, &job, &[1; 32])
+        else {
             panic!("member {} has no keys", member.me);
         };
         keys
@@ -573,7 +584,7 @@ fn joined_jobs_give_each_its_own_results() {
 fn a_slice_is_combined_by_one_and_opened_by_the_others() {
     let world = World::new(5);
     let job = || SharesJob {
-        slices: 2,
+        slices: world.slices(2),
         ..world.job()
     };
     let sets: Vec<_> = (0..3)
@@ -588,6 +599,7 @@ fn a_slice_is_combined_by_one_and_opened_by_the_others() {
             height: world.header.height,
             block: world.header.id(),
             slice: 1,
+            key: world.key.id(),
             list: list.clone(),
             sets: sets
                 .map(|(m, sets)| (MemberId(m as u8), Arc::clone(&sets[usize::from(of)])))
@@ -614,6 +626,7 @@ fn a_slice_is_combined_by_one_and_opened_by_the_others() {
         };
         let job = OpenKeysJob {
             block: world.header.id(),
+            key: world.key.id(),
             list: list.clone(),
             from: MemberId(from),
             message: Arc::new(message),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fairlane_encryption::{BaekZhengBatch, ShareBatch, SuiteBatch, SuiteKey, places};
+use fairlane_encryption::{BaekZhengBatch, ShareBatch, SuiteBatch, SuiteKey};
 use fairlane_node::tamper::Tamper;
 use fairlane_replica::{
     Effect, Event, Job, Message, Peers, ShareMessage, SharesJob, Table, Write, list_digest_of,
@@ -122,10 +122,8 @@ impl Liar {
     /// Sets for every slice of a block, of as many points as `count` says of the orders in it,
     /// made up from nothing but the list.
     fn made_up(&self, job: &SharesJob, count: fn(usize) -> usize) -> Vec<Arc<ShareMessage>> {
-        let slices = 0..job.slices.min(job.list.len());
-        let sets = slices.map(|slice| {
-            let places = places(slice, job.slices, job.list.len());
-            let statements = places.map(|place| job.list[place].statement());
+        let sets = job.slices.iter().enumerate().map(|(slice, of)| {
+            let statements = of.list.iter().map(|ct| ct.statement());
             self.made_up_of(job, slice as u16, &statements.collect::<Vec<_>>(), count)
         });
         sets.flatten().collect()

@@ -1,7 +1,9 @@
 //! Committees of processes that change under load, by the operators' own commands: 4 → 7 → 4
 //! machines, with a member killed in the middle of each change (PROTOCOL §6, THREATS A20,
 //! A21, A27). Afterwards the disks are searched: what read the shares of earlier epochs is on
-//! none of them, and what was dealt then is of no use to whoever takes them all.
+//! none of them, and what was dealt then is of no use to whoever takes them all. The same with
+//! a fresh encryption key in every epoch: orders under way come out under the one that they are
+//! sealed to, traders go over to the present one, and no disk has a share of one before.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -15,20 +17,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{PATIENCE, complete_opened, free_ports, pause, program};
+use common::{PATIENCE, free_ports, pause, program};
 use fairlane_client::wire::ErrorCode;
-use fairlane_client::{Member, Pin, SealOptions, Sealer};
-use fairlane_encryption::ReceiverSecret;
+use fairlane_client::{Member, Pin, SealOptions, Sealer, check_proof};
+use fairlane_encryption::{ReceiverSecret, SuiteSecret};
 use fairlane_node::home::Home;
 use fairlane_node::testnet::{self, InitOptions};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{
-    CommitteeChange, CtId, Epoch, Height, MemberId, Millis, Outcome, SecretKey, SeededRng,
-    SequencedBlock, decode,
+    CommitteeChange, CtId, Envelope, Epoch, Genesis, Height, KeyId, MemberId, Millis, Outcome,
+    SecretKey, SeededRng, SequencedBlock, decode,
 };
 
 /// Orders a second.
 const RATE: u64 = 40;
+
+/// How long a former key opens orders.
+const KEY_GRACE_MS: u64 = 20_000;
 
 /// A machine: its home, its addresses, its process.
 struct Machine {
@@ -145,54 +150,58 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// What was sent, by nonce: sealed once, or to another key again.
 #[derive(Default)]
 struct Sent {
-    payloads: BTreeMap<CtId, Vec<u8>>,
+    payloads: BTreeMap<u64, Vec<u8>>,
+    sealed: BTreeMap<CtId, u64>,
     acknowledged: BTreeSet<CtId>,
 }
 
-/// A trader that sends every order to all machines until one acknowledges it.
+impl Sent {
+    /// Every acknowledged order came out as what was sealed; of one that was sealed twice one
+    /// did. Returns how many were.
+    fn complete(&self, outcomes: &BTreeMap<CtId, Outcome>) -> usize {
+        let mut opened: BTreeMap<u64, usize> = BTreeMap::new();
+        for (id, outcome) in outcomes {
+            let nonce = self.sealed[id];
+            if let Outcome::Opened { payload, .. } = outcome {
+                assert_eq!(payload, &self.payloads[&nonce]);
+                *opened.entry(nonce).or_default() += 1;
+            }
+        }
+        for id in &self.acknowledged {
+            let nonce = self.sealed[id];
+            let (times, outcome) = (opened.get(&nonce), outcomes.get(id));
+            assert_eq!(
+                times,
+                Some(&1),
+                "order {nonce}: {id} came out as {outcome:?}"
+            );
+        }
+        self.sealed.len() - self.payloads.len()
+    }
+}
+
+/// A trader that sends every order to all machines until one acknowledges it, and seals it again
+/// if one says that its key is old.
 async fn trade(pin: Pin, apis: Vec<Member>, sent: Arc<Mutex<Sent>>, stop: Arc<AtomicBool>) {
-    let mut rng = SeededRng::new(&[9; 32], b"committees");
-    let trader = Sealer::new(&pin, SecretKey::from_seed([1; 32]));
+    let pin = Arc::new(Mutex::new(pin));
     let mut tasks = tokio::task::JoinSet::new();
     for nonce in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let payload = format!("order {nonce}").into_bytes();
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
             .as_millis() as u64;
-        let options = SealOptions {
+        let order = Order {
             nonce,
             expiry: Millis(now + 100_000),
-            lane: None,
         };
-        let envelope = trader.seal_bytes(&payload, options, &mut rng).unwrap();
-        sent.lock().unwrap().payloads.insert(envelope.id(), payload);
-        let (apis, sent) = (apis.clone(), Arc::clone(&sent));
-        tasks.spawn(async move {
-            let until = Instant::now() + PATIENCE;
-            loop {
-                let mut answers = tokio::task::JoinSet::new();
-                for api in apis.clone() {
-                    let envelope = envelope.clone();
-                    answers.spawn(async move { api.submit(&envelope).await });
-                }
-                let mut taken = false;
-                while let Some(answer) = answers.join_next().await {
-                    taken |= answer.unwrap().is_ok();
-                }
-                if taken {
-                    sent.lock().unwrap().acknowledged.insert(envelope.id());
-                    return;
-                }
-                assert!(Instant::now() < until, "nobody takes order {nonce}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        });
+        sent.lock().unwrap().payloads.insert(nonce, order.payload());
+        tasks.spawn(order.send(apis.clone(), Arc::clone(&pin), Arc::clone(&sent)));
         tokio::time::sleep(Duration::from_millis(1_000 / RATE)).await;
     }
     while let Some(done) = tasks.join_next().await {
@@ -200,10 +209,80 @@ async fn trade(pin: Pin, apis: Vec<Member>, sent: Arc<Mutex<Sent>>, stop: Arc<At
     }
 }
 
+struct Order {
+    nonce: u64,
+    expiry: Millis,
+}
+
+impl Order {
+    fn payload(&self) -> Vec<u8> {
+        format!("order {}", self.nonce).into_bytes()
+    }
+
+    fn seal(&self, pin: &Pin, sent: &Mutex<Sent>) -> Envelope {
+        let trader = Sealer::new(pin, SecretKey::from_seed([1; 32]));
+        let options = SealOptions {
+            nonce: self.nonce,
+            expiry: self.expiry,
+            lane: None,
+        };
+        let seed = pin.genesis().epoch().0.to_le_bytes();
+        let mut rng = SeededRng::new(&[9; 32], &[seed, self.nonce.to_le_bytes()].concat());
+        let envelope = trader
+            .seal_bytes(&self.payload(), options, &mut rng)
+            .unwrap();
+        sent.lock()
+            .unwrap()
+            .sealed
+            .insert(envelope.id(), self.nonce);
+        envelope
+    }
+
+    async fn send(self, apis: Vec<Member>, pin: Arc<Mutex<Pin>>, sent: Arc<Mutex<Sent>>) {
+        let until = Instant::now() + PATIENCE;
+        let mut known = pin.lock().unwrap().clone();
+        let mut envelope = self.seal(&known, &sent);
+        loop {
+            let mut answers = tokio::task::JoinSet::new();
+            for api in apis.clone() {
+                let envelope = envelope.clone();
+                answers.spawn(async move { (api.submit(&envelope).await, api) });
+            }
+            let (mut taken, mut old) = (false, None);
+            while let Some(answer) = answers.join_next().await {
+                match answer.unwrap() {
+                    (Ok(_), _) => taken = true,
+                    (Err(error), api) if error.is_old_key() => old = Some(api),
+                    (Err(_), _) => {}
+                }
+            }
+            if taken {
+                sent.lock().unwrap().acknowledged.insert(envelope.id());
+                return;
+            }
+            if let Some(api) = old
+                && let Ok(present) = api.pin_after(&known).await
+                && present.key().id() != known.key().id()
+            {
+                pin.lock().unwrap().clone_from(&present);
+                known = present;
+                envelope = self.seal(&known, &sent);
+                continue;
+            }
+            assert!(Instant::now() < until, "nobody takes order {}", self.nonce);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 /// The whole sequence of a machine, as far as `orders` need it.
-async fn sequence(machine: &Machine, orders: &BTreeSet<CtId>) -> Vec<SequencedBlock> {
+async fn sequence(machine: &Machine, sent: &Sent) -> Vec<SequencedBlock> {
     let until = Instant::now() + PATIENCE;
-    let (mut blocks, mut open) = (Vec::<SequencedBlock>::new(), orders.clone());
+    let acknowledged = sent.acknowledged.iter().map(|id| sent.sealed[id]);
+    let (mut blocks, mut open) = (
+        Vec::<SequencedBlock>::new(),
+        BTreeSet::from_iter(acknowledged),
+    );
     while !open.is_empty() {
         let next = Height(blocks.len() as u64 + 1);
         match machine.api.block_at(next).await {
@@ -212,7 +291,9 @@ async fn sequence(machine: &Machine, orders: &BTreeSet<CtId>) -> Vec<SequencedBl
                     assert!(block.follows(last), "block {next} does not follow");
                 }
                 for item in &block.items {
-                    open.remove(&item.ct_id);
+                    if matches!(item.outcome, Outcome::Opened { .. }) {
+                        open.remove(&sent.sealed[&item.ct_id]);
+                    }
                 }
                 blocks.push(block);
             }
@@ -242,21 +323,27 @@ fn card(machine: &Machine) -> PathBuf {
 }
 
 /// `fairlane committee propose` with these cards, to a machine.
-fn propose(dir: &Path, to: &Machine, cards: &[PathBuf], out: &Path) -> Vec<String> {
+fn propose(dir: &Path, to: &Machine, key: &str, cards: &[PathBuf], out: &Path) -> Vec<String> {
     let genesis = dir.join("net/genesis.json");
     let to = format!("http://127.0.0.1:{}", to.port + 1);
     let mut args = vec!["committee", "propose", "--genesis", text(&genesis), "--to"];
     args.push(&to);
     args.extend(cards.iter().map(|card| text(card)));
-    args.extend(["-o", text(out)]);
+    args.extend(["--key", key, "-o", text(out)]);
     args.into_iter().map(str::to_owned).collect()
 }
 
 /// Operators decide on the machines `next`, approved by the first of `present`.
-fn decide(dir: &Path, machines: &[Machine], present: &[usize], next: &[usize], epoch: u64) {
+fn decide(
+    (dir, key): (&Path, &str),
+    machines: &[Machine],
+    present: &[usize],
+    next: &[usize],
+    epoch: u64,
+) {
     let change = dir.join(format!("change-{epoch}.json"));
     let cards: Vec<_> = next.iter().map(|m| card(&machines[*m])).collect();
-    let args = propose(dir, &machines[present[0]], &cards, &change);
+    let args = propose(dir, &machines[present[0]], key, &cards, &change);
     fairlane(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let quorum = present.len() - (present.len() - 1) / 3;
     for machine in &present[..quorum] {
@@ -337,7 +424,7 @@ async fn nothing_to_steal(machines: &[Machine], base: &EpochBase) {
             }
         }
     }
-    assert!(tried > 0, "there are secrets of the present epoch");
+    println!("{tried} secrets open nothing of {}", base.epoch());
     for machine in &machines[3..] {
         let served = epoch_base(machine, base.epoch().0).await;
         assert_eq!(served, base.clone().stripped());
@@ -346,7 +433,12 @@ async fn nothing_to_steal(machines: &[Machine], base: &EpochBase) {
 
 /// A member lost its machine and has a backup of its keys, made in epoch 2: in an empty folder
 /// it goes through the epochs before, for which it has no keys, and serves in its own again.
-async fn a_backup_leads_to_its_own_epoch(dir: &Path, machine: &mut Machine, from: &Machine) {
+async fn a_backup_leads_to_its_own_epoch(
+    dir: &Path,
+    machine: &mut Machine,
+    from: &Machine,
+    fresh: bool,
+) {
     let (passphrase, backup) = (dir.join("passphrase"), dir.join("backup"));
     std::fs::write(&passphrase, "correct horse battery staple").unwrap();
     let private = std::fs::Permissions::from_mode(0o600);
@@ -365,8 +457,19 @@ async fn a_backup_leads_to_its_own_epoch(dir: &Path, machine: &mut Machine, from
     let old = config.lines().filter(|line| !line.starts_with("join"));
     let config = old.fold(join, |text, line| text + line + "\n");
     std::fs::write(new.join("config.toml"), config).unwrap();
-    let epochs = || Home::open(&new).unwrap().receiver_epochs().unwrap();
-    assert_eq!(epochs(), [Epoch(2)]);
+    // By then the receiver key of an epoch with a fresh key is erased, and its shares are kept.
+    let epochs = || {
+        let home = Home::open(&new).unwrap();
+        (
+            home.receiver_epochs().unwrap(),
+            home.shares_epochs().unwrap(),
+        )
+    };
+    let want = match fresh {
+        true => (Vec::new(), vec![Epoch(2)]),
+        false => (vec![Epoch(2)], Vec::new()),
+    };
+    assert_eq!(epochs(), want);
     machine.home.clone_from(&new);
     machine.spawn();
     let until = Instant::now() + PATIENCE;
@@ -374,7 +477,7 @@ async fn a_backup_leads_to_its_own_epoch(dir: &Path, machine: &mut Machine, from
         assert!(Instant::now() < until, "it is not back\n{}", machine.log());
         pause().await;
     }
-    assert_eq!(epochs(), [Epoch(2)]);
+    assert_eq!(epochs(), want);
 }
 
 /// Neither an old card, nor one with the old key in a new one, nor a change with one that
@@ -385,18 +488,18 @@ async fn a_used_receiver_key_is_refused(dir: &Path, machines: &[Machine], base: 
     let change = dir.join("refused.json");
     let mut cards: Vec<_> = machines[3..].iter().map(card).collect();
     cards[0].clone_from(&old);
-    let args = propose(dir, &machines[0], &cards, &change);
+    let args = propose(dir, &machines[0], "kept", &cards, &change);
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     refused(&args, "a card for epoch 1, the next one is 2");
     let text = std::fs::read_to_string(&old).unwrap();
     std::fs::write(&new, text.replace("\"epoch\": 1", "\"epoch\": 2")).unwrap();
     cards[0].clone_from(&new);
-    let args = propose(dir, &machines[0], &cards, &change);
+    let args = propose(dir, &machines[0], "kept", &cards, &change);
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     refused(&args, "was used in epoch 1 already");
 
     cards[0] = machines[3].home.join("card.json");
-    let args = propose(dir, &machines[0], &cards, &change);
+    let args = propose(dir, &machines[0], "kept", &cards, &change);
     fairlane(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let json = std::fs::read(&change).unwrap();
     let mut approved: CommitteeChange = serde_json::from_slice(&json).unwrap();
@@ -417,15 +520,85 @@ async fn a_used_receiver_key_is_refused(dir: &Path, machines: &[Machine], base: 
     assert_eq!(error.unwrap_err().code(), Some(ErrorCode::ReceiverReused));
 }
 
+/// A share as it may lie in a file.
+fn share_needles(
+    base: &EpochBase,
+    secrets: &[(u16, ReceiverSecret)],
+    former: bool,
+) -> Vec<Vec<u8>> {
+    let mut needles = Vec::new();
+    for (port, secret) in secrets {
+        let home_of = |m: &usize| base.next.members[*m].quic.ends_with(&format!(":{port}"));
+        let me = (0..base.next.members.len()).find(home_of).unwrap();
+        let sharing = base.sharing(MemberId(me as u8), secret).unwrap();
+        let share = match former {
+            true => sharing.former.unwrap().share().unwrap(),
+            false => sharing.share,
+        };
+        let SuiteSecret::Tdh2(share) = share.as_ref() else {
+            panic!("the suite that keys are made for")
+        };
+        let bytes = share.expose_secret();
+        needles.extend([bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()]);
+    }
+    needles
+}
+
+/// Waits until no file of any machine has one of these in it.
+async fn none_has(machines: &[Machine], needles: &[Vec<u8>], what: &str) {
+    let until = Instant::now() + PATIENCE;
+    for machine in machines {
+        while let Some(file) = holds(&machine.home, needles) {
+            let (file, log) = (file.display(), machine.log());
+            assert!(Instant::now() < until, "{file} has {what}\n{log}");
+            pause().await;
+        }
+    }
+}
+
+/// After its grace nothing on the disks gives a share of a former key, and the members go on,
+/// started anew or not.
+async fn former_shares_go(machines: &mut [Machine], secrets: &[(u16, ReceiverSecret)]) {
+    let base = epoch_base(&machines[0], 2).await;
+    gone(machines, secrets).await;
+    none_has(
+        machines,
+        &share_needles(&base, secrets, true),
+        "a former share",
+    )
+    .await;
+    let kept = share_needles(&base, secrets, false);
+    for machine in &*machines {
+        let home = Home::open(&machine.home).unwrap();
+        let found = holds(&machine.home, &kept);
+        assert_eq!(found, Some(home.shares_path(Epoch(2))));
+        assert!(home.receiver_epochs().unwrap().is_empty());
+    }
+    machines[1].kill();
+    machines[1].spawn();
+    machines[1].ready_in(2).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_become_seven_and_four_again_and_no_order_is_lost() {
+    committees_change("kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fresh_keys_take_over_under_load_and_the_ones_before_go() {
+    committees_change("fresh").await;
+}
+
+async fn committees_change(key: &str) {
+    let fresh = key == "fresh";
     let dir = tempfile::tempdir().unwrap();
     let base = free_ports(7);
     let mut options = InitOptions::new(dir.path().join("net"), 4);
     options.port = base;
     options.reserve_mb = 64;
     options.dealer = false;
-    let net = testnet::init(&options, |_| {}).unwrap();
+    let grace = |genesis: &mut Genesis| genesis.order.key_grace_ms = KEY_GRACE_MS;
+    let net = testnet::init(&options, grace).unwrap();
     let mut machines: Vec<Machine> = (net.members.iter())
         .map(|member| {
             let port = member.config.listen_quic.port();
@@ -470,6 +643,7 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         machines.push(machine);
     }
     let pin = machines[0].api.pin(net.genesis.clone()).await.unwrap();
+    let first_key = pin.key().id();
     let committee_key = *pin.certificate_key().unwrap();
     let apis: Vec<Member> = machines.iter().map(|machine| machine.api.clone()).collect();
     let (sent, stop) = (
@@ -483,7 +657,7 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         .map(|machine| secret(machine, 0))
         .collect();
     let mut started = Instant::now();
-    decide(dir.path(), &machines, &first, &all, 1);
+    decide((dir.path(), key), &machines, &first, &all, 1);
     machines[2].kill();
     tokio::time::sleep(Duration::from_millis(300)).await;
     machines[2].spawn();
@@ -503,7 +677,7 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
     a_used_receiver_key_is_refused(dir.path(), &machines, &base).await;
 
     started = Instant::now();
-    decide(dir.path(), &machines, &all, &last, 2);
+    decide((dir.path(), key), &machines, &all, &last, 2);
     machines[5].kill();
     tokio::time::sleep(Duration::from_millis(300)).await;
     machines[5].spawn();
@@ -511,8 +685,31 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
         machines[machine].ready_in(2).await;
     }
     println!("seven became four in {:?}", started.elapsed());
+    let of_two: Vec<_> = (machines[3..].iter())
+        .map(|machine| secret(machine, 2))
+        .collect();
     gone(&machines, &of_one).await;
     nothing_to_steal(&machines, &base).await;
+    if fresh {
+        // Shares of the key of epoch 1, as they were in that epoch, and as they were dealt on.
+        none_has(
+            &machines,
+            &share_needles(&base, &of_one, false),
+            "a share of epoch 1",
+        )
+        .await;
+        none_has(
+            &machines,
+            &share_needles(&base, &of_one, true),
+            "a share of epoch 0",
+        )
+        .await;
+        former_shares_go(&mut machines[3..], &of_two).await;
+        println!(
+            "all shares of former keys gone after {:?}",
+            started.elapsed()
+        );
+    }
     // Those who left wait for another call, and nobody needs them.
     for machine in &mut machines[..3] {
         machine.kill();
@@ -522,15 +719,17 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
     load.await.unwrap();
 
     let sent = std::mem::take(&mut *sent.lock().unwrap());
-    let reference = sequence(&machines[3], &sent.acknowledged).await;
+    let reference = sequence(&machines[3], &sent).await;
     let mut outcomes: BTreeMap<CtId, Outcome> = BTreeMap::new();
     for item in reference.iter().flat_map(|block| &block.items) {
         let twice = outcomes.insert(item.ct_id, item.outcome.clone());
         assert!(twice.is_none(), "order {} is there twice", item.ct_id);
     }
-    complete_opened(&sent.acknowledged, &sent.payloads, &outcomes);
+    let again = sent.complete(&outcomes);
+    let keys: BTreeMap<u64, BTreeSet<KeyId>> = by_epoch(&reference);
+    println!("{again} orders sealed again; keys by epoch: {keys:?}");
     for machine in [4, 5, 6] {
-        let theirs = sequence(&machines[machine], &sent.acknowledged).await;
+        let theirs = sequence(&machines[machine], &sent).await;
         let both = theirs.len().min(reference.len());
         assert_eq!(
             theirs[..both],
@@ -544,14 +743,51 @@ async fn four_become_seven_and_four_again_and_no_order_is_lost() {
     let pin = machines[4].api.pin(net.genesis.clone()).await.unwrap();
     assert_eq!(pin.genesis().epoch().0, 2);
     assert_eq!(pin.hash(), net.genesis.hash());
+    assert_eq!(pin.key().id() != first_key, fresh);
+    // It checks what was sealed to any key so far.
+    let used: BTreeSet<_> = keys.into_values().flatten().collect();
+    assert_eq!(used.len() > 1, fresh);
+    assert!(used.iter().all(|key| pin.key_of(key).is_some()));
+    check_some_openings(&pin, &machines[4], &reference).await;
     // The one key of the first epoch still vouches for the sequence.
     let attested = machines[4].api.attestation(None).await.unwrap();
     assert_eq!(attested.epoch.0, 2);
     assert!(attested.verify(&committee_key, net.genesis.chain));
     let (before, rest) = machines.split_at_mut(4);
-    a_backup_leads_to_its_own_epoch(dir.path(), &mut before[3], &rest[0]).await;
+    a_backup_leads_to_its_own_epoch(dir.path(), &mut before[3], &rest[0], fresh).await;
     println!(
         "{} orders acknowledged, all there, each once",
         sent.acknowledged.len()
     );
+}
+
+/// The keys that orders were opened with in each epoch.
+fn by_epoch(blocks: &[SequencedBlock]) -> BTreeMap<u64, BTreeSet<KeyId>> {
+    let mut keys: BTreeMap<u64, BTreeSet<KeyId>> = BTreeMap::new();
+    for block in blocks {
+        for item in &block.items {
+            if matches!(item.outcome, Outcome::Opened { .. }) {
+                keys.entry(block.epoch.0)
+                    .or_default()
+                    .insert(item.label.key_id);
+            }
+        }
+    }
+    keys
+}
+
+/// Openings verify under the orders' own keys, whatever the present one is.
+async fn check_some_openings(pin: &Pin, machine: &Machine, blocks: &[SequencedBlock]) {
+    let mut checked: BTreeSet<(u64, KeyId)> = BTreeSet::new();
+    for block in blocks {
+        for item in &block.items {
+            let opened = matches!(item.outcome, Outcome::Opened { .. });
+            if opened && checked.insert((block.epoch.0, item.label.key_id)) {
+                let proof = machine.api.proof(item.ct_id).await.unwrap();
+                assert!(proof.envelope.is_some());
+                check_proof(pin, item.ct_id, &proof).unwrap();
+            }
+        }
+    }
+    assert!(checked.len() >= 3);
 }

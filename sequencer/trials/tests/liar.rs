@@ -87,7 +87,7 @@ async fn a_liar_changes_nothing_and_is_named_by_all() {
         assert!(!rows.is_empty(), "member {member} kept no evidence");
         for (_, row) in rows {
             let evidence: Evidence = decode(&row, 1 << 24).unwrap();
-            let offender = evidence.verify(genesis.chain, genesis.epoch(), &committee, Some(&key));
+            let offender = evidence.verify(genesis.chain, genesis.epoch(), &committee, &[&key]);
             assert_eq!(offender, Ok(MemberId(LIAR as u8)));
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fairlane_consensus as consensus;
 use fairlane_encryption::SuiteParsed;
 use fairlane_mempool::LaneMessage;
-use fairlane_replica::{Effect, Job, JobResult, Message, Peers, SharesJob};
+use fairlane_replica::{Effect, Job, JobResult, Message, Peers, ShareSlice, SharesJob};
 use fairlane_types::{
     Certificate, CertificateKind, Commit, CtId, Envelope, Height, SignerSet, Vote,
 };
@@ -88,8 +88,10 @@ impl EarlyShares {
         let job = Job::Shares(Box::new(SharesJob {
             height,
             block: vote.block,
-            list,
-            slices: 1,
+            slices: vec![ShareSlice {
+                key: key.id(),
+                list,
+            }],
             certificate,
             path: Vec::new(),
         }));

@@ -166,6 +166,7 @@ impl Twin {
             | Effect::Evidence(_)
             | Effect::Fault { .. }
             | Effect::EpochEnded(_)
+            | Effect::KeyOver
             | Effect::Halt(_) => {}
         }
     }

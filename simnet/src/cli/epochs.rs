@@ -21,6 +21,11 @@ struct Total {
     crashes: u64,
     torn: u64,
     erased: u64,
+    renewed: u64,
+    resealed: u64,
+    opened_late: u64,
+    mixed: u64,
+    forgotten: u64,
     refused: u64,
 }
 
@@ -49,7 +54,7 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
     });
     let t = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"passed_through\":{},\"crashes\":{},\"torn\":{},\"erased\":{},\"dealings_refused\":{}}}}}",
+        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"passed_through\":{},\"crashes\":{},\"torn\":{},\"erased\":{},\"renewed\":{},\"resealed\":{},\"opened_late\":{},\"mixed\":{},\"forgotten\":{},\"dealings_refused\":{}}}}}",
         args.seeds,
         t.failed,
         t.rechecked,
@@ -61,6 +66,11 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
         t.crashes,
         t.torn,
         t.erased,
+        t.renewed,
+        t.resealed,
+        t.opened_late,
+        t.mixed,
+        t.forgotten,
         t.refused,
     );
     t.failed == 0
@@ -78,6 +88,11 @@ fn add(total: &mut Total, args: &EpochsArgs, report: &EpochsReport, same: Option
     total.crashes += report.crashes as u64;
     total.torn += report.torn as u64;
     total.erased += report.erased as u64;
+    total.renewed += report.renewed;
+    total.resealed += report.resealed as u64;
+    total.opened_late += report.opened_late as u64;
+    total.mixed += report.mixed as u64;
+    total.forgotten += report.forgotten as u64;
     total.refused += report.dealings_refused;
     if failed {
         eprint!("{report}");

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use fairlane_encryption::{
     CERTIFICATE_BYTES, CertificateShare, Certification, CtError, DleqProof, KeyBatch, KeyPoint,
     OPENING_BYTES, Opened, ParsedCiphertext, Plain, ShareBatch, ShareError, Subject, SuiteBatch,
-    SuiteParsed, ThresholdCertificate, places,
+    SuiteParsed, ThresholdCertificate,
 };
 use fairlane_replica::{
     BeaconJob, CertifyJob, CombineJob, Combined, CryptoContext, EnvelopeFault, Job, JobResult,
-    OpenKeysJob, ShareFault, ShareMessage, SharesJob, list_digest_of,
+    OpenKeysJob, ShareFault, ShareMessage, ShareSlice, SharesJob, list_digest_of,
 };
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CertificateKind, Envelope, KeyId, Label, MemberId, SigCheck,
@@ -184,11 +184,11 @@ impl Oracle {
                 let mut combined = self.combine(keys, job);
                 if job.tell && combined.missing == 0 {
                     let told = self.told(keys, job, &combined.outcomes);
-                    combined.told = told.map(Box::new);
+                    combined.told = Some(Box::new(told));
                 }
                 JobResult::Combined(combined)
             }
-            Job::OpenKeys(job) => JobResult::KeysOpened(self.open_keys(keys, job)),
+            Job::OpenKeys(job) => JobResult::KeysOpened(self.open_keys(job)),
             Job::Attest { height, root } => {
                 let subject = Subject::Attest {
                     chain: keys.chain,
@@ -309,12 +309,11 @@ impl Oracle {
     /// D1: nothing is made without q commits on the block or a descendant.
     fn shares(&mut self, keys: &CryptoContext, job: &SharesJob) -> Option<Vec<Arc<ShareMessage>>> {
         self.proven(keys, &job.certificate, &job.path, job.block)?;
-        let orders = job.list.len();
-        let of_slice = |slice: usize| {
-            let list = || places(slice, job.slices, orders).map(|place| &job.list[place]);
+        let of_slice = |(slice, of): (usize, &ShareSlice)| {
+            let list = || of.list.iter();
             let shares: Vec<_> = list().map(|ct| self.share(keys.me, point(ct))).collect();
             let batch = ShareBatch {
-                key: keys.key()?.id(),
+                key: of.key,
                 block: job.block,
                 member: keys.me,
                 proof: self.proof(keys.me, job.block, &shares),
@@ -325,9 +324,9 @@ impl Oracle {
             let batch = SuiteBatch::Tdh2(batch);
             let slice = slice as u16;
             let signed = ShareMessage::sign(job.height, slice, digest, batch, signer, chain, epoch);
-            Some(Arc::new(signed))
+            Arc::new(signed)
         };
-        (0..job.slices.min(orders)).map(of_slice).collect()
+        Some(job.slices.iter().enumerate().map(of_slice).collect())
     }
 
     /// W of an order: only whoever has t shares of it asks.
@@ -341,7 +340,7 @@ impl Oracle {
         keys: &CryptoContext,
         job: &CombineJob,
         outcomes: &[Option<Opened>],
-    ) -> Option<KeyBatch> {
+    ) -> KeyBatch {
         let plain = |outcome: &Option<Opened>| matches!(outcome, Some(Opened::Plain(_)));
         let orders = job.list.iter().zip(outcomes).enumerate();
         let points = orders
@@ -350,24 +349,20 @@ impl Oracle {
                 order: order as u32,
                 point: self.key_point(point(ct)),
             });
-        Some(KeyBatch {
-            key: keys.key()?.id(),
+        KeyBatch {
+            key: job.key,
             block: job.block,
             member: keys.me,
             points: points.collect(),
-        })
+        }
     }
 
-    fn open_keys(
-        &self,
-        keys: &CryptoContext,
-        job: &OpenKeysJob,
-    ) -> Result<Vec<(usize, Option<Plain>)>, ShareError> {
+    fn open_keys(&self, job: &OpenKeysJob) -> Result<Vec<(usize, Option<Plain>)>, ShareError> {
         let batch = &job.message.batch;
         if batch.member != job.from {
             return Err(ShareError::WrongMember(batch.member));
         }
-        if keys.key().is_none_or(|key| batch.key != key.id()) {
+        if batch.key != job.key {
             return Err(ShareError::WrongKey);
         }
         if batch.block != job.block {
@@ -468,7 +463,7 @@ impl Oracle {
             Some(ShareFault::List)
         } else if batch.member != member {
             Some(ShareFault::False(ShareError::WrongMember(batch.member)))
-        } else if keys.key().is_none_or(|key| batch.key != key.id()) {
+        } else if batch.key != job.key {
             Some(ShareFault::False(ShareError::WrongKey))
         } else if batch.block != job.block {
             Some(ShareFault::False(ShareError::WrongBlock))

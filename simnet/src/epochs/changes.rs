@@ -6,7 +6,9 @@ use std::sync::Arc;
 use fairlane_replica::{
     EPOCH_BASE_BYTES_MAX, EpochBase, Event, FinalBlock, Table, epoch_key, height_key,
 };
-use fairlane_types::{CommitteeChange, Epoch, Height, MemberId, NextCommittee, QuorumWord, decode};
+use fairlane_types::{
+    CommitteeChange, Epoch, Height, MemberId, NextCommittee, NextKey, QuorumWord, decode,
+};
 
 use crate::engine::{MICROSECOND, MILLISECOND};
 
@@ -37,6 +39,10 @@ impl Run<'_> {
         let next = NextCommittee {
             chain,
             epoch: of,
+            key: match self.plan.fresh.get(epoch - 1) {
+                Some(true) => NextKey::Fresh,
+                _ => NextKey::Kept,
+            },
             members,
         };
         let mut approved = QuorumWord::default();
@@ -153,6 +159,7 @@ impl Run<'_> {
         let epoch = base.epoch().0;
         if epoch > self.report.epoch {
             self.report.epoch = epoch;
+            self.report.renewed += u64::from(base.genesis().former_key().is_some());
             self.push(TERM_NS, Happening::Change(epoch as usize + 1));
         }
         if self.plan.torn && self.torn.chance(300) {
@@ -170,6 +177,11 @@ impl Run<'_> {
     pub(super) fn settle(&mut self, machine: usize) {
         let m = &mut self.machines[machine];
         if m.disk_epoch() == m.genesis.epoch() {
+            // A process that starts again reads its files again, and erases what it had not.
+            match m.read_keys() {
+                Ok(erased) => self.report.forgotten += usize::from(erased),
+                Err(error) => self.breach(format!("machine {machine} cannot go on: {error}")),
+            }
             return;
         }
         self.report.erased += m.erase();
@@ -177,6 +189,20 @@ impl Run<'_> {
             Ok(carried) => self.report.carried += carried,
             Err(error) => self.breach(format!("machine {machine} cannot take part: {error}")),
         }
+    }
+
+    /// A machine's replica needs no share of the former key any more.
+    pub(super) fn key_over(&mut self, machine: usize) {
+        if self.plan.torn && self.torn.chance(300) {
+            // A kill before it is erased.
+            self.report.torn += 1;
+            let after = self.torn.between(1, 400) * MILLISECOND;
+            let life = self.machines[machine].member.life;
+            self.push(0, Happening::Kill(machine, life, after));
+            return;
+        }
+        let erased = self.machines[machine].forget_former();
+        self.report.forgotten += usize::from(erased);
     }
 
     /// Who takes a machine's disk and key files finds neither dealings nor secrets of epochs
@@ -209,6 +235,22 @@ impl Run<'_> {
                     let height = block.header.height;
                     found.push(format!("machine {machine} keeps a dealing at {height}"));
                 }
+            }
+            // One that is down erases it before it does anything else.
+            if m.member.up() && m.former_is_over() {
+                if m.receivers.contains_key(&epoch) {
+                    found.push(format!(
+                        "machine {machine} can read the former key of {epoch}"
+                    ));
+                }
+                if m.has_former_share() {
+                    found.push(format!(
+                        "machine {machine} has a share of the former key of {epoch}"
+                    ));
+                }
+            }
+            if let Some(of) = m.shares.keys().find(|of| **of < epoch) {
+                found.push(format!("machine {machine} in {epoch} has shares of {of}"));
             }
             let identity = m.identity.public();
             for base in self.bases.values().filter(|base| base.epoch() < epoch) {

@@ -15,6 +15,9 @@ use crate::scenario::START;
 use super::Epochs;
 use super::machine::committee_of;
 
+/// How long a former key opens orders.
+const KEY_GRACE_MS: u64 = 2_500;
+
 pub(super) type Keys = (Arc<SecretKey>, Arc<ReceiverSecret>);
 pub(super) type Shares = Vec<Arc<OnceLock<Sharing>>>;
 
@@ -58,6 +61,8 @@ pub(super) fn first_genesis(
         order: OrderParams {
             rule: rules[rng.below(2) as usize],
             snapshot_interval: [4, 16, 256][rng.below(3) as usize],
+            // Shorter than orders live, so that some are sealed again.
+            key_grace_ms: KEY_GRACE_MS,
             ..Default::default()
         },
     };

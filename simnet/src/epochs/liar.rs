@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use fairlane_replica::Message;
-use fairlane_types::Signature;
+use fairlane_encryption::Deal;
+use fairlane_replica::{Dealing, Message};
+use fairlane_types::{ChainId, Epoch, SecretKey, Signature, decode};
 
 /// A lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Deals bytes that are no dealing.
     FalseDealing,
+    /// Signs a dealing whose last part, the contribution to a fresh key if there is one, does
+    /// not verify.
+    FalseContribution,
     /// Deals nothing.
     NoDealing,
     /// Signs another start of the next epoch.
@@ -20,15 +24,20 @@ pub enum Lie {
 
 impl Lie {
     /// Every lie.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::FalseDealing,
         Self::NoDealing,
         Self::FalseWord,
         Self::NoWord,
+        Self::FalseContribution,
     ];
 
     /// What goes out instead of a message; nothing, maybe.
-    pub(super) fn instead(self, message: &Arc<Message>) -> Option<Arc<Message>> {
+    pub(super) fn instead(
+        self,
+        message: &Arc<Message>,
+        (key, chain, epoch): (&SecretKey, ChainId, Epoch),
+    ) -> Option<Arc<Message>> {
         match (self, message.as_ref()) {
             (Self::FalseDealing, Message::Dealing(dealing)) => {
                 let mut other = dealing.as_ref().clone();
@@ -37,6 +46,15 @@ impl Lie {
                     *byte ^= 1;
                 }
                 Some(Arc::new(Message::Dealing(Arc::new(other))))
+            }
+            (Self::FalseContribution, Message::Dealing(dealing)) => {
+                // The lowest byte of the last scalar: another one, and still a scalar.
+                let mut bytes = dealing.deal.clone();
+                let last = bytes.len().checked_sub(32)?;
+                bytes[last] ^= 1;
+                let deal: Deal = decode(&bytes, bytes.len()).ok()?;
+                let dealing = Dealing::sign(&deal, key, chain, epoch);
+                Some(Arc::new(Message::Dealing(Arc::new(dealing))))
             }
             (Self::NoDealing, Message::Dealing(_)) | (Self::NoWord, Message::Handover(_)) => None,
             (Self::FalseWord, Message::Handover(Signature(bytes))) => {

@@ -26,6 +26,8 @@ pub(super) struct Machine {
     pub identity: Arc<SecretKey>,
     /// Its key files, beside the database: secrets for dealings, by epoch.
     pub receivers: BTreeMap<Epoch, Arc<ReceiverSecret>>,
+    /// Likewise: shares of the keys of an epoch that began with a fresh one.
+    pub shares: BTreeMap<Epoch, Vec<u8>>,
     /// What new ones are drawn from.
     secrets: Stream,
     pub member: Member,
@@ -79,6 +81,7 @@ impl Machine {
         Self {
             identity,
             receivers: BTreeMap::from([(Epoch(0), receiver)]),
+            shares: BTreeMap::new(),
             secrets: Stream::new(seed, Owner::Node(index), Purpose::Keys),
             member,
             genesis: genesis.clone(),
@@ -181,7 +184,65 @@ impl Machine {
     pub fn erase(&mut self) -> usize {
         let (epoch, had) = (self.disk_epoch(), self.receivers.len());
         self.receivers.retain(|of, _| *of >= epoch);
+        self.shares.retain(|of, _| *of >= epoch);
         had - self.receivers.len()
+    }
+
+    /// Whether its disk shows that the former key of its epoch opens nothing any more.
+    pub fn former_is_over(&self) -> bool {
+        let former = self.genesis.former_key();
+        former.is_some_and(|(_, until)| self.last_emitted().is_some_and(|last| last.time > until))
+    }
+
+    /// Whether it holds a share of the former key in memory.
+    pub fn has_former_share(&self) -> bool {
+        let sharing = self.member.keys.sharing.get();
+        let former = sharing.and_then(|sharing| sharing.former.as_ref());
+        former.is_some_and(|former| former.share().is_some())
+    }
+
+    /// Erases what gives a share of the former key; whether there was anything.
+    pub fn forget_former(&mut self) -> bool {
+        let sharing = self.member.keys.sharing.get();
+        if let Some(former) = sharing.and_then(|sharing| sharing.former.as_ref()) {
+            former.forget();
+        }
+        self.receivers.remove(&self.genesis.epoch()).is_some()
+    }
+
+    /// Reads its shares of an epoch with a former key from its files, as a process does that
+    /// starts; whether that key was over, and something of it left to erase.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub fn read_keys(&mut self) -> Result<bool, String> {
+        let (Some(me), Some(_)) = (self.me, self.genesis.former_key()) else {
+            return Ok(false);
+        };
+        let base = current_epoch(|table, key| self.member.store.get(table, key));
+        let base = base.map_err(|error| error.to_string())?;
+        let base = base.filter(EpochBase::is_whole);
+        let Some(base) = base else {
+            return Ok(false);
+        };
+        let sharing = self.sharing_in(&base, me)?;
+        self.member.keys.sharing = Arc::new(std::sync::OnceLock::from(sharing));
+        Ok(self.former_is_over() && self.forget_former())
+    }
+
+    /// Its shares, from the dealings; or from what it kept, once the secret for those is erased.
+    fn sharing_in(&mut self, base: &EpochBase, me: MemberId) -> Result<Sharing, String> {
+        let (epoch, genesis) = (base.epoch(), base.genesis());
+        if let Some(receiver) = self.receivers.get(&epoch) {
+            let sharing = base.sharing(me, receiver).map_err(|e| e.to_string())?;
+            if sharing.former.is_some() {
+                self.shares.entry(epoch).or_insert_with(|| sharing.kept());
+            }
+            return Ok(sharing);
+        }
+        let kept = self.shares.get(&epoch);
+        let kept = kept.ok_or("its secret for this epoch is gone")?;
+        Sharing::of_kept(genesis, me, kept).map_err(|e| e.to_string())
     }
 
     /// Takes part in the epoch that its disk is in, with what the disk and its key files say:
@@ -204,9 +265,7 @@ impl Machine {
         let sharing = match me {
             // Of an epoch that is over nobody has a share.
             Some(me) if base.is_whole() => {
-                let receiver = self.receivers.get(&base.epoch());
-                let receiver = receiver.ok_or("its secret for this epoch is gone")?;
-                let sharing = base.sharing(me, receiver).map_err(|e| e.to_string())?;
+                let sharing = self.sharing_in(&base, me)?;
                 Arc::new(std::sync::OnceLock::from(sharing))
             }
             _ => Arc::default(),

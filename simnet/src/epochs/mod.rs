@@ -36,8 +36,11 @@ pub struct Epochs {
     pub liar: Option<(usize, Lie)>,
     /// The first key is made by its committee; else a dealer made it.
     pub ceremony: bool,
-    /// Machines are killed between entering an epoch and erasing the secrets of the one before.
+    /// Machines are killed between entering an epoch and erasing the secrets of the one before,
+    /// and before they erase a former key's share.
     pub torn: bool,
+    /// For each change whether the next epoch has a fresh encryption key.
+    pub fresh: Vec<bool>,
 }
 
 impl Epochs {
@@ -58,17 +61,31 @@ impl Epochs {
         let liar = rng.chance(600).then(|| {
             let machines = committees.iter().flatten().max().map_or(4, |m| m + 1);
             let machine = rng.below(machines as u64) as usize;
-            let lie = rng.pick(&Lie::ALL).copied();
+            let lie = rng.pick(&Lie::ALL[..4]).copied();
             (machine, lie.unwrap_or(Lie::FalseDealing))
+        });
+        let (orders, ceremony, torn) = (
+            60 + rng.below(120) as usize,
+            rng.chance(250),
+            rng.chance(400),
+        );
+        let renews = rng.chance(500);
+        let changes = committees.len() - 1;
+        let fresh: Vec<bool> = (0..changes).map(|_| renews && rng.chance(800)).collect();
+        let contributes = fresh.contains(&true) && rng.chance(400);
+        let liar = liar.map(|(machine, lie)| match contributes {
+            true => (machine, Lie::FalseContribution),
+            false => (machine, lie),
         });
         Self {
             seed,
             committees,
-            orders: 60 + rng.below(120) as usize,
+            orders,
             faults,
             liar,
-            ceremony: rng.chance(250),
-            torn: rng.chance(400),
+            ceremony,
+            torn,
+            fresh,
         }
     }
 
@@ -111,8 +128,19 @@ pub struct EpochsReport {
     pub passed_through: usize,
     /// Crashes.
     pub crashes: usize,
-    /// Kills between entering an epoch and erasing the secrets of the one before.
+    /// Kills between entering an epoch and erasing the secrets of the one before, and before a
+    /// former key's share was erased.
     pub torn: usize,
+    /// Epochs that began with a fresh encryption key.
+    pub renewed: u64,
+    /// Orders that traders sealed again to a fresh key.
+    pub resealed: usize,
+    /// Orders that were opened with a former key.
+    pub opened_late: usize,
+    /// Blocks that held orders of two keys to open.
+    pub mixed: usize,
+    /// Shares of a former key that machines erased.
+    pub forgotten: usize,
     /// Secrets of earlier epochs that were erased.
     pub erased: usize,
     /// Blocks of earlier epochs on disks from which a dealing has gone.
@@ -140,7 +168,8 @@ impl fmt::Display for EpochsReport {
         writeln!(
             f,
             "seed {}: epoch {}, {} heights, {} items, {} acknowledged, {} carried, {} fetched, \
-             {} crashes, {} torn, {} secrets erased, {} dealings refused, switches {:?} ms, ended at {}",
+             {} crashes, {} torn, {} secrets erased, {} fresh keys, {} resealed, {} opened late, \
+             {} mixed blocks, {} shares forgotten, {} dealings refused, switches {:?} ms, ended at {}",
             self.seed,
             self.epoch,
             self.heights,
@@ -151,6 +180,11 @@ impl fmt::Display for EpochsReport {
             self.crashes,
             self.torn,
             self.erased,
+            self.renewed,
+            self.resealed,
+            self.opened_late,
+            self.mixed,
+            self.forgotten,
             self.dealings_refused,
             self.switches_ms,
             self.ended,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fairlane_encryption::ReceiverSecret;
 use fairlane_replica::{Effect, EpochBase, Event, JobId, JobResult, LoadId, Message, Peers, Row};
-use fairlane_types::{CtId, Epoch, Height, MemberId, Outcome, SecretKey, SequencedBlock};
+use fairlane_types::{CtId, Epoch, Height, KeyId, MemberId, Outcome, SecretKey, SequencedBlock};
 
 use crate::cpu::CpuModel;
 use crate::disk::Values;
@@ -47,6 +47,7 @@ pub(super) enum Happening {
     Retry(usize),
     Change(usize),
     Cross(usize, u32, Arc<EpochBase>),
+    Kill(usize, u32, u64),
     Poll(usize),
 }
 
@@ -67,6 +68,14 @@ pub(super) struct Run<'a> {
     pub(super) trades: Vec<Trade>,
     pub(super) by_id: BTreeMap<CtId, usize>,
     pub(super) settled: BTreeSet<usize>,
+    /// What is in the sequence: of an order that was sealed again maybe both.
+    recorded: BTreeSet<CtId>,
+    /// Orders that came out as what was sealed, or as undecryptable: their nonce is used.
+    burned: BTreeSet<usize>,
+    /// Orders as they were before they were sealed again, and who acknowledged them.
+    pub(super) former: Vec<(CtId, usize, BTreeSet<usize>)>,
+    /// All orders, sealed to one key each.
+    pub(super) sealed: BTreeMap<KeyId, Vec<Trade>>,
     /// Orders and the honest machines that acknowledged them.
     pub(super) acknowledged: BTreeMap<usize, BTreeSet<usize>>,
     pub(super) refused: BTreeSet<usize>,
@@ -75,6 +84,8 @@ pub(super) struct Run<'a> {
     pub(super) bases: BTreeMap<Epoch, Arc<EpochBase>>,
     /// Where machines are killed while they cross.
     pub(super) torn: Stream,
+    /// When traders began.
+    pub(super) opened_at: Nanos,
     pub(super) report: EpochsReport,
 }
 
@@ -116,11 +127,16 @@ impl<'a> Run<'a> {
             trades: Vec::new(),
             by_id: BTreeMap::new(),
             settled: BTreeSet::new(),
+            recorded: BTreeSet::new(),
+            burned: BTreeSet::new(),
+            former: Vec::new(),
+            sealed: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             refused: BTreeSet::new(),
             changed: BTreeMap::new(),
             bases: BTreeMap::new(),
             torn: Stream::new(plan.seed, Owner::World, Purpose::Crash),
+            opened_at: Nanos(0),
             report: EpochsReport {
                 seed: plan.seed,
                 ..EpochsReport::default()
@@ -183,6 +199,16 @@ impl<'a> Run<'a> {
         self.plan.liar.is_none_or(|(liar, _)| liar != machine)
     }
 
+    /// Whether an order came out, under whichever key.
+    pub(super) fn burned(&self, trade: usize) -> bool {
+        self.burned.contains(&trade)
+    }
+
+    /// Whether an order is in the sequence.
+    pub(super) fn is_recorded(&self, id: &CtId) -> bool {
+        self.recorded.contains(id)
+    }
+
     pub(super) fn breach(&mut self, what: String) {
         let what = format!("{} {what}", self.now);
         self.report.violations.push(what);
@@ -230,6 +256,9 @@ impl<'a> Run<'a> {
             Happening::Cross(machine, life, base) if alive(machine, life) => {
                 self.retire(machine);
                 self.cross(machine, &base);
+            }
+            Happening::Kill(machine, life, span) if alive(machine, life) => {
+                self.crash(machine, span);
             }
             Happening::Poll(machine) => {
                 self.poll(machine);
@@ -415,6 +444,7 @@ impl<'a> Run<'a> {
                 known.or_insert_with(|| Arc::clone(&base));
                 self.push(after, Happening::Cross(machine, life, base));
             }
+            Effect::KeyOver => self.key_over(machine),
             Effect::Halt(reason) => {
                 if self.honest(machine) {
                     self.breach(format!("machine {machine} halts: {reason}"));
@@ -449,10 +479,13 @@ impl<'a> Run<'a> {
 
     fn send(&mut self, from: usize, to: Peers, message: Arc<Message>) {
         let message = match self.plan.liar {
-            Some((liar, lie)) if liar == from => match lie.instead(&message) {
-                Some(message) => message,
-                None => return,
-            },
+            Some((liar, lie)) if liar == from => {
+                let (key, genesis) = (&self.machines[from].identity, &self.machines[from].genesis);
+                match lie.instead(&message, (key.as_ref(), genesis.chain, genesis.epoch())) {
+                    Some(message) => message,
+                    None => return,
+                }
+            }
             _ => message,
         };
         let genesis = &self.machines[from].genesis;
@@ -527,8 +560,19 @@ impl<'a> Run<'a> {
                 self.breach(format!("{} is nobody's order", item.ct_id));
                 continue;
             };
-            if !self.settled.insert(trade) {
+            if !self.recorded.insert(item.ct_id) {
                 self.breach(format!("order {trade} is in the sequence twice"));
+            }
+            let burns = matches!(
+                item.outcome,
+                Outcome::Opened { .. } | Outcome::Undecryptable
+            );
+            if burns && !self.burned.insert(trade) {
+                self.breach(format!("order {trade} came out under two keys"));
+            }
+            // The one that was sealed first may have left without shares: the other counts.
+            if burns || item.ct_id == self.trades[trade].id {
+                self.settled.insert(trade);
             }
             if let Outcome::Opened { payload, .. } = &item.outcome
                 && *payload != self.trades[trade].payload
@@ -536,7 +580,35 @@ impl<'a> Run<'a> {
                 self.breach(format!("order {trade} came out with another payload"));
             }
         }
+        self.count_keys(block);
         self.sequence.push(block.clone());
+    }
+
+    /// Which keys a block was opened with.
+    fn count_keys(&mut self, block: &SequencedBlock) {
+        let burnt = |item: &&fairlane_types::Item| {
+            matches!(
+                item.outcome,
+                Outcome::Opened { .. } | Outcome::Undecryptable
+            )
+        };
+        let opened = block.items.iter().filter(burnt);
+        let keys: BTreeSet<KeyId> = opened.clone().map(|item| item.label.key_id).collect();
+        self.report.mixed += usize::from(keys.len() > 1);
+        let former = self
+            .bases
+            .get(&block.epoch)
+            .and_then(|base| base.genesis().former_key());
+        if let Some((key, until)) = former {
+            let late = opened.filter(|item| item.label.key_id == key).count();
+            self.report.opened_late += late;
+            if late > 0 && block.time > until {
+                let height = block.height;
+                self.breach(format!(
+                    "{late} orders of a key that is over came out at {height}"
+                ));
+            }
+        }
     }
 
     // ---- the end ----
@@ -560,9 +632,11 @@ impl<'a> Run<'a> {
                 || (m.member.up()
                     && m.genesis.epoch().0 == self.last_epoch()
                     && self.next[*machine] + 2 > tip
-                    && tip > m.genesis.base().0 + 2)
+                    && tip > m.genesis.base().0 + 2
+                    && (m.genesis.former_key().is_none() || !m.has_former_share()))
         });
-        !self.trades.is_empty() && there && !self.trades.iter().any(owed)
+        let nothing_lost = || self.lost_before().is_empty();
+        !self.trades.is_empty() && there && !self.trades.iter().any(owed) && nothing_lost()
     }
 
     fn verdict(mut self, live: bool) -> EpochsReport {
@@ -586,6 +660,11 @@ impl<'a> Run<'a> {
                     "{kind:?} order {trade} was acknowledged and is lost: {stages:?}"
                 ));
             }
+        }
+        for trade in self.lost_before() {
+            self.breach(format!(
+                "order {trade} was acknowledged under a former key and is lost"
+            ));
         }
         if !live {
             let stands: Vec<_> = (self.machines.iter())

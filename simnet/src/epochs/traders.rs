@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use fairlane_encryption::SuiteKey;
 use fairlane_replica::{AdmissionError, Event, Reply, Ticket};
-use fairlane_types::Millis;
+use fairlane_types::{EnvelopeError, Millis};
 
 use crate::crypto::{Crypto, Sealing, Tier};
 use crate::engine::{MICROSECOND, MILLISECOND};
 use crate::scenario::START;
-use crate::workload::{Kind, Workload, trades};
+use crate::workload::{Kind, Trade, Workload, trades};
 
 use super::machine::Machine;
 use super::run::{Happening, Run};
@@ -28,22 +29,83 @@ impl Run<'_> {
             self.push(20 * MILLISECOND, Happening::Open);
             return;
         };
+        self.opened_at = self.now;
+        self.trades = self.sealed_to(&key);
+        self.by_id = self.trades.iter().map(|t| (t.id, t.index)).collect();
+        self.sealed.insert(key.id(), self.trades.clone());
+        for trade in 0..self.trades.len() {
+            let sent = self.trades[trade].sends.iter().map(|(_, at)| at.0).min();
+            self.push(sent.unwrap_or_default(), Happening::Retry(trade));
+        }
+    }
+
+    /// All orders of the run, sealed to a key.
+    fn sealed_to(&mut self, key: &SuiteKey) -> Vec<Trade> {
         let workload = Workload {
             n: self.plan.committees[0].len(),
             orders: self.plan.orders,
             span_ms: 1_500 * self.plan.committees.len() as u64,
-            start: Millis(START.0 + self.now.as_millis()),
+            start: Millis(START.0 + self.opened_at.as_millis()),
             access_ms: 6,
             life_ms: 90_000,
         };
         let mut crypto = Crypto::new(Tier::Real, Sealing::Ideal, 0);
         let chain = self.machines[0].genesis.chain;
-        self.trades = trades(self.plan.seed, &workload, chain, &key, &mut crypto);
-        self.by_id = self.trades.iter().map(|t| (t.id, t.index)).collect();
-        for trade in 0..self.trades.len() {
-            let sent = self.trades[trade].sends.iter().map(|(_, at)| at.0).min();
-            self.push(sent.unwrap_or_default(), Happening::Retry(trade));
+        trades(self.plan.seed, &workload, chain, key, &mut crypto)
+    }
+
+    /// A member says that the key is old: its trader seals the order again to that member's key,
+    /// with the same nonce.
+    fn seal_again(&mut self, trade: usize, machine: usize) {
+        let Some(key) = self.machines[machine].member.keys.key().cloned() else {
+            return;
+        };
+        let id = key.id();
+        if self.trades[trade].envelope.label.key_id == id || self.burned(trade) {
+            return;
         }
+        if !self.sealed.contains_key(&id) {
+            let sealed = self.sealed_to(&key);
+            self.sealed.insert(id, sealed);
+        }
+        let again = self.sealed[&id][trade].clone();
+        self.by_id.insert(again.id, trade);
+        let before = std::mem::replace(&mut self.trades[trade], again);
+        let acknowledged = self.acknowledged.remove(&trade).unwrap_or_default();
+        self.former.push((before.id, trade, acknowledged));
+        self.settled.remove(&trade);
+        self.report.resealed += 1;
+        if trade.is_multiple_of(3) {
+            // Nobody else asks again for it.
+            self.push(RETRY_NS, Happening::Retry(trade));
+        }
+    }
+
+    /// What was acknowledged before it was sealed again is in the sequence too, or the other one
+    /// has used its nonce, or its key; or whoever acknowledged it can only ask others.
+    pub(super) fn lost_before(&self) -> Vec<usize> {
+        let last = self.machines.iter().filter(|m| m.me.is_some());
+        let last = last.max_by_key(|m| m.genesis.epoch());
+        let former = last
+            .and_then(|m| m.genesis.former_key())
+            .map(|(key, _)| key);
+        let mut lost = Vec::new();
+        for (id, trade, acknowledged) in &self.former {
+            let stays = |machine: &usize| {
+                let m = &self.machines[*machine];
+                !m.dead && m.me.is_some()
+            };
+            let sealed = self.sealed.iter().find(|(_, all)| all[*trade].id == *id);
+            let open = sealed.is_some_and(|(key, _)| Some(*key) == former);
+            if open
+                && acknowledged.iter().any(stays)
+                && !self.is_recorded(id)
+                && !self.burned(*trade)
+            {
+                lost.push(*trade);
+            }
+        }
+        lost
     }
 
     /// Members that a trader can reach: those of the last epoch that any is in.
@@ -105,6 +167,12 @@ impl Run<'_> {
                 if self.trades[trade].kind != Kind::BadProof && self.honest(machine) =>
             {
                 self.breach(format!("machine {machine} refuses good order {trade}"));
+            }
+            Reply::Refused(AdmissionError::OldKey { .. })
+            | Reply::Refused(AdmissionError::Envelope(EnvelopeError::UnknownKey(_)))
+                if self.honest(machine) =>
+            {
+                self.seal_again(trade, machine);
             }
             Reply::Refused(error) if is_final(&error) => {
                 self.refused.insert(trade);

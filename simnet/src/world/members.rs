@@ -242,8 +242,8 @@ impl World {
                     self.suspect(format!("{} member {node} about {peer}: {fault}", self.now));
                 }
             }
-            Effect::EpochEnded(_) => {
-                let what = "an epoch ended, and nobody asked for it";
+            Effect::EpochEnded(_) | Effect::KeyOver => {
+                let what = "an epoch or its key ended, and nobody asked for it";
                 self.judge.break_rule(Rule::Halt, node, what);
             }
             Effect::Halt(reason) => {
@@ -259,8 +259,8 @@ impl World {
         let keys = &self.members[node].keys;
         let verdict = match self.scenario.tier {
             Tier::Real => {
-                let key = keys.key().map(AsRef::as_ref);
-                evidence.verify(keys.chain, keys.epoch, &keys.committee, key)
+                let keys_of: Vec<_> = keys.key().map(AsRef::as_ref).into_iter().collect();
+                evidence.verify(keys.chain, keys.epoch, &keys.committee, &keys_of)
             }
             // Only real signatures convict anyone; whom it accuses is judged all the same.
             Tier::Ideal => Ok(evidence.accused()),

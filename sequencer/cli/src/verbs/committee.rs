@@ -19,7 +19,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::PassphraseArgs;
-use crate::committee_args::{CommitteeVerb, JoinArgs};
+use crate::committee_args::{CommitteeVerb, JoinArgs, KeyChoice};
 use crate::exit::{Outcome, Problem};
 use crate::term::{Term, short};
 
@@ -43,9 +43,10 @@ pub async fn run(verb: CommitteeVerb, term: Term) -> Outcome {
         CommitteeVerb::Propose {
             genesis,
             to,
+            key,
             cards,
             out,
-        } => propose(&genesis, &to, &cards, &out, term).await,
+        } => propose(&genesis, &to, key, &cards, &out, term).await,
         CommitteeVerb::Approve { home, change } => {
             approve(&home.home, &home.passphrase, &change, term)
         }
@@ -199,7 +200,14 @@ fn card(
     Ok(())
 }
 
-async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: Term) -> Outcome {
+async fn propose(
+    genesis: &Path,
+    to: &str,
+    key: KeyChoice,
+    cards: &[PathBuf],
+    out: &Path,
+    term: Term,
+) -> Outcome {
     let mut used = UsedReceivers::default();
     let present = Member::new(to)?
         .walk_geneses(read_genesis(genesis)?, |genesis| used.add(genesis))
@@ -209,6 +217,7 @@ async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: 
     let next = NextCommittee {
         chain,
         epoch,
+        key: key.into(),
         members: members.collect::<Outcome<_>>()?,
     };
     let committee = next.committee().map_err(Problem::usage)?;
@@ -219,10 +228,12 @@ async fn propose(genesis: &Path, to: &str, cards: &[PathBuf], out: &Path, term: 
     };
     write(out, &change)?;
     let (epoch, n) = (present.epoch().next(), committee.n());
-    term.result(&json!({ "change": { "file": out, "epoch": epoch, "members": n } }), || {
+    let word = key.word();
+    let value = json!({ "change": { "file": out, "epoch": epoch, "members": n, "key": word } });
+    term.result(&value, || {
         let quorum = present.members.len() - (present.members.len() - 1) / 3;
         format!(
-            "{} {n} members from epoch {epoch} on, in {}; {quorum} operators must approve it with \
+            "{} {n} members from epoch {epoch} on with a {word} key, in {}; {quorum} operators must approve it with \
              `fairlane committee approve`",
             term.green("✔"),
             out.display(),

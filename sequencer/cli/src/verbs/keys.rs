@@ -11,6 +11,7 @@ use fairlane_node::home::{EncryptionKeys, Home, HomeError, read_genesis};
 use fairlane_node::key_files::AtRest;
 use fairlane_node::passphrase::Passphrase;
 use fairlane_node::process::keep_secrets_in;
+use fairlane_replica::Sharing;
 use fairlane_types::{Genesis, SecretKey};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -135,7 +136,7 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
     let identity = keys.identity.public();
     let scheme = genesis.encryption.scheme.name();
     let (key, share) = match &keys.encryption {
-        EncryptionKeys::Dealt(key, _) => {
+        EncryptionKeys::Dealt(key, _) | EncryptionKeys::Reshared(Sharing { key, .. }) => {
             let share = match key.as_ref() {
                 SuiteKey::Tdh2(key) => key.verification_key(keys.me).map(hex::encode),
                 SuiteKey::BaekZheng(_) => None,

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use fairlane_client::wire::{OrderWord, ReceiptBody, Wait};
-use fairlane_client::{Committee, FanOut, SealOptions, Sealer, check_receipt, dev, sample};
-use fairlane_types::{Millis, Order, SecretKey};
+use fairlane_client::{
+    ClientError, Committee, FanOut, Pin, SealOptions, Sealer, check_receipt, dev, sample,
+};
+use fairlane_types::{Envelope, Millis, Order, SecretKey};
 use rand_core::Rng;
 
 use crate::args::SubmitArgs;
@@ -30,13 +32,29 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
         expiry: Millis(seed::now_ms().saturating_add(args.ttl_s.saturating_mul(1_000))),
         lane: None,
     };
-    let envelope = Sealer::new(pin, secret)
-        .seal(&order, options, &mut rng)
-        .map_err(Problem::usage)?;
-    let (id, start) = (envelope.id(), Instant::now());
-    term.note(term.dim(&format!("sealed {} ({} bytes)", id, envelope.encoded_len())));
-
-    let receipt = send(&committee, &envelope, args.fan_out).await?;
+    let mut seal = |pin: &Pin| {
+        let sealer = Sealer::new(pin, secret.clone());
+        let sealed = sealer.seal(&order, options, &mut rng);
+        sealed.map_err(Problem::usage)
+    };
+    let (start, mut envelope) = (Instant::now(), seal(pin)?);
+    let note = |envelope: &Envelope| {
+        let (id, bytes) = (envelope.id(), envelope.encoded_len());
+        term.note(term.dim(&format!("sealed {id} ({bytes} bytes)")));
+    };
+    note(&envelope);
+    let renewed;
+    let (committee, receipt) = match send(&committee, &envelope, args.fan_out).await {
+        // An epoch began meanwhile. The nonce stays, so that one of the two can come out.
+        Err(error) if error.is_old_key() => {
+            renewed = super::trust::committee(&args.trust, &args.to, term).await?;
+            envelope = seal(renewed.pin())?;
+            note(&envelope);
+            (&renewed, send(&renewed, &envelope, args.fan_out).await?)
+        }
+        answer => (&committee, answer?),
+    };
+    let (id, pin) = (envelope.id(), committee.pin());
     let receipt_json = ReceiptBody::from(&receipt);
     if args.wait == Wait::Accepted {
         let value = serde_json::json!({ "receipt": receipt_json });
@@ -92,9 +110,9 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
 /// Fan-out first; with none of them, whoever else takes it.
 async fn send(
     committee: &Committee,
-    envelope: &fairlane_types::Envelope,
+    envelope: &Envelope,
     fan_out: u8,
-) -> Outcome<fairlane_types::Receipt> {
+) -> Result<fairlane_types::Receipt, ClientError> {
     let n = committee.members().len();
     let id = envelope.id();
     let first = usize::from(id.as_bytes()[0]) % n.max(1);
@@ -108,11 +126,10 @@ async fn send(
             }
         }
         if let Some(error) = last.filter(|error| !error.is_retryable()) {
-            return Err(error.into());
+            return Err(error);
         }
     }
-    let delivery = committee.submit_to_any(envelope, first).await?;
-    Ok(delivery.result?)
+    committee.submit_to_any(envelope, first).await?.result
 }
 
 fn order(args: &SubmitArgs) -> Outcome<Order> {

@@ -25,21 +25,22 @@ pub fn members(addresses: &[String]) -> Outcome<Vec<Member>> {
     Ok(members.collect::<Result<_, _>>()?)
 }
 
-/// The pin of a genesis file; where the members made the key, the first of them that answers
-/// tells which it is, with a quorum's signatures.
+/// The pin of the present epoch, from a genesis file: the first member that answers tells which
+/// keys the members made, and who handed over to whom since, with a quorum's signatures for
+/// each. A genesis that names its key will do where none answers.
 async fn pin(path: &Path, members: &[Member]) -> Outcome<Pin> {
     let genesis = Pin::read_genesis(path)?;
-    let mut last = Problem::from(match Pin::new(genesis.clone()) {
-        Ok(pin) => return Ok(pin),
-        Err(error) => error,
-    });
+    let mut last = None;
     for member in members {
         match member.pin(genesis.clone()).await {
             Ok(pin) => return Ok(pin),
-            Err(error) => last = error.into(),
+            Err(error) => last = Some(error),
         }
     }
-    Err(last)
+    match (Pin::new(genesis), last) {
+        (Err(PinError::NoKey), Some(error)) => Err(error.into()),
+        (pin, _) => Ok(pin?),
+    }
 }
 
 /// The genesis: from a file, or from a member under a hash, or, on an experiment only, from

@@ -89,7 +89,7 @@ pub fn convictions(
         Err(PinError::NoKey) => None,
         Err(error) => return Err(error.into()),
     };
-    let key = pin.as_ref().map(Pin::key);
+    let keys = pin.as_ref().map(Pin::share_keys).unwrap_or_default();
     let convict = |record: &EvidenceRecord| {
         let unproven = |what: String| {
             let what = format!("{} against member {}: {what}", record.kind, record.accused);
@@ -99,7 +99,7 @@ pub fn convictions(
             .map_err(|error| unproven(error.to_string()))?;
         let (chain, epoch) = (genesis.chain, genesis.epoch());
         let convicted = proof
-            .verify(chain, epoch, &committee, key)
+            .verify(chain, epoch, &committee, &keys)
             .map_err(|error| unproven(error.to_string()))?;
         Ok((convicted, proof.kind()))
     };

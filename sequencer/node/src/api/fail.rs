@@ -83,6 +83,8 @@ pub(crate) fn admission(error: &AdmissionError) -> ApiError {
         AdmissionError::NoKey => {
             ApiError::new(ErrorCode::NoEncryptionKey, message).after_ms(KEY_RETRY_MS)
         }
+        AdmissionError::OldKey { until } => ApiError::new(ErrorCode::OldKey, message)
+            .with(serde_json::json!({ "until_ms": until.to_string() })),
         AdmissionError::BadSignature => ApiError::new(ErrorCode::BadSignature, message),
         AdmissionError::BadProof => ApiError::new(ErrorCode::BadProof, message),
         AdmissionError::Expired { expiry, time } => ApiError::new(ErrorCode::Expired, message)

@@ -8,8 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use fairlane_client::wire::{
-    BATCH_MAX, BLOCKS_PAGE_MAX, EpochBody, ErrorCode, Head, InfoBody, JSON, Limits, MemberBody,
-    ORDER_BODY_BYTES_MAX, WAIT_MS_MAX,
+    BATCH_MAX, BLOCKS_PAGE_MAX, EpochBody, ErrorCode, FormerKeyBody, Head, InfoBody, JSON, Limits,
+    MemberBody, ORDER_BODY_BYTES_MAX, WAIT_MS_MAX,
 };
 use fairlane_types::{Genesis, Height, PAYLOAD_BYTES_MAX, Root};
 
@@ -98,6 +98,10 @@ pub(crate) async fn epoch(
         public_key: known.key.to_bytes(),
         activation: known.activation_bytes(),
         certificate_key: known.certificate.map_or_else(Vec::new, Vec::from),
+        former: genesis.former_key().map(|(key_id, until)| FormerKeyBody {
+            key_id,
+            until_ms: until.0,
+        }),
         first_height: genesis.base().next().0,
         last_height: None,
     }))
