@@ -93,7 +93,8 @@ fn main() -> std::io::Result<()> {
     .concat();
     if let Ok(batch) = fairlane_types::decode::<SuiteBatch>(&zero, zero.len()) {
         write("shares", "batch", &zero)?;
-        let message = ShareMessage::sign(Height(1), 0, Digest([2; 32]), batch, &sender, CHAIN, EPOCH);
+        let message =
+            ShareMessage::sign(Height(1), 0, Digest([2; 32]), batch, &sender, CHAIN, EPOCH);
         write("shares", "message", &encode(&message))?;
         write(
             "messages",

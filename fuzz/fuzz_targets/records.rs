@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         3 => {
             if let Some(evidence) = canonical::<Evidence>(bytes) {
-                assert!(evidence.verify(chain, Epoch(0), &committee, None).is_err());
+                assert!(evidence.verify(chain, Epoch(0), &committee, &[]).is_err());
             }
         }
         4 => {

@@ -25,6 +25,8 @@ use crate::key_files::{self, Secret};
 
 /// Name of the secret of the first epoch.
 const FIRST: &str = "receiver.key";
+/// At the end of a name: a secret that is being erased.
+const ERASING: &str = ".gone";
 
 impl Home {
     /// `receiver.key` for the first epoch, `receiver-N.key` for epoch N.
@@ -109,15 +111,35 @@ impl Home {
     /// [`HomeError`]; what is left goes with the next call.
     pub fn forget_former(&self, epoch: Epoch) -> Result<bool, HomeError> {
         let (receiver, shares) = (self.receiver_path(epoch), self.shares_path(epoch));
-        if !receiver.exists() {
-            return Ok(false);
+        let beside = |ending| {
+            let mut name = receiver.clone().into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        // Out of the way first: a stop may leave half of it, which nobody may take for a key.
+        let (replacing, erasing) = (beside(key_files::REPLACING), beside(ERASING));
+        if receiver.exists() {
+            if !shares.exists() {
+                return Err(HomeError::Missing(shares));
+            }
+            fs::rename(&receiver, &erasing).map_err(|e| HomeError::io(&receiver, &e))?;
+            self.sync_names()?;
         }
-        if !shares.exists() {
-            return Err(HomeError::Missing(shares));
+        let mut erased = false;
+        for path in [erasing, replacing] {
+            if path.exists() {
+                erase(&path)?;
+                erased = true;
+            }
         }
-        erase(&receiver)?;
-        key_files::sync_folder(self.root()).map_err(|e| HomeError::io(self.root(), &e))?;
-        Ok(true)
+        if erased {
+            self.sync_names()?;
+        }
+        Ok(erased)
+    }
+
+    fn sync_names(&self) -> Result<(), HomeError> {
+        key_files::sync_folder(self.root()).map_err(|e| HomeError::io(self.root(), &e))
     }
 
     /// The epochs whose shares are kept, ascending.
@@ -181,7 +203,7 @@ impl Home {
             }
         }
         if gone > 0 {
-            key_files::sync_folder(root).map_err(|error| HomeError::io(root, &error))?;
+            self.sync_names()?;
         }
         Ok(gone)
     }
@@ -216,9 +238,12 @@ fn numbered(name: &str, kind: &str) -> Option<Epoch> {
     (epoch > 0 && epoch.to_string() == digits).then_some(Epoch(epoch))
 }
 
-/// The epoch that a file's secret gives a share of; also of one that was being replaced.
+/// The epoch that a file's secret gives a share of; also of one that was being replaced, or
+/// erased.
 fn secret_epoch(name: &str) -> Option<Epoch> {
-    let name = name.strip_suffix(key_files::REPLACING).unwrap_or(name);
+    let endings = [key_files::REPLACING, ERASING];
+    let whole = endings.iter().find_map(|ending| name.strip_suffix(ending));
+    let name = whole.unwrap_or(name);
     match name {
         "share.key" | "certificate.key" => Some(Epoch(0)),
         name => receiver_epoch(name).or_else(|| shares_epoch(name)),

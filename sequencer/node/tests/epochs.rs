@@ -4,19 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
+use std::sync::Arc;
 
 use fairlane_encryption::ReceiverSecret;
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::epochs::{EpochError, Present, Resting};
 use fairlane_node::home::Home;
+use fairlane_node::passphrase::Passphrase;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{InitOptions, Testnet, init};
 use fairlane_replica::{BaseError, Dealing, EpochBase, Store, Table, Write, height_key};
 use fairlane_types::{
     ActiveKeys, BlockId, ChainId, Digest, Domain, Epoch, EpochStart, Genesis, Handover,
     HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextKey, NextMember, Position,
-    QuorumWord, ReceiverBytes, Root, SeededRng, SequencedBlock, Signature, encode,
+    QuorumWord, ReceiverBytes, Root, SecretKey, SeededRng, SequencedBlock, Signature, encode,
 };
+use zeroize::Zeroizing;
 
 /// What lies in a folder, by name.
 fn names(home: &Home) -> Vec<String> {
@@ -75,6 +78,55 @@ fn what_gives_shares_of_earlier_epochs_is_overwritten_and_removed() {
         "it may be repeated"
     );
     assert!(home.receiver(Epoch(2)).is_ok());
+}
+
+/// Within an epoch: what reads a former key's share goes once the epoch's own shares are kept,
+/// whatever a stop in the middle leaves; and those go with the epoch.
+#[test]
+fn what_gives_a_former_share_is_overwritten_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::create(dir.path().join("home")).unwrap();
+    let mut rng = SeededRng::new(&[2; 32], b"receivers");
+    for epoch in 1..3 {
+        let secret = ReceiverSecret::generate(&mut rng);
+        home.write_receiver(Epoch(epoch), &secret).unwrap();
+    }
+    let identity = SecretKey::from_seed([3; 32]);
+    home.write_identity(&identity).unwrap();
+    let link = dir.path().join("link");
+    fs::hard_link(home.receiver_path(Epoch(1)), &link).unwrap();
+    let length = fs::read(&link).unwrap().len();
+    // Not before its shares are kept.
+    assert!(home.forget_former(Epoch(1)).is_err());
+    home.keep_shares(Epoch(1), b"shares of the keys").unwrap();
+    fs::write(home.root().join("receiver-1.key.new"), "secret").unwrap();
+    assert!(home.forget_former(Epoch(1)).unwrap());
+    assert_eq!(fs::read(&link).unwrap(), vec![0; length]);
+    assert_eq!(
+        names(&home),
+        ["identity.key", "receiver-2.key", "shares-1.key"]
+    );
+    assert!(!home.forget_former(Epoch(1)).unwrap(), "it may be repeated");
+    // A stop in the middle of it.
+    fs::write(home.root().join("receiver-1.key.gone"), "half").unwrap();
+    assert!(home.forget_former(Epoch(1)).unwrap());
+    // They change their passphrase with the others.
+    let passphrase = Passphrase::new(
+        Zeroizing::new(b"correct horse battery".to_vec()),
+        home.root(),
+    )
+    .unwrap();
+    home.change_passphrase(Some(&passphrase)).unwrap();
+    assert!(home.kept_shares(Epoch(1)).is_err());
+    let opened = home.clone().with_passphrase(Some(Arc::new(passphrase)));
+    assert_eq!(
+        &opened.kept_shares(Epoch(1)).unwrap()[..],
+        b"shares of the keys"
+    );
+    assert_eq!(home.shares_epochs().unwrap(), [Epoch(1)]);
+    fs::write(home.root().join("receiver-1.key.gone"), "half").unwrap();
+    assert_eq!(home.erase_before(Epoch(2)).unwrap(), 2);
+    assert_eq!(names(&home), ["identity.key", "receiver-2.key"]);
 }
 
 fn emitted(chain: ChainId) -> SequencedBlock {

@@ -17,8 +17,8 @@ const TAIL_ROWS: usize = 16;
 const MORE_ROWS: usize = 1_024;
 /// Bytes of final blocks read at a time.
 const SERVE_BYTES: usize = 8 << 20;
-/// Largest stored block that is served.
-const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Largest stored block that is served: with a dealing of all keys to 100 members, and room.
+const BLOCK_BYTES_MAX: usize = 2 << 20;
 
 /// A run being read.
 #[derive(Debug)]

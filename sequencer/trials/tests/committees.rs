@@ -248,16 +248,22 @@ impl Order {
                 let envelope = envelope.clone();
                 answers.spawn(async move { (api.submit(&envelope).await, api) });
             }
-            let (mut taken, mut old) = (false, None);
+            let (mut taken, mut known_to_them, mut old) = (false, false, None);
             while let Some(answer) = answers.join_next().await {
                 match answer.unwrap() {
                     (Ok(_), _) => taken = true,
                     (Err(error), api) if error.is_old_key() => old = Some(api),
-                    (Err(_), _) => {}
+                    // It, or what was sealed before it, is in the sequence or on its way.
+                    (Err(error), _) => {
+                        let codes = [ErrorCode::AlreadySequenced, ErrorCode::NonceUsed];
+                        known_to_them |= error.code().is_some_and(|code| codes.contains(&code));
+                    }
                 }
             }
             if taken {
                 sent.lock().unwrap().acknowledged.insert(envelope.id());
+            }
+            if taken || known_to_them {
                 return;
             }
             if let Some(api) = old
