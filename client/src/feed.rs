@@ -78,6 +78,11 @@ impl Feed {
         &self.verifier
     }
 
+    /// As [`ChainVerifier::go_on`].
+    pub fn go_on(&mut self, pin: Pin) {
+        self.verifier.go_on(pin);
+    }
+
     /// The next event; waits as long as it takes. Dropping the future loses nothing.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::Attestation;
-use fairlane_types::{Digest, Envelope, KeyActivation, SequencedBlock};
+use fairlane_types::{Digest, Envelope, Handover, KeyActivation, SequencedBlock};
 
 use crate::wire::FRAME_BYTES_MAX;
 
@@ -23,6 +23,9 @@ pub enum Record {
     /// The committee's word for its encryption key, where the genesis does not name one;
     /// comes before the first block.
     Activation(KeyActivation),
+    /// What began the epoch after the one that the file is in so far: blocks behind it may hold
+    /// orders that are sealed to its key.
+    Handover(Box<Handover>),
 }
 
 /// Why a sequence file cannot be read on.

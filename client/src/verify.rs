@@ -128,6 +128,11 @@ impl ChainVerifier {
         &self.pin
     }
 
+    /// Trusts a later epoch's committee and keys from here on; what was followed stays.
+    pub fn go_on(&mut self, pin: Pin) {
+        self.pin = pin;
+    }
+
     /// Checks the next block and moves on; on an error the cursor stays.
     ///
     /// # Errors

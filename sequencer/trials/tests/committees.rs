@@ -754,7 +754,8 @@ async fn committees_change(key: &str) {
     let used: BTreeSet<_> = keys.into_values().flatten().collect();
     assert_eq!(used.len() > 1, fresh);
     assert!(used.iter().all(|key| pin.key_of(key).is_some()));
-    check_some_openings(&pin, &machines[4], &reference).await;
+    check_some_openings(&pin, &machines[3], &reference).await;
+    a_file_over_all_epochs_verifies(dir.path(), &machines[3..], &reference);
     // The one key of the first epoch still vouches for the sequence.
     let attested = machines[4].api.attestation(None).await.unwrap();
     assert_eq!(attested.epoch.0, 2);
@@ -796,4 +797,41 @@ async fn check_some_openings(pin: &Pin, machine: &Machine, blocks: &[SequencedBl
         }
     }
     assert!(checked.len() >= 3);
+}
+
+/// `follow` and `verify` from the first genesis on: hand-overs are in the file, and every
+/// opening is proven under the key of its order.
+fn a_file_over_all_epochs_verifies(dir: &Path, machines: &[Machine], blocks: &[SequencedBlock]) {
+    let (genesis, file) = (dir.join("net/genesis.json"), dir.join("sequence"));
+    let (genesis, file) = (text(&genesis), text(&file));
+    let until = blocks.last().unwrap().height.to_string();
+    let to = machines
+        .iter()
+        .map(|m| format!("http://127.0.0.1:{}", m.port + 1));
+    let to = to.collect::<Vec<_>>().join(",");
+    fairlane(&[
+        "follow",
+        "--genesis",
+        genesis,
+        "--to",
+        &to,
+        "--until",
+        &until,
+        "--out",
+        file,
+    ]);
+    let done = Command::new(program("fairlane"))
+        .args(["verify", file, "--genesis", genesis, "--json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        done.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    let found = &json["verify"];
+    assert_eq!(found["opened"], found["openings_checked"], "{text}");
+    assert!(found["opened"].as_u64().unwrap() > 50, "{text}");
 }

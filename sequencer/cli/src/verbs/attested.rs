@@ -143,7 +143,7 @@ pub fn verify(path: &Path, key: CommitteeKey, term: Term) -> Outcome {
                 orders += covered.iter().map(|block| block.items.len()).sum::<usize>();
             }
             // Its opening hangs on the encryption key, which is not known here.
-            Record::Envelope(_) | Record::Activation(_) => {}
+            Record::Envelope(_) | Record::Activation(_) | Record::Handover(_) => {}
         }
     }
     let Some((height, root)) = chain.and_then(|chain| chain.attested()) else {

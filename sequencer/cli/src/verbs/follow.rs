@@ -9,7 +9,7 @@ use fairlane_client::wire::BlockBody;
 use fairlane_client::{ChainVerifier, Cursor, Feed, FeedEvent, Member, Pin, check_proof, sample};
 use fairlane_encryption::Attestation;
 use fairlane_types::{
-    Digest, Envelope, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock,
+    Digest, Envelope, Epoch, Handover, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock,
 };
 
 use crate::args::FollowArgs;
@@ -22,11 +22,18 @@ pub type SequenceFile = SequenceWriter<BufWriter<File>>;
 /// Prints verified blocks until the end asked for or Ctrl-C.
 pub async fn run(args: FollowArgs, term: Term) -> Outcome {
     let committee = super::trust::committee(&args.trust, &args.to, term).await?;
-    let (pin, members) = (committee.pin().clone(), committee.members().to_vec());
+    let (mut pin, members) = (committee.pin().clone(), committee.members().to_vec());
     let start = start(&args, &pin, &members, term).await?;
     let mut out = create(args.out.as_deref(), pin.hash())?;
     if let (Some(out), Some(activation)) = (&mut out, pin.activation()) {
         out.write(&Record::Activation(activation.clone()))?;
+    }
+    if let Some(out) = &mut out {
+        // Whoever reads the file begins with the first genesis.
+        for epoch in 1..=pin.genesis().epoch().0 {
+            let handover = handover(&members, Epoch(epoch)).await?;
+            out.write(&Record::Handover(Box::new(handover)))?;
+        }
     }
     let mut feed = Feed::new(pin.clone(), members.clone(), start);
     let mut pending = None;
@@ -42,6 +49,15 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                 term.note(term.dim(&format!("{error}; going on at another member than {from}")));
             }
             FeedEvent::Block(block) => {
+                while pin.genesis().epoch() < block.epoch {
+                    let next = pin.genesis().epoch().next();
+                    let handover = handover(&members, next).await?;
+                    pin = pin.handed_over(handover.clone())?;
+                    feed.go_on(pin.clone());
+                    if let Some(out) = &mut out {
+                        out.write(&Record::Handover(Box::new(handover)))?;
+                    }
+                }
                 if let Some(out) = &mut out {
                     record(out, &pin, &members, &block, feed.verifier()).await?;
                     attested(out, &members, &block, &mut pending).await?;
@@ -56,6 +72,18 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
         }
     }
     close(out)
+}
+
+/// What began an epoch, from the first member that has it.
+async fn handover(members: &[Member], epoch: Epoch) -> Outcome<Handover> {
+    let mut last = Problem::usage("no members");
+    for member in members {
+        match member.handover(epoch).await {
+            Ok(handover) => return Ok(handover),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 /// A new sequence file, if one is asked for.

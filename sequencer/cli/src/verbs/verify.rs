@@ -10,7 +10,9 @@ use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
 use fairlane_client::wire::{EvidenceBody, EvidenceRecord};
 use fairlane_client::{ChainVerifier, Cursor, Pin, PinError};
 use fairlane_replica::Evidence;
-use fairlane_types::{CtId, Genesis, Height, Item, MemberId, Outcome as OrderOutcome};
+use fairlane_types::{
+    CtId, Genesis, Handover, Height, Item, KeyActivation, MemberId, Outcome as OrderOutcome,
+};
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, Outcome, Problem};
@@ -118,6 +120,41 @@ pub fn unreadable(path: &Path, error: SequenceFileError) -> Problem {
     }
 }
 
+/// What a file has led to, from the genesis that is trusted.
+struct Trust {
+    genesis: Genesis,
+    /// None while it is not known which key the members made.
+    pin: Option<Pin>,
+}
+
+impl Trust {
+    fn new(genesis: Genesis, activation: Option<KeyActivation>) -> Result<Self, PinError> {
+        let pin = match Pin::activated(genesis.clone(), activation) {
+            Ok(pin) => Some(pin),
+            Err(PinError::NoKey) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { genesis, pin })
+    }
+
+    fn hand_over(&mut self, handover: Handover) -> Result<(), PinError> {
+        let genesis = handover.genesis.clone();
+        self.pin = Some(match &self.pin {
+            Some(pin) => pin.handed_over(handover)?,
+            None => {
+                handover.verify(&self.genesis)?;
+                Pin::activated(handover.genesis, None)?
+            }
+        });
+        self.genesis = genesis;
+        Ok(())
+    }
+
+    fn pin(&self) -> Result<&Pin, PinError> {
+        self.pin.as_ref().ok_or(PinError::NoKey)
+    }
+}
+
 /// Checks every root, parent link, opening and attestation in the file.
 fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcome {
     let wrong = |error| unreadable(path, error);
@@ -140,14 +177,21 @@ fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcom
         }
         _ => None,
     };
-    let pin = &Pin::activated(trusted, activation)?;
+    let mut trust = Trust::new(trusted, activation)?;
     let mut verifier: Option<ChainVerifier> = None;
     let mut waiting: BTreeMap<CtId, Item> = BTreeMap::new();
     let mut attested = Height(0);
     let (mut first, mut orders, mut opened, mut checked) = (0_u64, 0_u64, 0_u64, 0_u64);
     while let Some(found) = record {
         match found {
+            Record::Handover(handover) => {
+                trust.hand_over(*handover)?;
+                if let Some(chain) = &mut verifier {
+                    chain.go_on(trust.pin()?.clone());
+                }
+            }
             Record::Block(block) => {
+                let pin = trust.pin()?;
                 let chain = verifier.get_or_insert_with(|| {
                     first = block.height.0;
                     let start = match block.height.0 {
@@ -175,6 +219,7 @@ fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcom
                 let covers = at.is_some_and(|cursor| {
                     cursor.height() == attestation.height && cursor.root() == attestation.root
                 });
+                let pin = trust.pin()?;
                 let key = pin.certificate_key();
                 let chain = pin.genesis().chain;
                 if !covers || !key.is_some_and(|key| attestation.verify(key, chain)) {
