@@ -105,6 +105,27 @@ impl Position {
         margin + micro(buys + sells) + fees
     }
 
+    /// Adds an order to the open ones; gives the part × ppm of what it would lose against the
+    /// mark at once that its side's other orders' gains would hide. They may never fill.
+    pub fn open_alone(&mut self, buy: bool, ticks: u64, lots: i64, market: &Market) -> i128 {
+        let loss = |worth: i128, lots: u64| {
+            let at_mark = times(i128::from(market.mark), lots);
+            if buy {
+                worth - at_mark
+            } else {
+                at_mark - worth
+            }
+        };
+        let others = if buy {
+            loss(self.buy_notional, self.open_buy)
+        } else {
+            loss(self.sell_notional, self.open_sell)
+        };
+        let own = loss(notional(ticks, lots), lots.unsigned_abs());
+        self.open(buy, ticks, lots);
+        micro(others.max(0) + own.max(0) - (others + own).max(0))
+    }
+
     /// Slot of the open order with a number.
     #[must_use]
     pub fn order(&self, cloid: u64) -> Option<u32> {

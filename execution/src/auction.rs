@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 
 use fairlane_types::{Digest, Root};
 
+use crate::account::Position;
 use crate::deleveraging::{Candidate, allot};
 use crate::event::Event;
 use crate::house::{Fill, House};
-use crate::units::{fee, notional};
+use crate::makers::{After, may_cost};
+use crate::units::{PPM, fee, notional};
 
 /// The clearing price and its volume, of levels (price, lots) with the best first.
 #[must_use]
@@ -92,27 +94,36 @@ fn levels(entrants: &[Entrant]) -> Vec<(u64, u64)> {
 }
 
 impl House {
-    /// Clears a market at one price. `since` is the first priority of this block.
+    /// Clears a market at one price, unless that is farther from the mark than so many ppm; says
+    /// whether it is clear. `since` is the first priority of this block.
     pub(crate) fn uncross(
         &mut self,
         market: u32,
         root: &Root,
         since: u64,
+        most_ppm: Option<u32>,
         events: &mut Vec<Event>,
-    ) {
+    ) -> bool {
         let book = &self.books[market as usize];
         let (Some(bid), Some(ask)) = (book.best(true), book.best(false)) else {
-            return;
+            return true;
         };
         if bid < ask {
-            return;
+            return true;
         }
         let mut bids = self.entrants(market, true, ask);
         let mut asks = self.entrants(market, false, bid);
         self.keep_room(market, true, &mut bids, root, since);
         self.keep_room(market, false, &mut asks, root, since);
         let mark = self.core.markets[market as usize].mark;
+        // Of what counts: orders that may not trade make no price.
         let found = clearing_price(&levels(&bids), &levels(&asks), mark);
+        if let (Some((price, _)), Some(most)) = (found, most_ppm) {
+            let away = i128::from(price.abs_diff(mark)) * PPM;
+            if away > i128::from(mark) * i128::from(most) {
+                return false;
+            }
+        }
         let mut fills = Vec::new();
         if let Some((price, volume)) = found {
             let better = |entrant: &Entrant| entrant.ticks >= price;
@@ -136,11 +147,11 @@ impl House {
                 fills,
             });
         }
+        true
     }
 
     /// Orders of a side that the other reaches, best first. Those of accounts that do not
-    /// cover their initial margin go; reduce-only ones count up to their position, less
-    /// what the account's other orders may close.
+    /// cover their initial margin go, and those that would cost more than is there.
     fn entrants(&mut self, market: u32, buy: bool, limit: u64) -> Vec<Entrant> {
         let mut met = Vec::new();
         self.books[market as usize].walk(buy, limit, |slot, order| {
@@ -152,7 +163,7 @@ impl House {
         for (slot, order) in met {
             if order.reduce_only {
                 reducing.push(all.len());
-            } else if !self.covers_initial(order.account, None) {
+            } else if !self.covers_initial(order.account, None, 0) {
                 self.take_out(market, slot);
                 continue;
             }
@@ -168,27 +179,77 @@ impl House {
                 given: 0,
             });
         }
-        for at in 0..reducing.len() {
-            let n = reducing[at];
-            let account = all[n].account;
-            let held = self.held(account, market).map_or(0, |p| p.lots);
+        self.cut_reducing(market, buy, &reducing, &mut all);
+        self.drop_unborne(market, all)
+    }
+
+    /// Cuts reduce-only orders to the position, less what the account's other orders may close
+    /// and reduce-only ones before it, which are cut already.
+    fn cut_reducing(&self, market: u32, buy: bool, reducing: &[usize], all: &mut [Entrant]) {
+        let mut used: BTreeMap<u32, u64> = BTreeMap::new();
+        for n in reducing {
+            used.insert(all[*n].account, 0);
+        }
+        if used.is_empty() {
+            return;
+        }
+        for entrant in all.iter().filter(|e| !e.reduces) {
+            if let Some(used) = used.get_mut(&entrant.account) {
+                *used += entrant.lots;
+            }
+        }
+        for n in reducing {
+            let entrant = &mut all[*n];
+            let held = self.held(entrant.account, market).map_or(0, |p| p.lots);
             let opposite = held != 0 && (held > 0) != buy;
-            // Its other orders, and reduce-only ones before it, which are cut already.
-            let later = &reducing[at..];
-            let others = all.iter().enumerate();
-            let others = others.filter(|(m, e)| e.account == account && !later.contains(m));
-            let used: u64 = others.map(|(_, e)| e.lots).sum();
+            let used = used.entry(entrant.account).or_insert(0);
             let room = if opposite {
-                held.unsigned_abs().saturating_sub(used)
+                held.unsigned_abs().saturating_sub(*used)
             } else {
                 0
             };
-            let entrant = &mut all[n];
             let lots = entrant.lots.min(room);
+            *used += lots;
             entrant.beyond = entrant.lots - lots;
             entrant.lots = lots;
         }
-        all
+    }
+
+    /// Takes orders out that their accounts would not [bear](Self::bears) at their own prices,
+    /// after all better ones of theirs.
+    fn drop_unborne(&mut self, market: u32, all: Vec<Entrant>) -> Vec<Entrant> {
+        let at = &self.core.markets[market as usize];
+        let (mark, book) = (at.mark, &self.books[market as usize]);
+        let fee_ppm = at.params.taker_fee_ppm.max(at.params.maker_fee_ppm);
+        if !all.iter().any(|e| may_cost(book.order(e.slot), mark)) {
+            return all;
+        }
+        let flat = Position::flat(market);
+        let mut afters: BTreeMap<u32, After> = BTreeMap::new();
+        let mut borne = Vec::with_capacity(all.len());
+        let mut out = Vec::new();
+        for entrant in all {
+            let order = book.order(entrant.slot);
+            let after = afters.entry(entrant.account).or_insert_with(|| {
+                After::new(self.held(entrant.account, market).unwrap_or(&flat), at)
+            });
+            after.costly |= may_cost(order, mark);
+            if !after.costly {
+                after.fill(order, entrant.lots, fee_ppm);
+            } else if entrant.lots > 0 {
+                let before = after.clone();
+                if !self.bears(after, order, entrant.lots, fee_ppm) {
+                    *after = before;
+                    out.push(entrant.slot);
+                    continue;
+                }
+            }
+            borne.push(entrant);
+        }
+        for slot in out {
+            self.take_out(market, slot);
+        }
+        borne
     }
 
     /// Cuts what a side's orders may open to the room under the market's bound of open

@@ -35,9 +35,19 @@ pub struct Resting {
     pub until: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Node {
     order: Resting,
+    prev: u32,
+    next: u32,
+}
+
+/// An order before lots were taken off it, and its neighbours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) slot: u32,
+    pub(crate) order: Resting,
+    lots: u64,
     prev: u32,
     next: u32,
 }
@@ -233,7 +243,8 @@ impl Book {
         &self.nodes[slot as usize].order
     }
 
-    /// Puts an order into its price's queue by its priority; gives its slot.
+    /// Puts an order, whose priority is behind all others', into its price's queue; gives its
+    /// slot.
     pub fn insert(&mut self, order: Resting) -> u32 {
         let node = Node {
             order,
@@ -261,24 +272,13 @@ impl Book {
         page.bits |= 1 << bit;
         let level = &mut page.levels[bit as usize];
         level.lots += order.lots;
-        // At the end of the queue but for an order that is put back.
-        let (mut prev, mut next) = (level.tail, NONE);
-        while prev != NONE && self.nodes[prev as usize].order.seq > order.seq {
-            next = prev;
-            prev = self.nodes[prev as usize].prev;
-        }
+        let prev = std::mem::replace(&mut level.tail, slot);
         if prev == NONE {
             level.head = slot;
         } else {
             self.nodes[prev as usize].next = slot;
         }
-        if next == NONE {
-            level.tail = slot;
-        } else {
-            self.nodes[next as usize].prev = slot;
-        }
-        let node = &mut self.nodes[slot as usize];
-        (node.prev, node.next) = (prev, next);
+        self.nodes[slot as usize].prev = prev;
         self.len += 1;
         slot
     }
@@ -329,6 +329,59 @@ impl Book {
         self.reduce(slot, self.order(slot).lots);
     }
 
+    /// What gives an order its lots and its place back after [`Self::reduce`], said before that.
+    pub(crate) fn place_of(&self, slot: u32, lots: u64) -> Place {
+        let Node { order, prev, next } = self.nodes[slot as usize];
+        Place {
+            slot,
+            order,
+            lots,
+            prev,
+            next,
+        }
+    }
+
+    /// Takes [`Self::reduce`] back. What came after it must be taken back already: then the
+    /// neighbours are those of before, and the slot is the one that was freed last.
+    pub(crate) fn put_back(&mut self, place: &Place) {
+        let Place {
+            slot,
+            order,
+            lots,
+            prev,
+            next,
+        } = *place;
+        let ladder = if order.buy {
+            &mut self.bids
+        } else {
+            &mut self.asks
+        };
+        let page = ladder.page_or_new(order.ticks / PAGE_TICKS);
+        let page = &mut ladder.pages[page as usize];
+        let bit = order.ticks % PAGE_TICKS;
+        let level = &mut page.levels[bit as usize];
+        level.lots += lots;
+        if lots < order.lots {
+            self.nodes[slot as usize].order.lots = order.lots;
+            return;
+        }
+        page.bits |= 1 << bit;
+        let freed = self.free.pop();
+        debug_assert_eq!(freed, Some(slot), "taken back out of turn");
+        self.nodes[slot as usize] = Node { order, prev, next };
+        if prev == NONE {
+            level.head = slot;
+        } else {
+            self.nodes[prev as usize].next = slot;
+        }
+        if next == NONE {
+            level.tail = slot;
+        } else {
+            self.nodes[next as usize].prev = slot;
+        }
+        self.len += 1;
+    }
+
     /// The slots that an order of the other side meets down to `limit`, best first, until
     /// `visit` says false.
     pub fn walk(&self, buy: bool, limit: u64, mut visit: impl FnMut(u32, &Resting) -> bool) {
@@ -353,10 +406,19 @@ impl Book {
     /// Price and lots of every level of a side, best first.
     #[must_use]
     pub fn levels(&self, buy: bool) -> Vec<(u64, u64)> {
+        self.levels_to(buy, if buy { 0 } else { u64::MAX })
+    }
+
+    /// Those of them down to a price.
+    #[must_use]
+    pub fn levels_to(&self, buy: bool, limit: u64) -> Vec<(u64, u64)> {
         let ladder = if buy { &self.bids } else { &self.asks };
         let mut all = Vec::new();
         let mut price = ladder.best();
         while let Some(ticks) = price {
+            if (buy && ticks < limit) || (!buy && ticks > limit) {
+                break;
+            }
             if let Some(slot) = ladder.find(ticks / PAGE_TICKS) {
                 let level = ladder.pages[slot as usize].levels[(ticks % PAGE_TICKS) as usize];
                 all.push((ticks, level.lots));

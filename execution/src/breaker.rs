@@ -15,7 +15,6 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::Root;
 use serde::{Deserialize, Serialize};
 
-use crate::auction::clearing_price;
 use crate::event::Event;
 use crate::house::House;
 use crate::params::MatchingRule;
@@ -147,8 +146,10 @@ impl House {
             let at = &self.core.markets[market as usize];
             match (at.status, at.params.breaker) {
                 (Status::Auction { ends, prolonged }, Some(breaker)) if height >= ends => {
-                    if !self.in_trouble(market, &breaker) && self.near(market, &breaker) {
-                        self.uncross(market, root, since, events);
+                    let most = Some(breaker.auction_ppm);
+                    if !self.in_trouble(market, &breaker)
+                        && self.uncross(market, root, since, most, events)
+                    {
                         self.set_status(market, Status::Normal, events);
                     } else if prolonged >= breaker.prolong {
                         self.set_status(market, Status::Halted { calm: 0 }, events);
@@ -160,22 +161,11 @@ impl House {
                 }
                 (Status::Auction { .. } | Status::Halted { .. }, _) => {}
                 _ if at.params.rule == MatchingRule::UniformBatch => {
-                    self.uncross(market, root, since, events);
+                    self.uncross(market, root, since, None, events);
                 }
                 _ => {}
             }
         }
-    }
-
-    /// Whether an auction's price, if it has one, is near the mark.
-    fn near(&self, market: u32, breaker: &BreakerParams) -> bool {
-        let book = &self.books[market as usize];
-        let mark = self.core.markets[market as usize].mark;
-        let found = clearing_price(&book.levels(true), &book.levels(false), mark);
-        found.is_none_or(|(price, _)| {
-            let away = i128::from(price.abs_diff(mark)) * PPM;
-            away <= i128::from(mark) * i128::from(breaker.auction_ppm)
-        })
     }
 
     fn set_status(&mut self, market: u32, now: Status, events: &mut Vec<Event>) {

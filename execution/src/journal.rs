@@ -1,21 +1,27 @@
-//! What a transaction of several steps may have to take back. Accounts are kept as they
-//! were before their first change, with their orders; a book is its accounts' orders in
-//! the order of their priority, so that nothing else of it need be kept.
+//! What a transaction of several steps may have to take back. Accounts are kept as they were
+//! before their first change; changes of a book are taken back one by one, the last first, each
+//! without a search: what a transaction undoes costs no more than what it did.
+
+use std::collections::BTreeMap;
 
 use crate::account::Account;
-use crate::book::Resting;
+use crate::book::Place;
 use crate::house::House;
 
-/// An account before its first change, and its orders with their markets.
-struct Kept {
-    account: u32,
-    was: Account,
-    orders: Vec<(u32, Resting)>,
+/// A change of a market's book.
+enum Step {
+    /// Lots taken off an order.
+    Reduced(Place),
+    /// An order put into this slot.
+    Inserted(u32),
 }
 
 /// The state before, as far as steps changed it.
 pub(crate) struct Journal {
-    accounts: Vec<Kept>,
+    /// By number.
+    accounts: BTreeMap<u32, Account>,
+    /// With their markets.
+    steps: Vec<(u32, Step)>,
     fees: i128,
     fills: u64,
     funding: i128,
@@ -27,7 +33,8 @@ impl Clone for Journal {
     // Never open between transactions.
     fn clone(&self) -> Self {
         Self {
-            accounts: Vec::new(),
+            accounts: BTreeMap::new(),
+            steps: Vec::new(),
             fees: self.fees,
             fills: self.fills,
             funding: self.funding,
@@ -44,7 +51,8 @@ impl House {
         steps: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         self.journal = Some(Journal {
-            accounts: Vec::new(),
+            accounts: BTreeMap::new(),
+            steps: Vec::new(),
             fees: self.core.fees,
             fills: self.core.fills,
             funding: self.core.funding,
@@ -62,58 +70,46 @@ impl House {
     /// first change of the account or of its orders.
     #[inline]
     pub(crate) fn keep(&mut self, account: u32) {
-        if self.journal.is_some() {
-            self.keep_in_journal(account);
+        if let Some(journal) = &mut self.journal {
+            let accounts = &self.accounts;
+            let was = || accounts[account as usize].clone();
+            journal.accounts.entry(account).or_insert_with(was);
         }
     }
 
-    fn keep_in_journal(&mut self, account: u32) {
-        let Some(journal) = &mut self.journal else {
-            return;
-        };
-        if journal.accounts.iter().any(|kept| kept.account == account) {
-            return;
+    /// Keeps the place of an order that lots are about to be taken off.
+    #[inline]
+    pub(crate) fn keep_place(&mut self, market: u32, slot: u32, lots: u64) {
+        if let Some(journal) = &mut self.journal {
+            let place = self.books[market as usize].place_of(slot, lots);
+            journal.steps.push((market, Step::Reduced(place)));
         }
-        let was = self.accounts[account as usize].clone();
-        let orders = was.positions.iter().flat_map(|p| {
-            let book = &self.books[p.market as usize];
-            let order = |slot: u32| (p.market, *book.order(slot));
-            p.orders.iter().map(move |(_, slot)| order(*slot))
-        });
-        let orders = orders.collect();
-        journal.accounts.push(Kept {
-            account,
-            was,
-            orders,
-        });
+    }
+
+    /// Notes an order that was put into its book.
+    #[inline]
+    pub(crate) fn keep_inserted(&mut self, market: u32, slot: u32) {
+        if let Some(journal) = &mut self.journal {
+            journal.steps.push((market, Step::Inserted(slot)));
+        }
     }
 
     fn take_back(&mut self, journal: Journal) {
-        for kept in &journal.accounts {
-            let positions = std::mem::take(&mut self.accounts[kept.account as usize].positions);
-            for position in positions {
-                for (_, slot) in position.orders {
-                    let book = &mut self.books[position.market as usize];
+        for (market, step) in journal.steps.into_iter().rev() {
+            let book = &mut self.books[market as usize];
+            match step {
+                Step::Inserted(slot) => {
                     self.expiries.remove(&book.order(slot).expiry());
                     book.remove(slot);
                 }
+                Step::Reduced(place) => {
+                    book.put_back(&place);
+                    self.note_expiry(market, &place.order);
+                }
             }
         }
-        for kept in journal.accounts {
-            let Kept {
-                account,
-                mut was,
-                orders,
-            } = kept;
-            for position in &mut was.positions {
-                position.orders.clear();
-            }
+        for (account, was) in journal.accounts {
             self.accounts[account as usize] = was;
-            for (market, order) in orders {
-                let slot = self.books[market as usize].insert(order);
-                self.note_expiry(market, &order);
-                self.position(account, market).add_order(order.cloid, slot);
-            }
         }
         self.core.fees = journal.fees;
         self.core.fills = journal.fills;

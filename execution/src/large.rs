@@ -204,12 +204,8 @@ impl House {
         let away = mark * DEPTH_PPM / PPM;
         let worst = if buy { mark + away } else { mark - away };
         let worst = u64::try_from(worst).unwrap_or(0);
-        let mut lots: u64 = 0;
-        self.books[market as usize].walk(!buy, worst, |_, order| {
-            lots = lots.saturating_add(order.lots);
-            true
-        });
-        lots
+        let levels = self.books[market as usize].levels_to(!buy, worst);
+        levels.iter().map(|(_, lots)| lots).sum()
     }
 
     /// Takes a commitment.
@@ -246,14 +242,11 @@ impl House {
             orders: Vec::new(),
             ..*held
         };
-        reserved.open(large.buy, large.limit, large.left as i64);
+        let own = reserved.open_alone(large.buy, large.limit, large.left as i64, market);
         if reserved.worst_lots() > LOTS_MAX {
             return Err(Reject::Size);
         }
-        if !self
-            .health_with(large.account, Some(&reserved))
-            .covers_initial()
-        {
+        if !self.covers_initial(large.account, Some(&reserved), own) {
             return Err(Reject::Margin);
         }
         large.at = self.height;

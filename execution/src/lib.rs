@@ -39,6 +39,7 @@ pub mod large;
 #[cfg(test)]
 mod lemmas;
 mod liquidation;
+mod makers;
 mod margin;
 mod mark;
 mod matching;

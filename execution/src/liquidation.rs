@@ -8,10 +8,13 @@
 //! - The price accepted slides from the mark to where the whole margin is used up as the
 //!   account's equity does (dYdX v4, fillable price).
 //! - A block closes at most a share of the open interest, and tries so many accounts. One
-//!   that is left is tried again in the next block, first sweep or not.
+//!   that is left is tried again in the next block, first sweep or not. Half of the tries are
+//!   for the worst, the others for all by turns.
 //! - Below zero with nothing to close against, the insurance fund pays; what it cannot is
 //!   for the others' profits, and what those cannot is written off as bad debt, which the
 //!   fund repays before it pays for anything else.
+
+use std::collections::BTreeSet;
 
 use fairlane_types::TimeInForce;
 
@@ -23,6 +26,9 @@ use crate::units::{PPM, TICKS_MAX, fee, notional};
 
 /// Accounts that a block tries to liquidate.
 pub const LIQUIDATIONS_PER_BLOCK: usize = 1_024;
+/// Those of them that are the worst. The others take turns by height, so that accounts whose
+/// books are empty keep nobody waiting for ever, however many they are and however bad.
+const WORST_PER_BLOCK: usize = LIQUIDATIONS_PER_BLOCK / 2;
 /// Times a block takes a quarter off an account's positions; a tenth is left after eight.
 const ROUNDS: usize = 8;
 
@@ -48,6 +54,7 @@ impl House {
         self.core.bad_debt -= repaid;
         self.core.insurance -= repaid;
         let mut found: Vec<(i128, u32)> = Vec::new();
+        let mut shut = false;
         let mut look = |account: u32| {
             let at = &self.accounts[account as usize];
             if at.positions.is_empty() && at.collateral >= 0 {
@@ -56,7 +63,14 @@ impl House {
             // One that closed its last lots below zero by itself has no margin to miss.
             let health = self.health(account);
             if health.liquidatable() || health.equity < 0 {
-                found.push((ratio_ppm(&health), account));
+                let mut held = at.positions.iter().filter(|p| p.lots != 0);
+                let bankrupt = health.equity < 0 && self.is_priced(account);
+                if bankrupt || held.any(|p| self.closes(p.market)) {
+                    found.push((ratio_ppm(&health), account));
+                } else {
+                    // Nothing can be done about it, and others are not to wait for it.
+                    shut = true;
+                }
             }
         };
         if all || self.core.unsafe_left {
@@ -64,13 +78,20 @@ impl House {
         } else {
             self.dirty.iter().copied().for_each(&mut look);
         }
-        self.core.unsafe_left = false;
+        self.core.unsafe_left = shut;
         if found.is_empty() {
             return;
         }
         found.sort_unstable();
         if found.len() > LIQUIDATIONS_PER_BLOCK {
+            let others = &mut found[WORST_PER_BLOCK..];
+            let (all, each) = (
+                others.len() as u64,
+                LIQUIDATIONS_PER_BLOCK - WORST_PER_BLOCK,
+            );
+            others.rotate_left((height % all * each as u64 % all) as usize);
             found.truncate(LIQUIDATIONS_PER_BLOCK);
+            found.sort_unstable();
             self.core.unsafe_left = true;
         }
         let share = |m: &crate::Market| {
@@ -214,10 +235,14 @@ impl House {
             taken += due;
             done += lots;
         }
+        // One that a smaller fill than planned left in place still has something to reduce: it
+        // is met again, or dropped, by the next order.
+        let mut kept = BTreeSet::new();
+        if done < lots {
+            kept.extend(plan.fills.iter().map(|(slot, _)| *slot));
+        }
         for slot in plan.dropped.iter().filter(|_| planned) {
-            // One that a smaller fill than planned left in place still has something to
-            // reduce: it is met again, or dropped, by the next order.
-            if done == lots || !plan.fills.iter().any(|(filled, _)| filled == slot) {
+            if !kept.contains(slot) {
                 self.take_out(market, *slot);
             }
         }

@@ -23,10 +23,16 @@ impl House {
         health
     }
 
-    /// Whether [`Self::health_with`] covers the initial margin, and no more than that: asked
-    /// for every order and every fill.
-    pub(crate) fn covers_initial(&self, account: u32, instead: Option<&Position>) -> bool {
-        let (mut equity, mut initial) = (self.accounts[account as usize].collateral, 0);
+    /// Whether [`Self::health_with`] covers the initial margin and so much × ppm more, and nothing
+    /// but that: asked for every order and every fill.
+    pub(crate) fn covers_initial(
+        &self,
+        account: u32,
+        instead: Option<&Position>,
+        more_micro: i128,
+    ) -> bool {
+        let equity = self.accounts[account as usize].collateral;
+        let (mut equity, mut initial) = (equity, more_micro);
         self.each_position(account, instead, |position, market| {
             equity += position.profit(market);
             initial += position.initial_micro(market);

@@ -8,6 +8,7 @@ use crate::account::Position;
 use crate::book::Resting;
 use crate::breaker::Status;
 use crate::house::{Fill, House};
+use crate::makers::{ByMaker, may_cost};
 use crate::oracle::Validity;
 use crate::params::{MatchingRule, ORDERS_PER_ACCOUNT_MAX, ORDERS_PER_MARKET_MAX};
 use crate::units::{LOTS_MAX, TICKS_MAX, fee, micro, notional, times};
@@ -33,6 +34,14 @@ pub(crate) struct Plan {
     pub(crate) dropped: Vec<u32>,
     pub(crate) left: u64,
     pub(crate) self_trade: bool,
+    by_maker: ByMaker,
+}
+
+impl Plan {
+    /// A maker's fills so far: slot and lots.
+    pub(crate) fn fills_of(&self, maker: u32) -> impl Iterator<Item = (u32, u64)> {
+        self.by_maker.of(maker).map(|at| self.fills[at])
+    }
 }
 
 impl Clone for Plan {
@@ -53,6 +62,7 @@ impl House {
     pub(crate) fn shrink(&mut self, market: u32, slot: u32, lots: u64) -> Resting {
         let order = *self.books[market as usize].order(slot);
         self.keep(order.account);
+        self.keep_place(market, slot, lots);
         let gone = self.books[market as usize].reduce(slot, lots) == 0;
         if gone && order.until > 0 {
             self.expiries.remove(&order.expiry());
@@ -201,7 +211,8 @@ impl House {
     }
 
     /// Finds what the order meets, without changing anything. A resting order goes if its
-    /// maker no longer covers its initial margin; a self-trade ends the incoming order.
+    /// maker no longer covers its initial margin, or would not bear the fill; a self-trade ends
+    /// the incoming order.
     pub(crate) fn plan(&self, order: &Placing, plan: &mut Plan) -> Result<(), Reject> {
         plan.fills.clear();
         plan.dropped.clear();
@@ -210,7 +221,9 @@ impl House {
         if order.tif == TimeInForce::PostOnly {
             return Ok(());
         }
+        plan.by_maker.begin(self.accounts.len());
         let book = &self.books[order.market as usize];
+        let mark = self.core.markets[order.market as usize].mark;
         book.walk(!order.buy, order.ticks, |slot, resting| {
             if resting.account == order.account {
                 plan.self_trade = true;
@@ -223,8 +236,7 @@ impl House {
                     .map_or(0, |p| p.lots);
                 let opposite = lots != 0 && (lots > 0) != resting.buy;
                 // Fills of the same maker earlier in this plan count.
-                let of_maker = |fill: &&(u32, u64)| book.order(fill.0).account == resting.account;
-                let so_far: u64 = plan.fills.iter().filter(of_maker).map(|fill| fill.1).sum();
+                let so_far: u64 = plan.fills_of(resting.account).map(|fill| fill.1).sum();
                 let room = if opposite {
                     lots.unsigned_abs().saturating_sub(so_far)
                 } else {
@@ -235,12 +247,20 @@ impl House {
                     return true;
                 }
                 most = most.min(room);
-            } else if !self.covers_initial(resting.account, None) {
+            } else if !self.covers_initial(resting.account, None, 0) {
                 plan.dropped.push(slot);
                 return true;
             }
             let lots = most.min(plan.left);
+            // After a costly fill the margin of the other ones is to be seen again.
+            let costly = |(slot, _)| may_cost(book.order(slot), mark);
+            let costs = may_cost(resting, mark) || plan.fills_of(resting.account).any(costly);
+            if costs && !self.bears_after(plan, order.market, resting, lots) {
+                plan.dropped.push(slot);
+                return true;
+            }
             plan.fills.push((slot, lots));
+            plan.by_maker.push(resting.account);
             if lots == most && most < resting.lots {
                 // The position is used up: a rest could never fill, and would stay crossed.
                 plan.dropped.push(slot);
@@ -264,11 +284,14 @@ impl House {
             ..*held
         };
         if !order.reduce_only {
-            opened.open(order.buy, order.ticks, order.lots as i64);
+            let market = &self.core.markets[order.market as usize];
+            let own = opened.open_alone(order.buy, order.ticks, order.lots as i64, market);
             if opened.worst_lots() > LOTS_MAX {
                 return Err(Reject::Size);
             }
-            if self.covers_initial(order.account, Some(&opened)) {
+            // A fee is rounded up for every fill.
+            let more = own + micro(plan.fills.len() as i128);
+            if self.covers_initial(order.account, Some(&opened), more) {
                 return Ok(());
             }
         }
@@ -342,6 +365,7 @@ impl House {
     pub(crate) fn rest(&mut self, market: u32, order: Resting) {
         self.keep(order.account);
         let slot = self.books[market as usize].insert(order);
+        self.keep_inserted(market, slot);
         self.note_expiry(market, &order);
         let position = self.position(order.account, market);
         position.add_order(order.cloid, slot);

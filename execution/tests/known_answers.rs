@@ -14,7 +14,7 @@ use common::{TRADERS, breaker, genesis, key, seen};
 /// Root of the sequence, which no rule of a market changes.
 const SEQUENCE: &str = "4d2c88dd4220816c3510e32f7fb84fc67b584589313689a6456ffbf6ce653944";
 /// Blocks of a stream.
-const BLOCKS: u64 = 60;
+const BLOCKS: u64 = 120;
 
 struct Random(u64);
 
@@ -111,7 +111,7 @@ impl Random {
 
 /// What came of the stream: the sequence's root, the state's, and one over the receipts' roots.
 fn roots(rule: MatchingRule, tripping: bool) -> [String; 3] {
-    let mut genesis = genesis(9_000, rule);
+    let mut genesis = genesis(4_000, rule);
     if tripping {
         genesis.markets[0].breaker = Some(breaker());
     }
@@ -152,8 +152,12 @@ fn roots(rule: MatchingRule, tripping: bool) -> [String; 3] {
         liquidated += events.iter().filter(closed).count();
         receipts.extend(done.receipts_root.0);
     }
+    eprintln!("{refused} {liquidated} {fills}");
     // The stream is worth something.
-    assert!(refused > 100 && liquidated > 0, "{refused} {liquidated}");
+    assert!(
+        refused > 100 && liquidated > 0,
+        "{refused} {liquidated} {fills}"
+    );
     assert!(fills > 100 || rule == MatchingRule::UniformBatch, "{fills}");
     let receipts = Digest(*blake3::hash(&receipts).as_bytes());
     [run.parent.0, run.clearing.head().1, receipts].map(|digest| digest.to_string())

@@ -146,13 +146,23 @@ pub fn genesis(collateral: u64, rule: MatchingRule) -> ExecutionGenesis {
 }
 
 pub fn next(clearing: &Clearing, parent: &Root, payloads: &[(u8, Vec<u8>)]) -> SequencedBlock {
-    let item = |(at, (sender, payload)): (usize, &(u8, Vec<u8>))| Item {
+    let by_key = |(who, payload): &(u8, Vec<u8>)| (key(*who), payload.clone());
+    next_by(clearing, parent, payloads.iter().map(by_key).collect())
+}
+
+/// The same from any keys.
+pub fn next_by(
+    clearing: &Clearing,
+    parent: &Root,
+    payloads: Vec<(PublicKey, Vec<u8>)>,
+) -> SequencedBlock {
+    let item = |(at, (sender, payload)): (usize, (PublicKey, Vec<u8>))| Item {
         position: Position(at as u64),
         label: Label {
             suite: 1,
             chain: ChainId(1),
             key_id: Default::default(),
-            sender: key(*sender),
+            sender,
             nonce: at as u64,
             expiry: Default::default(),
             fee: 0,
@@ -162,7 +172,7 @@ pub fn next(clearing: &Clearing, parent: &Root, payloads: &[(u8, Vec<u8>)]) -> S
         ct_id: Default::default(),
         stamp: Micros(0),
         outcome: Outcome::Opened {
-            payload: payload.clone(),
+            payload,
             opening: [0; 32],
         },
     };
@@ -174,7 +184,7 @@ pub fn next(clearing: &Clearing, parent: &Root, payloads: &[(u8, Vec<u8>)]) -> S
         time: Millis(1_000 * clearing.head().0.next().0),
         parent_root: *parent,
         first_position: Position(0),
-        items: payloads.iter().enumerate().map(item).collect(),
+        items: payloads.into_iter().enumerate().map(item).collect(),
         state: None,
         root: Root::default(),
     }

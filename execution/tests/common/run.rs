@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use fairlane_execution::params::{ExecutionGenesis, MatchingRule};
 use fairlane_execution::{Clearing, Event, Execution, Request, Status, Tx};
-use fairlane_types::{Millis, OrderAction, Root, Side, TimeInForce};
+use fairlane_types::{Millis, OrderAction, PublicKey, Root, Side, TimeInForce};
 
-use super::{check, genesis, key, next, seen};
+use super::{check, genesis, key, next_by, seen};
 
 pub struct Run {
     pub clearing: Clearing,
@@ -26,8 +26,14 @@ impl Run {
 
     /// Applies a block; gives its codes and events.
     pub fn block(&mut self, payloads: &[(u8, Vec<u8>)]) -> (Vec<u16>, Vec<Event>) {
+        let by_key = |(who, payload): &(u8, Vec<u8>)| (key(*who), payload.clone());
+        self.block_by(payloads.iter().map(by_key).collect())
+    }
+
+    /// The same from any keys.
+    pub fn block_by(&mut self, payloads: Vec<(PublicKey, Vec<u8>)>) -> (Vec<u16>, Vec<Event>) {
         let flat = self.flat();
-        let mut block = next(&self.clearing, &self.parent, payloads);
+        let mut block = next_by(&self.clearing, &self.parent, payloads);
         block.time = Millis(block.time.0 + self.later_ms);
         let block = block.sealed();
         self.parent = block.root;
