@@ -102,11 +102,10 @@ impl House {
     pub(crate) fn step_breakers(&mut self, height: u64, events: &mut Vec<Event>) {
         for market in 0..self.core.markets.len() as u32 {
             let at = &self.core.markets[market as usize];
-            let (was, Some(breaker)) = (at.status, at.params.breaker) else {
-                continue;
-            };
-            let trouble = self.in_trouble(market, &breaker);
+            let (was, breaker) = (at.status, at.params.breaker);
+            let trouble = breaker.is_some_and(|breaker| self.in_trouble(market, &breaker));
             self.core.markets[market as usize].liquidated = 0;
+            let Some(breaker) = breaker else { continue };
             let auction = Status::Auction {
                 ends: height.saturating_add(u64::from(breaker.auction_heights)),
                 prolonged: 0,

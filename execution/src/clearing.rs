@@ -27,6 +27,8 @@ use crate::{Fill, Reject};
 
 /// Results that are kept for heights asked for again.
 pub const RESULTS_KEPT: usize = 128;
+/// Largest count of a snapshot, far from what can come about and from the end of its type.
+const COUNT_MAX: u64 = 1 << 62;
 /// Largest snapshot that is read.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 32;
 
@@ -321,15 +323,18 @@ impl Execution for Clearing {
                 && m.predictor.is_sane(m.params.predictive.as_ref())
                 && m.funding.abs() <= FUNDING_MAX
                 && m.premiums <= FUNDING_HEIGHTS_MAX
+                && m.liquidated <= COUNT_MAX
                 && m.premium_ppm.unsigned_abs() <= u64::from(m.premiums) * PPM as u64
         };
         let levels = core.limits.iter().map(|bucket| bucket.level);
         let mut money = vec![core.deposited, core.withdrawn, core.fees, core.insurance];
         money.extend(levels.chain([core.funding.saturating_abs(), core.bad_debt]));
         let periods = [HOUR_MS, DAY_MS];
+        let counts = [head.0.0, core.deposits, core.fills, core.next_seq];
         if core.markets.len() > MARKETS_MAX
             || core.oracles.len() > ORACLES_MAX
             || !core.markets.iter().all(sane)
+            || counts.iter().any(|count| *count > COUNT_MAX)
             || core.oracle.validate().is_err()
             || core.limits.map(|bucket| bucket.drains_ms) != periods
             || core
@@ -425,5 +430,34 @@ impl Execution for Clearing {
         *self = Self::at(house, head.0, head.1);
         self.finalized = finalized;
         Ok(self.root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::MarketParams;
+
+    // Its root fits: whoever makes a snapshot makes that, too.
+    #[test]
+    fn counts_at_the_end_of_their_type_are_refused() {
+        let market = MarketParams::plain(1_000, MatchingRule::PriceTime);
+        let genesis = ExecutionGenesis::plain(vec![market], vec![(PublicKey([1; 32]), 9)]);
+        let changes: [fn(&mut Clearing); 6] = [
+            |_| {},
+            |c| c.height = Height(u64::MAX),
+            |c| c.house.core.deposits = u64::MAX,
+            |c| c.house.core.fills = u64::MAX,
+            |c| c.house.core.next_seq = u64::MAX,
+            |c| c.house.core.markets[0].liquidated = u64::MAX,
+        ];
+        for (n, change) in changes.iter().enumerate() {
+            let mut clearing = Clearing::new(&genesis, Root::default()).unwrap();
+            change(&mut clearing);
+            clearing.commit();
+            let mut other = Clearing::new(&genesis, Root::default()).unwrap();
+            let restored = other.restore(&clearing.snapshot());
+            assert_eq!(restored.is_ok(), n == 0, "{n}: {restored:?}");
+        }
     }
 }

@@ -366,8 +366,11 @@ impl House {
             }) => {
                 let account = self.sender(sender)?;
                 let slot = self.resting(account, *market, *cloid)?;
-                let book = &self.books[*market as usize];
-                let gone = book.order(slot).lots.saturating_sub(*lots);
+                let order = self.books[*market as usize].order(slot);
+                let gone = order.lots.saturating_sub(*lots);
+                if self.is_too_small(*market, order.reduce_only, *lots) {
+                    return Err(Reject::Size);
+                }
                 if *lots == 0 || gone == 0 {
                     return Err(Reject::Amount);
                 }
@@ -394,6 +397,9 @@ impl House {
                 let account = self.sender(sender)?;
                 let slot = self.resting(account, *market, *cloid)?;
                 let old = *self.books[*market as usize].order(slot);
+                if self.is_too_small(*market, old.reduce_only, *lots) {
+                    return Err(Reject::Size);
+                }
                 if old.ticks == *price_ticks && *lots < old.lots {
                     self.shrink(*market, slot, old.lots - lots);
                     return Ok(());

@@ -222,7 +222,8 @@ impl House {
         if large.limit > TICKS_MAX {
             return Err(Reject::PriceBand);
         }
-        if large.left > LOTS_MAX || large.slices > params.slices {
+        let small = self.is_too_small(large.market, false, large.left);
+        if small || large.left > LOTS_MAX || large.slices > params.slices {
             return Err(Reject::Size);
         }
         let mut of_account = self

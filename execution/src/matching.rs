@@ -88,7 +88,7 @@ impl House {
         if order.ticks > TICKS_MAX || away > band {
             return Err(Reject::PriceBand);
         }
-        if order.lots > LOTS_MAX {
+        if order.lots > LOTS_MAX || self.is_too_small(order.market, order.reduce_only, order.lots) {
             return Err(Reject::Size);
         }
         if !self.needs_no_commitment(&order) {
@@ -145,6 +145,12 @@ impl House {
         });
         self.plan = plan;
         result
+    }
+
+    /// Whether so few lots are none that an order may have, or be left by its owner with.
+    pub(crate) fn is_too_small(&self, market: u32, reduce_only: bool, lots: u64) -> bool {
+        let market = &self.core.markets[market as usize];
+        !reduce_only && lots < market.params.lots_min
     }
 
     /// Whether an order would keep the open interest in its bound, filled whole. A match adds

@@ -9,7 +9,7 @@ use crate::breaker::BreakerParams;
 use crate::large::LargeParams;
 use crate::oracle::OracleParams;
 use crate::predictive::PredictiveParams;
-use crate::units::{PPM, QUOTE_MAX, TICKS_MAX, times};
+use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, times};
 
 /// Most markets of a clearing house.
 pub const MARKETS_MAX: usize = 256;
@@ -115,6 +115,10 @@ pub struct MarketParams {
     /// Most lots held long, and as many short; 0 for no bound but that of the collateral.
     #[serde(default)]
     pub interest_max: u64,
+    /// Fewest lots of an order that may open a position: what keeps a book from being filled up
+    /// with orders of no worth.
+    #[serde(default)]
+    pub lots_min: u64,
     /// How large positions settle, if they do so apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub large: Option<LargeParams>,
@@ -212,6 +216,7 @@ impl MarketParams {
             breaker: None,
             predictive: None,
             interest_max: 0,
+            lots_min: 0,
             large: None,
         }
     }
@@ -231,6 +236,9 @@ impl MarketParams {
         }
         if self.band_ppm >= ppm || self.step_ppm > self.band_ppm {
             return Err("step <= band < 100 % must hold");
+        }
+        if self.lots_min > LOTS_MAX {
+            return Err("the fewest lots of an order must be at most 2^30");
         }
         if self.taker_fee_ppm > ppm || self.maker_fee_ppm > ppm {
             return Err("fees must be at most 100 %");
@@ -349,6 +357,9 @@ impl ExecutionGenesis {
             return Err(ParamsError::TooMany("oracles"));
         }
         self.oracle.validate().map_err(ParamsError::Oracle)?;
+        if self.oracles.is_empty() && self.markets.iter().any(|m| m.breaker.is_some()) {
+            return Err(ParamsError::Oracle("a breaker trips without oracles"));
+        }
         for (market, params) in self.markets.iter().enumerate() {
             params
                 .validate()

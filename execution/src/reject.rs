@@ -19,8 +19,8 @@ pub enum Reject {
     /// Price above the bound or outside the market's band around its mark.
     #[error("the price is outside the band")]
     PriceBand = 5,
-    /// Size over the bound.
-    #[error("the size is over its bound")]
+    /// Size over the bound, or under the market's least.
+    #[error("the size is out of its bounds")]
     Size = 6,
     /// The sender has an open order of this number in the market.
     #[error("the number is in use by an open order")]

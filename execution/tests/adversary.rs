@@ -276,6 +276,52 @@ fn an_auction_is_not_opened_by_orders_that_do_not_count_in_it() {
     assert!(reopened || fills.is_empty());
 }
 
+#[test]
+fn a_book_is_not_filled_up_with_orders_of_no_worth() {
+    let mut genesis = poor(MatchingRule::PriceTime, 1_000_000);
+    genesis.markets[0].lots_min = 10;
+    let mut run = Run::new(&genesis);
+    let shrink = |lots| {
+        (
+            1,
+            Tx::Request(Request::Shrink {
+                market: 0,
+                cloid: 2,
+                lots,
+            })
+            .to_bytes(),
+        )
+    };
+    let replace = |lots| {
+        let (market, cloid, price_ticks, tif) = (0, 2, 1_000, TimeInForce::Gtc);
+        let request = Request::Replace {
+            market,
+            cloid,
+            price_ticks,
+            lots,
+            tif,
+        };
+        (1, Tx::Request(request).to_bytes())
+    };
+    let size = Reject::Size.code();
+    let (codes, _) = run.block(&[
+        place(1, false, 1_000, 9, 1),
+        place(1, false, 1_000, 12, 2),
+        shrink(9),
+        replace(9),
+        shrink(11),
+        replace(10),
+    ]);
+    assert_eq!(codes, [size, 0, size, size, 0, 0]);
+    // What a fill leaves may be less, and so may what closes a position.
+    let (codes, _) = run.block(&[place(2, true, 1_000, 10, 1), reduce(2, false, 1_010, 3, 2)]);
+    assert_eq!((codes, run.lots(2, 0)), (vec![0, 0], 10));
+    let (codes, _) = run.block(&[reduce(1, true, 1_010, 3, 3)]);
+    assert_eq!((codes, run.lots(2, 0)), (vec![0], 7));
+    genesis.markets[0].lots_min = (1 << 30) + 1;
+    assert!(genesis.validate().is_err());
+}
+
 /// A crowd of so many, each with 128 sells of a lot.
 fn deep(rule: MatchingRule, crowd: usize) -> (Run, Vec<(PublicKey, Vec<u8>)>) {
     let mut genesis = poor(rule, 1 << 50);

@@ -53,23 +53,26 @@ fn cascade_2025_10_10() {
     ] {
         let mut genesis = plain(2_000_000);
         genesis.deleveraging = rule;
-        // 8 × leverage against makers with room; traders 2 to 4 are short.
+        // 8 × leverage against shorts with room, one of whom has less; another long can pay.
         genesis.accounts[0].1 = 13_000;
         genesis.accounts[1].1 = 12_500;
+        genesis.accounts[4].1 = 12_000;
+        genesis.accounts.push((key(6), 2_000_000));
         let mut run = Run::new(&genesis);
         let held: i128 = genesis.accounts.iter().map(|(_, a)| i128::from(*a)).sum();
         run.seeing(1_000, &[]);
         run.seeing(
             1_000,
             &[
-                short(2, 80, 1),
-                short(3, 60, 1),
-                short(4, 60, 1),
+                short(2, 120, 1),
+                short(3, 90, 1),
+                short(4, 90, 1),
                 long(0, 100, 1),
                 long(1, 100, 1),
+                long(6, 100, 1),
             ],
         );
-        assert_eq!((run.lots(0, 0), run.lots(1, 0)), (100, 100));
+        assert_eq!([0, 1, 6].map(|who| run.lots(who, 0)), [100; 3]);
         // 112 k to 97 k.
         let (mut events, mut blocks) = (Vec::new(), 0);
         while run.lots(0, 0) != 0 || run.lots(1, 0) != 0 {
@@ -89,16 +92,14 @@ fn cascade_2025_10_10() {
         // Both longs are at nothing, and no less: all they lacked was cut, and no more.
         assert_eq!((run.collateral(0), run.collateral(1)), (0, 0));
         assert_eq!(bad_debt, 0);
-        let others: i128 = (2..6).map(|who| run.collateral(who)).sum();
-        let unreal: i128 = (2..6)
-            .map(|who| run.clearing.house().health(who).equity - run.collateral(who as u8))
-            .sum();
-        assert_eq!(others + unreal, held);
+        let equity = |who: u32| run.clearing.house().health(who).equity;
+        assert_eq!((0..7).map(equity).sum::<i128>(), held);
         assert_eq!(
             run.collateral(5),
             2_000_000,
             "who holds nothing pays nothing"
         );
+        assert_eq!(run.lots(6, 0), 100, "nor does who is on the same side");
         let closed = |who: u32| -> u64 {
             let against = events.iter().filter_map(|event| match event {
                 Event::Deleveraged { against, lots, .. } if *against == who => Some(*lots),
@@ -106,13 +107,20 @@ fn cascade_2025_10_10() {
             });
             against.sum()
         };
-        shares.push((2..5).map(closed).collect::<Vec<_>>());
+        shares.push([2, 3, 4].map(closed));
         // Both went below zero by less than the last step takes of 200 lots.
         assert!(haircuts > 0 && haircuts <= 200 * 20, "{haircuts}");
     }
-    // By lots; by lots and leverage; the first ones whole.
-    assert_eq!(shares[0], [80, 60, 60]);
     assert!(shares.iter().all(|given| given.iter().sum::<u64>() == 200));
+    let [by_lots, by_risk, queue] = shares[..] else {
+        panic!("three rules");
+    };
+    // Two thirds of 120, 90 and 90.
+    assert_eq!(by_lots, [80, 60, 60]);
+    // The one with less behind it gives more of its lots, and the others share the rest.
+    assert_eq!(by_risk, [73, 54, 73]);
+    // One after the other: it whole, the next one nearly, the last one not at all.
+    assert_eq!(queue, [110, 0, 90]);
 }
 
 /// The same day at dYdX: a halt of eight hours, then liquidations on the first old price.

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use fairlane_execution::account::PositionLeaf;
+use fairlane_execution::account::{Health, PositionLeaf};
 use fairlane_execution::params::{MarketParams, MatchingRule, Tier};
 use fairlane_execution::units::PPM;
-use fairlane_execution::{Clearing, Core, Execution, Request, Tx};
+use fairlane_execution::{Clearing, Core, Event, Execution, House, Request, Tx};
 use fairlane_types::{OrderAction, PublicKey, Root, TimeInForce};
 use proptest::prelude::*;
 
@@ -114,10 +114,29 @@ proptest! {
         for (seen, one) in steps {
             let before: Vec<_> = (0..TRADERS).map(|who| run.clearing.house().account(&key(who)).map(|(id, a)| (id, a.collateral))).collect();
             let sender = one.0;
-            let codes = match seen {
-                Some(ticks) => run.seeing(ticks, std::slice::from_ref(&one)).0,
-                None => run.block(std::slice::from_ref(&one)).0,
+            let was = run.clearing.house().clone();
+            let (codes, events) = match seen {
+                Some(ticks) => run.seeing(ticks, std::slice::from_ref(&one)),
+                None => run.block(std::slice::from_ref(&one)),
             };
+            // 5: below the initial margin nobody, taker or maker, has more at risk than before,
+            // or less than nothing.
+            let at = |house: &House| house.core().markets.iter().map(|m| (m.mark, m.predictor.clone(), m.funding)).collect::<Vec<_>>();
+            let house = run.clearing.house();
+            let quiet = |event: &Event| matches!(event, Event::Cleared { .. } | Event::Expired { .. });
+            if events.iter().all(quiet) && at(house) == at(&was) {
+                let fills = i128::from(house.core().fills - was.core().fills);
+                for id in 0..was.accounts().len() as u32 {
+                    let (before, after) = (was.health(id), house.health(id));
+                    // A fee is rounded up for every fill, and held for an order as it is.
+                    let covered = after.covers_initial() || Health { equity: after.equity + fills, ..after }.covers_initial();
+                    prop_assert!(
+                        covered || after.maintenance_micro <= before.maintenance_micro,
+                        "{before:?} {after:?}"
+                    );
+                    prop_assert!(after.equity >= 0 || before.equity < 0, "{before:?} {after:?}");
+                }
+            }
             // 4: no withdrawal or transfer leaves less than the initial margin.
             let leaves = matches!(
                 Tx::from_bytes(&one.1),

@@ -69,6 +69,8 @@ pub enum Mark {
     LateShares,
     /// The committee attested a root.
     Attested,
+    /// The committee certified a state.
+    StateAttested,
     /// The members made their key, and a quorum said which it is.
     KeyMade,
     /// A final dealing did not count.
@@ -81,7 +83,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::SkipCertificate,
         Self::CatchUp,
         Self::ShareBlame,
@@ -114,6 +116,7 @@ impl Mark {
         Self::FinalAsAncestor,
         Self::LateShares,
         Self::Attested,
+        Self::StateAttested,
         Self::KeyMade,
         Self::DealingRefused,
         Self::SliceTold,
@@ -156,6 +159,7 @@ impl Mark {
             Self::FinalAsAncestor => "final_as_ancestor",
             Self::LateShares => "late_shares",
             Self::Attested => "attested",
+            Self::StateAttested => "state_attested",
             Self::KeyMade => "key_made",
             Self::DealingRefused => "dealing_refused",
             Self::SliceTold => "slice_told",

@@ -109,6 +109,27 @@ fn a_committee_of_liars_is_noticed_where_data_is_held() {
     assert!(rules.contains(&Rule::Availability), "{rules:?}");
 }
 
+/// One honest member signs what is so, three others something else: they alone are enough
+/// for a certificate, and whoever keeps it is noticed. One of four is not enough.
+#[test]
+fn a_certificate_of_a_false_state_is_noticed() {
+    use fairlane_simnet::marks::Mark;
+    let run = |liars: usize, seed: u64| {
+        let mut scenario = Scenario::new(4, 8 * seed, 25, Profile::Swarm);
+        scenario.liars = Some((0..liars).map(|node| (node, "false-states")).collect());
+        scenario.plan = Some(Plan::default());
+        scenario.run()
+    };
+    for seed in 0..4 {
+        let report = run(1, seed);
+        assert!(report.passed(), "{report}");
+        assert!(report.marks.count(Mark::StateAttested) > 0, "{report}");
+        let rules = run(3, seed).violations;
+        let rules: BTreeSet<_> = rules.iter().map(|violation| violation.rule).collect();
+        assert_eq!(rules, BTreeSet::from([Rule::State]));
+    }
+}
+
 /// The rules that runs of four members break when the first of them lie.
 fn many_liars<const N: usize>(liars: [&'static str; N], seeds: u64, plan: &Plan) -> BTreeSet<Rule> {
     let mut rules = BTreeSet::new();

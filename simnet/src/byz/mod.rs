@@ -8,6 +8,7 @@ mod equivocate;
 mod false_answers;
 mod false_history;
 mod false_lane;
+mod false_states;
 mod forge;
 mod fork_voter;
 mod garbage;
@@ -24,8 +25,8 @@ mod withhold;
 use std::sync::Arc;
 
 use fairlane_consensus as consensus;
-use fairlane_replica::{Class, CryptoContext, CutPayload, Effect, Message, Peers};
-use fairlane_types::{Genesis, MemberId, Micros};
+use fairlane_replica::{Class, CryptoContext, CutPayload, Effect, Message, Peers, STATE_HEIGHTS};
+use fairlane_types::{Genesis, Height, MemberId, Micros};
 
 use crate::crypto::Crypto;
 use crate::engine::Stream;
@@ -37,6 +38,7 @@ pub use equivocate::Equivocate;
 pub use false_answers::{FalseAnswers, Flood};
 pub use false_history::{FalseEmitted, FalseHistory};
 pub use false_lane::{FalseLane, LaneLie, TwoFacedAcks};
+pub use false_states::FalseStates;
 pub use forge::Forge;
 pub use fork_voter::ForkVoter;
 pub use garbage::Garbage;
@@ -155,13 +157,20 @@ pub trait Behaviour: core::fmt::Debug {
     fn hear(&mut self, _: &mut Scene<'_>, _: &Heard<'_>, _: &mut Vec<Act>) -> bool {
         true
     }
+
+    /// Whether the state of a height that it says to its replica is a false one. All sign the
+    /// same false one, and of those who lie about other things every second.
+    fn falsifies_state(&mut self, _: &mut Scene<'_>, height: Height) -> bool {
+        !(height.0 / STATE_HEIGHTS).is_multiple_of(2)
+    }
 }
 
 /// So many of [`NAMES`] may be drawn by any seed; the rest is for runs of a kind.
 pub const DRAWN: usize = 34;
 
-/// Every behaviour by name; where members make their key, one is a `false-dealer`.
-pub const NAMES: [&str; DRAWN + 1] = [
+/// Every behaviour by name; where members make their key, one is a `false-dealer`. A
+/// `false-states` lies where the committee makes certificates, and about nothing else.
+pub const NAMES: [&str; DRAWN + 2] = [
     "wrong-shares",
     "empty-shares",
     "foreign-shares",
@@ -197,6 +206,7 @@ pub const NAMES: [&str; DRAWN + 1] = [
     "garbage",
     "long-shares",
     "false-dealer",
+    "false-states",
 ];
 
 /// The behaviour of a name.
@@ -238,6 +248,7 @@ pub fn behaviour(name: &str) -> Option<Box<dyn Behaviour>> {
         "silent" => Box::new(Silent { proposals: false }),
         "garbage" => Box::new(Garbage),
         "false-dealer" => Box::new(FalseDealer),
+        "false-states" => Box::new(FalseStates),
         _ => return None,
     })
 }

@@ -57,6 +57,24 @@ impl Behaviour for FalseShares {
                 let message = Arc::new(Message::Attested(Box::new(false_one)));
                 return vec![Act::Effect(Effect::Send { to: *to, message })];
             }
+            Message::AttestedState(attestation) => {
+                scene.lied();
+                let mut false_one = **attestation;
+                false_one.certificate.0[95] ^= 1;
+                let message = Arc::new(Message::AttestedState(Box::new(false_one)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
+            Message::AttestState(share) => {
+                scene.lied();
+                let mut share = share.as_ref().clone();
+                match self.lie {
+                    Lie::Nothing => return Vec::new(),
+                    Lie::Foreign => share.share.member.0 ^= 1,
+                    _ => share.share.signature[95] ^= 1,
+                }
+                let message = Arc::new(Message::AttestState(Arc::new(share)));
+                return vec![Act::Effect(Effect::Send { to: *to, message })];
+            }
             Message::Beaconed(beacon) => {
                 scene.lied();
                 let mut false_one = **beacon;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, FinalBlock, SafetyRecord};
-use fairlane_encryption::Attestation;
+use fairlane_encryption::{Attestation, StateAttestation};
 use fairlane_mempool::{Ack, Batch, Cut, LaneMessage};
 use fairlane_replica::{CutPayload, Message, Table, height_of};
 use fairlane_types::{BlockHeader, BlockId, Certificate, Height, SequencedBlock, View, decode};
@@ -143,6 +143,8 @@ pub enum Durable {
     Sequenced(Arc<SequencedBlock>),
     /// An attested root.
     Attested(Attestation),
+    /// A certified state.
+    State(Box<StateAttestation>),
     /// Emitted blocks below this height are gone.
     Pruned(Height),
 }
@@ -179,6 +181,10 @@ pub fn durable(change: &Change) -> Option<Durable> {
         Table::Attestations => {
             let attestation = decode(value, ROW_BYTES_MAX).ok()?;
             Some(Durable::Attested(attestation))
+        }
+        Table::StateAttestations => {
+            let made = decode(value, ROW_BYTES_MAX).ok()?;
+            Some(Durable::State(Box::new(made)))
         }
         Table::Sequence => {
             let block = decode(value, ROW_BYTES_MAX).ok()?;

@@ -9,6 +9,7 @@ mod order;
 mod progress;
 mod sequence;
 mod shares;
+mod states;
 mod strong;
 mod votes;
 
@@ -29,6 +30,7 @@ use lanes::Lanes;
 use order::Order;
 use progress::Progress;
 use sequence::Sequence;
+pub use states::{false_state_of, state_of};
 use votes::Votes;
 
 /// Most violations that are kept; one is enough to fail a run.
@@ -54,6 +56,8 @@ pub enum Rule {
     /// S6: the same sequence of blocks everywhere, gapless, with the roots it should have;
     /// what is attested is a root of it.
     Sequence,
+    /// S16: a certified state is the one of the sequence, whatever f members sign.
+    State,
     /// S7: the plaintext that the trader sealed, or the one right outcome.
     Plaintext,
     /// One encryption key for all who made it, and that one signed by a quorum.
@@ -264,11 +268,18 @@ impl Judge {
                 let (height, root) = (found.height, found.root);
                 self.sequence.attested(node, height, root, &mut self.notes);
             }
+            Some(Durable::State(made)) if self.honest[node] => {
+                let root = self.sequence.root_at(made.height);
+                states::kept(node, &made, root, &mut self.notes);
+            }
             Some(Durable::Pruned(below)) => {
                 self.sequence
                     .pruned(node, below, &self.honest, &mut self.notes);
             }
-            Some(Durable::Final(_) | Durable::Ack(_) | Durable::Attested(_)) | None => {}
+            Some(
+                Durable::Final(_) | Durable::Ack(_) | Durable::Attested(_) | Durable::State(_),
+            )
+            | None => {}
         }
     }
 

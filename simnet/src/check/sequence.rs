@@ -80,12 +80,16 @@ impl Sequence {
         }
     }
 
+    /// Root at a height that somebody has emitted.
+    pub fn root_at(&self, height: Height) -> Option<Root> {
+        let at = usize::try_from(height.0).ok()?.checked_sub(1)?;
+        self.blocks.get(at).map(|block| block.root)
+    }
+
     /// S6: an attested root is that of the sequence.
     pub fn attested(&mut self, node: usize, height: Height, root: Root, notes: &mut Notes) {
         notes.mark(Mark::Attested);
-        let at = usize::try_from(height.0).unwrap_or(usize::MAX);
-        let block = at.checked_sub(1).and_then(|at| self.blocks.get(at));
-        if block.is_none_or(|block| block.root != root) {
+        if self.root_at(height) != Some(root) {
             let what = format!("attested a root of height {height} that nobody emitted");
             notes.break_rule(Rule::Sequence, node, what);
         }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use fairlane_encryption::StateRoots;
 use fairlane_replica::{Class, JobId, JobResult, LoadId, Message, Row, WriteId};
-use fairlane_types::MemberId;
+use fairlane_types::{Height, MemberId};
 
 use crate::machine::Slot;
 use crate::net::Sent;
@@ -55,6 +56,13 @@ pub(super) enum Happening {
         to: MemberId,
         message: Arc<Message>,
     },
+    /// What executes beside a member came to a state.
+    Executed {
+        node: usize,
+        life: u32,
+        height: Height,
+        roots: StateRoots,
+    },
     Submit {
         trade: usize,
         node: usize,
@@ -78,6 +86,7 @@ impl Happening {
             | Self::Stored { node, life }
             | Self::Early { node, life, .. }
             | Self::Late { node, life, .. }
+            | Self::Executed { node, life, .. }
             | Self::Loaded { node, life, .. }
             | Self::Computed { node, life, .. } => Some((*node, Some(*life))),
             Self::Frame { to, .. } => Some((*to, None)),
@@ -116,6 +125,7 @@ impl Happening {
             Self::Impatient { trade } => (0, 11, *trade as u64),
             Self::Done { slot, .. } => (slot.0, 13, slot.1.code()),
             Self::Late { node, to, .. } => (*node, 12, u64::from(to.0)),
+            Self::Executed { node, height, .. } => (*node, 14, height.0),
         }
     }
 }

@@ -218,6 +218,7 @@ impl World {
             Effect::Emit(block) => {
                 self.trace.bytes(&block.root.0.0);
                 self.judge.emitted(node, &block);
+                self.execute(node, &block);
                 self.settle(&block);
                 if let Some(recorder) = &mut self.recorder {
                     for (trade, to, at) in recorder.emitted(self.now, node, &block) {

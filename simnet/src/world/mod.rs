@@ -2,6 +2,7 @@
 //! plan of faults, and the checkers that watch.
 
 mod ceremony;
+mod execution;
 mod faults;
 mod frame;
 mod happening;
@@ -433,6 +434,12 @@ impl World {
             Happening::Late {
                 node, to, message, ..
             } => self.send(node, Peers::One(to), &message),
+            Happening::Executed {
+                node,
+                height,
+                roots,
+                ..
+            } => self.input(node, Event::StateReached { height, roots }),
             Happening::Submit { trade, node } => self.submit(trade, node),
             Happening::Done { at, slot, busy_ns } => self.done(at, slot, busy_ns),
             Happening::Impatient { trade } => self.impatient(trade),
