@@ -1,14 +1,17 @@
 //! A home between epochs: it learns of the next one from members' APIs, checks it, and goes
 //! there (PROTOCOL §6).
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fairlane_client::Member;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
-use fairlane_types::{Epoch, Handover, Height, decode};
+use fairlane_types::{Genesis, Handover, Height, decode};
+use tokio::task::JoinSet;
 
 use crate::exit::{Outcome, Problem};
 
@@ -18,9 +21,10 @@ const ROUND: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How often a running node looks whether others are ahead of it.
 const LOOK: Duration = Duration::from_secs(1);
-/// Looks in a row that must find a later epoch: a node that is just about to go there itself
-/// is left alone.
-const LOOKS: u32 = 3;
+/// How long a member is asked then.
+const QUESTION_MAX: Duration = Duration::from_secs(3);
+/// A node that is just about to go there itself is left alone for so long.
+const GRACE: Duration = Duration::from_secs(2);
 
 impl From<EpochError> for Problem {
     fn from(error: EpochError) -> Self {
@@ -45,21 +49,50 @@ pub fn sources(config: &Config, standing: &Standing) -> Outcome<Vec<Member>> {
     members.collect()
 }
 
-/// Ready when others are in a later epoch than this one for a while.
-pub async fn left_behind(members: Vec<Member>, epoch: Epoch) {
-    let mut looks = 0;
+/// Ready when the committee of `genesis` has handed over to the next one for a while, with its
+/// word for that: what any other says of epochs is worth nothing.
+pub async fn left_behind(members: Vec<Member>, genesis: Genesis) -> Handover {
+    let genesis = Arc::new(genesis);
+    let mut doubted = BTreeSet::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        let mut ahead = false;
+        let mut answers = JoinSet::new();
         for member in &members {
-            ahead |= matches!(member.info().await, Ok(info) if info.epoch > epoch.0);
+            let (member, genesis) = (member.clone().with_limit(QUESTION_MAX), genesis.clone());
+            answers.spawn(async move {
+                let answer = handed_over(&member, &genesis).await;
+                (member.address().to_owned(), answer)
+            });
         }
-        looks = if ahead { looks + 1 } else { 0 };
-        if looks >= LOOKS {
-            tracing::warn!(%epoch, "others are in a later epoch: following them");
-            return;
+        while let Some(Ok((from, answer))) = answers.join_next().await {
+            match answer {
+                Ok(None) => {}
+                Ok(Some(handover)) => {
+                    tokio::time::sleep(GRACE).await;
+                    let epoch = genesis.epoch();
+                    tracing::warn!(%epoch, "others are in a later epoch: following them");
+                    return handover;
+                }
+                Err(error) => {
+                    if doubted.insert(from.clone()) {
+                        let error = error.what;
+                        tracing::warn!(from, error, "says that this epoch is over, shows nothing");
+                    }
+                }
+            }
         }
     }
+}
+
+/// The hand-over of the committee of `genesis`, if a member says that it is in a later epoch.
+async fn handed_over(member: &Member, genesis: &Genesis) -> Outcome<Option<Handover>> {
+    match member.info().await {
+        Ok(info) if info.epoch > genesis.epoch().0 => {}
+        _ => return Ok(None),
+    }
+    let handover = member.handover(genesis.epoch().next()).await?;
+    handover.verify(genesis).map_err(Problem::failed)?;
+    Ok(Some(handover))
 }
 
 /// Waits until the home is in an epoch in which its node can run, and says where it stands;
@@ -148,7 +181,7 @@ async fn enter_from(
     base: &EpochBase,
     onward: Option<&Handover>,
 ) -> Outcome {
-    resting.leave()?;
+    resting.leave(&base.handover)?;
     let mut from = match resting.last_block()? {
         Some(block) => block.height.next(),
         // What is older than it keeps is not needed to check the rest: roots are chained.

@@ -206,12 +206,13 @@ impl Resting {
     }
 
     /// Leaves the epoch, if this is a member of it: its node never runs in it again, and what
-    /// it acknowledged is put aside.
+    /// it acknowledged is put aside. Only the word of the epoch's own committee ends it.
     ///
     /// # Errors
-    /// [`EpochError`].
-    pub fn leave(&mut self) -> Result<(), EpochError> {
+    /// [`EpochError`]; nothing is written when the hand-over is not that committee's.
+    pub fn leave(&mut self, word: &Handover) -> Result<(), EpochError> {
         let standing = self.standing()?;
+        word.verify(&standing.genesis).map_err(BaseError::from)?;
         if let Some(me) = standing.member
             && !standing.left
         {

@@ -11,6 +11,7 @@ use fairlane_node::node::{Ended, Node, NodeOptions, StartError, shutdown_signal}
 use fairlane_node::process::keep_secrets_in;
 use fairlane_node::telemetry::install_metrics;
 use fairlane_replica::EpochBase;
+use fairlane_types::Handover;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -98,46 +99,58 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
 /// One epoch after the other.
 async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()>) -> Outcome {
     let mut stop = std::pin::pin!(stop);
-    let mut next: Option<Arc<EpochBase>> = None;
-    let mut behind = false;
+    let mut onward: Option<Onward> = None;
     loop {
         let config = Config::load(home, options.overrides.clone())?;
         let mut resting = Resting::open(home, &config)?;
-        if behind || next.is_some() {
-            resting.leave()?;
+        match onward.take() {
+            None => {}
+            Some(Onward::Word(handover)) => resting.leave(&handover)?,
+            Some(Onward::Base(base)) => {
+                resting.leave(&base.handover)?;
+                resting.enter(&base)?;
+            }
         }
-        if let Some(base) = next.take() {
-            resting.enter(&base)?;
-        }
-        behind = false;
         let Some(standing) = seeking::until_it_runs(&mut resting, &config, stop.as_mut()).await?
         else {
             return Ok(());
         };
-        let (epoch, members) = (standing.epoch(), seeking::sources(&config, &standing)?);
+        let (genesis, members) = (
+            standing.genesis.clone(),
+            seeking::sources(&config, &standing)?,
+        );
         let node = Node::start_from(options.clone(), resting, standing).await?;
+        let mut word = None;
         let ended = {
             let looking = async {
                 // Where no other API is known, nothing can be learnt from them.
                 if members.is_empty() {
                     std::future::pending::<()>().await;
                 }
-                seeking::left_behind(members, epoch).await;
+                seeking::left_behind(members, genesis).await
             };
             let stopped = async {
                 tokio::select! {
                     () = stop.as_mut() => {}
-                    () = looking => behind = true,
+                    handover = looking => word = Some(handover),
                 }
             };
             node.run(stopped).await.map_err(Problem::failed)?
         };
-        match ended {
-            Ended::Epoch(base) => next = Some(base),
-            Ended::Stopped if behind => {}
-            Ended::Stopped => return Ok(()),
-        }
+        onward = match (ended, word) {
+            (Ended::Epoch(base), _) => Some(Onward::Base(base)),
+            (Ended::Stopped, Some(word)) => Some(Onward::Word(word)),
+            (Ended::Stopped, None) => return Ok(()),
+        };
     }
+}
+
+/// What shows that the epoch is over in which a node ran.
+enum Onward {
+    /// All that the next one begins with: it came to the end itself.
+    Base(Arc<EpochBase>),
+    /// The word of its committee, from another member.
+    Word(Handover),
 }
 
 /// The API and the links: two threads at least, and more where there are more cores.

@@ -1,6 +1,8 @@
 //! A committee of real processes, a load of real orders, and what must hold afterwards.
 #![allow(dead_code)] // each test program uses its own part of this
 
+pub mod proxy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -213,9 +215,14 @@ impl Cluster {
         }
     }
 
+    /// A member's log.
+    pub fn whole_log(&self, member: usize) -> String {
+        std::fs::read_to_string(self.log_path(member)).unwrap_or_default()
+    }
+
     /// The end of a member's log.
     pub fn log(&self, member: usize) -> String {
-        let text = std::fs::read_to_string(self.log_path(member)).unwrap_or_default();
+        let text = self.whole_log(member);
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
