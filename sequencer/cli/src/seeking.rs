@@ -9,7 +9,7 @@ use std::time::Duration;
 use fairlane_client::Member;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
-use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
+use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
 use fairlane_types::{Genesis, Handover, Height, decode};
 use tokio::task::JoinSet;
 
@@ -136,71 +136,121 @@ pub async fn until_it_runs(
 
 /// One epoch further, if any member has it.
 async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) -> Outcome<bool> {
-    let next = standing.epoch().next();
-    for member in members {
-        let Ok(bytes) = member.epoch_base(next).await else {
-            continue;
-        };
-        let base: EpochBase = match decode(&bytes, EPOCH_BASE_BYTES_MAX) {
-            Ok(base) => base,
+    for (at, member) in members.iter().enumerate() {
+        let from = member.address();
+        let (base, onward) = match next_epoch(member, &standing.genesis).await {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
             Err(error) => {
-                tracing::warn!(from = member.address(), %error, "not the start of an epoch");
+                tracing::warn!(from, error = %error.what, "not the start of the next epoch");
                 continue;
             }
         };
-        if let Err(error) = base.verify(&standing.genesis) {
-            tracing::warn!(from = member.address(), %error, "a false start of an epoch");
-            continue;
-        }
-        // Without dealings nobody runs that epoch: a word that it is over goes with it, or a
-        // member could keep this one out of the present epoch.
-        let onward = match base.is_whole() {
-            true => None,
-            false => match member.handover(next.next()).await {
-                Ok(onward) => Some(onward),
-                Err(error) => {
-                    tracing::warn!(from = member.address(), %error, "an epoch without dealings");
-                    continue;
-                }
-            },
-        };
-        match enter_from(resting, member, &base, onward.as_ref()).await {
+        // The blocks come from anybody: it first, since it has been there.
+        let (before, rest) = members.split_at(at);
+        let sources: Vec<_> = rest.iter().chain(before).collect();
+        match enter(resting, &sources, standing, &base, onward.as_ref()).await {
             Ok(()) => return Ok(true),
-            Err(error) => {
-                tracing::warn!(from = member.address(), error = %error.what, "cannot follow");
-            }
+            Err(error) => tracing::warn!(from, error = %error.what, "cannot follow"),
         }
     }
     Ok(false)
 }
 
-/// Takes the blocks that are missing from a member and enters.
-async fn enter_from(
-    resting: &mut Resting,
+/// What the next epoch begins with, as a member says and the committee of `genesis` signed;
+/// nothing when it has none.
+async fn next_epoch(
     member: &Member,
+    genesis: &Genesis,
+) -> Outcome<Option<(EpochBase, Option<Handover>)>> {
+    let next = genesis.epoch().next();
+    let Ok(bytes) = member.epoch_base(next).await else {
+        return Ok(None);
+    };
+    let base: EpochBase = decode(&bytes, EPOCH_BASE_BYTES_MAX).map_err(Problem::failed)?;
+    base.verify(genesis).map_err(Problem::failed)?;
+    // Without dealings nobody runs that epoch: a word that it is over goes with it, or a
+    // member could keep this one out of the present epoch.
+    let onward = match base.is_whole() {
+        true => None,
+        false => Some(member.handover(next.next()).await?),
+    };
+    Ok(Some((base, onward)))
+}
+
+/// Takes the blocks that are missing and enters.
+async fn enter(
+    resting: &mut Resting,
+    sources: &[&Member],
+    standing: &Standing,
     base: &EpochBase,
     onward: Option<&Handover>,
 ) -> Outcome {
+    if onward.is_none() {
+        resting.reads(base)?;
+    }
     resting.leave(&base.handover)?;
-    let mut from = match resting.last_block()? {
-        Some(block) => block.height.next(),
-        // What is older than it keeps is not needed to check the rest: roots are chained.
-        None => Height(member.info().await?.first_available.max(1)),
-    };
-    let until = base.genesis().base().next();
-    while from < until {
-        let blocks = member.blocks(from, until).await?;
-        let Some(last) = blocks.last() else {
-            return Err(Problem::failed(format!("no blocks from {from} on")));
-        };
-        from = last.height.next();
-        resting.import(&blocks)?;
+    let covered = Covered::by(&base.handover, &standing.genesis);
+    let mut covered = covered.map_err(Problem::failed)?;
+    for source in sources {
+        match take_blocks(resting, source, base, &mut covered).await {
+            Ok(()) => {
+                match onward {
+                    Some(onward) => resting.pass(base, onward)?,
+                    None => resting.enter(base)?,
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                let (from, error) = (source.address(), error.what);
+                tracing::warn!(from, error, "not the blocks up to the next epoch");
+            }
+        }
     }
-    match onward {
-        Some(onward) => resting.pass(base, onward)?,
-        None => resting.enter(base)?,
+    Err(Problem::failed("nobody has the blocks that are missing"))
+}
+
+/// Takes the blocks that are missing from one source: asks for them from the boundary down, to
+/// know which are right, and then from the bottom up, to keep them. What was learnt or kept of
+/// one source need not be asked of the next.
+async fn take_blocks(
+    resting: &mut Resting,
+    source: &Member,
+    base: &EpochBase,
+    covered: &mut Covered,
+) -> Outcome {
+    let lowest = lowest_wanted(resting, source).await?;
+    let mut most = STRETCH_BLOCKS_MAX as u64;
+    while covered.missing() >= lowest {
+        let top = covered.missing();
+        let from = lowest.max(Height(top.0.saturating_sub(most - 1)));
+        match covered.down(&source.blocks(from, top.next()).await?) {
+            Ok(()) => most = (most * 2).min(STRETCH_BLOCKS_MAX as u64),
+            // Large blocks: an answer does not hold that many.
+            Err(_) if most > 1 => most /= 2,
+            Err(error) => return Err(Problem::failed(error)),
+        }
     }
-    Ok(())
+    // Meanwhile it may have dropped the oldest.
+    let mut from = lowest_wanted(resting, source).await?;
+    while let Some(end) = covered.end_of_stretch(from) {
+        let blocks = source.blocks(from, end.next()).await?;
+        resting.import(&blocks, covered)?;
+        from = end.next();
+    }
+    match resting.last_block()? {
+        Some(last) if last.height >= base.genesis().base() => Ok(()),
+        _ => Err(Problem::failed("it keeps none of them")),
+    }
+}
+
+/// The height from which blocks are taken: above the last one here, or from the first that
+/// the source keeps. What is older is not needed to check the rest: roots are chained.
+async fn lowest_wanted(resting: &Resting, source: &Member) -> Outcome<Height> {
+    match resting.last_block()? {
+        Some(block) => Ok(block.height.next()),
+        None => Ok(Height(source.info().await?.first_available.max(1))),
+    }
 }
 
 /// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fairlane_replica::{
-    BaseError, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
+    BaseError, Covered, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
     has_left, importing, leaving, used_receivers,
 };
 use fairlane_types::{Epoch, Genesis, Handover, MemberId, SequencedBlock, UsedReceivers};
@@ -222,14 +222,33 @@ impl Resting {
         Ok(())
     }
 
-    /// Takes blocks of the sequence from elsewhere, above what is here.
+    /// Takes blocks of the sequence from elsewhere, above what is here: those that a hand-over
+    /// covers.
+    ///
+    /// # Errors
+    /// [`EpochError`]; nothing is written of blocks that are not covered.
+    pub fn import(
+        &mut self,
+        blocks: &[SequencedBlock],
+        covered: &Covered,
+    ) -> Result<(), EpochError> {
+        let last = self.last_block()?;
+        let writes = importing(last.as_ref(), blocks, covered)?;
+        Ok(self.store.commit(&writes, true)?)
+    }
+
+    /// Whether a base that somebody handed out gives this home its part of the keys, where it
+    /// has what reads that: not everything in it is under the signatures.
     ///
     /// # Errors
     /// [`EpochError`].
-    pub fn import(&mut self, blocks: &[SequencedBlock]) -> Result<(), EpochError> {
-        let last = self.last_block()?;
-        let writes = importing(last.as_ref(), blocks)?;
-        Ok(self.store.commit(&writes, true)?)
+    pub fn reads(&self, base: &EpochBase) -> Result<(), EpochError> {
+        let identity = self.home.identity()?.public();
+        let member = base.genesis().members.contains(&identity);
+        if member && self.home.part_path(base.genesis()).exists() {
+            self.home.keys_in(base)?;
+        }
+        Ok(())
     }
 
     /// Enters the epoch that begins with `base`, which must follow the one it is in. Its

@@ -9,6 +9,7 @@ use fairlane_types::{
     CtId, Envelope, Epoch, Genesis, MemberId, SequencedBlock, UsedReceivers, decode, encode,
 };
 
+use crate::covered::Covered;
 use crate::epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};
 use crate::keys::{Emitted, epoch_key, height_key, index_key, late_key, meta, payload_key};
 use crate::recovery::{ROW_BYTES_MAX, RecoverError, Recovered, corrupt};
@@ -85,21 +86,22 @@ pub fn leaving(
     Ok(writes)
 }
 
-/// The writes for blocks of the sequence that another member handed out, above `last`. That
-/// they are right shows where they lead to: see [`entering`].
+/// The writes for blocks of the sequence that another member handed out, above `last`: one
+/// stretch of what a hand-over covers, or its upper part.
 ///
 /// # Errors
-/// [`BaseError::Bytes`] when one does not follow the other.
+/// [`BaseError::Bytes`] when they are not that, or do not follow `last`.
 pub fn importing(
     last: Option<&SequencedBlock>,
     blocks: &[SequencedBlock],
+    covered: &Covered,
 ) -> Result<Vec<Write>, BaseError> {
+    let above = |first: &SequencedBlock| last.is_none_or(|last| first.follows(last));
+    if !blocks.first().is_some_and(above) || !covered.covers(blocks) {
+        return Err(BaseError::Bytes("the blocks of the sequence"));
+    }
     let mut writes = Vec::new();
-    let mut below = last;
     for block in blocks {
-        if below.map_or_else(|| !block.is_sealed(), |below| !block.follows(below)) {
-            return Err(BaseError::Bytes("the blocks of the sequence"));
-        }
         let (key, row) = (height_key(block.height), encode(block));
         writes.push(Write::put(Table::Sequence, key, row));
         for item in &block.items {
@@ -110,7 +112,6 @@ pub fn importing(
             let key = index_key(&item.ct_id);
             writes.push(Write::put(Table::Index, key, encode(&place)));
         }
-        below = Some(block);
     }
     Ok(writes)
 }
@@ -138,6 +139,11 @@ pub fn entering(
     let root = base.genesis().start.map(|start| start.root);
     if Some(last.root) != root || !last.is_sealed() {
         return Err(refuse("another sequence than the one handed over"));
+    }
+    // Nothing is emitted there: who restarted with it would call it damage.
+    let above = height_key(height.next());
+    if !store.scan(Table::Sequence, &above, &END, 1, ROW_BYTES_MAX)?.is_empty() {
+        return Err(refuse("the sequence goes on above the boundary"));
     }
     let used = used_receivers(|table, key| store.get(table, key), before)?;
     let carried = carried_ids(store)?;

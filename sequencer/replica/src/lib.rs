@@ -22,6 +22,7 @@ mod ceremony;
 mod class;
 mod combiners;
 mod consensus_work;
+mod covered;
 mod crossing;
 mod dealing;
 mod demotion;
@@ -56,6 +57,7 @@ pub use attesting::AttestShare;
 pub use beacons::BeaconShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
+pub use covered::{Covered, STRETCH_BLOCKS_MAX, STRETCH_BYTES_MAX};
 pub use crossing::{
     carried_over, current_epoch, entering, has_left, importing, leaving, used_receivers,
 };

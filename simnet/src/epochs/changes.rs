@@ -113,7 +113,7 @@ impl Run<'_> {
                 // Between the two writes: the next look goes on from there.
                 return;
             }
-            if let Err(error) = m.leave().and_then(|()| m.import(&sequence)) {
+            if let Err(error) = m.leave().and_then(|()| m.import(&base, &sequence)) {
                 self.breach(format!("machine {machine} cannot import: {error}"));
                 return;
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fairlane_encryption::{Ceremony, ReceiverSecret};
 use fairlane_replica::{
     CeremonyKeys, CryptoContext, EpochBase, Row, Sharing, Store as _, StoreError, Table, Write,
-    current_epoch, entering, has_left, height_key, importing, leaving, meta,
+    Covered, current_epoch, entering, has_left, height_key, importing, leaving, meta,
 };
 use fairlane_types::{
     Committee, CtId, Epoch, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,
@@ -131,18 +131,33 @@ impl Machine {
         has_left(&self.member.store).unwrap_or(false)
     }
 
-    /// Takes the blocks of the sequence that it lacks from another disk.
+    /// Takes the blocks of the sequence that it lacks from another disk, as far as `base`
+    /// covers them.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn import(&mut self, rows: &[Row]) -> Result<(), String> {
+    pub fn import(&mut self, base: &EpochBase, rows: &[Row]) -> Result<(), String> {
         let last = self.last_emitted();
         let blocks = rows.iter().map(|(_, row)| decode(row, ROW_BYTES_MAX));
         let blocks: Result<Vec<SequencedBlock>, _> = blocks.collect();
         let mut blocks = blocks.map_err(|error| error.to_string())?;
         blocks.retain(|block| last.as_ref().is_none_or(|last| block.height > last.height));
-        let writes = importing(last.as_ref(), &blocks).map_err(|error| error.to_string())?;
-        self.apply(writes).map_err(|error| error.to_string())
+        let covered = Covered::by(&base.handover, &self.genesis);
+        let mut covered = covered.map_err(|error| error.to_string())?;
+        for block in blocks.iter().rev() {
+            let known = covered.down(std::slice::from_ref(block));
+            known.map_err(|error| error.to_string())?;
+        }
+        while let Some(first) = blocks.first() {
+            let end = covered.end_of_stretch(first.height);
+            let above = blocks.partition_point(|block| Some(block.height) <= end);
+            let last = self.last_emitted();
+            let writes = importing(last.as_ref(), &blocks[..above], &covered);
+            let writes = writes.map_err(|error| error.to_string())?;
+            self.apply(writes).map_err(|error| error.to_string())?;
+            blocks.drain(..above);
+        }
+        Ok(())
     }
 
     /// The last block of the sequence on disk.
