@@ -104,6 +104,9 @@ pub async fn until_it_runs(
 ) -> Outcome<Option<Standing>> {
     let mut told = None;
     loop {
+        if resting.go_on()? {
+            continue;
+        }
         let standing = resting.standing()?;
         let members = sources(config, &standing)?;
         // A backup of a later epoch has no part of this one's keys: if others can be asked,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fairlane_replica::{
     BaseError, Covered, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
-    has_left, importing, leaving, used_receivers,
+    has_left, importing, leaving, next_base, used_receivers,
 };
 use fairlane_types::{Epoch, Genesis, Handover, MemberId, SequencedBlock, UsedReceivers};
 
@@ -235,6 +235,21 @@ impl Resting {
         let last = self.last_block()?;
         let writes = importing(last.as_ref(), blocks, covered)?;
         Ok(self.store.commit(&writes, true)?)
+    }
+
+    /// Goes on into the next epoch if this member came to the end of its own before it was
+    /// stopped: what the next one begins with is here then, and nobody need be asked.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn go_on(&mut self) -> Result<bool, EpochError> {
+        let genesis = self.standing()?.genesis;
+        let Some(base) = next_base(|table, key| self.store.get(table, key), &genesis)? else {
+            return Ok(false);
+        };
+        self.leave(&base.handover)?;
+        self.enter(&base)?;
+        Ok(true)
     }
 
     /// Whether a base that somebody handed out gives this home its part of the keys, where it

@@ -31,12 +31,32 @@ pub fn current_epoch(
     };
     let epoch: Epoch = decode(&row, row.len())
         .map_err(|error| corrupt(Table::Meta, meta::EPOCH, &error.to_string()))?;
+    let base = base_of(&get, epoch)?;
+    let missing = || corrupt(Table::Epochs, &epoch_key(epoch), "missing");
+    Ok(Some(base.ok_or_else(missing)?))
+}
+
+/// What the epoch after that of `genesis` begins with, if a folder has it already: its member
+/// wrote that when a quorum had signed it, before it left. `get` reads a row.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn next_base(
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    genesis: &Genesis,
+) -> Result<Option<EpochBase>, RecoverError> {
+    let base = base_of(&get, genesis.epoch().next())?;
+    Ok(base.filter(|base| base.is_whole() && base.verify(genesis).is_ok()))
+}
+
+fn base_of(
+    get: &impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    epoch: Epoch,
+) -> Result<Option<EpochBase>, RecoverError> {
     let key = epoch_key(epoch);
-    let row = get(Table::Epochs, &key)?;
-    let row = row.ok_or_else(|| corrupt(Table::Epochs, &key, "missing"))?;
-    let base = decode(&row, EPOCH_BASE_BYTES_MAX)
-        .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))?;
-    Ok(Some(base))
+    let base = get(Table::Epochs, &key)?.map(|row| decode(&row, EPOCH_BASE_BYTES_MAX));
+    base.transpose()
+        .map_err(|error| corrupt(Table::Epochs, &key, &error.to_string()))
 }
 
 /// The keys for dealings that a folder's chain has used in the epochs before `genesis`, and in

@@ -10,7 +10,6 @@ use fairlane_node::home::{Home, HomeError};
 use fairlane_node::node::{Ended, Node, NodeOptions, StartError, shutdown_signal};
 use fairlane_node::process::keep_secrets_in;
 use fairlane_node::telemetry::install_metrics;
-use fairlane_replica::EpochBase;
 use fairlane_types::Handover;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -99,17 +98,12 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
 /// One epoch after the other.
 async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()>) -> Outcome {
     let mut stop = std::pin::pin!(stop);
-    let mut onward: Option<Onward> = None;
+    let mut word: Option<Handover> = None;
     loop {
         let config = Config::load(home, options.overrides.clone())?;
         let mut resting = Resting::open(home, &config)?;
-        match onward.take() {
-            None => {}
-            Some(Onward::Word(handover)) => resting.leave(&handover)?,
-            Some(Onward::Base(base)) => {
-                resting.leave(&base.handover)?;
-                resting.enter(&base)?;
-            }
+        if let Some(word) = word.take() {
+            resting.leave(&word)?;
         }
         let Some(standing) = seeking::until_it_runs(&mut resting, &config, stop.as_mut()).await?
         else {
@@ -120,7 +114,6 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
             seeking::sources(&config, &standing)?,
         );
         let node = Node::start_from(options.clone(), resting, standing).await?;
-        let mut word = None;
         let ended = {
             let looking = async {
                 // Where no other API is known, nothing can be learnt from them.
@@ -137,20 +130,11 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
             };
             node.run(stopped).await.map_err(Problem::failed)?
         };
-        onward = match (ended, word) {
-            (Ended::Epoch(base), _) => Some(Onward::Base(base)),
-            (Ended::Stopped, Some(word)) => Some(Onward::Word(word)),
-            (Ended::Stopped, None) => return Ok(()),
-        };
+        // What comes after its end is on disk, or others have it: `until_it_runs` looks.
+        if matches!(ended, Ended::Stopped) && word.is_none() {
+            return Ok(());
+        }
     }
-}
-
-/// What shows that the epoch is over in which a node ran.
-enum Onward {
-    /// All that the next one begins with: it came to the end itself.
-    Base(Arc<EpochBase>),
-    /// The word of its committee, from another member.
-    Word(Handover),
 }
 
 /// The API and the links: two threads at least, and more where there are more cores.

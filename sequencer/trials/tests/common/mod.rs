@@ -13,9 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fairlane_client::{ClientError, Committee, FanOut, Member, Pin, SealOptions, Sealer};
+use fairlane_node::config::{Config, Overrides};
+use fairlane_node::home::Home;
 use fairlane_node::testnet::{self, InitOptions, Testnet};
 use fairlane_types::{
-    CtId, Envelope, Height, Millis, Outcome, Scheme, SecretKey, SeededRng, SequencedBlock,
+    CtId, Envelope, Height, MemberId, Millis, Outcome, Scheme, SecretKey, SeededRng, SequencedBlock,
 };
 use tempfile::TempDir;
 
@@ -129,6 +131,76 @@ impl Cluster {
             testnet,
             _dir: dir,
             _machine: machine,
+        }
+    }
+
+    /// Takes in a home that was made for a later epoch; its process is not started.
+    pub fn adopt(&mut self, home: Home) {
+        let config = Config::load(&home, Overrides::default()).unwrap();
+        let client = |address: SocketAddr| {
+            let member = Member::new(&address.to_string()).unwrap();
+            member.with_limit(Duration::from_secs(5))
+        };
+        let mut members = self.committee.members().to_vec();
+        members.push(client(config.listen_api));
+        self.committee = Committee::new(self.committee.pin().clone(), members);
+        self.ops.push(client(config.listen_ops));
+        let id = MemberId(self.children.len() as u8);
+        self.children.push(None);
+        let member = testnet::Member { id, home, config };
+        self.testnet.members.push(member);
+    }
+
+    /// Operators decide on the adopted homes and the first members as the next committee.
+    pub fn decide(&self, next: &[usize]) {
+        let dir = self.testnet.genesis_path.parent().unwrap();
+        let change = dir.join("change.json");
+        let url = |address: SocketAddr| format!("http://{address}");
+        let home = |member: usize| text(self.testnet.members[member].home.root());
+        let mut cards = Vec::new();
+        for member in next {
+            let config = &self.testnet.members[*member].config;
+            let (card, quic) = (dir.join(format!("{member}.json")), config.listen_quic);
+            fairlane(&[
+                "committee",
+                "card",
+                "--home",
+                &home(*member),
+                "--quic",
+                &quic.to_string(),
+                "--api",
+                &url(config.listen_api),
+                "-o",
+                &text(&card),
+            ]);
+            cards.push(text(&card));
+        }
+        let (change, genesis) = (text(&change), text(&self.testnet.genesis_path));
+        let first = &self.testnet.members[0].config;
+        let to = url(first.listen_api);
+        let mut args = vec!["committee", "propose", "--genesis", &genesis, "--to", &to];
+        args.extend(cards.iter().map(String::as_str));
+        args.extend(["-o", &change]);
+        fairlane(&args);
+        for member in 0..3 {
+            fairlane(&["committee", "approve", "--home", &home(member), &change]);
+        }
+        let ops = url(first.listen_ops);
+        fairlane(&["committee", "submit", "--ops", &ops, &change]);
+    }
+
+    /// Waits until the API of a member is one of an epoch.
+    pub async fn in_epoch(&self, member: usize, epoch: u64) {
+        let until = Instant::now() + PATIENCE;
+        let api = &self.committee.members()[member];
+        while !api.info().await.is_ok_and(|info| info.epoch == epoch) {
+            let log = || self.log(member);
+            assert!(
+                Instant::now() < until,
+                "{member} is not in {epoch}\n{}",
+                log()
+            );
+            pause().await;
         }
     }
 
@@ -350,6 +422,20 @@ impl Drop for Cluster {
             drop(child.wait());
         }
     }
+}
+
+/// Runs `fairlane` and wants it to succeed.
+pub fn fairlane(args: &[&str]) {
+    let done = Command::new(program("fairlane"))
+        .args(args)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "fairlane {args:?}: {said}");
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
 }
 
 /// Homes of a committee on free ports.
