@@ -17,7 +17,8 @@ use fairlane_types::{Digest, Epoch, Genesis, KeySource, MemberId, SecretKey};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::epochs::Present;
-use crate::home::{EncryptionKeys, Home, HomeError, encryption_key, write_new};
+use crate::files::write_new;
+use crate::home::{EncryptionKeys, Home, HomeError, encryption_key};
 use crate::key_files::{MODE_KEY, load, open_sealed, seal};
 use crate::passphrase::Passphrase;
 use crate::receivers::{receiver_belongs, receiver_secret};

@@ -13,8 +13,7 @@
 //! ```
 
 use std::fs;
-use std::io::{Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +28,7 @@ use fairlane_types::{
 };
 use zeroize::Zeroizing;
 
+use crate::files::write_new;
 use crate::key_files::{self, AtRest, Secret};
 use crate::passphrase::Passphrase;
 use crate::store::{RocksStore, StoreOptions};
@@ -57,6 +57,19 @@ pub enum HomeError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// A secret would be written that its node cannot read.
+    #[error(
+        "{folder} belongs to user {owner}, this is user {user}: the node of that user could not \
+         read a key written now; run it as that user, as with: runuser -u NAME -- fairlane …"
+    )]
+    Owner {
+        /// The folder.
+        folder: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// This process's user.
+        user: u32,
     },
     /// A key file is encrypted and no passphrase was given.
     #[error(
@@ -620,19 +633,4 @@ fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeE
         ));
     }
     Ok(bytes)
-}
-
-/// Writes a file that must not be there yet, and syncs it and its folder.
-pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), HomeError> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(|e| HomeError::io(path, &e))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| key_files::sync_folder(path.parent().unwrap_or_else(|| Path::new("."))))
-        .map_err(|e| HomeError::io(path, &e))
 }

@@ -3,20 +3,18 @@
 //! first bytes tell. Nobody but the owner may read either.
 
 use std::fs;
-use std::io::{Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
 
 use fairlane_encryption::{KeyFileKind, is_key_file, open_key_file, seal_key_file};
 use zeroize::Zeroizing;
 
-use crate::home::{HomeError, write_new};
+use crate::files::{check_owner, write_new, write_over};
+use crate::home::HomeError;
 use crate::passphrase::{Passphrase, check_mode};
 
 /// Permissions of a key file.
 pub const MODE_KEY: u32 = 0o600;
-/// At the end of a name: a file that is to replace the one without it.
-pub(crate) const REPLACING: &str = ".new";
 /// Largest key file, of either form.
 const KEY_FILE_BYTES_MAX: u64 = 8_192;
 
@@ -105,13 +103,14 @@ pub fn read(
 /// Writes a secret, encrypted if there is a passphrase; never over another.
 ///
 /// # Errors
-/// [`HomeError`].
+/// [`HomeError`]; `Owner` when the folder is another user's.
 pub fn write(
     path: &Path,
     secret: Secret,
     bytes: &[u8],
     passphrase: Option<&Passphrase>,
 ) -> Result<(), HomeError> {
+    check_owner(path)?;
     write_new(path, MODE_KEY, &encode(path, secret, bytes, passphrase)?)
 }
 
@@ -119,43 +118,15 @@ pub fn write(
 /// the machine stops.
 ///
 /// # Errors
-/// [`HomeError`].
+/// [`HomeError`]; `Owner` when the folder is another user's.
 pub fn replace(
     path: &Path,
     secret: Secret,
     bytes: &[u8],
     passphrase: Option<&Passphrase>,
 ) -> Result<(), HomeError> {
-    let text = encode(path, secret, bytes, passphrase)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(REPLACING);
-    let beside = path.with_file_name(name);
-    let io = |e: std::io::Error| HomeError::io(path, &e);
-    // Left over by a stop in the middle.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(MODE_KEY)
-        .open(&beside)
-        .map_err(io)?;
-    file.write_all(&text).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    fs::rename(&beside, path).map_err(io)?;
-    sync_folder(path.parent().unwrap_or_else(|| Path::new("."))).map_err(io)
-}
-
-/// Makes names in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
-    fs::File::open(folder)?.sync_all()
+    check_owner(path)?;
+    write_over(path, MODE_KEY, &encode(path, secret, bytes, passphrase)?)
 }
 
 /// Encrypts bytes of a kind under a passphrase, with a fresh salt.
@@ -273,6 +244,26 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let again = write(&path, Secret::Identity, b"other", None);
         assert!(matches!(again, Err(HomeError::Exists(_))));
+    }
+
+    #[test]
+    fn no_secret_goes_into_the_folder_of_another_user() {
+        let mine = tempfile::tempdir().unwrap();
+        // Root can give a folder away; for anybody else the topmost one is another's.
+        let foreign = match rustix::process::geteuid().is_root() {
+            true => {
+                std::os::unix::fs::chown(mine.path(), Some(65_534), None).unwrap();
+                mine.path()
+            }
+            false => Path::new("/"),
+        };
+        let path = foreign.join("fairlane-test.key");
+        let error = write(&path, Secret::Receiver, &[7; 32], None).unwrap_err();
+        assert!(matches!(error, HomeError::Owner { .. }), "{error}");
+        assert!(error.to_string().contains("runuser -u"), "{error}");
+        let error = replace(&path, Secret::Receiver, &[7; 32], None).unwrap_err();
+        assert!(matches!(error, HomeError::Owner { .. }), "{error}");
+        assert!(!path.exists());
     }
 
     proptest! {

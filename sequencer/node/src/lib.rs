@@ -22,6 +22,7 @@ pub mod epochs;
 pub mod exec_diff;
 pub mod executor;
 pub mod failure;
+mod files;
 pub mod handle;
 pub mod home;
 pub mod inbox;

@@ -20,6 +20,7 @@ use fairlane_replica::{CeremonyKeys, Sharing};
 use fairlane_types::{Epoch, Genesis, MemberId};
 use zeroize::Zeroizing;
 
+use crate::files::{BEGUN, sync_folder};
 use crate::home::{Home, HomeError};
 use crate::key_files::{self, Secret};
 
@@ -117,7 +118,7 @@ impl Home {
             PathBuf::from(name)
         };
         // Out of the way first: a stop may leave half of it, which nobody may take for a key.
-        let (replacing, erasing) = (beside(key_files::REPLACING), beside(ERASING));
+        let (replacing, erasing) = (beside(BEGUN), beside(ERASING));
         if receiver.exists() {
             if !shares.exists() {
                 return Err(HomeError::Missing(shares));
@@ -139,7 +140,7 @@ impl Home {
     }
 
     fn sync_names(&self) -> Result<(), HomeError> {
-        key_files::sync_folder(self.root()).map_err(|e| HomeError::io(self.root(), &e))
+        sync_folder(self.root()).map_err(|e| HomeError::io(self.root(), &e))
     }
 
     /// The epochs whose shares are kept, ascending.
@@ -241,7 +242,7 @@ fn numbered(name: &str, kind: &str) -> Option<Epoch> {
 /// The epoch that a file's secret gives a share of; also of one that was being replaced, or
 /// erased.
 fn secret_epoch(name: &str) -> Option<Epoch> {
-    let endings = [key_files::REPLACING, ERASING];
+    let endings = [BEGUN, ERASING];
     let whole = endings.iter().find_map(|ending| name.strip_suffix(ending));
     let name = whole.unwrap_or(name);
     match name {

@@ -27,7 +27,8 @@ mod attested;
 
 pub use attested::{AttestedStates, Waiting};
 
-use crate::home::{Home, HomeError, write_new};
+use crate::files::write_new;
+use crate::home::{Home, HomeError};
 use crate::store::StoreReader;
 
 /// Heights between two snapshots; at most so many are applied again after a kill.
