@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use fairlane_client::wire::{AttestationBody, BeaconBody, ErrorCode};
 use fairlane_replica::StoreError;
 use fairlane_types::Height;
 
 use super::Api;
-use super::body::segment;
+use super::body::{InPath, segment};
 use super::fail::Fail;
 use super::info::joined;
 use crate::store::StoreReader;
@@ -17,7 +17,7 @@ use crate::store::StoreReader;
 /// The first attestation at or above a height, or the latest one.
 pub(crate) async fn attestation(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
 ) -> Result<Json<AttestationBody>, Fail> {
     let none = "no attestation at or above this height is here yet";
     let found = first_or_latest(
@@ -60,7 +60,7 @@ pub(super) fn not_found(what: &'static str) -> Fail {
 /// What broke the ties of a height.
 pub(crate) async fn beacon(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
 ) -> Result<Json<BeaconBody>, Fail> {
     let height = Height(segment(&height, "a height")?);
     let reading = api.clone();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use fairlane_client::wire::{
@@ -14,7 +14,7 @@ use fairlane_types::Height;
 use serde::Deserialize;
 
 use super::Api;
-use super::body::{self, Args, Media, segment};
+use super::body::{self, Args, InPath, Media, segment};
 use super::fail::Fail;
 use super::info::{head, joined};
 use crate::store::StoreReader;
@@ -37,7 +37,7 @@ pub(crate) fn out_of_range(asked: Height, first: Height, head: Height) -> Fail {
 
 pub(crate) async fn block(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
     headers: HeaderMap,
 ) -> Result<Response, Fail> {
     let answer = body::accept(&headers, &[Media::Json, Media::Binary], Media::Json)?;
@@ -110,7 +110,7 @@ pub(crate) async fn page(
 
 pub(crate) async fn certificate(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
 ) -> Result<Json<CertBody>, Fail> {
     let asked = Height(segment(&height, "a height")?);
     let reading = api.clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -179,6 +179,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Args<T> {
         Query::<T>::from_request_parts(parts, state)
             .await
             .map(|Query(args)| Self(args))
+            .map_err(|error| Fail::malformed(error.body_text()))
+    }
+}
+
+/// What stands in the path's place, percent-decoded.
+pub(crate) struct InPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for InPath {
+    type Rejection = Fail;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fail> {
+        Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|Path(text)| Self(text))
             .map_err(|error| Fail::malformed(error.body_text()))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use fairlane_client::wire::{BINARY, ErrorCode};
@@ -11,14 +11,14 @@ use fairlane_replica::{EpochBase, Table, epoch_key};
 use fairlane_types::{Epoch, decode, encode};
 
 use super::Api;
-use super::body::segment;
+use super::body::{InPath, segment};
 use super::fail::Fail;
 use super::info::joined;
 
 /// The hand-over that began an epoch, borsh.
 pub(crate) async fn handover(
     State(api): State<Arc<Api>>,
-    Path(epoch): Path<String>,
+    InPath(epoch): InPath,
 ) -> Result<impl IntoResponse, Fail> {
     let row = row(&api, &epoch).await?;
     let base: EpochBase = decode(&row, row.len()).map_err(|error| {
@@ -31,7 +31,7 @@ pub(crate) async fn handover(
 /// All that a member begins an epoch with, borsh.
 pub(crate) async fn base(
     State(api): State<Arc<Api>>,
-    Path(epoch): Path<String>,
+    InPath(epoch): InPath,
 ) -> Result<impl IntoResponse, Fail> {
     Ok(([(header::CONTENT_TYPE, BINARY)], row(&api, &epoch).await?))
 }

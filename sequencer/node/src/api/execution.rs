@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use fairlane_client::wire::{
     AccountBody, ClaimBody, ErrorCode, ExecutedBody, ExecutedItem, ExecutionBody, FillBody,
     MarketBody, PositionBody, ProposalBody,
@@ -12,7 +12,7 @@ use fairlane_execution::{AccountProof, Fill};
 use fairlane_types::{Height, PublicKey, Signature, StateClaim, encode};
 
 use super::Api;
-use super::body::segment;
+use super::body::{InPath, segment};
 use super::fail::Fail;
 use super::info::joined;
 use crate::executor::Executor;
@@ -24,7 +24,7 @@ pub(super) fn executor(api: &Api) -> Result<Executor, Fail> {
 
 pub(crate) async fn account(
     State(api): State<Arc<Api>>,
-    Path(key): Path<String>,
+    InPath(key): InPath,
 ) -> Result<Json<AccountBody>, Fail> {
     let key: PublicKey = segment(&key, "a public key")?;
     let executor = executor(&api)?;
@@ -57,7 +57,7 @@ pub(super) fn account_body(proof: &AccountProof) -> Result<AccountBody, Fail> {
 
 pub(crate) async fn executed(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
 ) -> Result<Json<ExecutedBody>, Fail> {
     let executor = executor(&api)?;
     let asked = match height.as_str() {
@@ -93,7 +93,7 @@ pub(crate) async fn executed(
 /// This member's signed word on the state after a height.
 pub(crate) async fn claim(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
 ) -> Result<Json<ClaimBody>, Fail> {
     let executor = executor(&api)?;
     let height = Height(segment(&height, "a height")?);

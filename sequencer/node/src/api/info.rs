@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use fairlane_client::wire::{
@@ -14,7 +14,7 @@ use fairlane_client::wire::{
 use fairlane_types::{Genesis, Height, PAYLOAD_BYTES_MAX, Root};
 
 use super::Api;
-use super::body::segment;
+use super::body::{InPath, segment};
 use super::fail::Fail;
 use crate::known_key::KnownKey;
 
@@ -62,7 +62,7 @@ pub(crate) async fn genesis(State(api): State<Arc<Api>>) -> impl IntoResponse {
 
 pub(crate) async fn epoch(
     State(api): State<Arc<Api>>,
-    Path(epoch): Path<String>,
+    InPath(epoch): InPath,
 ) -> Result<Json<EpochBody>, Fail> {
     let genesis = api.node.genesis();
     let asked = match epoch.as_str() {

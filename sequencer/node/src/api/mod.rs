@@ -21,6 +21,8 @@ mod states;
 mod stream;
 
 #[cfg(test)]
+mod path_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

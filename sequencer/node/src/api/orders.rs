@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fairlane_client::wire::{
@@ -18,7 +18,7 @@ use fairlane_types::{CtId, Envelope, MerkleProof, SequencedBlock, encode};
 use serde::Deserialize;
 
 use super::Api;
-use super::body::{self, Args, Media, segment};
+use super::body::{self, Args, InPath, Media, segment};
 use super::fail::{self, Fail};
 use super::info::joined;
 use crate::blind::{self, BlindRecordsError};
@@ -236,7 +236,7 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Result<Vec<Envelope>, Fail> {
 
 pub(crate) async fn order(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<OrderBody>, Fail> {
     let id: CtId = segment(&id, "an order id of 64 hex digits")?;
     look_up(&api, id)
@@ -335,7 +335,7 @@ async fn emitted(api: &Arc<Api>, id: CtId) -> Result<Option<(SequencedBlock, usi
 /// The blind-order receipt, borsh.
 pub(crate) async fn blind(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Response, Fail> {
     let id: CtId = segment(&id, "an order id of 64 hex digits")?;
     let read = tokio::task::spawn_blocking(move || {
@@ -357,7 +357,7 @@ pub(crate) async fn blind(
 
 pub(crate) async fn proof(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<ProofBody>, Fail> {
     let id: CtId = segment(&id, "an order id of 64 hex digits")?;
     let Some((block, at)) = emitted(&api, id).await? else {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use fairlane_client::wire::{AttestedAccountBody, ErrorCode, StateAttestationBody};
 use fairlane_types::PublicKey;
 
 use super::Api;
 use super::attestations::{first_or_latest, not_found};
-use super::body::segment;
+use super::body::{InPath, segment};
 use super::execution::{account_body, executor};
 use super::fail::Fail;
 use super::info::joined;
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The first attested state at or above a height, or the latest one.
 pub(crate) async fn state(
     State(api): State<Arc<Api>>,
-    Path(height): Path<String>,
+    InPath(height): InPath,
 ) -> Result<Json<StateAttestationBody>, Fail> {
     let none = "no attested state at or above this height is here yet";
     let found = first_or_latest(
@@ -42,7 +42,7 @@ pub(crate) async fn state(
 /// the proof is made when that height is executed.
 pub(crate) async fn account(
     State(api): State<Arc<Api>>,
-    Path(key): Path<String>,
+    InPath(key): InPath,
 ) -> Result<Json<AttestedAccountBody>, Fail> {
     let key: PublicKey = segment(&key, "a public key")?;
     let executor = executor(&api)?;

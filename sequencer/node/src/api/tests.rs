@@ -34,7 +34,7 @@ fn quick() -> ApiLimits {
     }
 }
 
-async fn rig() -> (Rig, Member, std::net::SocketAddr) {
+pub(super) async fn rig() -> (Rig, Member, std::net::SocketAddr) {
     let rig = tokio::task::spawn_blocking(Rig::new).await.unwrap();
     let address = rig.serve(quick()).await;
     (rig, Member::new(&address.to_string()).unwrap(), address)
@@ -48,7 +48,7 @@ fn code<T>(result: Result<T, ClientError>) -> ErrorCode {
 }
 
 /// Sends bytes, reads until the server closes (or a second of silence).
-async fn raw(address: std::net::SocketAddr, bytes: &[u8]) -> String {
+pub(super) async fn raw(address: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
