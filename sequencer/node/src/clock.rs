@@ -66,7 +66,8 @@ pub const fn span(now: Micros, at: Micros) -> Duration {
     Duration::from_micros(at.0.saturating_sub(now.0))
 }
 
-fn wall() -> u64 {
+/// The system's time, microseconds.
+pub(crate) fn wall() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

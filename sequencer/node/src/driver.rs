@@ -24,12 +24,13 @@ use crate::handle::NodeStatus;
 use crate::home::HomeError;
 use crate::inbox::{Charge, Inbox, Input, Request};
 use crate::net::{Inbound, LinkFault, Outbound};
+use crate::peer_clocks::PeerClocks;
 use crate::pool::{Pool, Work};
+use crate::published::Published;
 use crate::store::StoreReader;
 use crate::tamper::Tamper;
 use crate::timers::Timers;
 use crate::writer::Writer;
-use fairlane_mempool::fair::{GAP_MS, ReceiveCounts};
 
 /// Timers fired in one turn.
 const TIMERS_PER_TURN_MAX: usize = 64;
@@ -59,6 +60,7 @@ pub struct Ingress {
     inbox: Arc<Inbox>,
     links: Links,
     undecodable: Vec<AtomicU32>,
+    clocks: PeerClocks,
 }
 
 impl Ingress {
@@ -70,6 +72,7 @@ impl Ingress {
             inbox,
             links,
             undecodable,
+            clocks: PeerClocks::default(),
         }
     }
 }
@@ -96,6 +99,7 @@ impl Inbound for Ingress {
     ) -> Result<(), LinkFault> {
         match Message::from_frame(class, &bytes) {
             Ok(message) => {
+                self.clocks.heard(from, &message);
                 self.inbox.message(from, class, message, charge);
                 Ok(())
             }
@@ -280,6 +284,7 @@ pub struct Driver {
     effects: Vec<Effect>,
     faults: BTreeMap<MemberId, u32>,
     progress: Progress,
+    published: Published,
     failures: Failures,
 }
 
@@ -313,6 +318,7 @@ impl Driver {
                 published: Instant::now(),
                 final_at_start,
             },
+            published: Published::default(),
             failures: failures.clone(),
         })
     }
@@ -584,71 +590,12 @@ impl Driver {
             receive_order: replica.receive_order.clone(),
         };
         self.parts.inbox.retry_after(replica.wait_ms);
-        publish_metrics(&status, &replica);
+        self.published.publish(&status, &replica);
         self.parts.status.send_if_modified(|shown| {
             let changed = *shown != status;
             *shown = status;
             changed
         });
-    }
-}
-
-/// The buckets of [`fairlane_mempool::fair::GAP_MS`] as labels.
-const GAP_NAMES: [&str; GAP_MS.len() + 1] =
-    ["0-1", "1-5", "5-10", "10-20", "20-50", "50-100", "100-"];
-
-fn publish_metrics(status: &NodeStatus, replica: &fairlane_replica::ReplicaStatus) {
-    metrics::gauge!("fairlane_view").set(status.view as f64);
-    metrics::gauge!("fairlane_final_height").set(status.final_height.0 as f64);
-    metrics::gauge!("fairlane_emitted_height").set(status.emitted_height.0 as f64);
-    metrics::gauge!("fairlane_attested_height").set(status.attested_height.0 as f64);
-    metrics::gauge!("fairlane_state_attested_height").set(replica.state_attested_height.0 as f64);
-    let former = f64::from(u8::from(replica.former_until.is_some()));
-    metrics::gauge!("fairlane_former_key").set(former);
-    metrics::gauge!("fairlane_encryption_key").set(f64::from(u8::from(!status.keyless)));
-    metrics::gauge!("fairlane_first_height").set(replica.first_height.0 as f64);
-    metrics::gauge!("fairlane_emitted_by_all_height").set(replica.emitted_by_all.0 as f64);
-    metrics::gauge!("fairlane_orders_live").set(status.orders_live as f64);
-    metrics::gauge!("fairlane_orders_held").set(status.orders_held as f64);
-    metrics::gauge!("fairlane_orders_held_max").set(status.orders_held_max as f64);
-    metrics::gauge!("fairlane_heights_opening").set(status.heights_opening as f64);
-    metrics::gauge!("fairlane_peers_connected").set(status.peers_connected.len() as f64);
-    metrics::gauge!("fairlane_requests_open").set(status.requests_open as f64);
-    metrics::gauge!("fairlane_catching_up").set(f64::from(u8::from(status.catching_up)));
-    metrics::gauge!("fairlane_observer").set(f64::from(u8::from(status.observer)));
-    for (mark, count) in &replica.consensus_marks {
-        metrics::counter!("fairlane_consensus_marks_total", "mark" => *mark).absolute(*count);
-    }
-    let counters = &replica.counters;
-    let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
-    set("fairlane_false_shares_total", counters.false_shares);
-    set("fairlane_false_keys_total", counters.false_keys);
-    set("fairlane_share_requests_total", counters.share_requests);
-    set("fairlane_submissions_busy_total", counters.busy);
-    set("fairlane_heights_pruned_total", counters.pruned);
-    publish_receive_order(&replica.receive_order);
-}
-
-fn publish_receive_order(counts: &ReceiveCounts) {
-    let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
-    for (gap, pairs) in GAP_NAMES.iter().zip(&counts.pairs) {
-        metrics::counter!("fairlane_receive_pairs_total", "gap_ms" => *gap).absolute(pairs.seen);
-        metrics::counter!("fairlane_receive_pairs_inverted_total", "gap_ms" => *gap)
-            .absolute(pairs.inverted);
-    }
-    set("fairlane_receive_orders_total", counts.compared);
-    set("fairlane_receive_orders_unknown_total", counts.unknown);
-    set("fairlane_receive_displaced_total", counts.displaced);
-    metrics::gauge!("fairlane_receive_displaced_seconds_total")
-        .set(counts.displaced_us as f64 / 1e6);
-    set("fairlane_strong_cycles_total", counts.cycles);
-    metrics::gauge!("fairlane_strong_cycle_orders_max").set(counts.cycle_max as f64);
-    for (leader, lag) in counts.leaders.iter().enumerate() {
-        let leader = leader.to_string();
-        metrics::counter!("fairlane_lane_lag_blocks_total", "leader" => leader.clone())
-            .absolute(lag.blocks);
-        metrics::gauge!("fairlane_lane_lag_seconds_total", "leader" => leader)
-            .set(lag.lag_us as f64 / 1e6);
     }
 }
 

@@ -37,5 +37,9 @@ pub fn install_metrics() -> Result<PrometheusHandle, String> {
         .and_then(|b| b.set_buckets_for_metric(suffix("_effects"), &COUNTS))
         .and_then(|b| b.set_buckets_for_metric(suffix("_inputs"), &COUNTS))
         .and_then(PrometheusBuilder::install_recorder)
+        .inspect(|_| {
+            let version = env!("CARGO_PKG_VERSION");
+            metrics::gauge!("fairlane_build_info", "version" => version).set(1.0);
+        })
         .map_err(|e| e.to_string())
 }

@@ -248,7 +248,7 @@ pub struct Counters {
 }
 
 /// A glance at a replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// Current view.
     pub view: View,

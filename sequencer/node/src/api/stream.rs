@@ -34,6 +34,8 @@ const QUEUE_CHUNKS: usize = 8;
 const READ_BLOCKS_MAX: usize = 64;
 /// Bytes read from disk at a time.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// A reader that is further behind than this counts as one that lags.
+const BEHIND_HEIGHTS_MAX: u64 = 1_024;
 /// A reader that was told why has this long to take it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,7 @@ pub(crate) async fn stream(
         next: from,
         chunks,
         closer: closer.map(|Extension(closer)| closer),
+        lag: Lag::default(),
         _permit: permit,
     };
     tokio::spawn(pump.run());
@@ -127,7 +130,31 @@ struct Pump {
     next: Height,
     chunks: mpsc::Sender<Bytes>,
     closer: Option<Closer>,
+    lag: Lag,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Whether a stream counts among those that lag; it does not once it has ended.
+#[derive(Default)]
+struct Lag(bool);
+
+impl Lag {
+    fn set(&mut self, next: Height, head: Height) {
+        let behind = head.0.saturating_sub(next.0) >= BEHIND_HEIGHTS_MAX;
+        let lagging = metrics::gauge!("fairlane_api_streams_lagging");
+        match (self.0, behind) {
+            (false, true) => lagging.increment(1.0),
+            (true, false) => lagging.decrement(1.0),
+            _ => {}
+        }
+        self.0 = behind;
+    }
+}
+
+impl Drop for Lag {
+    fn drop(&mut self) {
+        self.set(Height(0), Height(0));
+    }
 }
 
 impl Pump {
@@ -165,8 +192,11 @@ impl Pump {
         self.send(Frame::Heartbeat { head: last }).await?;
         loop {
             while self.next <= last {
+                let head = *heads.borrow();
+                self.lag.set(self.next, head);
                 self.replay(last).await?;
             }
+            self.lag.set(self.next, last);
             let quiet = tokio::time::sleep(self.api.limits.heartbeat);
             tokio::select! {
                 changed = heads.changed() => {
@@ -281,4 +311,33 @@ fn event(name: &str, id: Option<Height>, data: &impl serde::Serialize) -> Vec<u8
         None => format!("event: {name}\ndata: {data}\n\n"),
     }
     .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::published::tests::value;
+
+    #[test]
+    fn a_stream_counts_as_lagging_while_it_is_far_behind_and_not_once_it_has_ended() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = || value(&recorder.handle().render(), "fairlane_api_streams_lagging");
+        metrics::with_local_recorder(&recorder, || {
+            let (mut one, mut two) = (Lag::default(), Lag::default());
+            one.set(Height(1), Height(BEHIND_HEIGHTS_MAX));
+            assert_eq!(shown(), Some(0.0));
+            for head in [1, 2] {
+                one.set(Height(1), Height(BEHIND_HEIGHTS_MAX + head));
+                two.set(Height(1), Height(BEHIND_HEIGHTS_MAX + head));
+                assert_eq!(shown(), Some(2.0));
+            }
+            two.set(Height(3), Height(BEHIND_HEIGHTS_MAX + 2));
+            assert_eq!(shown(), Some(1.0));
+            drop(one);
+            drop(two);
+            assert_eq!(shown(), Some(0.0));
+        });
+    }
 }

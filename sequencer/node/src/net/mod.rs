@@ -256,6 +256,7 @@ impl Network {
             faults: FaultCounts::default(),
             stop: watch::Sender::new(false),
         });
+        publish_members(&shared, true);
         tokio::spawn(link::accept(Arc::clone(&shared), endpoint.clone()));
         for member in config.committee.ids().filter(|id| *id > config.me) {
             tokio::spawn(dial::dial(Arc::clone(&shared), endpoint.clone(), member));
@@ -304,10 +305,25 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
+        publish_members(&self.shared, false);
         self.shared.stop.send_replace(true);
         self.endpoint
             .close(VarInt::from_u32(LinkFault::Stopping.code()), b"stopping");
     }
+}
+
+/// Says whose links there are to be. A series never goes away again: one of a member that
+/// the next committee does not have is marked, so that nobody waits for its link.
+fn publish_members(shared: &Shared, present: bool) {
+    for member in shared.committee.ids().filter(|id| *id != shared.me) {
+        let label = member.to_string();
+        metrics::gauge!("fairlane_peer_member", "peer" => label.clone())
+            .set(f64::from(u8::from(present)));
+        metrics::gauge!("fairlane_peer_connected", "peer" => label).set(0.0);
+    }
+    let (n, quorum) = (shared.committee.n(), shared.committee.quorum());
+    metrics::gauge!("fairlane_committee_members").set(n as f64);
+    metrics::gauge!("fairlane_committee_quorum").set(quorum as f64);
 }
 
 /// Peers of another chain ask for another name and are told so.

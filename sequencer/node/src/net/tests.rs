@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use fairlane_types::PublicKey;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use quinn::SendStream;
 use tokio::sync::Notify;
 
@@ -150,6 +151,50 @@ async fn restart(me: u8, addresses: &[SocketAddr]) -> (Network, Arc<Recorder>) {
     })
     .await;
     member(me, addresses)
+}
+
+#[tokio::test]
+async fn links_that_the_next_committee_does_not_have_are_marked_in_the_metrics() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let start = |n: u8| {
+        let config = NetConfig {
+            me: MemberId(0),
+            committee: Committee::new((0..n).map(|id| key(id).public()).collect()).unwrap(),
+            genesis: GENESIS,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            peers: BTreeMap::new(),
+        };
+        metrics::with_local_recorder(&recorder, || {
+            Network::start(&config, &key(0), Arc::new(Recorder::default())).unwrap()
+        })
+    };
+    let shows = |expected: &[(&str, Option<f64>)]| {
+        let text = recorder.handle().render();
+        for (series, value) in expected {
+            let series = format!("fairlane_{series}");
+            assert_eq!(
+                crate::published::tests::value(&text, &series),
+                *value,
+                "{series}"
+            );
+        }
+    };
+    let seven = start(7);
+    shows(&[
+        ("committee_members", Some(7.0)),
+        ("committee_quorum", Some(5.0)),
+        ("peer_member{peer=\"0\"}", None),
+        ("peer_member{peer=\"5\"}", Some(1.0)),
+        ("peer_connected{peer=\"5\"}", Some(0.0)),
+    ]);
+    metrics::with_local_recorder(&recorder, || drop(seven));
+    let _four = start(4);
+    shows(&[
+        ("committee_members", Some(4.0)),
+        ("committee_quorum", Some(3.0)),
+        ("peer_member{peer=\"3\"}", Some(1.0)),
+        ("peer_member{peer=\"5\"}", Some(0.0)),
+    ]);
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
