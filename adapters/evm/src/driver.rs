@@ -55,7 +55,7 @@ impl Fork {
 /// What all operators of a rollup must have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Length of a slot, in whole seconds.
+    /// Length of a slot, in whole seconds, at most [`SLOT_SECONDS_MAX`](crate::SLOT_SECONDS_MAX).
     pub slot_seconds: u64,
     /// Gas of a block. A transaction that does not fit any more is left out.
     pub gas_limit: u64,
@@ -165,7 +165,7 @@ impl Driver {
     /// nothing; [`Self::advance`] does.
     ///
     /// # Errors
-    /// [`EngineError::Fork`], `TooMuch`; nothing changed.
+    /// [`EngineError::Fork`]; nothing changed.
     pub fn push(&mut self, block: &SequencedBlock) -> Result<Pushed, EngineError> {
         match self.last {
             None if block.parent_root == self.sealed => {}
@@ -181,7 +181,7 @@ impl Driver {
                 return Err(EngineError::Fork { after, got });
             }
         }
-        let closed = self.slots.push(block)?;
+        let closed = self.slots.push(block);
         self.due.extend(closed);
         self.last = Some((block.root, block.height));
         Ok(Pushed::Taken)

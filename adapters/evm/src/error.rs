@@ -57,9 +57,6 @@ pub enum EngineError {
         /// Height of the block.
         got: Height,
     },
-    /// More transactions in one slot than an engine could take.
-    #[error("height {0}: over 32 MiB of transactions in one slot")]
-    TooMuch(Height),
     /// The slot is not after the engine's head.
     #[error("slot at {slot} s is not after the engine's head at {head} s")]
     Time {

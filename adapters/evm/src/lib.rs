@@ -30,4 +30,6 @@ pub use error::EngineError;
 pub use evm::{BLOCK_GAS, Evm, EvmGenesis, HALTED, INVALID, MALFORMED, REVERTED};
 pub use jwt::JwtSecret;
 pub use payload::Payload;
-pub use slots::{BATCH_BYTES_MAX, Batch, Slots, TRANSACTION_BYTES_MAX, is_transaction};
+pub use slots::{
+    BATCH_BYTES_MAX, Batch, SLOT_SECONDS_MAX, Slots, TRANSACTION_BYTES_MAX, is_transaction,
+};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use fairlane_client::{AttestedEvent, AttestedFeed, ClientError, Member};
 use fairlane_encryption::CERTIFICATE_KEY_BYTES;
-use fairlane_evm::{Driver, Engine, EngineError, Fork, JwtSecret, Rules};
+use fairlane_evm::{Driver, Engine, EngineError, Fork, JwtSecret, Rules, SLOT_SECONDS_MAX};
 use fairlane_types::{ChainId, Height, Root};
 
 /// Pause before an engine that cannot be reached, or is syncing, is tried again.
@@ -35,7 +35,7 @@ struct Args {
     #[arg(long)]
     cursor: Option<PathBuf>,
     /// Seconds in a slot.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=SLOT_SECONDS_MAX))]
     slot_seconds: u64,
     /// Gas in a block.
     #[arg(long, default_value_t = 30_000_000)]
@@ -91,11 +91,12 @@ async fn build(driver: &mut Driver, cursor: Option<&Path>) -> Result<Option<Heig
             Ok(Some(batch)) => {
                 let (number, hash) = driver.head();
                 println!(
-                    "block {number}  0x{}  to height {}  {} transactions, {} invalid",
+                    "block {number}  0x{}  to height {}  {} transactions, {} invalid, {} without room",
                     hex::encode(hash),
                     batch.height,
                     batch.transactions.len(),
                     driver.left_out() - left_out,
+                    batch.surplus,
                 );
                 if let Some(path) = cursor {
                     let wrong = |error| Problem::Cursor(path.into(), error);

@@ -4,12 +4,13 @@
 
 use fairlane_types::{Height, Outcome, Root, SequencedBlock};
 
-use crate::EngineError;
-
 /// Largest transaction, in bytes, as execution clients have it.
 pub const TRANSACTION_BYTES_MAX: usize = 128 << 10;
-/// Most bytes of transactions in a slot.
+/// Most bytes of transactions in a slot. What does not fit any more is left out, by all operators
+/// alike; what comes after it and fits counts.
 pub const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Longest slot, in seconds.
+pub const SLOT_SECONDS_MAX: u64 = 60;
 
 /// Whether a payload can be a transaction: a raw one (EIP-2718) of a kind that its sender
 /// signs. Deposits of the OP stack (0x7e) mint money and are nobody's to send; blobs (0x03)
@@ -31,6 +32,8 @@ pub struct Batch {
     pub root: Root,
     /// Raw transactions in the order of the sequence.
     pub transactions: Vec<Vec<u8>>,
+    /// Further ones, for which the slot had no room.
+    pub surplus: u64,
 }
 
 /// Collects heights into slots.
@@ -42,11 +45,11 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// With slots of so many seconds, at least one.
+    /// With slots of so many seconds, from one to [`SLOT_SECONDS_MAX`].
     #[must_use]
     pub fn new(seconds: u64) -> Self {
         Self {
-            seconds: seconds.max(1),
+            seconds: seconds.clamp(1, SLOT_SECONDS_MAX),
             open: None,
             bytes: 0,
         }
@@ -54,35 +57,36 @@ impl Slots {
 
     /// Takes the next height; gives the slot before if this one is in a later. A time before
     /// the open slot counts as in it: finalized time does not go back.
-    ///
-    /// # Errors
-    /// [`EngineError::TooMuch`]; nothing changed.
-    pub fn push(&mut self, block: &SequencedBlock) -> Result<Option<Batch>, EngineError> {
-        let payloads = block.items.iter().filter_map(|item| match &item.outcome {
-            Outcome::Opened { payload, .. } if is_transaction(payload) => Some(payload),
-            _ => None,
-        });
-        let size: usize = payloads.clone().map(Vec::len).sum();
+    pub fn push(&mut self, block: &SequencedBlock) -> Option<Batch> {
         let start = block.time.0 / 1_000 / self.seconds * self.seconds;
-        let same = self
-            .open
-            .as_ref()
-            .is_some_and(|open| start <= open.timestamp);
-        let bytes = if same { self.bytes + size } else { size };
-        if bytes > BATCH_BYTES_MAX {
-            return Err(EngineError::TooMuch(block.height));
+        let closed = self.open.take_if(|open| start > open.timestamp);
+        if closed.is_some() {
+            self.bytes = 0;
         }
-        self.bytes = bytes;
-        let closed = if same { None } else { self.open.take() };
         let open = self.open.get_or_insert_with(|| Batch {
             timestamp: start,
             height: block.height,
             root: block.root,
             transactions: Vec::new(),
+            surplus: 0,
         });
         (open.height, open.root) = (block.height, block.root);
-        open.transactions.extend(payloads.cloned());
-        Ok(closed)
+        for item in &block.items {
+            let Outcome::Opened { payload, .. } = &item.outcome else {
+                continue;
+            };
+            if !is_transaction(payload) {
+                continue;
+            }
+            let bytes = self.bytes + payload.len();
+            if bytes > BATCH_BYTES_MAX {
+                open.surplus += 1;
+                continue;
+            }
+            self.bytes = bytes;
+            open.transactions.push(payload.clone());
+        }
+        closed
     }
 }
 
