@@ -18,7 +18,7 @@ use crate::wire::{
     self, AccountBody, AttestationBody, BINARY, BatchResult, CertBody, EpochBody, ExecutedBody,
     Frame, FrameReader, InfoBody, JSON, OrderBody, ProofBody, StatusBody, SubmitBody, Wait,
 };
-use crate::{ClientError, Pin};
+use crate::{ClientError, Pin, PinError};
 
 /// A stream that says nothing for this long is dead: heartbeats come every second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);

@@ -385,19 +385,33 @@ fn a_full_slot_leaves_out_what_does_not_fit_and_the_next_one_goes_on() {
     let blocks = sequence(&[
         (10_000, vec![large(1); fit - 1]),
         // Room for a small one, not for another large one; then for none.
-        (10_100, vec![vec![2, 7], large(2), vec![2; TRANSACTION_BYTES_MAX - 2], vec![2, 8]]),
+        (
+            10_100,
+            vec![
+                vec![2, 7],
+                large(2),
+                vec![2; TRANSACTION_BYTES_MAX - 2],
+                vec![2, 8],
+            ],
+        ),
         (10_200, vec![vec![2, 9]]),
         (11_000, vec![large(3)]),
         (12_000, vec![]),
     ]);
     let mut slots = Slots::new(1);
-    let batches: Vec<_> = blocks.iter().filter_map(|block| slots.push(block)).collect();
+    let batches: Vec<_> = blocks
+        .iter()
+        .filter_map(|block| slots.push(block))
+        .collect();
     let [full, next] = &batches[..] else {
         panic!("{} batches", batches.len())
     };
     assert_eq!((full.height, full.root), (Height(3), blocks[2].root));
     assert_eq!(full.transactions.len(), fit + 1);
-    assert_eq!(full.transactions.iter().map(Vec::len).sum::<usize>(), BATCH_BYTES_MAX);
+    assert_eq!(
+        full.transactions.iter().map(Vec::len).sum::<usize>(),
+        BATCH_BYTES_MAX
+    );
     assert_eq!(full.transactions[fit - 1], [2, 7]);
     assert_eq!(full.surplus, 3);
     assert_eq!((&next.transactions, next.surplus), (&vec![large(3)], 0));
@@ -408,6 +422,9 @@ fn a_full_slot_leaves_out_what_does_not_fit_and_the_next_one_goes_on() {
     // A slot ends, whatever is asked for.
     let mut long = Slots::new(u64::MAX);
     let times = [0, 1_000 * SLOT_SECONDS_MAX].map(|time| (time, vec![]));
-    let closed = sequence(&times).iter().filter_map(|block| long.push(block)).count();
+    let closed = sequence(&times)
+        .iter()
+        .filter_map(|block| long.push(block))
+        .count();
     assert_eq!(closed, 1);
 }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use fairlane_replica::{
-    BaseError, Covered, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch, entering,
-    has_left, importing, leaving, next_base, used_receivers,
+    BaseError, Covered, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch,
+    entering, has_left, importing, leaving, next_base, used_receivers,
 };
 use fairlane_types::{Epoch, Genesis, Handover, MemberId, SequencedBlock, UsedReceivers};
 

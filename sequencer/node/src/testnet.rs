@@ -205,6 +205,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         home.write_identity(identity)?;
         match part {
             Part::Share(share) => home.write_share(share)?,
+            Part::Kept(shares, _) => home.keep_shares(genesis.epoch(), shares)?,
             Part::Receivers(secrets) => {
                 for (epoch, secret) in secrets {
                     home.write_receiver(*epoch, secret)?;

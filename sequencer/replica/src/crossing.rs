@@ -162,7 +162,10 @@ pub fn entering(
     }
     // Nothing is emitted there: who restarted with it would call it damage.
     let above = height_key(height.next());
-    if !store.scan(Table::Sequence, &above, &END, 1, ROW_BYTES_MAX)?.is_empty() {
+    if !store
+        .scan(Table::Sequence, &above, &END, 1, ROW_BYTES_MAX)?
+        .is_empty()
+    {
         return Err(refuse("the sequence goes on above the boundary"));
     }
     let used = used_receivers(|table, key| store.get(table, key), before)?;

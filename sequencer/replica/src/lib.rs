@@ -59,8 +59,7 @@ pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, Ti
 pub use class::Class;
 pub use covered::{Covered, STRETCH_BLOCKS_MAX, STRETCH_BYTES_MAX};
 pub use crossing::{
-    carried_over, current_epoch, entering, has_left, importing, leaving, next_base,
-    used_receivers,
+    carried_over, current_epoch, entering, has_left, importing, leaving, next_base, used_receivers,
 };
 pub use dealing::Dealing;
 pub use epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};

@@ -18,8 +18,8 @@ use fairlane_node::node::{Ended, Node, NodeOptions};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{
     ActiveKeys, BlockId, Digest, Epoch, EpochStart, Genesis, Handover, Height, KeyId, MemberId,
-    NextCommittee, NextMember, Position, QuorumWord, ReceiverBytes, Root, SecretKey, SequencedBlock,
-    decode, encode,
+    NextCommittee, NextKey, NextMember, Position, QuorumWord, ReceiverBytes, Root, SecretKey,
+    SequencedBlock, decode, encode,
 };
 
 /// A member looks for later epochs every second.
@@ -39,6 +39,7 @@ fn forged(genesis: &Genesis) -> Handover {
         chain: genesis.chain,
         epoch,
         members: strangers.iter().map(member).collect(),
+        key: NextKey::Kept,
     };
     let start = EpochStart {
         epoch,
@@ -57,7 +58,7 @@ fn forged(genesis: &Genesis) -> Handover {
         certificate: Vec::new(),
     };
     let key = genesis.encryption.key_id.unwrap_or(KeyId::default());
-    let genesis_next = genesis.next(&next, start, genesis.time.plus(1), (key, &keys));
+    let genesis_next = genesis.next(&next, start, genesis.time.plus(1), (key, &keys), None);
     let mut word = QuorumWord::default();
     for (id, stranger) in strangers.iter().enumerate().take(3) {
         let signature = Handover::sign(stranger, genesis.epoch(), &genesis_next);
@@ -226,8 +227,8 @@ async fn joiners_come_through_whatever_they_are_told_first() {
     }
     for joiner in 4..7 {
         let log = cluster.whole_log(joiner);
-        let told = log.contains("not the blocks up to the next epoch")
-            || log.contains("cannot follow");
+        let told =
+            log.contains("not the blocks up to the next epoch") || log.contains("cannot follow");
         assert!(told, "joiner {joiner} heard no liar\n{log}");
     }
     let sent = Load::after(sent, &cluster, 50, 50).finish().await;

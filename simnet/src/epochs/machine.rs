@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use fairlane_encryption::{Ceremony, ReceiverSecret};
 use fairlane_replica::{
-    CeremonyKeys, CryptoContext, EpochBase, Row, Sharing, Store as _, StoreError, Table, Write,
-    Covered, current_epoch, entering, has_left, height_key, importing, leaving, meta,
+    CeremonyKeys, Covered, CryptoContext, EpochBase, Row, Sharing, Store as _, StoreError, Table,
+    Write, current_epoch, entering, has_left, height_key, importing, leaving, meta,
 };
 use fairlane_types::{
     Committee, CtId, Epoch, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,

@@ -120,7 +120,7 @@ impl World {
     }
 
     /// Asks a member's behaviour; nothing if it is down or has none.
-    fn misbehave<T>(
+    pub(super) fn misbehave<T>(
         &mut self,
         node: usize,
         ask: impl FnOnce(&mut dyn Behaviour, &mut Scene<'_>) -> T,
