@@ -290,7 +290,7 @@ mod tests {
     /// Whoever says nothing of a slice makes nobody ask, and is named once it opens.
     #[test]
     fn an_empty_word_of_a_member_that_was_not_to_combine_costs_nothing() {
-        let mut slice = Slice::new(2);
+        let mut slice = Slice::new(KeyId::default(), 2);
         let (stranger, combiner) = (MemberId(5), MemberId(1));
         assert!(slice.opened((stranger, false), Ok(Vec::new())).is_empty());
         assert!(!slice.is_stuck());
@@ -303,7 +303,7 @@ mod tests {
     /// An order that does not open is left out rightly: everybody's shares settle it.
     #[test]
     fn what_a_combiner_leaves_out_is_asked_of_everybody() {
-        let mut slice = Slice::new(2);
+        let mut slice = Slice::new(KeyId::default(), 2);
         let some = vec![(0, Some(plain()))];
         assert!(slice.opened((MemberId(1), true), Ok(some)).is_empty());
         assert!(slice.is_stuck());
