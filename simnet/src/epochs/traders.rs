@@ -155,13 +155,19 @@ impl Run<'_> {
             Reply::Receipt(receipt) if self.honest(machine) => {
                 let m = &self.machines[machine];
                 let check = receipt.signature_check(&m.identity.public());
-                let bad = receipt.ct_id != self.trades[trade].id
-                    || receipt.epoch != m.genesis.epoch()
-                    || check.verify().is_err();
-                if bad {
+                let good = receipt.epoch == m.genesis.epoch() && check.verify().is_ok();
+                // It may have been sealed again while this machine had it.
+                let mut former = self.former.iter_mut();
+                let former = former.find(|(id, of, _)| (*id, *of) == (receipt.ct_id, trade));
+                if receipt.ct_id == self.trades[trade].id && good {
+                    self.acknowledged.entry(trade).or_default().insert(machine);
+                } else if let Some((.., acknowledged)) = former
+                    && good
+                {
+                    acknowledged.insert(machine);
+                } else {
                     self.breach(format!("machine {machine} gave a receipt for nothing"));
                 }
-                self.acknowledged.entry(trade).or_default().insert(machine);
             }
             Reply::Refused(fairlane_replica::AdmissionError::BadProof)
                 if self.trades[trade].kind != Kind::BadProof && self.honest(machine) =>
