@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::Position;
 use crate::event::Event;
 use crate::house::{Fill, House};
-use crate::matching::{Placing, Plan};
+use crate::matching::Placing;
 use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, div_up, notional};
 use crate::{Reject, Status};
 
@@ -429,7 +429,8 @@ impl House {
         }
         let depth = self.depth(large.market, large.buy);
         let before = self.accounts[large.account as usize].collateral;
-        let (mut plan, mut fills, mut fee) = (Plan::default(), Vec::new(), 0);
+        let mut plan = std::mem::take(&mut self.plan);
+        let (mut fills, mut fee) = (Vec::new(), 0);
         let traded = self.atomically(|house| {
             house.plan(&order, &mut plan)?;
             let done: u64 = plan.fills.iter().map(|(_, lots)| lots).sum();
@@ -449,6 +450,7 @@ impl House {
             }
             Ok(())
         });
+        self.plan = plan;
         if traded.is_err() || fills.is_empty() {
             return;
         }

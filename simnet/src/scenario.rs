@@ -98,6 +98,8 @@ pub enum Planted {
     SendBeforeStored,
     /// A restart finds no safety record.
     SafetyForgotten,
+    /// All but one of the members sign a false state.
+    FalseStates,
 }
 
 /// A run.

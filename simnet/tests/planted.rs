@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use fairlane_simnet::check::Rule;
 use fairlane_simnet::faults::{Fault, Plan};
+use fairlane_simnet::marks::Mark;
 use fairlane_simnet::{Planted, Profile, Scenario};
 
 /// The rules that seeds `0..seeds` break with a planted bug.
@@ -109,23 +110,25 @@ fn a_committee_of_liars_is_noticed_where_data_is_held() {
     assert!(rules.contains(&Rule::Availability), "{rules:?}");
 }
 
-/// One honest member signs what is so, three others something else: they alone are enough
-/// for a certificate, and whoever keeps it is noticed. One of four is not enough.
+/// Three of four sign a false state: whoever keeps the certificate is noticed. One liar of four
+/// is not enough for one.
 #[test]
 fn a_certificate_of_a_false_state_is_noticed() {
-    use fairlane_simnet::marks::Mark;
-    let run = |liars: usize, seed: u64| {
-        let mut scenario = Scenario::new(4, 8 * seed, 25, Profile::Swarm);
-        scenario.liars = Some((0..liars).map(|node| (node, "false-states")).collect());
+    let run = |seed: u64, planted, liars| {
+        let mut scenario = Scenario::new(4, 8 * seed, 40, Profile::Swarm);
+        // So long that the sequence gets to heights whose states are signed.
+        scenario.seconds = Some(10);
+        scenario.planted = planted;
+        scenario.liars = Some(liars);
         scenario.plan = Some(Plan::default());
         scenario.run()
     };
     for seed in 0..4 {
-        let report = run(1, seed);
+        let report = run(seed, None, vec![(seed as usize, "false-states")]);
         assert!(report.passed(), "{report}");
         assert!(report.marks.count(Mark::StateAttested) > 0, "{report}");
-        let rules = run(3, seed).violations;
-        let rules: BTreeSet<_> = rules.iter().map(|violation| violation.rule).collect();
+        let broken = run(seed, Some(Planted::FalseStates), Vec::new()).violations;
+        let rules: BTreeSet<_> = broken.iter().map(|violation| violation.rule).collect();
         assert_eq!(rules, BTreeSet::from([Rule::State]));
     }
 }

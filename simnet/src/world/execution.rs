@@ -7,6 +7,7 @@ use fairlane_types::SequencedBlock;
 
 use crate::check::{false_state_of, state_of};
 use crate::engine::MILLISECOND;
+use crate::scenario::Planted;
 
 use super::World;
 use super::happening::Happening;
@@ -25,7 +26,8 @@ impl World {
         let false_state = self.misbehave(node, |behaviour, scene| {
             behaviour.falsifies_state(scene, block.height)
         });
-        let roots = if false_state == Some(true) {
+        let planted = self.scenario.planted == Some(Planted::FalseStates) && node > 0;
+        let roots = if false_state == Some(true) || planted {
             false_state_of(&block.root)
         } else {
             state_of(&block.root)
