@@ -5,10 +5,12 @@
 use std::collections::VecDeque;
 
 use fairlane_encryption::{Attestation, CERTIFICATE_KEY_BYTES};
-use fairlane_types::{ChainId, Height, Position, Root, SequencedBlock};
+use fairlane_types::{ChainId, Height, Item, Outcome, Position, Root, SequencedBlock};
 
 /// Blocks that may wait for their attestation.
 pub const WAITING_MAX: usize = 8_192;
+/// Bytes of blocks that may wait for their attestation; one block may wait whatever its size.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// What does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +22,7 @@ pub enum AttestedError {
     #[error("block {0}: the root does not fit its content")]
     Root(Height),
     /// Too many blocks wait.
-    #[error("{WAITING_MAX} blocks wait for an attestation")]
+    #[error("{WAITING_MAX} blocks or {WAITING_BYTES_MAX} bytes wait for an attestation")]
     Full,
     /// The signature is not the committee's.
     #[error("the attestation of height {0} does not verify under the committee's key")]
@@ -53,6 +55,7 @@ pub struct AttestedChain {
     /// End of what is attested.
     attested: Option<End>,
     waiting: VecDeque<SequencedBlock>,
+    waiting_bytes: usize,
 }
 
 impl AttestedChain {
@@ -65,6 +68,7 @@ impl AttestedChain {
             chain,
             attested: None,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
         }
     }
 
@@ -90,7 +94,9 @@ impl AttestedChain {
     /// [`AttestedError`]; nothing is taken.
     pub fn push(&mut self, block: SequencedBlock) -> Result<(), AttestedError> {
         let height = block.height;
-        if self.waiting.len() >= WAITING_MAX {
+        let bytes = self.waiting_bytes.saturating_add(bytes_of(&block));
+        let full = self.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX;
+        if full && !self.waiting.is_empty() {
             return Err(AttestedError::Full);
         }
         let first = block.first_position;
@@ -106,6 +112,7 @@ impl AttestedChain {
             return Err(AttestedError::Root(height));
         }
         self.waiting.push_back(block);
+        self.waiting_bytes = bytes;
         Ok(())
     }
 
@@ -127,7 +134,7 @@ impl AttestedChain {
         }
         let last = end_of(&self.waiting[at]);
         if last.root != attestation.root {
-            self.waiting.clear();
+            self.forget_waiting();
             return Err(AttestedError::Forged {
                 height,
                 got: last.root,
@@ -135,13 +142,29 @@ impl AttestedChain {
             });
         }
         self.attested = Some(last);
-        Ok(self.waiting.drain(..=at).collect())
+        let covered: Vec<_> = self.waiting.drain(..=at).collect();
+        self.waiting_bytes = self.waiting.iter().map(bytes_of).sum();
+        Ok(covered)
     }
 
     /// Drops what waits, to take it from somebody else.
     pub fn forget_waiting(&mut self) {
         self.waiting.clear();
+        self.waiting_bytes = 0;
     }
+}
+
+/// About what a block takes in memory.
+fn bytes_of(block: &SequencedBlock) -> usize {
+    let payload = |item: &Item| match &item.outcome {
+        Outcome::Opened { payload, .. } => payload.len(),
+        _ => 0,
+    };
+    let items = block.items.iter();
+    size_of::<SequencedBlock>()
+        + items
+            .map(|item| size_of::<Item>() + payload(item))
+            .sum::<usize>()
 }
 
 fn end_of(block: &SequencedBlock) -> End {

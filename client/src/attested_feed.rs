@@ -1,19 +1,16 @@
 //! The sequence as far as the committee has attested it, over any of its members, for
 //! whoever knows nothing but the committee's key.
-
-use std::time::Duration;
+//!
+//! All blocks that wait come from one member, since the last attestation: when that member is
+//! left they are dropped. So whatever does not hold is that member's doing, and nobody else's.
 
 use fairlane_encryption::{Attestation, CERTIFICATE_KEY_BYTES};
 use fairlane_types::{ChainId, Height, SequencedBlock};
 
 use crate::attested::{AttestedChain, AttestedError};
-use crate::wire::{BLOCKS_PAGE_MAX, ErrorCode};
+use crate::sources::{Said, Sources, Word};
+use crate::wire::{ApiError, ErrorCode, Frame};
 use crate::{ClientError, Member};
-
-/// Pause between two questions for the latest attestation.
-const POLL: Duration = Duration::from_millis(100);
-/// Pause after a full round of members that did not help.
-const ROUND_PAUSE: Duration = Duration::from_millis(500);
 
 /// What came.
 #[derive(Debug)]
@@ -25,7 +22,9 @@ pub enum AttestedEvent {
         /// What covers them.
         attestation: Attestation,
     },
-    /// A member did not answer, or lied: another one is asked.
+    /// Nothing new; the head, on a member's word.
+    Heartbeat(Height),
+    /// A member did not answer, lied, or kept something back: another one is asked.
     Moved {
         /// The member left.
         from: String,
@@ -37,31 +36,28 @@ pub enum AttestedEvent {
 /// Follows attested blocks.
 #[derive(Debug)]
 pub struct AttestedFeed {
-    members: Vec<Member>,
-    at: usize,
-    failures: usize,
-    /// Members in a row that served something false.
-    lies: usize,
-    from: Height,
+    sources: Sources,
+    from: Option<Height>,
+    key: [u8; CERTIFICATE_KEY_BYTES],
+    id: ChainId,
     chain: AttestedChain,
 }
 
 impl AttestedFeed {
-    /// Follows from a height on. The chain id is one of those that the key signs for: a
-    /// false one verifies nothing.
+    /// Follows from a height on, or from the first one that is kept. The chain id is one of
+    /// those that the key signs for: a false one verifies nothing.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         members: Vec<Member>,
         key: [u8; CERTIFICATE_KEY_BYTES],
         chain: ChainId,
-        from: Height,
+        from: Option<Height>,
     ) -> Self {
         Self {
-            members,
-            at: 0,
-            failures: 0,
-            lies: 0,
+            sources: Sources::new(members, true),
             from,
+            key,
+            id: chain,
             chain: AttestedChain::new(key, chain),
         }
     }
@@ -72,85 +68,86 @@ impl AttestedFeed {
         &self.chain
     }
 
-    /// Waits for the next attested blocks. Cancelling it loses nothing.
+    /// Height after the last attested one.
+    fn wanted(&self) -> Option<Height> {
+        let attested = self.chain.attested();
+        attested.map(|(height, _)| height.next()).or(self.from)
+    }
+
+    /// Waits for the next attested blocks. Dropping the future loses nothing.
     ///
     /// # Errors
     /// [`ClientError::Address`] without members; [`ClientError::False`] when no member
-    /// serves what the key attests: most likely the key is another committee's.
+    /// serves what the key attests: most likely the key is another committee's. Code
+    /// `out_of_range` when the next height is kept nowhere.
     pub async fn next(&mut self) -> Result<AttestedEvent, ClientError> {
         loop {
-            let Some(member) = self.members.get(self.at).cloned() else {
-                return Err(ClientError::Address("no members".into()));
+            // A stream that is open goes on after what it sent; a new one has to begin there.
+            let frame = match self.sources.next(self.wanted()).await? {
+                Said::Frame(frame) => frame,
+                Said::Failed(error) => return self.leave(error, false),
+                Said::Word(at, Word::Attested(word)) => {
+                    let wanted = self.wanted().unwrap_or(Height(1));
+                    // A word that is not the committee's is nobody's reason to go there.
+                    if word.height >= wanted
+                        && word.verify(&self.key, self.id)
+                        && let Some((from, error)) = self.sources.behind(at, word.height)
+                    {
+                        self.chain.forget_waiting();
+                        return Ok(AttestedEvent::Moved { from, error });
+                    }
+                    continue;
+                }
+                Said::Word(_, Word::Head(_)) => continue,
             };
-            match self.ask(&member).await {
-                Ok(Some(event)) => {
-                    (self.failures, self.lies) = (0, 0);
-                    return Ok(event);
-                }
-                Ok(None) => tokio::time::sleep(POLL).await,
-                Err(error) => {
-                    self.chain.forget_waiting();
-                    self.failures += 1;
-                    self.lies = match error {
-                        ClientError::False { .. } => self.lies + 1,
-                        _ => 0,
-                    };
-                    if self.lies >= self.members.len() {
-                        return Err(error);
+            match frame {
+                Frame::Heartbeat { head } => return Ok(AttestedEvent::Heartbeat(head)),
+                Frame::Block(block) => {
+                    let starts = self.chain.next().is_none();
+                    if starts && self.from.is_some_and(|from| block.height != from) {
+                        return self.refuse(AttestedError::Link(block.height));
                     }
-                    if self.failures.is_multiple_of(self.members.len()) {
-                        tokio::time::sleep(ROUND_PAUSE).await;
+                    if let Err(error) = self.chain.push(block) {
+                        return self.refuse(error);
                     }
-                    self.at = (self.at + 1) % self.members.len();
-                    let from = member.address().to_owned();
-                    return Ok(AttestedEvent::Moved { from, error });
+                    self.sources.heard();
                 }
+                Frame::Attestation(attestation) => match self.chain.attest(&attestation) {
+                    Err(error) => return self.refuse(error),
+                    Ok(blocks) if blocks.is_empty() => {}
+                    Ok(blocks) => {
+                        self.sources.gained();
+                        return Ok(AttestedEvent::Blocks {
+                            blocks,
+                            attestation,
+                        });
+                    }
+                },
+                Frame::Eof { reason, next } => return self.leave(ended(&reason, next), false),
             }
         }
     }
 
-    /// One step: blocks up to the latest attestation, a page at a time.
-    async fn ask(&mut self, member: &Member) -> Result<Option<AttestedEvent>, ClientError> {
-        let lied = |error: AttestedError| ClientError::False {
-            url: member.address().to_owned(),
-            error: error.into(),
-        };
-        let from = self.chain.next().unwrap_or(self.from);
-        // The nearest one above a page keeps what waits small.
-        let target = match member
-            .attestation(Some(from.plus(BLOCKS_PAGE_MAX as u64)))
-            .await
-        {
-            Ok(attestation) => attestation,
-            Err(error) if is_absent(&error) => match member.attestation(None).await {
-                Ok(attestation) => attestation,
-                Err(error) if is_absent(&error) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            },
-            Err(error) => return Err(error),
-        };
-        let mut next = from;
-        while next <= target.height {
-            let blocks = member.blocks(next, target.height.next()).await?;
-            if blocks.is_empty() {
-                return Ok(None);
-            }
-            for block in blocks {
-                self.chain.push(block).map_err(lied)?;
-            }
-            next = self.chain.next().unwrap_or(next);
+    /// The present member served what does not hold.
+    fn refuse(&mut self, error: AttestedError) -> Result<AttestedEvent, ClientError> {
+        let url = self.sources.address().to_owned();
+        // That much without an attestation proves nothing.
+        if error == AttestedError::Full {
+            return self.leave(ClientError::Uncovered { url, error }, false);
         }
-        let blocks = self.chain.attest(&target).map_err(lied)?;
-        Ok((!blocks.is_empty()).then_some(AttestedEvent::Blocks {
-            blocks,
-            attestation: target,
-        }))
+        let error = error.into();
+        self.leave(ClientError::False { url, error }, true)
+    }
+
+    fn leave(&mut self, error: ClientError, lied: bool) -> Result<AttestedEvent, ClientError> {
+        self.chain.forget_waiting();
+        let (from, error) = self.sources.leave(error, lied)?;
+        Ok(AttestedEvent::Moved { from, error })
     }
 }
 
-/// There is no attestation yet.
-fn is_absent(error: &ClientError) -> bool {
-    error.code() == Some(ErrorCode::NotFound)
+/// Why a member says that it ends a stream.
+pub(crate) fn ended(reason: &str, next: Height) -> ClientError {
+    let message = format!("the stream was closed before height {next}");
+    ApiError::new(reason.parse().unwrap_or(ErrorCode::Internal), message).into()
 }

@@ -1,5 +1,6 @@
 //! Several members at once: fan-out with a delay for each, and checked receipts.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairlane_types::{Envelope, Height, MemberId, PublicKey, Receipt};
@@ -79,61 +80,132 @@ impl Committee {
     /// Sends one envelope as `plan` says, all in parallel; every answer in the order in
     /// which they came.
     pub async fn submit(&self, envelope: &Envelope, plan: &FanOut) -> Vec<Delivery> {
-        let mut tasks = JoinSet::new();
-        let shared = std::sync::Arc::new(envelope.clone());
-        let id = envelope.id();
-        for (member, delay) in plan.targets().iter().copied() {
-            let Some(api) = self.members.get(member.index()).cloned() else {
-                continue;
-            };
-            let envelope = shared.clone();
-            tasks.spawn(async move {
-                tokio::time::sleep(delay).await;
-                let result = api.submit(&envelope).await;
-                (member, api.address().to_owned(), Instant::now(), result)
-            });
-        }
-        let mut deliveries = Vec::with_capacity(tasks.len());
-        while let Some(done) = tasks.join_next().await {
-            // A task ends otherwise only when the runtime stops.
-            let Ok((member, url, at, result)) = done else {
-                continue;
-            };
-            let result = result.and_then(|receipt| match check_receipt(&self.pin, id, &receipt) {
-                Ok(()) => Ok(receipt),
-                Err(error) => Err(ClientError::False { url, error }),
-            });
-            deliveries.push(Delivery { member, at, result });
-        }
-        deliveries
+        self.submit_until(envelope, plan, usize::MAX).await
     }
 
-    /// Sends one envelope to one member after the other until one acknowledges it. Safe to
-    /// repeat: the same envelope is the same order everywhere.
+    /// As [`submit`](Self::submit), but once `enough` receipts are there the members that have
+    /// not answered get only a moment more. What is on its way to them goes on.
+    pub async fn submit_until(
+        &self,
+        envelope: &Envelope,
+        plan: &FanOut,
+        enough: usize,
+    ) -> Vec<Delivery> {
+        let mut tasks = JoinSet::new();
+        let shared = Arc::new(envelope.clone());
+        for (member, delay) in plan.targets().iter().copied() {
+            self.send(&mut tasks, member, shared.clone(), delay);
+        }
+        let mut deliveries = Vec::with_capacity(tasks.len());
+        let mut receipts = 0;
+        let end = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                biased;
+                done = tasks.join_next() => match done {
+                    Some(Ok(delivery)) => {
+                        receipts += usize::from(delivery.result.is_ok());
+                        if receipts == enough && delivery.result.is_ok() {
+                            end.as_mut().reset(tokio::time::Instant::now() + FAN_OUT_GRACE);
+                        }
+                        deliveries.push(delivery);
+                    }
+                    // A task ends so only when the runtime stops.
+                    Some(Err(_)) => {}
+                    None => return deliveries,
+                },
+                () = &mut end, if receipts >= enough => {
+                    tasks.detach_all();
+                    return deliveries;
+                }
+            }
+        }
+    }
+
+    /// Sends to one member after a delay; its receipt is checked.
+    fn send(
+        &self,
+        tasks: &mut JoinSet<Delivery>,
+        member: MemberId,
+        envelope: Arc<Envelope>,
+        delay: Duration,
+    ) {
+        let Some(api) = self.members.get(member.index()).cloned() else {
+            return;
+        };
+        let pin = self.pin.clone();
+        tasks.spawn(async move {
+            tokio::time::sleep(delay).await;
+            let result = api.submit(&envelope).await.and_then(|receipt| {
+                match check_receipt(&pin, envelope.id(), &receipt) {
+                    Ok(()) => Ok(receipt),
+                    Err(error) => {
+                        let url = api.address().to_owned();
+                        Err(ClientError::False { url, error })
+                    }
+                }
+            });
+            let at = Instant::now();
+            Delivery { member, at, result }
+        });
+    }
+
+    /// Sends one envelope to one member after the other until one acknowledges it; the next one
+    /// is asked as well when there is no answer for a while. Safe to repeat: the same envelope
+    /// is the same order everywhere.
     ///
     /// # Errors
-    /// The last member's, or the first that says that the order itself is wrong.
+    /// A refusal that says that the order itself is wrong, at once when f+1 members refuse (one
+    /// of them is honest); otherwise the last member's error.
     pub async fn submit_to_any(
         &self,
         envelope: &Envelope,
         first: usize,
     ) -> Result<Delivery, ClientError> {
+        let n = self.members.len();
+        let shared = Arc::new(envelope.clone());
+        let mut tasks = JoinSet::new();
+        let (mut asked, mut refusals) = (0, 0);
+        let mut refusal = None;
         let mut last = ClientError::Address("no members".into());
-        for k in 0..self.members.len() {
-            let member = MemberId(((first + k) % self.members.len()) as u8);
-            let plan = FanOut::new(vec![(member, Duration::ZERO)]);
-            for delivery in self.submit(envelope, &plan).await {
-                match delivery.result {
-                    Ok(_) => return Ok(delivery),
-                    Err(error) if error.is_retryable() => last = error,
-                    Err(error) => return Err(error),
-                }
+        loop {
+            if asked < n {
+                let member = MemberId(((first + asked) % n) as u8);
+                self.send(&mut tasks, member, shared.clone(), Duration::ZERO);
+                asked += 1;
+            }
+            let done = tokio::select! {
+                done = tasks.join_next() => done,
+                () = tokio::time::sleep(ANSWER_WAIT), if asked < n => continue,
+            };
+            match done {
+                Some(Ok(delivery)) => match delivery.result {
+                    Ok(_) => {
+                        tasks.detach_all();
+                        return Ok(delivery);
+                    }
+                    Err(error @ ClientError::Api(_)) if !error.is_retryable() => {
+                        refusals += 1;
+                        if refusals > self.pin.committee().f() {
+                            return Err(error);
+                        }
+                        refusal = Some(error);
+                    }
+                    Err(error) => last = error,
+                },
+                Some(Err(_)) => {}
+                None if asked < n => {}
+                None => return Err(refusal.unwrap_or(last)),
             }
         }
-        Err(last)
     }
 }
 
+/// Time for members that have not answered, when enough others have.
+const FAN_OUT_GRACE: Duration = Duration::from_millis(500);
+/// Without an answer for so long the next member is asked as well.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// How often an account is asked for until f+1 members agree on its state.
 const ACCOUNT_TRIES: usize = 10;
 /// Time for the slower members to come to a height.

@@ -1,43 +1,43 @@
-//! The verified feed: any member may serve it, because nothing is taken unchecked.
+//! The feed of a chain whose genesis is pinned. Any member may serve it: blocks come out once the
+//! committee's attestation covers them (PROTOCOL §5).
 
-use std::time::Duration;
+use std::collections::VecDeque;
 
+use fairlane_encryption::Attestation;
 use fairlane_types::{Height, SequencedBlock};
 
-use crate::wire::{ErrorCode, Frame};
-use crate::{ChainVerifier, ClientError, Cursor, Member, Pin, Stream, VerifyError};
+use crate::attested_feed::{AttestedEvent, AttestedFeed, ended};
+use crate::sources::{Said, Sources, Word};
+use crate::wire::Frame;
+use crate::{ChainVerifier, ClientError, Cursor, Member, Pin, VerifyError};
 
-/// Longest pause between attempts to reach a member.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Pause after the first round of failures.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-
-/// Follows the sequence over one member at a time and moves on to the next when it fails;
-/// a member that served something false is not asked again.
-#[derive(Debug)]
-pub struct Feed {
-    members: Vec<Source>,
-    at: usize,
-    stream: Option<Stream>,
-    verifier: ChainVerifier,
-    pause: Duration,
-    failures: usize,
+/// Where a feed begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After a block; what comes must continue it.
+    After(Cursor),
+    /// At a height: what was before is covered by the attestation as well.
+    At(Height),
+    /// At the first height that the first member keeps.
+    First,
 }
 
-#[derive(Debug)]
-struct Source {
-    member: Member,
-    banned: bool,
+impl From<Cursor> for Start {
+    fn from(cursor: Cursor) -> Self {
+        Self::After(cursor)
+    }
 }
 
 /// What comes out of a feed.
 #[derive(Debug)]
 pub enum FeedEvent {
-    /// The next block, checked.
+    /// The next block; attested, but in an unattested feed.
     Block(SequencedBlock),
-    /// Nothing new; the member's head.
+    /// The attestation of the block before: it covers all that came since the last one.
+    Attested(Attestation),
+    /// Nothing new; the head, on a member's word.
     Heartbeat(Height),
-    /// A member failed or lied; the feed goes on elsewhere.
+    /// A member failed, lied or kept something back; the feed goes on elsewhere.
     Moved {
         /// Its address.
         from: String,
@@ -46,87 +46,168 @@ pub enum FeedEvent {
     },
 }
 
+/// Follows the sequence over one member at a time and moves on to the next when it fails, or
+/// keeps back what others have.
+#[derive(Debug)]
+pub struct Feed {
+    pin: Pin,
+    from: Option<Height>,
+    verifier: Option<ChainVerifier>,
+    ready: VecDeque<SequencedBlock>,
+    covered: Option<Attestation>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Attested(Box<AttestedFeed>),
+    Unattested(Sources),
+}
+
 impl Feed {
-    /// Goes on after `cursor`, starting with the first member.
+    /// A feed of attested blocks, starting with the first member.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAttestations`] on a chain that signs none.
+    pub fn new(
+        pin: Pin,
+        members: Vec<Member>,
+        start: impl Into<Start>,
+    ) -> Result<Self, ClientError> {
+        let key = *pin.certificate_key().ok_or(ClientError::NoAttestations)?;
+        let (start, chain) = (start.into(), pin.genesis().chain);
+        let feed = |from| Source::Attested(Box::new(AttestedFeed::new(members, key, chain, from)));
+        Ok(Self::over(pin, start, feed))
+    }
+
+    /// A feed of blocks as the members serve them, some 100 ms sooner. Links and roots hold, so
+    /// that blocks belong together; whether they are the committee's sequence is not known, and
+    /// a lying member can invent them. For displays and measurements.
     #[must_use]
-    pub fn new(pin: Pin, members: Vec<Member>, cursor: Cursor) -> Self {
+    pub fn unattested(pin: Pin, members: Vec<Member>, start: impl Into<Start>) -> Self {
+        let feed = |_| Source::Unattested(Sources::new(members, false));
+        Self::over(pin, start.into(), feed)
+    }
+
+    fn over(pin: Pin, start: Start, source: impl FnOnce(Option<Height>) -> Source) -> Self {
+        let (from, verifier) = match start {
+            Start::After(cursor) => {
+                let next = Some(cursor.next());
+                (next, Some(ChainVerifier::new(pin.clone(), cursor)))
+            }
+            Start::At(height) => (Some(height), None),
+            Start::First => (None, None),
+        };
         Self {
-            members: members
-                .into_iter()
-                .map(|member| Source {
-                    member,
-                    banned: false,
-                })
-                .collect(),
-            at: 0,
-            stream: None,
-            verifier: ChainVerifier::new(pin, cursor),
-            pause: PAUSE_MIN,
-            failures: 0,
+            source: source(from),
+            pin,
+            from,
+            verifier,
+            ready: VecDeque::new(),
+            covered: None,
         }
-    }
-
-    /// The last block given out. Store it together with what was made of the block.
-    #[must_use]
-    pub fn cursor(&self) -> &Cursor {
-        self.verifier.cursor()
-    }
-
-    /// The verifier, for openings.
-    #[must_use]
-    pub fn verifier(&self) -> &ChainVerifier {
-        &self.verifier
     }
 
     /// As [`ChainVerifier::go_on`].
     pub fn go_on(&mut self, pin: Pin) {
-        self.verifier.go_on(pin);
+        if let Some(verifier) = &mut self.verifier {
+            verifier.go_on(pin.clone());
+        }
+        self.pin = pin;
+    }
+
+    /// After the last block given out; none as long as a feed that began at a height has given
+    /// none. Store it together with what was made of the block.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.verifier.as_ref().map(ChainVerifier::cursor)
+    }
+
+    /// Height of the last block given out, 0 before the first.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.cursor().map_or(Height(0), Cursor::height)
     }
 
     /// The next event; waits as long as it takes. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// When no member is left to ask, or the next height is kept nowhere
-    /// ([`ErrorCode::OutOfRange`]).
+    /// When no member is left to ask; [`ClientError::Place`] when the cursor is none of the
+    /// attested sequence; code `out_of_range` when the next height is kept nowhere.
     pub async fn next(&mut self) -> Result<FeedEvent, ClientError> {
-        let Some(source) = self.members.get(self.at) else {
-            return Err(ClientError::Address("no members".into()));
-        };
-        let result = loop {
-            if let Some(stream) = &mut self.stream {
-                break stream.next().await;
-            }
-            if self.failures > 0 && self.failures.is_multiple_of(self.usable()) {
-                tokio::time::sleep(self.pause).await;
-            }
-            match source.member.stream(self.verifier.cursor().next()).await {
-                Ok(stream) => self.stream = Some(stream),
-                Err(error) => break Err(error),
-            }
-        };
-        match result {
-            Ok(Frame::Heartbeat { head }) => Ok(FeedEvent::Heartbeat(head)),
-            Ok(Frame::Block(block)) => match self.verifier.accept(&block) {
-                Ok(()) => {
-                    self.failures = 0;
-                    self.pause = PAUSE_MIN;
-                    Ok(FeedEvent::Block(block))
+        loop {
+            if let Some(block) = self.ready.front() {
+                take(&self.pin, &mut self.verifier, block).map_err(ClientError::Place)?;
+                if let Some(block) = self.ready.pop_front() {
+                    return Ok(FeedEvent::Block(block));
                 }
-                Err(error) => {
-                    // A gap may be a fault; a broken link or root is a lie.
-                    let lied = !matches!(error, VerifyError::Gap { .. });
-                    let url = source.member.address().to_owned();
-                    self.move_on(ClientError::False { url, error }, lied)
+            }
+            if let Some(attestation) = self.covered.take() {
+                return Ok(FeedEvent::Attested(attestation));
+            }
+            match &mut self.source {
+                Source::Attested(feed) => match feed.next().await? {
+                    AttestedEvent::Heartbeat(head) => return Ok(FeedEvent::Heartbeat(head)),
+                    AttestedEvent::Moved { from, error } => {
+                        return Ok(FeedEvent::Moved { from, error });
+                    }
+                    AttestedEvent::Blocks {
+                        blocks,
+                        attestation,
+                    } => {
+                        self.ready = blocks.into();
+                        self.covered = Some(attestation);
+                    }
+                },
+                Source::Unattested(_) => {
+                    if let Some(event) = self.next_unattested().await? {
+                        return Ok(event);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next_unattested(&mut self) -> Result<Option<FeedEvent>, ClientError> {
+        let wanted = self.cursor().map(Cursor::next).or(self.from);
+        let Source::Unattested(sources) = &mut self.source else {
+            return Ok(None);
+        };
+        let left = match sources.next(wanted).await? {
+            Said::Frame(Frame::Heartbeat { head }) => return Ok(Some(FeedEvent::Heartbeat(head))),
+            Said::Frame(Frame::Attestation(_)) | Said::Word(_, Word::Attested(_)) => {
+                return Ok(None);
+            }
+            Said::Word(at, Word::Head(head)) => {
+                if head < wanted.unwrap_or(Height(1)) {
+                    return Ok(None);
+                }
+                let Some(left) = sources.behind(at, head) else {
+                    return Ok(None);
+                };
+                left
+            }
+            Said::Frame(Frame::Block(block)) => match wanted.filter(|want| *want != block.height) {
+                None => match take(&self.pin, &mut self.verifier, &block) {
+                    Ok(()) => {
+                        sources.gained();
+                        return Ok(Some(FeedEvent::Block(block)));
+                    }
+                    Err(error) => disagree(sources, error)?,
+                },
+                Some(want) => {
+                    let (url, got) = (sources.address().to_owned(), block.height);
+                    let error = VerifyError::Gap { want, got };
+                    sources.leave(ClientError::False { url, error }, false)?
                 }
             },
-            Ok(Frame::Eof { reason, next }) => {
-                let code = reason.parse().unwrap_or(ErrorCode::Internal);
-                let message = format!("the stream was closed before height {next}");
-                let error = crate::wire::ApiError::new(code, message);
-                self.move_on(error.into(), false)
+            Said::Frame(Frame::Eof { reason, next }) => {
+                sources.leave(ended(&reason, next), false)?
             }
-            Err(error) => self.move_on(error, false),
-        }
+            Said::Failed(error) => sources.leave(error, false)?,
+        };
+        let (from, error) = left;
+        Ok(Some(FeedEvent::Moved { from, error }))
     }
 
     /// The next block, whatever happens to members in between.
@@ -140,33 +221,28 @@ impl Feed {
             }
         }
     }
+}
 
-    fn usable(&self) -> usize {
-        let usable = self.members.iter().filter(|source| !source.banned).count();
-        usable.max(1)
-    }
+/// Moves the cursor over a block.
+fn take(
+    pin: &Pin,
+    verifier: &mut Option<ChainVerifier>,
+    block: &SequencedBlock,
+) -> Result<(), VerifyError> {
+    let before = || ChainVerifier::new(pin.clone(), Cursor::before(pin, block));
+    verifier.get_or_insert_with(before).accept(block)
+}
 
-    fn move_on(&mut self, error: ClientError, lied: bool) -> Result<FeedEvent, ClientError> {
-        self.stream = None;
-        self.failures += 1;
-        if self.failures.is_multiple_of(self.usable()) {
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
-        }
-        let from = self.members[self.at].member.address().to_owned();
-        self.members[self.at].banned |= lied;
-        let n = self.members.len();
-        let next = (1..=n)
-            .map(|k| (self.at + k) % n)
-            .find(|at| !self.members[*at].banned);
-        let Some(next) = next else {
-            return Err(error);
-        };
-        // Kept nowhere: a full round of the same answer.
-        let pruned = error.code() == Some(ErrorCode::OutOfRange);
-        if pruned && self.failures >= self.usable() {
-            return Err(error);
-        }
-        self.at = next;
-        Ok(FeedEvent::Moved { from, error })
+/// Without attestations nobody can say which of two members invents: none is banned, and when
+/// all of them say otherwise it is the end.
+fn disagree(
+    sources: &mut Sources,
+    error: VerifyError,
+) -> Result<(String, ClientError), ClientError> {
+    let url = sources.address().to_owned();
+    let left = sources.leave(ClientError::Contradiction { url, error }, false)?;
+    if sources.rounds() > 0 {
+        return Err(left.1);
     }
+    Ok(left)
 }

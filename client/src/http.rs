@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use fairlane_types::Height;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
@@ -61,6 +62,37 @@ pub enum ClientError {
         /// What does not hold.
         error: VerifyError,
     },
+    /// A member keeps back what the committee has attested.
+    #[error("{url} gives nothing new, though height {height} is out")]
+    Withheld {
+        /// Address.
+        url: String,
+        /// A later height that others have.
+        height: Height,
+    },
+    /// A member gives blocks, and no attestation for them.
+    #[error("{url} gives no attestation for its blocks: {error}")]
+    Uncovered {
+        /// Address.
+        url: String,
+        /// How many wait.
+        error: crate::AttestedError,
+    },
+    /// Members contradict each other, and no attestation was asked for that would tell who is
+    /// right.
+    #[error("what {url} serves does not continue what came before, from anyone: {error}")]
+    Contradiction {
+        /// Address of the last one asked.
+        url: String,
+        /// What does not fit.
+        error: VerifyError,
+    },
+    /// The place to go on from is not in the sequence that the committee attests.
+    #[error("the place to go on from is not in the attested sequence: {0}")]
+    Place(VerifyError),
+    /// The chain signs no attestations, so nothing can be held against the committee's word.
+    #[error("this chain has no attestations: what a member serves cannot be held against them")]
+    NoAttestations,
 }
 
 impl ClientError {
@@ -86,7 +118,13 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } => true,
             Self::Api(error) => error.retryable,
-            Self::Address(_) | Self::Protocol { .. } | Self::False { .. } => false,
+            Self::Withheld { .. } | Self::Uncovered { .. } => true,
+            Self::Address(_)
+            | Self::Protocol { .. }
+            | Self::False { .. }
+            | Self::Contradiction { .. }
+            | Self::Place(_)
+            | Self::NoAttestations => false,
         }
     }
 }

@@ -4,10 +4,12 @@
 //!   plaintext never leaves this process.
 //! - `Member` and `Committee`: submit to one member or to several at once, with checked
 //!   receipts (feature `http`).
-//! - `Feed`: follow the sequence from any height over any member, across restarts;
-//!   [`ChainVerifier`] checks every root, parent link and opening, so that no member has
-//!   to be trusted for what it serves.
+//! - `Feed`: follow the sequence from any height over any member, across restarts. Blocks come
+//!   out once the committee's attestations cover them, so that no member has to be trusted for
+//!   what it serves. `Feed::unattested` gives them sooner, on the members' word.
 //! - [`AttestedChain`] and `AttestedFeed`: the same with nothing but the committee's key.
+//! - [`ChainVerifier`]: roots and parent links alone. They show that blocks belong together, not
+//!   that they are the committee's.
 //! - [`sample`]: sample orders, one JSON object a line.
 //! - [`wire`]: the HTTP contract, shared with the member's API.
 
@@ -34,6 +36,8 @@ mod feed;
 mod http;
 #[cfg(feature = "http")]
 mod member;
+#[cfg(feature = "http")]
+mod sources;
 
 pub use account::{
     AccountError, AttestedAccount, PROOF_BYTES_MAX, ProvenAccount, check_account,
@@ -43,14 +47,16 @@ pub use attested::{AttestedChain, AttestedError};
 pub use cursor::{Cursor, CursorError};
 pub use pin::{Pin, PinError};
 pub use seal::{SealError, SealOptions, Sealer};
-pub use verify::{ChainVerifier, VerifyError, check_proof, check_receipt, verify_certificate};
+pub use verify::{
+    ChainVerifier, VerifyError, check_opening, check_proof, check_receipt, verify_certificate,
+};
 
 #[cfg(feature = "http")]
 pub use attested_feed::{AttestedEvent, AttestedFeed};
 #[cfg(feature = "http")]
 pub use committee::{AccountProblem, Committee, Delivery, FanOut};
 #[cfg(feature = "http")]
-pub use feed::{Feed, FeedEvent};
+pub use feed::{Feed, FeedEvent, Start};
 #[cfg(feature = "http")]
 pub use http::ClientError;
 #[cfg(feature = "http")]

@@ -515,7 +515,20 @@ impl Member {
     /// # Errors
     /// [`ClientError`].
     pub async fn stream(&self, from: Height) -> Result<Stream, ClientError> {
-        let path = format!("/v1/stream?from={from}");
+        self.open_stream(Some(from), false).await
+    }
+
+    /// A stream from a height on, or from the first that is kept, with or without the
+    /// attestations that cover its blocks.
+    pub(crate) async fn open_stream(
+        &self,
+        from: Option<Height>,
+        attestations: bool,
+    ) -> Result<Stream, ClientError> {
+        let mut path = format!("/v1/stream?attestations={attestations}");
+        if let Some(from) = from {
+            path.push_str(&format!("&from={from}"));
+        }
         let open = tokio::time::timeout(self.limit, self.http.open(&path, BINARY));
         let body = open.await.map_err(|_| ClientError::TimedOut {
             url: self.address().into(),

@@ -102,7 +102,8 @@ pub enum VerifyError {
     },
 }
 
-/// Follows the chain of roots from a cursor on; the only way a [`Cursor`] moves.
+/// Follows the chain of roots from a cursor on; the only way a [`Cursor`] moves. It shows that
+/// blocks belong together; that they are the committee's sequence takes its attestations.
 #[derive(Clone, Debug)]
 pub struct ChainVerifier {
     pin: Pin,
@@ -170,19 +171,14 @@ impl ChainVerifier {
         self.cursor.advance(block);
         Ok(())
     }
-
-    /// Checks that an opened item holds what was sealed in `envelope`; true if there was
-    /// an opening to check.
-    ///
-    /// # Errors
-    /// [`VerifyError::OtherEnvelope`], [`VerifyError::Opening`].
-    pub fn check_opening(&self, item: &Item, envelope: &Envelope) -> Result<bool, VerifyError> {
-        check_opening(&self.pin, item, envelope)
-    }
 }
 
-/// See [`ChainVerifier::check_opening`].
-fn check_opening(pin: &Pin, item: &Item, envelope: &Envelope) -> Result<bool, VerifyError> {
+/// Checks that an opened item holds what was sealed in `envelope`; true if there was an opening
+/// to check.
+///
+/// # Errors
+/// [`VerifyError::OtherEnvelope`], [`VerifyError::Opening`].
+pub fn check_opening(pin: &Pin, item: &Item, envelope: &Envelope) -> Result<bool, VerifyError> {
     let got = envelope.id();
     if got != item.ct_id || envelope.label != item.label {
         return Err(VerifyError::OtherEnvelope {
@@ -353,11 +349,10 @@ mod tests {
         let (pin, _) = pin_of(4);
         let start = Cursor::start(&pin);
         let (block, envelopes) = opened_block(&pin, &start, 2);
-        let verifier = ChainVerifier::new(pin, start);
         let item = &block.items[0];
-        assert_eq!(verifier.check_opening(item, &envelopes[0]), Ok(true));
+        assert_eq!(check_opening(&pin, item, &envelopes[0]), Ok(true));
         assert!(matches!(
-            verifier.check_opening(item, &envelopes[1]),
+            check_opening(&pin, item, &envelopes[1]),
             Err(VerifyError::OtherEnvelope { .. })
         ));
         let mut forged = item.clone();
@@ -365,11 +360,11 @@ mod tests {
             payload[1] ^= 1;
         }
         assert!(matches!(
-            verifier.check_opening(&forged, &envelopes[0]),
+            check_opening(&pin, &forged, &envelopes[0]),
             Err(VerifyError::Opening { .. })
         ));
         forged.outcome = Outcome::Expired;
-        assert_eq!(verifier.check_opening(&forged, &envelopes[0]), Ok(false));
+        assert_eq!(check_opening(&pin, &forged, &envelopes[0]), Ok(false));
     }
 
     #[test]

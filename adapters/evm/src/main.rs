@@ -143,10 +143,11 @@ async fn run(args: &Args) -> Result<(), Problem> {
     let chain = chain.ok_or_else(|| ClientError::Address(args.to.join(", ")))?;
     let cursor = args.cursor.as_deref();
     let mut from = remembered(cursor);
-    let mut feed = AttestedFeed::new(members.clone(), key, chain, from);
+    let mut feed = AttestedFeed::new(members.clone(), key, chain, Some(from));
     loop {
         let blocks = match feed.next().await? {
             AttestedEvent::Blocks { blocks, .. } => blocks,
+            AttestedEvent::Heartbeat(_) => continue,
             AttestedEvent::Moved { from, error } => {
                 eprintln!("fairlane-engine: {error}; going on at another member than {from}");
                 continue;
@@ -157,7 +158,7 @@ async fn run(args: &Args) -> Result<(), Problem> {
             if !driver.is_following() && block.height == from && from > Height(1) {
                 // The cursor is of another state of the client: from the start, then.
                 from = Height(1);
-                feed = AttestedFeed::new(members.clone(), key, chain, from);
+                feed = AttestedFeed::new(members.clone(), key, chain, Some(from));
                 break;
             }
             let built = build(&mut driver, cursor).await?;
@@ -174,6 +175,14 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("fairlane-engine: {problem}");
+            if let Problem::Client(ClientError::Api(error)) = &problem
+                && let Some(first) = error.first_available()
+            {
+                eprintln!(
+                    "fairlane-engine: the members keep heights from {first} on; name one with --to \
+                     that keeps everything (store.archive = true)"
+                );
+            }
             ExitCode::FAILURE
         }
     }

@@ -172,6 +172,16 @@ impl ApiError {
         self
     }
 
+    /// Of a refusal with `out_of_range`: the first height that the member keeps.
+    #[must_use]
+    pub fn first_available(&self) -> Option<u64> {
+        let first = self.details.get("first_available")?.as_str()?;
+        first
+            .parse()
+            .ok()
+            .filter(|_| self.code == ErrorCode::OutOfRange)
+    }
+
     /// The JSON body.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {

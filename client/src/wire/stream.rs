@@ -2,6 +2,7 @@
 //! The same frames, without heartbeats, make a sequence file.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use fairlane_encryption::Attestation;
 use fairlane_types::{Height, SequencedBlock};
 
 /// Largest frame, in bytes; a longer one ends the stream.
@@ -24,6 +25,9 @@ pub enum Frame {
         /// First height that was not sent.
         next: Height,
     },
+    /// The committee's signature on the root after a block that was sent. Only in streams that
+    /// were asked for with `attestations=true`.
+    Attestation(Attestation),
 }
 
 impl Frame {
@@ -118,6 +122,12 @@ mod tests {
                 reason: "slow_consumer".into(),
                 next: Height(8),
             },
+            Frame::Attestation(Attestation {
+                epoch: fairlane_types::Epoch(0),
+                height: Height(8),
+                root: fairlane_types::Root::default(),
+                certificate: fairlane_encryption::ThresholdCertificate([7; 96]),
+            }),
             Frame::Heartbeat { head: Height(9) },
         ];
         let bytes: Vec<u8> = frames.iter().flat_map(Frame::to_bytes).collect();

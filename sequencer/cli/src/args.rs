@@ -10,6 +10,7 @@ use fairlane_types::{Combining, CtId, Digest, OrderParams, OrderRule, Scheme, Ti
 
 use crate::committee_args::CommitteeVerb;
 use crate::exec_args::{AccountArgs, ExecVerb};
+use crate::follow_args::{FollowArgs, VerifyArgs};
 
 /// Fair-ordering sequencer: encrypted orders, ordered by when they arrived, opened only
 /// once their place is final.
@@ -401,42 +402,6 @@ pub struct SubmitArgs {
     pub ttl_s: u64,
 }
 
-/// `follow`.
-#[derive(Debug, Args)]
-pub struct FollowArgs {
-    /// Members' public addresses; any of them serves.
-    #[arg(
-        long,
-        value_name = "ADDR,…",
-        value_delimiter = ',',
-        required = true,
-        env = "FAIRLANE_MEMBERS"
-    )]
-    pub to: Vec<String>,
-    /// What is trusted.
-    #[command(flatten)]
-    pub trust: TrustArgs,
-    /// Trust this key of the committee and nothing else (48 bytes in hex, as `testnet init`
-    /// prints it): shows what the committee has attested.
-    #[arg(long, value_name = "HEX", value_parser = committee_key, conflicts_with_all = ["genesis", "genesis_hash", "cursor"])]
-    pub committee_key: Option<CommitteeKey>,
-    /// First height; the block before it is taken on trust. 1 verifies from genesis.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "cursor")]
-    pub from: u64,
-    /// File that remembers where to go on; written after every block.
-    #[arg(long, value_name = "FILE")]
-    pub cursor: Option<PathBuf>,
-    /// End after this height.
-    #[arg(long)]
-    pub until: Option<u64>,
-    /// Also show blocks without orders.
-    #[arg(long)]
-    pub all: bool,
-    /// Also write a sequence file with envelopes, for `fairlane verify`.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -452,32 +417,6 @@ pub struct StatusArgs {
     /// Members' ops addresses: more detail.
     #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
     pub ops: Vec<String>,
-}
-
-/// `verify`.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Sequence file, as written by `fairlane follow --out`.
-    #[arg(required_unless_present_any = ["evidence", "blind"])]
-    pub file: Option<PathBuf>,
-    /// Proofs of misbehaviour, as answered by a member's `/v1/evidence`.
-    #[arg(long, value_name = "FILE", conflicts_with = "file")]
-    pub evidence: Option<PathBuf>,
-    /// Blind-order receipt, as written by `fairlane blind --out`.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "evidence", "committee_key"])]
-    pub blind: Option<PathBuf>,
-    /// The chain's genesis file.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "FAIRLANE_GENESIS",
-        required_unless_present = "committee_key"
-    )]
-    pub genesis: Option<PathBuf>,
-    /// Trust this key of the committee and nothing else (48 bytes in hex): roots, links and
-    /// attestations are checked, openings are not.
-    #[arg(long, value_name = "HEX", value_parser = committee_key, conflicts_with_all = ["genesis", "evidence"])]
-    pub committee_key: Option<CommitteeKey>,
 }
 
 /// Public key of certificates.

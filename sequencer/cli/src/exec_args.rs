@@ -109,4 +109,8 @@ pub struct ExecFollowArgs {
     /// End after this height.
     #[arg(long, value_name = "HEIGHT")]
     pub until: Option<u64>,
+    /// Execute blocks that the committee has not attested, on the members' word: whoever serves
+    /// them can have invented them.
+    #[arg(long)]
+    pub unattested: bool,
 }

@@ -95,10 +95,22 @@ impl From<ClientError> for Problem {
                 Self::new(Exit::Unreachable, what)
                     .next("is the member running, and is this its public port?")
             }
-            ClientError::Api(error) => {
-                let next = error.code.meaning();
-                Self::failed(what).next(next)
+            ClientError::Api(error) => match error.first_available() {
+                Some(first) => Self::failed(what).next(format!(
+                    "begin with --from {first}, or ask a member that keeps everything (store.archive = true)"
+                )),
+                None => Self::failed(what).next(error.code.meaning()),
+            },
+            ClientError::Withheld { .. } | ClientError::Uncovered { .. } => {
+                Self::failed(what).next("name more members with --to")
             }
+            ClientError::Contradiction { .. } => Self::new(Exit::Verification, what)
+                .next("who is right is not known: follow without --unattested"),
+            ClientError::Place(_) => Self::new(Exit::Verification, what).next(
+                "it was taken from unattested blocks, or is another chain's: begin again without it",
+            ),
+            ClientError::NoAttestations => Self::preflight(what)
+                .next("--unattested takes blocks on the members' word"),
             ClientError::Protocol { .. } => {
                 Self::failed(what).next("is this the public port of a fairlane member?")
             }

@@ -6,6 +6,7 @@ mod committee_args;
 mod dev_markets;
 mod exec_args;
 mod exit;
+mod follow_args;
 mod local;
 mod measure;
 mod seed;

@@ -11,8 +11,9 @@ use fairlane_client::wire::ErrorCode;
 use fairlane_client::{AttestedChain, AttestedError, AttestedEvent, AttestedFeed, Member};
 use fairlane_types::{ChainId, Digest, Height, KeyActivation};
 
-use crate::args::{CommitteeKey, FollowArgs};
+use crate::args::CommitteeKey;
 use crate::exit::{Exit, Outcome, Problem};
+use crate::follow_args::FollowArgs;
 use crate::term::{Term, short};
 
 /// Pause between two questions for a key that is being made.
@@ -34,7 +35,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
     {
         out.write(&Record::Activation(activation))?;
     }
-    let mut feed = AttestedFeed::new(members, key, chain, Height(args.from));
+    let mut feed = AttestedFeed::new(members, key, chain, args.from.map(Height));
     let until = Height(args.until.unwrap_or(u64::MAX));
     while feed.chain().attested().is_none_or(|(at, _)| at < until) {
         let event = tokio::select! {
@@ -42,16 +43,15 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
             _ = tokio::signal::ctrl_c() => break,
         };
         match event {
-            AttestedEvent::Moved { from, error } => {
-                term.note(term.dim(&format!("{error}; going on at another member than {from}")));
-            }
+            AttestedEvent::Heartbeat(_) => {}
+            AttestedEvent::Moved { from, error } => super::follow::moved(&from, &error, term),
             AttestedEvent::Blocks {
                 blocks,
                 attestation,
             } => {
                 for block in blocks {
                     if args.all || !block.items.is_empty() {
-                        super::follow::show(&block, term);
+                        super::follow::show(&block, true, term);
                     }
                     if let Some(out) = &mut out {
                         out.write(&Record::Block(block))?;
@@ -119,7 +119,7 @@ async fn activation_of(
 }
 
 /// Checks roots, links and attestations of a sequence file.
-pub fn verify(path: &Path, key: CommitteeKey, term: Term) -> Outcome {
+pub fn verify(path: &Path, key: CommitteeKey, unattested: bool, term: Term) -> Outcome {
     let wrong = |error| super::verify::unreadable(path, error);
     let file = File::open(path).map_err(|error| wrong(error.into()))?;
     let mut reader = SequenceReader::new(BufReader::new(file)).map_err(wrong)?;
@@ -152,9 +152,10 @@ pub fn verify(path: &Path, key: CommitteeKey, term: Term) -> Outcome {
             "no attestation in the file covers a block of it",
         ));
     };
+    let not_covered = last.0 - height.0;
     let value = serde_json::json!({ "verify": {
-        "ok": true, "from": first.to_string(), "attested": height.to_string(), "orders": orders, "root": root,
-        "not_covered": last.0 - height.0,
+        "ok": not_covered == 0, "from": first.to_string(), "attested": height.to_string(),
+        "orders": orders, "root": root, "not_covered": not_covered,
     }});
     term.result(&value, || {
         format!(
@@ -162,11 +163,5 @@ pub fn verify(path: &Path, key: CommitteeKey, term: Term) -> Outcome {
             term.green("✔"),
         )
     });
-    if last > height {
-        term.note(format!(
-            "{} later blocks are not covered by an attestation",
-            last.0 - height.0
-        ));
-    }
-    Ok(())
+    super::verify::uncovered(height.next(), last, unattested, term)
 }

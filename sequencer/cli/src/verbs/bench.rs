@@ -302,7 +302,8 @@ async fn follow(
     log: Arc<Mutex<Log>>,
 ) -> Outcome {
     let pin = committee.pin().clone();
-    let mut feed = Feed::new(
+    // Measured is when orders come out, not when the committee has signed that they did.
+    let mut feed = Feed::unattested(
         pin.clone(),
         committee.members().to_vec(),
         Cursor::start(&pin),

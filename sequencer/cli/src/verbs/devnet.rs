@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use fairlane_client::sample::{self, Sample};
 use fairlane_client::wire::OrderWord;
 use fairlane_client::{
-    ClientError, Committee, Cursor, FanOut, Feed, FeedEvent, SealOptions, Sealer, dev,
+    ClientError, Committee, Cursor, FanOut, Feed, FeedEvent, Pin, SealOptions, Sealer,
+    check_opening, dev,
 };
 use fairlane_types::{
     CtId, Envelope, Height, Millis, Outcome as OrderOutcome, Scheme, SequencedBlock,
@@ -263,7 +264,8 @@ async fn trade(
         return Ok((counts, latencies_ms));
     }
     let pin = net.committee.pin().clone();
-    let mut feed = Feed::new(
+    // These are our own processes, and what is shown is when orders come out of them.
+    let mut feed = Feed::unattested(
         pin.clone(),
         net.committee.members().to_vec(),
         Cursor::start(&pin),
@@ -291,7 +293,7 @@ async fn trade(
                     orders.insert(id, Order { index, due, envelope });
                     // Emitted before we were told what it is.
                     if let Some((block, at, seen)) = early.remove(&id) {
-                        let shown = Shown { samples, feed: &feed, term, bar: &bar };
+                        let shown = Shown { samples, pin: &pin, term, bar: &bar };
                         take(&shown, &block, at, seen, &mut orders, &mut counts, &mut latencies_ms)?;
                     }
                 }
@@ -302,13 +304,13 @@ async fn trade(
                 }
             },
             event = feed.next() => match event? {
-                FeedEvent::Heartbeat(_) => {}
+                FeedEvent::Heartbeat(_) | FeedEvent::Attested(_) => {}
                 FeedEvent::Moved { from, error } => {
                     bar.suspend(|| term.note(format!("{error}; following another member than {from}")));
                 }
                 FeedEvent::Block(block) => {
                     let seen = Instant::now();
-                    let shown = Shown { samples, feed: &feed, term, bar: &bar };
+                    let shown = Shown { samples, pin: &pin, term, bar: &bar };
                     for (at, item) in block.items.iter().enumerate() {
                         if !seen_ids.insert(item.ct_id) {
                             counts.doubled += 1;
@@ -348,7 +350,7 @@ async fn trade(
 
 struct Shown<'a> {
     samples: &'a [Sample],
-    feed: &'a Feed,
+    pin: &'a Pin,
     term: Term,
     bar: &'a ProgressBar,
 }
@@ -369,7 +371,7 @@ fn take(
     };
     counts.ordered += 1;
     counts.last_height = counts.last_height.max(block.height);
-    let proven = shown.feed.verifier().check_opening(item, &order.envelope)?;
+    let proven = check_opening(shown.pin, item, &order.envelope)?;
     let ms = (seen.max(order.due) - order.due).as_secs_f64() * 1_000.0;
     let sample = &shown.samples[order.index];
     match &item.outcome {

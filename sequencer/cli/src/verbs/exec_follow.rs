@@ -1,5 +1,5 @@
 //! `fairlane exec follow`: the clearing house in a process of its own, fed by the members'
-//! resumable feed, which is verified.
+//! resumable feed, as far as the committee has attested it.
 //!
 //! - What it keeps is one file: where it is in the sequence, and the state there. The file is
 //!   replaced whole, so that the two always belong together.
@@ -79,7 +79,10 @@ impl Follower {
     }
 
     /// Replaces the file, whole or not at all.
-    fn save(&self, cursor: &Cursor) -> Outcome {
+    fn save(&self, feed: &Feed) -> Outcome {
+        let Some(cursor) = feed.cursor() else {
+            return Ok(());
+        };
         let cursor = serde_json::to_string(cursor).map_err(Problem::failed)?;
         let kept: Kept = (
             self.pin.hash(),
@@ -128,18 +131,16 @@ pub async fn run(args: ExecFollowArgs, term: Term) -> Outcome {
     );
     let mut terminate = signal(SignalKind::terminate())?;
     let until = Height(args.until.unwrap_or(u64::MAX));
-    let mut feed = Feed::new(pin, members, cursor);
-    while feed.cursor().height() < until {
+    let mut feed = super::follow::feed(&pin, &members, cursor.into(), args.unattested, term)?;
+    while feed.height() < until {
         let event = tokio::select! {
             event = feed.next() => event?,
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         };
         match event {
-            FeedEvent::Heartbeat(_) => {}
-            FeedEvent::Moved { from, error } => {
-                term.note(term.dim(&format!("{error}; going on at another member than {from}")));
-            }
+            FeedEvent::Heartbeat(_) | FeedEvent::Attested(_) => {}
+            FeedEvent::Moved { from, error } => super::follow::moved(&from, &error, term),
             FeedEvent::Block(block) => {
                 let done = follower.clearing.apply(&block);
                 let done = done.map_err(|e| Problem::new(Exit::Verification, e.to_string()))?;
@@ -158,10 +159,10 @@ pub async fn run(args: ExecFollowArgs, term: Term) -> Outcome {
                     )
                 });
                 if done.height.0.is_multiple_of(args.save_every) {
-                    follower.save(feed.cursor())?;
+                    follower.save(&feed)?;
                 }
             }
         }
     }
-    follower.save(feed.cursor())
+    follower.save(&feed)
 }

@@ -6,24 +6,25 @@ use std::path::Path;
 
 use fairlane_client::sequence_file::{Record, SequenceWriter};
 use fairlane_client::wire::BlockBody;
-use fairlane_client::{ChainVerifier, Cursor, Feed, FeedEvent, Member, Pin, check_proof, sample};
-use fairlane_encryption::Attestation;
+use fairlane_client::{
+    ClientError, Cursor, Feed, FeedEvent, Member, Pin, Start, VerifyError, check_opening, sample,
+};
 use fairlane_types::{
     Digest, Envelope, Epoch, Handover, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock,
 };
 
-use crate::args::FollowArgs;
 use crate::exit::{Outcome, Problem};
+use crate::follow_args::FollowArgs;
 use crate::term::{Term, short};
 
 /// The sequence file that `--out` writes.
 pub type SequenceFile = SequenceWriter<BufWriter<File>>;
 
-/// Prints verified blocks until the end asked for or Ctrl-C.
+/// Prints blocks until the end asked for or Ctrl-C.
 pub async fn run(args: FollowArgs, term: Term) -> Outcome {
     let committee = super::trust::committee(&args.trust, &args.to, term).await?;
     let (mut pin, members) = (committee.pin().clone(), committee.members().to_vec());
-    let start = start(&args, &pin, &members, term).await?;
+    let mut feed = feed(&pin, &members, start(&args, &pin)?, args.unattested, term)?;
     let mut out = create(args.out.as_deref(), pin.hash())?;
     if let (Some(out), Some(activation)) = (&mut out, pin.activation()) {
         out.write(&Record::Activation(activation.clone()))?;
@@ -35,18 +36,23 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
             out.write(&Record::Handover(Box::new(handover)))?;
         }
     }
-    let mut feed = Feed::new(pin.clone(), members.clone(), start);
-    let mut pending = None;
     let until = Height(args.until.unwrap_or(u64::MAX));
-    while feed.cursor().height() < until {
+    // Whether the file ends with blocks that nothing in it covers yet.
+    let mut open = false;
+    while feed.height() < until || open {
         let event = tokio::select! {
             event = feed.next() => event?,
             _ = tokio::signal::ctrl_c() => break,
         };
         match event {
             FeedEvent::Heartbeat(_) => {}
-            FeedEvent::Moved { from, error } => {
-                term.note(term.dim(&format!("{error}; going on at another member than {from}")));
+            FeedEvent::Moved { from, error } => moved(&from, &error, term),
+            FeedEvent::Attested(attestation) => {
+                if let Some(out) = &mut out {
+                    out.write(&Record::Attestation(attestation))?;
+                }
+                open = false;
+                keep(&args, &feed)?;
             }
             FeedEvent::Block(block) => {
                 while pin.genesis().epoch() < block.epoch {
@@ -59,19 +65,35 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                     }
                 }
                 if let Some(out) = &mut out {
-                    record(out, &pin, &members, &block, feed.verifier()).await?;
-                    attested(out, &members, &block, &mut pending).await?;
+                    record(out, &pin, &members, &block).await?;
+                    open = !args.unattested;
                 }
-                if args.all || !block.items.is_empty() {
-                    show(&block, term);
+                if block.height <= until && (args.all || !block.items.is_empty()) {
+                    show(&block, !args.unattested, term);
                 }
-                if let Some(path) = &args.cursor {
-                    feed.cursor().store(path).map_err(Problem::failed)?;
+                if args.unattested {
+                    keep(&args, &feed)?;
                 }
             }
         }
     }
-    close(out)
+    close(out)?;
+    keep(&args, &feed)
+}
+
+/// A feed of what the committee has attested; of what members serve, if that is asked for.
+pub fn feed(
+    pin: &Pin,
+    members: &[Member],
+    start: Start,
+    unattested: bool,
+    term: Term,
+) -> Outcome<Feed> {
+    if unattested {
+        term.note("unattested: blocks are shown on the members' word");
+        return Ok(Feed::unattested(pin.clone(), members.to_vec(), start));
+    }
+    Ok(Feed::new(pin.clone(), members.to_vec(), start)?)
 }
 
 /// What began an epoch, from the first member that has it.
@@ -84,6 +106,19 @@ async fn handover(members: &[Member], epoch: Epoch) -> Outcome<Handover> {
         }
     }
     Err(last)
+}
+
+/// Says that another member is asked.
+pub fn moved(from: &str, error: &ClientError, term: Term) {
+    term.note(term.dim(&format!("{error}; going on at another member than {from}")));
+}
+
+/// Remembers where to go on.
+fn keep(args: &FollowArgs, feed: &Feed) -> Outcome {
+    if let (Some(path), Some(cursor)) = (&args.cursor, feed.cursor()) {
+        cursor.store(path).map_err(Problem::failed)?;
+    }
+    Ok(())
 }
 
 /// A new sequence file, if one is asked for.
@@ -105,31 +140,20 @@ pub fn close(out: Option<SequenceFile>) -> Outcome {
     Ok(())
 }
 
-/// Where to go on: the cursor file, or a height.
-async fn start(args: &FollowArgs, pin: &Pin, members: &[Member], term: Term) -> Outcome<Cursor> {
-    if let Some(path) = &args.cursor {
-        let found = Cursor::load(path, pin).map_err(Problem::preflight)?;
-        return Ok(found.unwrap_or_else(|| Cursor::start(pin)));
-    }
-    if args.from == 1 {
-        return Ok(Cursor::start(pin));
-    }
-    let before = Height(args.from).prev();
-    let mut last = Problem::usage("no members");
-    for member in members {
-        match member.block_at(before).await {
-            Ok(block) if block.height == before && block.root == block.compute_root() => {
-                term.note(term.dim(&format!(
-                    "block {before} with root {} is taken on a member's word",
-                    short(block.root)
-                )));
-                return Ok(Cursor::after(pin, &block));
-            }
-            Ok(_) => last = Problem::failed(format!("{} served another block", member.address())),
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
+/// Where to begin: the cursor file, or a height.
+fn start(args: &FollowArgs, pin: &Pin) -> Outcome<Start> {
+    let found = match &args.cursor {
+        Some(path) => Cursor::load(path, pin).map_err(Problem::preflight)?,
+        None => None,
+    };
+    Ok(match (found, args.from) {
+        (Some(cursor), _) => cursor.into(),
+        (None, Some(1)) => Cursor::start(pin).into(),
+        (None, Some(height)) => Start::At(Height(height)),
+        // Whoever keeps a cursor wants everything: nothing is left out unasked.
+        (None, None) if args.cursor.is_some() => Cursor::start(pin).into(),
+        (None, None) => Start::First,
+    })
 }
 
 /// Writes a block and the envelopes of its orders, each checked.
@@ -138,7 +162,6 @@ async fn record<W: std::io::Write>(
     pin: &Pin,
     members: &[Member],
     block: &SequencedBlock,
-    verifier: &ChainVerifier,
 ) -> Outcome {
     out.write(&Record::Block(block.clone()))?;
     for item in &block.items {
@@ -146,51 +169,36 @@ async fn record<W: std::io::Write>(
             let Ok(proof) = member.proof(item.ct_id).await else {
                 continue;
             };
-            check_proof(pin, item.ct_id, &proof)?;
-            if let Some(envelope) = proof.envelope.map(Envelope::from) {
-                verifier.check_opening(item, &envelope)?;
-                out.write(&Record::Envelope(envelope))?;
-                break;
+            let Some(envelope) = proof.envelope.map(Envelope::from) else {
+                continue;
+            };
+            match check_opening(pin, item, &envelope) {
+                // Not what was asked for: somebody else may have it.
+                Err(VerifyError::OtherEnvelope { .. }) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(_) if envelope.signature_check().verify().is_err() => continue,
+                Ok(_) => {}
             }
+            out.write(&Record::Envelope(envelope))?;
+            break;
         }
-    }
-    Ok(())
-}
-
-/// Writes the attestation of this block's root, if it is the one that is attested. The next
-/// attestation is asked for once, and written when its block comes; `verify` checks it.
-async fn attested<W: std::io::Write>(
-    out: &mut SequenceWriter<W>,
-    members: &[Member],
-    block: &SequencedBlock,
-    pending: &mut Option<Attestation>,
-) -> Outcome {
-    if pending.is_none_or(|pending| pending.height < block.height) {
-        *pending = None;
-        for member in members {
-            if let Ok(found) = member.attestation(Some(block.height)).await {
-                *pending = Some(found);
-                break;
-            }
-        }
-    }
-    if let Some(found) = pending.take_if(|found| found.height == block.height) {
-        out.write(&Record::Attestation(found))?;
     }
     Ok(())
 }
 
 /// A block and its items.
-pub fn show(block: &SequencedBlock, term: Term) {
+pub fn show(block: &SequencedBlock, attested: bool, term: Term) {
     if term.json() {
-        return term.line(serde_json::json!({ "block": BlockBody::from(block) }));
+        let block = BlockBody::from(block);
+        return term.line(serde_json::json!({ "block": block, "attested": attested }));
     }
     term.line(format!(
-        "{} {}  {} orders  root {}",
+        "{} {}  {} orders  root {}{}",
         term.bold("height"),
         block.height,
         block.items.len(),
-        short(block.root)
+        short(block.root),
+        if attested { "" } else { "  unattested" },
     ));
     for item in &block.items {
         term.line(format!("  {}", describe(item, None)));

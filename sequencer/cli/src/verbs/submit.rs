@@ -79,9 +79,7 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
     if let Some(item) = answer.order.item.clone() {
         let item = fairlane_types::Item::try_from(item)
             .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
-        let cursor = fairlane_client::Cursor::start(pin);
-        let verifier = fairlane_client::ChainVerifier::new(pin.clone(), cursor);
-        verifier.check_opening(&item, &envelope)?;
+        fairlane_client::check_opening(pin, &item, &envelope)?;
     }
     let value = serde_json::json!({
         "receipt": receipt_json, "order": answer.order, "ms": crate::measure::round(ms),
@@ -118,8 +116,13 @@ async fn send(
     let first = usize::from(id.as_bytes()[0]) % n.max(1);
     if fan_out > 1 {
         let plan = FanOut::around(first, fan_out.into(), n, &[]);
+        // One of f+1 is honest; no member can hold up the others' receipts.
+        let enough = plan
+            .targets()
+            .len()
+            .min(committee.pin().committee().f() + 1);
         let mut last = None;
-        for delivery in committee.submit(envelope, &plan).await {
+        for delivery in committee.submit_until(envelope, &plan, enough).await {
             match delivery.result {
                 Ok(receipt) => return Ok(receipt),
                 Err(error) => last = Some(error),

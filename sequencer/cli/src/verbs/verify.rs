@@ -8,14 +8,14 @@ use std::path::Path;
 
 use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
 use fairlane_client::wire::{EvidenceBody, EvidenceRecord};
-use fairlane_client::{ChainVerifier, Cursor, Pin, PinError};
+use fairlane_client::{ChainVerifier, Cursor, Pin, PinError, check_opening};
 use fairlane_replica::Evidence;
 use fairlane_types::{
     CtId, Genesis, Handover, Height, Item, KeyActivation, MemberId, Outcome as OrderOutcome,
 };
 
-use crate::args::VerifyArgs;
 use crate::exit::{Exit, Outcome, Problem};
+use crate::follow_args::VerifyArgs;
 use crate::term::{Term, short};
 
 /// Items whose envelope may still come; a file has it right behind the block.
@@ -27,7 +27,7 @@ const EVIDENCE_BYTES_MAX: u64 = 64 << 20;
 /// Checks what it is given.
 pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
     if let (Some(key), Some(file)) = (args.committee_key, &args.file) {
-        return super::attested::verify(file, key, term);
+        return super::attested::verify(file, key, args.unattested, term);
     }
     let genesis = args.genesis.as_deref();
     let genesis = genesis.ok_or_else(|| Problem::usage("--genesis is missing"))?;
@@ -36,7 +36,7 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
         return super::blind::verify(file, &trusted, term);
     }
     match (&args.file, &args.evidence) {
-        (Some(file), _) => sequence(file, genesis, trusted, term),
+        (Some(file), _) => sequence(file, genesis, trusted, args.unattested, term),
         (None, Some(file)) => evidence(file, trusted, term),
         (None, None) => Err(Problem::usage(
             "neither a sequence file nor --evidence".to_owned(),
@@ -156,7 +156,13 @@ impl Trust {
 }
 
 /// Checks every root, parent link, opening and attestation in the file.
-fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcome {
+fn sequence(
+    path: &Path,
+    genesis: &Path,
+    trusted: Genesis,
+    unattested: bool,
+    term: Term,
+) -> Outcome {
     let wrong = |error| unreadable(path, error);
     let file = File::open(path).map_err(|error| wrong(error.into()))?;
     let mut reader = SequenceReader::new(BufReader::new(file)).map_err(wrong)?;
@@ -233,7 +239,7 @@ fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcom
             }
             Record::Envelope(envelope) => {
                 let id = envelope.id();
-                let (Some(chain), Some(item)) = (&verifier, waiting.remove(&id)) else {
+                let Some(item) = waiting.remove(&id) else {
                     let what = format!("envelope {id} belongs to no order before it");
                     return Err(Problem::new(Exit::Verification, what));
                 };
@@ -241,7 +247,7 @@ fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcom
                 signed.map_err(|error| {
                     Problem::new(Exit::Verification, format!("order {id}: {error}"))
                 })?;
-                checked += u64::from(chain.check_opening(&item, &envelope)?);
+                checked += u64::from(check_opening(trust.pin()?, &item, &envelope)?);
             }
         }
         record = reader.next_record().map_err(wrong)?;
@@ -250,15 +256,21 @@ fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcom
         return Err(Problem::new(Exit::Verification, "the file holds no block"));
     };
     let cursor = verifier.cursor();
+    let covered = attested == cursor.height();
     let value = serde_json::json!({ "verify": {
-        "ok": true, "from": first, "height": cursor.height(), "orders": orders,
+        "ok": covered, "from": first, "height": cursor.height(), "orders": orders,
         "opened": opened, "openings_checked": checked, "root": cursor.root(),
         "from_genesis": first == 1, "attested": attested,
+        "not_covered": cursor.height().0 - attested.0.max(first - 1),
     }});
     term.result(&value, || {
+        let what = match attested {
+            _ if covered => format!("{} attested by the committee", term.green("✔")),
+            Height(0) => "not attested".to_owned(),
+            to => format!("attested by the committee to {to}"),
+        };
         format!(
-            "{} blocks {first} to {}: roots and links hold · {orders} orders, {opened} opened, {checked} openings proven · attested to {attested} · root {}",
-            term.green("✔"),
+            "{what}: blocks {first} to {} · {orders} orders, {opened} opened, {checked} openings proven · root {}",
             cursor.height(),
             cursor.root(),
         )
@@ -269,5 +281,22 @@ fn sequence(path: &Path, genesis: &Path, trusted: Genesis, term: Term) -> Outcom
             opened - checked
         ));
     }
-    Ok(())
+    let begin = attested.next().max(Height(first));
+    uncovered(begin, cursor.height(), unattested, term)
+}
+
+/// What to say of blocks at the end of a file that no attestation in it covers.
+pub fn uncovered(first: Height, last: Height, accepted: bool, term: Term) -> Outcome {
+    if last < first {
+        return Ok(());
+    }
+    let what = format!(
+        "no attestation in the file covers blocks {first} to {last}: they belong together, but \
+         anyone can have made them"
+    );
+    if accepted {
+        term.note(what);
+        return Ok(());
+    }
+    Err(Problem::new(Exit::Verification, what).next("--unattested accepts that"))
 }

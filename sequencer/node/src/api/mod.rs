@@ -21,6 +21,8 @@ mod states;
 mod stream;
 
 #[cfg(test)]
+mod feed_tests;
+#[cfg(test)]
 mod path_tests;
 #[cfg(test)]
 mod testing;

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fairlane_client::wire::{BINARY, BlockBody, EVENTS, ErrorCode, Frame};
+use fairlane_client::wire::{AttestationBody, BINARY, BlockBody, EVENTS, ErrorCode, Frame};
 use fairlane_replica::{StoreError, Table, height_key, height_of};
 use fairlane_types::{Height, SequencedBlock};
 use serde::Deserialize;
@@ -27,6 +27,7 @@ use super::body::{self, Args, Media, segment};
 use super::fail::Fail;
 use super::info::head;
 use super::server::Closer;
+use crate::store::StoreReader;
 
 /// Chunks between the pump and the connection.
 const QUEUE_CHUNKS: usize = 8;
@@ -43,6 +44,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 pub(crate) struct StreamArgs {
     from: Option<String>,
+    /// Also what covers the blocks.
+    #[serde(default)]
+    attestations: bool,
 }
 
 pub(crate) async fn stream(
@@ -82,6 +86,7 @@ pub(crate) async fn stream(
         api,
         media,
         next: from,
+        attested: args.attestations.then(|| from.prev()),
         chunks,
         closer: closer.map(|Extension(closer)| closer),
         lag: Lag::default(),
@@ -128,6 +133,8 @@ struct Pump {
     api: Arc<Api>,
     media: Media,
     next: Height,
+    /// Height of the last attestation that was sent, if they are asked for.
+    attested: Option<Height>,
     chunks: mpsc::Sender<Bytes>,
     closer: Option<Closer>,
     lag: Lag,
@@ -203,7 +210,10 @@ impl Pump {
                     changed.map_err(|_| End::Because(ErrorCode::Draining))?;
                     last = *heads.borrow_and_update();
                 }
-                () = quiet => self.send(Frame::Heartbeat { head: last }).await?,
+                () = quiet => {
+                    self.attest().await?;
+                    self.send(Frame::Heartbeat { head: last }).await?;
+                }
                 () = stopped(&mut stopping) => {
                     return Err(End::Because(ErrorCode::Draining));
                 }
@@ -212,25 +222,47 @@ impl Pump {
         }
     }
 
+    /// Runs a read of the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&StoreReader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, End> {
+        let api = self.api.clone();
+        match tokio::task::spawn_blocking(move || read(api.node.reader())).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(Self::broken(&error)),
+            Err(_) => Err(End::Because(ErrorCode::Internal)),
+        }
+    }
+
+    /// Sends the attestation that covers most of what was sent, if it is a new one.
+    async fn attest(&mut self) -> Result<(), End> {
+        let (next, Some(attested)) = (self.next, self.attested) else {
+            return Ok(());
+        };
+        if attested.next() == next {
+            return Ok(());
+        }
+        let found = self.read(move |reader| reader.attestation_until(next.prev()));
+        let found = found.await?.filter(|found| found.height > attested);
+        if let Some(found) = found {
+            self.attested = Some(found.height);
+            self.send(Frame::Attestation(found)).await?;
+        }
+        Ok(())
+    }
+
     /// Sends what is on disk from `next` on, up to one read.
     async fn replay(&mut self, last: Height) -> Result<(), End> {
-        let (api, next) = (self.api.clone(), self.next);
-        let rows = tokio::task::spawn_blocking(move || {
-            let count = (last.0 - next.0)
-                .saturating_add(1)
-                .min(READ_BLOCKS_MAX as u64);
-            api.node.reader().scan_from(
-                Table::Sequence,
-                &height_key(next),
-                count as usize,
-                READ_BYTES_MAX,
-            )
+        let next = self.next;
+        let count = (last.0 - next.0)
+            .saturating_add(1)
+            .min(READ_BLOCKS_MAX as u64);
+        let rows = self.read(move |reader| {
+            let from = height_key(next);
+            reader.scan_from(Table::Sequence, &from, count as usize, READ_BYTES_MAX)
         });
-        let rows = match rows.await {
-            Ok(Ok(rows)) => rows,
-            Ok(Err(error)) => return Err(Self::broken(&error)),
-            Err(_) => return Err(End::Because(ErrorCode::Internal)),
-        };
+        let rows = rows.await?;
         let mut chunk = Vec::new();
         for (key, value) in rows {
             if height_of(&key) != Some(self.next) {
@@ -253,7 +285,8 @@ impl Pump {
             tracing::error!(next = %self.next, "the head is ahead of the disk");
             return Err(End::Because(ErrorCode::Internal));
         }
-        self.flush(chunk).await
+        self.flush(chunk).await?;
+        self.attest().await
     }
 
     fn broken(error: &StoreError) -> End {
@@ -284,6 +317,11 @@ impl Pump {
         }
         match frame {
             Frame::Block(block) => event("block", Some(block.height), &BlockBody::from(&block)),
+            Frame::Attestation(attestation) => {
+                let chain = self.api.node.genesis().chain.0;
+                let data = AttestationBody::new(chain, &attestation);
+                event("attestation", None, &data)
+            }
             Frame::Heartbeat { head } => {
                 let data = serde_json::json!({ "head": head.to_string() });
                 event("heartbeat", None, &data)

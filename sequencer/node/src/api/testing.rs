@@ -8,14 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fairlane_encryption::{Attestation, StateAttestation, deal_suite_insecure};
+use fairlane_encryption::{
+    Attestation, CERTIFICATE_BYTES, CertificateKey, CertificateSecret, StateAttestation,
+    ThresholdCertificate, accept_certificate_share, certify, deal_pairing_insecure,
+    deal_suite_insecure, sign_attestation,
+};
 use fairlane_replica::{
     AdmissionError, Emitted, Reply, Stage, Store, Table, Write, height_key, index_key, payload_key,
 };
 use fairlane_types::{
-    BlockId, ChainId, ConsensusParams, CtId, EncryptionParams, Envelope, Epoch, Genesis, Height,
-    Item, LaneParams, MemberId, Micros, Millis, OrderParams, Outcome, Position, Receipt, Root,
-    Scheme, SecretKey, SeededRng, Seq, SequencedBlock, Signature, encode,
+    BlockId, CertificateParams, ChainId, ConsensusParams, CtId, EncryptionParams, Envelope, Epoch,
+    Genesis, Height, Item, LaneParams, MemberId, Micros, Millis, OrderParams, Outcome, Position,
+    Receipt, Root, Scheme, SecretKey, SeededRng, Seq, SequencedBlock, Signature, encode,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -71,6 +75,48 @@ pub fn genesis() -> Genesis {
         lanes: LaneParams::default(),
         consensus: ConsensusParams::default(),
         order: OrderParams::default(),
+    }
+}
+
+/// A committee's certificate key, and all shares of it.
+pub struct Signers {
+    key: CertificateKey,
+    secrets: Vec<CertificateSecret>,
+}
+
+impl Signers {
+    pub fn new() -> Self {
+        let mut rng = SeededRng::new(&[5; 32], b"certificates");
+        let (key, secrets) = deal_pairing_insecure(Epoch(0), 4, &mut rng).unwrap();
+        Self { key, secrets }
+    }
+
+    /// The genesis with this key.
+    pub fn genesis(&self) -> Genesis {
+        let key = encode(&self.key);
+        Genesis {
+            certificates: Some(CertificateParams::dealt(key)),
+            ..genesis()
+        }
+    }
+
+    /// The committee's attestation of a block.
+    pub fn attest(&self, block: &SequencedBlock) -> Attestation {
+        let (chain, epoch, height, root) = (block.chain, block.epoch, block.height, block.root);
+        let share = |secret: &CertificateSecret| {
+            let share = sign_attestation(secret, chain, epoch, height, root);
+            accept_certificate_share(&self.key, secret.member(), &share).unwrap()
+        };
+        let shares: Vec<_> = self.secrets[1..].iter().map(share).collect();
+        let mut made = Attestation {
+            epoch,
+            height,
+            root,
+            certificate: ThresholdCertificate([0; CERTIFICATE_BYTES]),
+        };
+        let found = certify(&self.key, &made.subject(chain), &shares).unwrap();
+        made.certificate = found.certificate.unwrap();
+        made
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fairlane_client::wire::{
     ApiError, EnvelopeBody, ErrorCode, Frame, OrderWord, WAIT_MS_DEFAULT, Wait,
 };
-use fairlane_client::{ClientError, Cursor, Feed, Member, Pin, check_proof, check_receipt};
+use fairlane_client::{ClientError, Member, Pin, check_proof, check_receipt};
 use fairlane_encryption::{
     Attestation, CERTIFICATE_BYTES, StateAttestation, StateRoots, ThresholdCertificate,
 };
@@ -605,43 +605,6 @@ async fn a_reader_that_stalls_is_closed_and_streams_are_bounded() {
     let mut rest = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(10), stalled.read_to_end(&mut rest));
     let _ = read.await.expect("the connection is closed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_feed_goes_on_over_other_members_and_a_restart() {
-    let (one, first, first_address) = rig().await;
-    let (two, second, _) = rig().await;
-    for i in 0..20 {
-        one.emit(&[envelope(i)]);
-        two.emit(&[envelope(i)]);
-    }
-    let pin = Pin::new(genesis()).unwrap();
-    let start = Cursor::start(&pin);
-    let mut feed = Feed::new(pin.clone(), vec![first, second], start);
-    for height in 1..=20 {
-        assert_eq!(feed.next_block().await.unwrap().height, Height(height));
-    }
-    // The one that serves goes away; the other has more.
-    one.handle.stop();
-    two.emit(&[envelope(21)]);
-    assert_eq!(feed.next_block().await.unwrap().height, Height(21));
-    assert_ne!(first_address.port(), 0);
-    // Nobody can make it take another history.
-    let (liar, false_member, _) = rig().await;
-    liar.emit(&[]);
-    liar.emit(&[]);
-    let mut feed = Feed::new(pin.clone(), vec![false_member], Cursor::start(&pin));
-    feed.next_block().await.unwrap();
-    let mut cursor = feed.cursor().clone();
-    assert_eq!(cursor.height(), Height(1));
-    let (_other, honest, _) = rig().await;
-    _other.emit(&[envelope(1)]);
-    _other.emit(&[]);
-    let mut feed = Feed::new(pin, vec![honest], cursor.clone());
-    let error = feed.next_block().await.unwrap_err();
-    assert!(matches!(error, ClientError::False { .. }), "{error}");
-    cursor = feed.cursor().clone();
-    assert_eq!(cursor.height(), Height(1), "a lie moves nothing");
 }
 
 fn decodes_to_something_typed(media: Media, bytes: &[u8]) {

@@ -209,6 +209,19 @@ impl StoreReader {
         self.signed_from(Table::Attestations, height)
     }
 
+    /// The last attestation at or below a height.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Corrupt` when it does not decode.
+    pub fn attestation_until(&self, height: Height) -> Result<Option<Attestation>, StoreError> {
+        let family = self.inner.table(Table::Attestations)?;
+        let mut cursor = self.inner.db.raw_iterator_cf(family);
+        cursor.seek_for_prev(height_key(height));
+        let value = cursor.value().map(<[u8]>::to_vec);
+        cursor.status().map_err(|e| self.inner.error(&e))?;
+        value.map(|value| self.signed(&value)).transpose()
+    }
+
     /// The latest attestation.
     ///
     /// # Errors
