@@ -61,6 +61,11 @@ impl<W: Write> SequenceWriter<W> {
         Ok(Self(to))
     }
 
+    /// Goes on in a file that has its header line, and stands behind a record.
+    pub const fn resume(to: W) -> Self {
+        Self(to)
+    }
+
     /// Adds a record.
     ///
     /// # Errors
@@ -69,6 +74,19 @@ impl<W: Write> SequenceWriter<W> {
         let body = fairlane_types::encode(record);
         self.0.write_all(&(body.len() as u32).to_le_bytes())?;
         self.0.write_all(&body)
+    }
+
+    /// Hands on what is buffered.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    /// The writer.
+    pub const fn get_ref(&self) -> &W {
+        &self.0
     }
 
     /// Flushes and gives the writer back.
@@ -87,6 +105,7 @@ pub struct SequenceReader<R: BufRead> {
     from: R,
     genesis: Digest,
     number: u64,
+    position: u64,
 }
 
 impl<R: BufRead> SequenceReader<R> {
@@ -107,6 +126,7 @@ impl<R: BufRead> SequenceReader<R> {
             from,
             genesis,
             number: 0,
+            position: line.len() as u64,
         })
     }
 
@@ -143,9 +163,16 @@ impl<R: BufRead> SequenceReader<R> {
         if body.len() != length {
             return Err(wrong("cut off".into()));
         }
-        fairlane_types::decode(&body, FRAME_BYTES_MAX)
-            .map(Some)
-            .map_err(|error| wrong(error.to_string()))
+        let record = fairlane_types::decode(&body, FRAME_BYTES_MAX)
+            .map_err(|error| wrong(error.to_string()))?;
+        self.position += 4 + length as u64;
+        Ok(Some(record))
+    }
+
+    /// Bytes of the header line and of the records read so far.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.position
     }
 }
 
@@ -172,6 +199,7 @@ mod tests {
             assert_eq!(reader.next_record().unwrap().as_ref(), Some(record));
         }
         assert!(reader.next_record().unwrap().is_none());
+        assert_eq!(reader.position(), bytes.len() as u64);
         let mut cut = SequenceReader::new(&bytes[..bytes.len() - 1]).unwrap();
         cut.next_record().unwrap();
         cut.next_record().unwrap();

@@ -10,7 +10,9 @@ use fairlane_client::sequence_file::{Record, SequenceReader};
 use fairlane_client::wire::ErrorCode;
 use fairlane_client::{AttestedChain, AttestedError, AttestedEvent, AttestedFeed, Member};
 use fairlane_types::{ChainId, Digest, Height, KeyActivation};
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::sequence_out::SequenceOut;
 use crate::args::CommitteeKey;
 use crate::exit::{Exit, Outcome, Problem};
 use crate::follow_args::FollowArgs;
@@ -29,7 +31,11 @@ impl From<AttestedError> for Problem {
 pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome {
     let members = super::trust::members(&args.to)?;
     let (chain, genesis) = chain_of(&members).await?;
-    let mut out = super::follow::create(args.out.as_deref(), genesis)?;
+    let out = args.out.as_deref();
+    let mut out = out
+        .map(|path| SequenceOut::create(path, genesis))
+        .transpose()?;
+    let mut terminate = signal(SignalKind::terminate())?;
     if let Some(out) = &mut out
         && let Some(activation) = activation_of(&members, genesis, term).await?
     {
@@ -41,6 +47,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
         let event = tokio::select! {
             event = feed.next() => event?,
             _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
         };
         match event {
             AttestedEvent::Heartbeat(_) => {}
@@ -59,6 +66,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
                 }
                 if let Some(out) = &mut out {
                     out.write(&Record::Attestation(attestation))?;
+                    out.sync()?;
                 }
                 let (height, root) = (attestation.height, attestation.root);
                 let value = serde_json::json!({ "attested": { "height": height.to_string(), "root": root }});
@@ -69,7 +77,7 @@ pub async fn follow(args: &FollowArgs, key: CommitteeKey, term: Term) -> Outcome
             }
         }
     }
-    super::follow::close(out)
+    Ok(())
 }
 
 /// What the first member that answers says of the chain: a false word verifies nothing.

@@ -1,41 +1,34 @@
 //! `fairlane follow`.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::Path;
-
-use fairlane_client::sequence_file::{Record, SequenceWriter};
+use fairlane_client::sequence_file::Record;
 use fairlane_client::wire::BlockBody;
 use fairlane_client::{
     ClientError, Cursor, Feed, FeedEvent, Member, Pin, Start, VerifyError, check_opening, sample,
 };
 use fairlane_types::{
-    Digest, Envelope, Epoch, Handover, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock,
+    Envelope, Epoch, Handover, Height, Item, Order, Outcome as OrderOutcome, SequencedBlock,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::sequence_out::SequenceOut;
 use crate::exit::{Outcome, Problem};
 use crate::follow_args::FollowArgs;
 use crate::term::{Term, short};
-
-/// The sequence file that `--out` writes.
-pub type SequenceFile = SequenceWriter<BufWriter<File>>;
 
 /// Prints blocks until the end asked for or Ctrl-C.
 pub async fn run(args: FollowArgs, term: Term) -> Outcome {
     let committee = super::trust::committee(&args.trust, &args.to, term).await?;
     let (mut pin, members) = (committee.pin().clone(), committee.members().to_vec());
-    let mut feed = feed(&pin, &members, start(&args, &pin)?, args.unattested, term)?;
-    let mut out = create(args.out.as_deref(), pin.hash())?;
-    if let (Some(out), Some(activation)) = (&mut out, pin.activation()) {
-        out.write(&Record::Activation(activation.clone()))?;
-    }
+    let (start, known) = start(&args, &pin)?;
+    let mut out = out(&args, &pin, &start, known)?;
     if let Some(out) = &mut out {
         // Whoever reads the file begins with the first genesis.
-        for epoch in 1..=pin.genesis().epoch().0 {
-            let handover = handover(&members, Epoch(epoch)).await?;
-            out.write(&Record::Handover(Box::new(handover)))?;
+        for epoch in out.epoch().0 + 1..=pin.genesis().epoch().0 {
+            out.hand_over(handover(&members, Epoch(epoch)).await?)?;
         }
     }
+    let mut feed = feed(&pin, &members, start, args.unattested, term)?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let until = Height(args.until.unwrap_or(u64::MAX));
     // Whether the file ends with blocks that nothing in it covers yet.
     let mut open = false;
@@ -43,6 +36,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
         let event = tokio::select! {
             event = feed.next() => event?,
             _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
         };
         match event {
             FeedEvent::Heartbeat(_) => {}
@@ -52,7 +46,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                     out.write(&Record::Attestation(attestation))?;
                 }
                 open = false;
-                keep(&args, &feed)?;
+                keep(&args, &feed, &mut out)?;
             }
             FeedEvent::Block(block) => {
                 while pin.genesis().epoch() < block.epoch {
@@ -61,7 +55,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                     pin = pin.handed_over(handover.clone())?;
                     feed.go_on(pin.clone());
                     if let Some(out) = &mut out {
-                        out.write(&Record::Handover(Box::new(handover)))?;
+                        out.hand_over(handover)?;
                     }
                 }
                 if let Some(out) = &mut out {
@@ -72,13 +66,12 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                     show(&block, !args.unattested, term);
                 }
                 if args.unattested {
-                    keep(&args, &feed)?;
+                    keep(&args, &feed, &mut out)?;
                 }
             }
         }
     }
-    close(out)?;
-    keep(&args, &feed)
+    keep(&args, &feed, &mut out)
 }
 
 /// A feed of what the committee has attested; of what members serve, if that is asked for.
@@ -113,52 +106,57 @@ pub fn moved(from: &str, error: &ClientError, term: Term) {
     term.note(term.dim(&format!("{error}; going on at another member than {from}")));
 }
 
-/// Remembers where to go on.
-fn keep(args: &FollowArgs, feed: &Feed) -> Outcome {
+/// Remembers where to go on; the file is on the disk before that.
+fn keep(args: &FollowArgs, feed: &Feed, out: &mut Option<SequenceOut>) -> Outcome {
+    if let Some(out) = out {
+        out.sync()?;
+    }
     if let (Some(path), Some(cursor)) = (&args.cursor, feed.cursor()) {
         cursor.store(path).map_err(Problem::failed)?;
     }
     Ok(())
 }
 
-/// A new sequence file, if one is asked for.
-pub fn create(path: Option<&Path>, genesis: Digest) -> Outcome<Option<SequenceFile>> {
-    let Some(path) = path else { return Ok(None) };
-    let file = File::create_new(path)
-        .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
-    Ok(Some(SequenceWriter::new(BufWriter::new(file), genesis)?))
-}
-
-/// Ends it; it is on the disk then.
-pub fn close(out: Option<SequenceFile>) -> Outcome {
-    if let Some(out) = out {
-        out.finish()?
-            .into_inner()
-            .map_err(|error| error.into_error())?
-            .sync_all()?;
-    }
-    Ok(())
-}
-
-/// Where to begin: the cursor file, or a height.
-fn start(args: &FollowArgs, pin: &Pin) -> Outcome<Start> {
-    let found = match &args.cursor {
-        Some(path) => Cursor::load(path, pin).map_err(Problem::preflight)?,
-        None => None,
+/// The sequence file that is asked for. With a cursor, which is stored first, it goes on where
+/// that is.
+fn out(args: &FollowArgs, pin: &Pin, start: &Start, known: bool) -> Outcome<Option<SequenceOut>> {
+    let Some(path) = &args.out else {
+        return Ok(None);
     };
-    Ok(match (found, args.from) {
-        (Some(cursor), _) => cursor.into(),
-        (None, Some(1)) => Cursor::start(pin).into(),
-        (None, Some(height)) => Start::At(Height(height)),
+    if let (Start::After(cursor), Some(file)) = (start, &args.cursor) {
+        if known && let Some(out) = SequenceOut::resume(path, pin.hash(), cursor.height())? {
+            return Ok(Some(out));
+        }
+        cursor.store(file).map_err(Problem::failed)?;
+    }
+    let mut out = SequenceOut::create(path, pin.hash())?;
+    if let Some(activation) = pin.activation() {
+        out.write(&Record::Activation(activation.clone()))?;
+        out.sync()?;
+    }
+    Ok(Some(out))
+}
+
+/// Where to begin: the cursor file, or a height; and whether there was such a file.
+fn start(args: &FollowArgs, pin: &Pin) -> Outcome<(Start, bool)> {
+    if let Some(path) = &args.cursor
+        && let Some(cursor) = Cursor::load(path, pin).map_err(Problem::preflight)?
+    {
+        return Ok((cursor.into(), true));
+    }
+    let start = match args.from {
+        Some(1) => Cursor::start(pin).into(),
+        Some(height) => Start::At(Height(height)),
         // Whoever keeps a cursor wants everything: nothing is left out unasked.
-        (None, None) if args.cursor.is_some() => Cursor::start(pin).into(),
-        (None, None) => Start::First,
-    })
+        None if args.cursor.is_some() => Cursor::start(pin).into(),
+        None => Start::First,
+    };
+    Ok((start, false))
 }
 
 /// Writes a block and the envelopes of its orders, each checked.
-async fn record<W: std::io::Write>(
-    out: &mut SequenceWriter<W>,
+async fn record(
+    out: &mut SequenceOut,
     pin: &Pin,
     members: &[Member],
     block: &SequencedBlock,

@@ -20,6 +20,7 @@ mod follow;
 mod input;
 mod keys;
 mod node;
+mod sequence_out;
 mod sim;
 mod status;
 mod submit;
