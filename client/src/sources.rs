@@ -19,7 +19,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_secs(2);
 /// A member that has given nothing for this long, though others have more, is left.
 const WITHHELD_MAX: Duration = Duration::from_secs(4);
-/// So is one that gives blocks for this long, and nothing of what covers them.
+/// So is one that gives blocks for this long, and not what covers them, though others have it.
 const UNCOVERED_MAX: Duration = Duration::from_secs(30);
 /// Time for the others' answers.
 const WORD_MAX: Duration = Duration::from_secs(2);

@@ -63,7 +63,7 @@ codes! {
     NoEncryptionKey, "no_encryption_key", 503, true, "The committee has no encryption key yet.";
     NotReady, "not_ready", 503, true, "This member is catching up or stopping; `details.reasons` says why. Ask another member.";
     Draining, "draining", 503, true, "This member is shutting down and takes no new orders. Ask another member.";
-    TooManyStreams, "too_many_streams", 503, true, "The stream limit of this member is reached.";
+    TooManyStreams, "too_many_streams", 503, true, "The stream limit of this member, or of this member for one address, is reached.";
     SlowConsumer, "slow_consumer", 503, true, "The stream was closed because the reader fell behind; resume from the last height read.";
     Timeout, "timeout", 408, true, "The wait ended first; the order keeps running. Ask `/v1/orders/{id}`.";
     NotFound, "not_found", 404, false, "There is no such path, or this member has not seen that order or block, or keeps it no longer.";

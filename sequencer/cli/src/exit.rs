@@ -97,7 +97,8 @@ impl From<ClientError> for Problem {
             }
             ClientError::Api(error) => match error.first_available() {
                 Some(first) => Self::failed(what).next(format!(
-                    "begin with --from {first}, or ask a member that keeps everything (store.archive = true)"
+                    "heights from {first} on are kept: begin there (follow --from {first}), or name a \
+                     member that keeps everything (store.archive = true)"
                 )),
                 None => Self::failed(what).next(error.code.meaning()),
             },

@@ -60,6 +60,22 @@ fn what_is_missing_before_the_start_is_3() {
     assert_eq!(code(&["devnet", "--home", text(folder.path())]), 3);
 }
 
+/// With too few files a node would end in the middle of something.
+#[test]
+fn too_few_open_files_are_3_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = folder.path().join("net");
+    assert_eq!(code(&["testnet", "init", "--dealer", "-o", text(&net)]), 0);
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 700 && exec \"$0\" node --home \"$1\""])
+        .args([env!("CARGO_BIN_EXE_fairlane"), text(&net.join("member-0"))])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("needs 728 at least"), "{said}");
+}
+
 #[test]
 fn who_is_not_there_is_4() {
     assert_eq!(code(&["status", "--to", "127.0.0.1:1"]), 4);

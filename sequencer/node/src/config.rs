@@ -8,6 +8,7 @@ use std::path::Path;
 use fairlane_types::{Committee, MemberId, NextCommittee, NextMember, PublicKey};
 use serde::{Deserialize, Serialize};
 
+use crate::api::{ApiLimits, CONNECTIONS_EACH_MAX, CONNECTIONS_MAX, STREAMS_EACH_MAX, STREAMS_MAX};
 use crate::home::{Home, HomeError};
 use crate::oracle::OracleConfig;
 use crate::store::{DISK_RESERVE_BYTES, DISK_RESERVE_BYTES_MIN};
@@ -39,6 +40,9 @@ pub struct Config {
     /// The database.
     #[serde(default)]
     pub store: StoreConfig,
+    /// The public port.
+    #[serde(default, skip_serializing_if = "ApiConfig::is_default")]
+    pub api: ApiConfig,
     /// Where prices come from, if this member observes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oracle: Option<OracleConfig>,
@@ -52,6 +56,49 @@ pub struct StoreConfig {
     pub reserve_mb: u64,
     /// Keeps the whole history instead of what genesis asks members to keep.
     pub archive: bool,
+}
+
+/// Limits of the public port. Behind a proxy all clients have its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiConfig {
+    /// Most open connections.
+    pub connections_max: usize,
+    /// Most from one address.
+    pub connections_each_max: usize,
+    /// Most streams at a time.
+    pub streams_max: usize,
+    /// Most to one address.
+    pub streams_each_max: usize,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            connections_each_max: CONNECTIONS_EACH_MAX,
+            streams_max: STREAMS_MAX,
+            streams_each_max: STREAMS_EACH_MAX,
+        }
+    }
+}
+
+impl ApiConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// All limits of the public port, of which `others` has the rest.
+    #[must_use]
+    pub fn limits(&self, others: ApiLimits) -> ApiLimits {
+        ApiLimits {
+            connections_max: self.connections_max,
+            connections_each_max: self.connections_each_max,
+            streams_max: self.streams_max,
+            streams_each_max: self.streams_each_max,
+            ..others
+        }
+    }
 }
 
 impl Default for StoreConfig {

@@ -17,6 +17,7 @@ pub mod blind;
 pub mod claim;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod driver;
 pub mod epochs;
 pub mod exec_diff;

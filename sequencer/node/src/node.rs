@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle as Task, JoinSet};
 use crate::api::{self, ApiLimits};
 use crate::claim::Claim;
 use crate::config::{Config, Overrides};
+use crate::descriptors::{self, OPS_CONNECTIONS_MAX};
 use crate::driver::{Driver, Ingress, KeyOver, Links, Parts, crypto_pool};
 use crate::epochs::{EpochError, Resting, Standing};
 use crate::executor::Executor;
@@ -114,6 +115,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The limit of open files is too low.
+    #[error(transparent)]
+    Descriptors(#[from] descriptors::TooFew),
     /// This identity has no place in the epoch that the folder is in, or has left it.
     #[error("the folder is in epoch {0}, in which this identity is no member any more, or not yet")]
     NotAMember(Epoch),
@@ -264,6 +268,9 @@ impl Node {
             None => config.peer_addresses(&home.config_path(), me, &committee)?,
         };
 
+        let mut limits = config.api.limits(options.api);
+        limits.connections_max =
+            descriptors::connections(descriptors::raise(), limits.connections_max)?;
         let api_listener = listen("api", config.listen_api).await?;
         let ops_listener = listen("ops", config.listen_ops).await?;
         let (store, claim) = resting.into_parts();
@@ -367,7 +374,7 @@ impl Node {
             tokio::spawn(observer.run(handle.clone()));
         }
         let mut servers = JoinSet::new();
-        let (limits, stopping) = (options.api, handle.stopping());
+        let stopping = handle.stopping();
         let public = api::public(handle.clone(), limits.clone());
         servers.spawn(api::serve(
             api_listener,
@@ -375,6 +382,10 @@ impl Node {
             limits.clone(),
             stopping.clone(),
         ));
+        let limits = ApiLimits {
+            connections_max: OPS_CONNECTIONS_MAX,
+            ..limits
+        };
         let ops = api::ops(handle.clone(), limits.clone());
         servers.spawn(api::serve(ops_listener, ops, limits, stopping));
         let stats = tokio::spawn(publish_stats(reader, Arc::clone(&inbox), options.metrics));

@@ -23,7 +23,7 @@ use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
 use crate::backup::Part;
-use crate::config::{Config, StoreConfig};
+use crate::config::{ApiConfig, Config, StoreConfig};
 use crate::executor;
 use crate::files::write_new;
 use crate::home::{Home, HomeError, write_genesis};
@@ -280,6 +280,7 @@ fn config_of(options: &InitOptions, me: MemberId) -> Config {
         join: others
             .map(|id| format!("http://{}", options.addresses(id)[1]))
             .collect(),
+        api: ApiConfig::default(),
         store: StoreConfig {
             reserve_mb: options.reserve_mb,
             ..StoreConfig::default()

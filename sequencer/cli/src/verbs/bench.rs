@@ -294,7 +294,7 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Follows the verified feed and logs what comes out when.
+/// Follows the members' feed and logs what comes out when.
 async fn follow(
     committee: Committee,
     ids: Arc<BTreeMap<CtId, usize>>,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fairlane_client::Member;
 use fairlane_encryption::ReceiverSecret;
-use fairlane_node::config::{Config, StoreConfig};
+use fairlane_node::config::{ApiConfig, Config, StoreConfig};
 use fairlane_node::epochs::Present;
 use fairlane_node::home::{Home, HomeError, read_genesis, write_genesis};
 use fairlane_node::testnet::write_config;
@@ -139,6 +139,7 @@ async fn join(args: &JoinArgs, term: Term) -> Outcome {
         log: "info".to_owned(),
         peers: BTreeMap::new(),
         join: args.from.clone(),
+        api: ApiConfig::default(),
         store: StoreConfig {
             reserve_mb: args.reserve_mb,
             ..StoreConfig::default()

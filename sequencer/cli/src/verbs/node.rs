@@ -28,7 +28,9 @@ impl From<HomeError> for Problem {
 impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let exit = match error {
-            StartError::Home(_) | StartError::Listen { .. } => Exit::Preflight,
+            StartError::Home(_) | StartError::Listen { .. } | StartError::Descriptors(_) => {
+                Exit::Preflight
+            }
             _ => Exit::Failed,
         };
         Self::new(exit, error.to_string())

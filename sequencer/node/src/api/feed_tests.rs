@@ -15,7 +15,9 @@ use super::ApiLimits;
 use super::testing::{Rig, Signers, envelope, genesis};
 
 /// Longer than any member is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const fn patience() -> Duration {
+    Duration::from_secs(60)
+}
 
 async fn rig() -> (Rig, Member) {
     let rig = tokio::task::spawn_blocking(Rig::new).await.unwrap();
@@ -38,7 +40,7 @@ fn emit(rig: &Rig, signers: &Signers, nonces: std::ops::Range<u64>) -> Vec<Seque
 async fn read(feed: &mut Feed, count: usize) -> (Vec<SequencedBlock>, Vec<(String, ClientError)>) {
     let (mut blocks, mut left) = (Vec::new(), Vec::new());
     while blocks.len() < count {
-        let event = tokio::time::timeout(PATIENCE, feed.next()).await;
+        let event = tokio::time::timeout(patience(), feed.next()).await;
         match event.expect("the feed goes on").unwrap() {
             FeedEvent::Block(block) => blocks.push(block),
             FeedEvent::Moved { from, error } => left.push((from, error)),
@@ -49,7 +51,7 @@ async fn read(feed: &mut Feed, count: usize) -> (Vec<SequencedBlock>, Vec<(Strin
 }
 
 async fn error(feed: &mut Feed) -> ClientError {
-    let block = tokio::time::timeout(PATIENCE, feed.next_block()).await;
+    let block = tokio::time::timeout(patience(), feed.next_block()).await;
     block.expect("it ends").unwrap_err()
 }
 
@@ -207,7 +209,7 @@ async fn a_member_that_keeps_something_back_is_left() {
     let mut feed = AttestedFeed::new(members, key, ChainId(7), Some(Height(1)));
     let (mut got, mut left) = (Vec::new(), Vec::new());
     while got.len() < 5 {
-        let event = tokio::time::timeout(PATIENCE, feed.next()).await;
+        let event = tokio::time::timeout(patience(), feed.next()).await;
         match event.expect("the feed goes on").unwrap() {
             AttestedEvent::Blocks { blocks, .. } => got.extend(blocks),
             AttestedEvent::Moved { from, error } => left.push((from, error)),
@@ -266,7 +268,7 @@ async fn heights_that_are_kept_nowhere_end_a_feed_and_say_what_is_kept() {
         pruned(error(&mut feed).await);
         let mut feed = AttestedFeed::new(members, key, ChainId(7), Some(Height(1)));
         let end = loop {
-            if let Err(error) = tokio::time::timeout(PATIENCE, feed.next()).await.unwrap() {
+            if let Err(error) = tokio::time::timeout(patience(), feed.next()).await.unwrap() {
                 break error;
             }
         };
@@ -305,7 +307,7 @@ async fn attestations_come_in_a_stream_that_asks_for_them() {
         let (mut text, mut chunk) = (String::new(), [0; 4096]);
         // The head is told first, and again when there is nothing else.
         while text.matches("event: heartbeat").count() < 2 {
-            let read = tokio::time::timeout(PATIENCE, stream.read(&mut chunk)).await;
+            let read = tokio::time::timeout(patience(), stream.read(&mut chunk)).await;
             let n = read.unwrap().unwrap();
             assert_ne!(n, 0, "{text}");
             text.push_str(&String::from_utf8_lossy(&chunk[..n]));

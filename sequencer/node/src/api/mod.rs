@@ -14,68 +14,45 @@ mod evidence;
 mod execution;
 mod fail;
 mod info;
+mod limits;
 mod ops;
 mod orders;
+mod places;
 mod server;
+mod socket;
 mod states;
 mod stream;
 
 #[cfg(test)]
 mod feed_tests;
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod path_tests;
+#[cfg(test)]
+mod submit_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
 
+use self::places::Places;
 use crate::handle::NodeHandle;
 
+pub use limits::{ApiLimits, CONNECTIONS_EACH_MAX, CONNECTIONS_MAX, STREAMS_EACH_MAX, STREAMS_MAX};
 pub use server::serve;
-
-/// Limits of both ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiLimits {
-    /// Most open connections on a port; further ones are closed at once.
-    pub connections_max: usize,
-    /// Most streams at a time.
-    pub streams_max: usize,
-    /// A request's header must be complete within this, and so long may a kept-alive
-    /// connection be idle.
-    pub header_time_max: Duration,
-    /// A request's body must be complete within this.
-    pub body_time_max: Duration,
-    /// A stream whose reader takes nothing for this long is closed.
-    pub stream_stall_max: Duration,
-    /// Pause between heartbeats of a stream.
-    pub heartbeat: Duration,
-}
-
-impl Default for ApiLimits {
-    fn default() -> Self {
-        Self {
-            connections_max: 4_096,
-            streams_max: 256,
-            header_time_max: Duration::from_secs(10),
-            body_time_max: Duration::from_secs(10),
-            stream_stall_max: Duration::from_secs(10),
-            heartbeat: Duration::from_millis(800),
-        }
-    }
-}
 
 /// What every handler holds.
 pub(crate) struct Api {
     pub(crate) node: NodeHandle,
     pub(crate) limits: ApiLimits,
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Arc<Places>,
     pub(crate) genesis_json: bytes::Bytes,
     pub(crate) genesis_hash: fairlane_types::Digest,
     pub(crate) started: Instant,
@@ -89,7 +66,7 @@ impl Api {
                 .unwrap_or_default()
                 .into(),
             genesis_hash: genesis.hash(),
-            streams: Arc::new(Semaphore::new(limits.streams_max)),
+            streams: Places::new(limits.streams_max, limits.streams_each_max),
             limits,
             node,
             started: Instant::now(),

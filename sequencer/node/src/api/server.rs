@@ -1,6 +1,8 @@
 //! Accepting connections under limits.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,10 +14,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::ApiLimits;
+use super::places::Places;
+use super::socket::Socket;
 
 /// Most header lines of a request.
 const HEADERS_MAX: usize = 64;
@@ -24,13 +28,40 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Requests under way have this long to end when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 
-/// Closes the connection that a request came over.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Closer(Arc<Notify>);
+/// The connection that a request came over.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    close: Notify,
+    streaming: AtomicBool,
+    from: IpAddr,
+}
 
-impl Closer {
+impl Connection {
+    fn new(from: IpAddr) -> Arc<Self> {
+        Arc::new(Self {
+            close: Notify::new(),
+            streaming: AtomicBool::new(false),
+            from,
+        })
+    }
+
+    /// Closes it.
     pub(crate) fn close(&self) {
-        self.0.notify_one();
+        self.close.notify_one();
+    }
+
+    /// Whether a stream runs over it, which has a limit of its own for slow readers.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_streaming(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    /// Whose it is.
+    pub(crate) fn from(&self) -> IpAddr {
+        self.from
     }
 }
 
@@ -42,7 +73,7 @@ pub async fn serve(
     limits: ApiLimits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Places::new(limits.connections_max, limits.connections_each_max);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -50,14 +81,14 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _)) => {
+        let (stream, from) = match accepted {
+            Ok((stream, from)) => {
                 // A block of the feed must not wait for the acknowledgement of the last.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection was gone at once");
                     continue;
                 }
-                stream
+                (stream, from.ip())
             }
             Err(error) => {
                 // Out of descriptors, as a rule: wait for some to come back.
@@ -66,14 +97,14 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(place) = places.take(from) else {
             metrics::counter!("fairlane_api_connections_refused_total").increment(1);
             continue;
         };
         let (router, limits, stop) = (router.clone(), limits.clone(), stop.clone());
         connections.spawn(async move {
             metrics::gauge!("fairlane_api_connections").increment(1.0);
-            connection(stream, router, &limits, stop).await;
+            serve_one(stream, Connection::new(from), router, &limits, stop).await;
             metrics::gauge!("fairlane_api_connections").decrement(1.0);
             drop(place);
         });
@@ -85,8 +116,9 @@ pub async fn serve(
     }
 }
 
-async fn connection(
+async fn serve_one(
     stream: TcpStream,
+    connection: Arc<Connection>,
     router: Router,
     limits: &ApiLimits,
     mut stop: watch::Receiver<bool>,
@@ -94,8 +126,8 @@ async fn connection(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let closer = Closer::default();
-    let inserted = closer.clone();
+    let inserted = connection.clone();
+    let socket = Socket::new(stream, limits.write_time_max, connection.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(inserted.clone());
         let mut router = router.clone();
@@ -106,13 +138,13 @@ async fn connection(
         .header_read_timeout(limits.header_time_max)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(running);
     let mut stopping = false;
     let result = loop {
         tokio::select! {
             result = running.as_mut() => break result,
-            () = closer.0.notified() => return,
+            () = connection.close.notified() => return,
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 running.as_mut().graceful_shutdown();

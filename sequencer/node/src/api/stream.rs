@@ -4,6 +4,7 @@
 //! a short queue. When the reader takes nothing for too long, the pump ends the stream
 //! with a reason and the first height not sent, and the connection is closed.
 
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,14 +20,15 @@ use fairlane_client::wire::{AttestationBody, BINARY, BlockBody, EVENTS, ErrorCod
 use fairlane_replica::{StoreError, Table, height_key, height_of};
 use fairlane_types::{Height, SequencedBlock};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::Api;
 use super::blocks::out_of_range;
 use super::body::{self, Args, Media, segment};
 use super::fail::Fail;
 use super::info::head;
-use super::server::Closer;
+use super::places::Place;
+use super::server::Connection;
 use crate::store::StoreReader;
 
 /// Chunks between the pump and the connection.
@@ -52,7 +54,7 @@ pub(crate) struct StreamArgs {
 pub(crate) async fn stream(
     State(api): State<Arc<Api>>,
     Args(args): Args<StreamArgs>,
-    closer: Option<Extension<Closer>>,
+    connection: Option<Extension<Arc<Connection>>>,
     headers: HeaderMap,
 ) -> Result<Response, Fail> {
     let media = body::accept(&headers, &[Media::Events, Media::Binary], Media::Events)?;
@@ -73,14 +75,23 @@ pub(crate) async fn stream(
     if from < first {
         return Err(out_of_range(from, first, last));
     }
-    let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
+    let connection = connection.map(|Extension(connection)| connection);
+    let whose = connection.as_ref().map(|connection| connection.from());
+    // Without a connection only in a test of the routes.
+    let place = api
+        .streams
+        .take(whose.unwrap_or(Ipv4Addr::LOCALHOST.into()));
+    let place = place.ok_or_else(|| {
         let mut fail = Fail::new(
             ErrorCode::TooManyStreams,
-            "every stream of this member is taken",
+            "every stream of this member, or for this address, is taken",
         );
         fail.0.retry_after_ms = Some(1_000);
         fail
     })?;
+    if let Some(connection) = &connection {
+        connection.set_streaming(true);
+    }
     let (chunks, queue) = mpsc::channel(QUEUE_CHUNKS);
     let pump = Pump {
         api,
@@ -88,9 +99,9 @@ pub(crate) async fn stream(
         next: from,
         attested: args.attestations.then(|| from.prev()),
         chunks,
-        closer: closer.map(|Extension(closer)| closer),
+        connection,
         lag: Lag::default(),
-        _permit: permit,
+        _place: place,
     };
     tokio::spawn(pump.run());
     let name = if media == Media::Binary {
@@ -136,9 +147,9 @@ struct Pump {
     /// Height of the last attestation that was sent, if they are asked for.
     attested: Option<Height>,
     chunks: mpsc::Sender<Bytes>,
-    closer: Option<Closer>,
+    connection: Option<Arc<Connection>>,
     lag: Lag,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Whether a stream counts among those that lag; it does not once it has ended.
@@ -172,6 +183,10 @@ impl Pump {
             Err(end) => end,
         };
         metrics::gauge!("fairlane_api_streams").decrement(1.0);
+        // From here on the socket's own limit holds again.
+        if let Some(connection) = &self.connection {
+            connection.set_streaming(false);
+        }
         let End::Because(code) = end else { return };
         tracing::info!(reason = code.word(), next = %self.next, "closed a stream");
         metrics::counter!("fairlane_api_streams_closed_total", "reason" => code.word())
@@ -183,12 +198,12 @@ impl Pump {
         let said = self.chunks.send_timeout(words, LAST_WORDS).await.is_ok();
         drop(self.chunks);
         // A reader that takes nothing holds its connection for ever, if it is let.
-        if let Some(closer) = self
-            .closer
+        if let Some(connection) = self
+            .connection
             .filter(|_| !said || code == ErrorCode::SlowConsumer)
         {
             tokio::time::sleep(LAST_WORDS).await;
-            closer.close();
+            connection.close();
         }
     }
 
