@@ -50,7 +50,16 @@ pub enum Part {
     Receivers(Vec<(Epoch, Arc<ReceiverSecret>)>),
     /// The shares of the present epoch's keys, encoded, where what read them is erased; and what
     /// dealings to the next one are read with, if there is a card for it.
-    Kept(Zeroizing<Vec<u8>>, Vec<(Epoch, Arc<ReceiverSecret>)>),
+    Kept(KeptShares, Vec<(Epoch, Arc<ReceiverSecret>)>),
+}
+
+/// Encoded shares; wiped, and not to be seen.
+pub struct KeptShares(Zeroizing<Vec<u8>>);
+
+impl core::fmt::Debug for KeptShares {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("KeptShares(..)")
+    }
 }
 
 /// genesis 32 ‖ epoch u64 ‖ member u8 ‖ seed 32 ‖ length u32 ‖ share ‖ count u32 ‖ (epoch u64 ‖
@@ -90,7 +99,7 @@ impl Backup {
                 let receivers = epochs.map(read).collect::<Result<Vec<_>, HomeError>>()?;
                 let epoch = present.genesis.epoch();
                 let part = if home.part_path(&present.genesis) == home.shares_path(epoch) {
-                    Part::Kept(home.kept_shares(epoch)?, receivers)
+                    Part::Kept(KeptShares(home.kept_shares(epoch)?), receivers)
                 } else {
                     Part::Receivers(receivers)
                 };
@@ -120,7 +129,7 @@ impl Backup {
         let (share, receivers) = match &self.part {
             Part::Share(share) => (fairlane_types::encode(share.as_ref()), Vec::new()),
             Part::Receivers(secrets) => (Vec::new(), plain(secrets)),
-            Part::Kept(shares, secrets) => (shares.to_vec(), plain(secrets)),
+            Part::Kept(KeptShares(shares), secrets) => (shares.to_vec(), plain(secrets)),
         };
         let body = Body {
             genesis: self.genesis,
@@ -163,7 +172,8 @@ impl Backup {
         let part = match (body.share.as_slice(), body.receivers.as_slice()) {
             // Whose they are, the epoch's genesis tells.
             (shares, _) if body.epoch > Epoch(0) && !shares.is_empty() => {
-                Part::Kept(Zeroizing::new(shares.to_vec()), secrets()?)
+                let shares = Zeroizing::new(shares.to_vec());
+                Part::Kept(KeptShares(shares), secrets()?)
             }
             (share, []) => {
                 let share: SuiteSecret =
@@ -258,7 +268,7 @@ impl Backup {
         home.write_identity(&self.identity)?;
         match &self.part {
             Part::Share(share) => home.write_share(share)?,
-            Part::Kept(shares, _) => home.keep_shares(self.epoch, shares)?,
+            Part::Kept(KeptShares(shares), _) => home.keep_shares(self.epoch, shares)?,
             Part::Receivers(_) => {}
         }
         if let Part::Receivers(secrets) | Part::Kept(_, secrets) = &self.part {

@@ -186,8 +186,8 @@ fn secure(
 }
 
 /// What is done once the former key is over.
-fn key_over(home: &Home, epoch: Epoch, former: &Option<FormerSharing>) -> Option<KeyOver> {
-    let (home, former) = (home.clone(), former.clone()?);
+fn key_over(home: &Home, epoch: Epoch, former: Option<&FormerSharing>) -> Option<KeyOver> {
+    let (home, former) = (home.clone(), former?.clone());
     Some(Box::new(move || {
         former.forget();
         let erased = home.forget_former(epoch)?;
@@ -340,7 +340,7 @@ impl Node {
             api: local("api", &api_listener)?,
             ops: local("ops", &ops_listener)?,
         };
-        let key_over = key_over(&home, epoch, &former);
+        let key_over = key_over(&home, epoch, former.as_ref());
         let parts = Parts {
             replica,
             inbox: Arc::clone(&inbox),

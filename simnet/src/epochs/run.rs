@@ -584,33 +584,6 @@ impl<'a> Run<'a> {
         self.sequence.push(block.clone());
     }
 
-    /// Which keys a block was opened with.
-    fn count_keys(&mut self, block: &SequencedBlock) {
-        let burnt = |item: &&fairlane_types::Item| {
-            matches!(
-                item.outcome,
-                Outcome::Opened { .. } | Outcome::Undecryptable
-            )
-        };
-        let opened = block.items.iter().filter(burnt);
-        let keys: BTreeSet<KeyId> = opened.clone().map(|item| item.label.key_id).collect();
-        self.report.mixed += usize::from(keys.len() > 1);
-        let former = self
-            .bases
-            .get(&block.epoch)
-            .and_then(|base| base.genesis().former_key());
-        if let Some((key, until)) = former {
-            let late = opened.filter(|item| item.label.key_id == key).count();
-            self.report.opened_late += late;
-            if late > 0 && block.time > until {
-                let height = block.height;
-                self.breach(format!(
-                    "{late} orders of a key that is over came out at {height}"
-                ));
-            }
-        }
-    }
-
     // ---- the end ----
 
     fn last_epoch(&self) -> u64 {

@@ -1,11 +1,12 @@
 //! Traders of a run: they ask whoever runs the last epoch, again and again, and hold on to what
 //! was acknowledged.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fairlane_encryption::SuiteKey;
 use fairlane_replica::{AdmissionError, Event, Reply, Ticket};
-use fairlane_types::{EnvelopeError, Millis};
+use fairlane_types::{EnvelopeError, Item, KeyId, Millis, Outcome, SequencedBlock};
 
 use crate::crypto::{Crypto, Sealing, Tier};
 use crate::engine::{MICROSECOND, MILLISECOND};
@@ -106,6 +107,33 @@ impl Run<'_> {
             }
         }
         lost
+    }
+
+    /// Which keys a block was opened with.
+    pub(super) fn count_keys(&mut self, block: &SequencedBlock) {
+        let burnt = |item: &&Item| {
+            matches!(
+                item.outcome,
+                Outcome::Opened { .. } | Outcome::Undecryptable
+            )
+        };
+        let opened = block.items.iter().filter(burnt);
+        let keys: BTreeSet<KeyId> = opened.clone().map(|item| item.label.key_id).collect();
+        self.report.mixed += usize::from(keys.len() > 1);
+        let former = self
+            .bases
+            .get(&block.epoch)
+            .and_then(|base| base.genesis().former_key());
+        if let Some((key, until)) = former {
+            let late = opened.filter(|item| item.label.key_id == key).count();
+            self.report.opened_late += late;
+            if late > 0 && block.time > until {
+                let height = block.height;
+                self.breach(format!(
+                    "{late} orders of a key that is over came out at {height}"
+                ));
+            }
+        }
     }
 
     /// Members that a trader can reach: those of the last epoch that any is in.

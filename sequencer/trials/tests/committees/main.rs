@@ -7,7 +7,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod disks;
+mod traders;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,22 +18,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use common::{PATIENCE, free_ports, pause, program};
+use disks::{gone, holds, none_has, secret, share_needles};
+use fairlane_client::Member;
 use fairlane_client::wire::ErrorCode;
-use fairlane_client::{Member, Pin, SealOptions, Sealer, check_proof};
-use fairlane_encryption::{ReceiverSecret, SuiteSecret};
+use fairlane_encryption::ReceiverSecret;
 use fairlane_node::home::Home;
 use fairlane_node::testnet::{self, InitOptions};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{
-    CommitteeChange, CtId, Envelope, Epoch, Genesis, Height, KeyId, MemberId, Millis, Outcome,
-    SecretKey, SeededRng, SequencedBlock, decode,
+    CommitteeChange, CtId, Epoch, Genesis, Height, KeyId, MemberId, Outcome, SequencedBlock, decode,
 };
-
-/// Orders a second.
-const RATE: u64 = 40;
+use traders::{Sent, by_epoch, check_some_openings, trade};
 
 /// How long a former key opens orders.
 const KEY_GRACE_MS: u64 = 20_000;
@@ -150,137 +151,6 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What was sent, by nonce: sealed once, or to another key again.
-#[derive(Default)]
-struct Sent {
-    payloads: BTreeMap<u64, Vec<u8>>,
-    sealed: BTreeMap<CtId, u64>,
-    acknowledged: BTreeSet<CtId>,
-}
-
-impl Sent {
-    /// Every acknowledged order came out as what was sealed; of one that was sealed twice one
-    /// did. Returns how many were.
-    fn complete(&self, outcomes: &BTreeMap<CtId, Outcome>) -> usize {
-        let mut opened: BTreeMap<u64, usize> = BTreeMap::new();
-        for (id, outcome) in outcomes {
-            let nonce = self.sealed[id];
-            if let Outcome::Opened { payload, .. } = outcome {
-                assert_eq!(payload, &self.payloads[&nonce]);
-                *opened.entry(nonce).or_default() += 1;
-            }
-        }
-        for id in &self.acknowledged {
-            let nonce = self.sealed[id];
-            let (times, outcome) = (opened.get(&nonce), outcomes.get(id));
-            assert_eq!(
-                times,
-                Some(&1),
-                "order {nonce}: {id} came out as {outcome:?}"
-            );
-        }
-        self.sealed.len() - self.payloads.len()
-    }
-}
-
-/// A trader that sends every order to all machines until one acknowledges it, and seals it again
-/// if one says that its key is old.
-async fn trade(pin: Pin, apis: Vec<Member>, sent: Arc<Mutex<Sent>>, stop: Arc<AtomicBool>) {
-    let pin = Arc::new(Mutex::new(pin));
-    let mut tasks = tokio::task::JoinSet::new();
-    for nonce in 0_u64.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_millis() as u64;
-        let order = Order {
-            nonce,
-            expiry: Millis(now + 100_000),
-        };
-        sent.lock().unwrap().payloads.insert(nonce, order.payload());
-        tasks.spawn(order.send(apis.clone(), Arc::clone(&pin), Arc::clone(&sent)));
-        tokio::time::sleep(Duration::from_millis(1_000 / RATE)).await;
-    }
-    while let Some(done) = tasks.join_next().await {
-        done.unwrap();
-    }
-}
-
-struct Order {
-    nonce: u64,
-    expiry: Millis,
-}
-
-impl Order {
-    fn payload(&self) -> Vec<u8> {
-        format!("order {}", self.nonce).into_bytes()
-    }
-
-    fn seal(&self, pin: &Pin, sent: &Mutex<Sent>) -> Envelope {
-        let trader = Sealer::new(pin, SecretKey::from_seed([1; 32]));
-        let options = SealOptions {
-            nonce: self.nonce,
-            expiry: self.expiry,
-            lane: None,
-        };
-        let seed = pin.genesis().epoch().0.to_le_bytes();
-        let mut rng = SeededRng::new(&[9; 32], &[seed, self.nonce.to_le_bytes()].concat());
-        let envelope = trader
-            .seal_bytes(&self.payload(), options, &mut rng)
-            .unwrap();
-        sent.lock()
-            .unwrap()
-            .sealed
-            .insert(envelope.id(), self.nonce);
-        envelope
-    }
-
-    async fn send(self, apis: Vec<Member>, pin: Arc<Mutex<Pin>>, sent: Arc<Mutex<Sent>>) {
-        let until = Instant::now() + PATIENCE;
-        let mut known = pin.lock().unwrap().clone();
-        let mut envelope = self.seal(&known, &sent);
-        loop {
-            let mut answers = tokio::task::JoinSet::new();
-            for api in apis.clone() {
-                let envelope = envelope.clone();
-                answers.spawn(async move { (api.submit(&envelope).await, api) });
-            }
-            let (mut taken, mut known_to_them, mut old) = (false, false, None);
-            while let Some(answer) = answers.join_next().await {
-                match answer.unwrap() {
-                    (Ok(_), _) => taken = true,
-                    (Err(error), api) if error.is_old_key() => old = Some(api),
-                    // It, or what was sealed before it, is in the sequence or on its way.
-                    (Err(error), _) => {
-                        let codes = [ErrorCode::AlreadySequenced, ErrorCode::NonceUsed];
-                        known_to_them |= error.code().is_some_and(|code| codes.contains(&code));
-                    }
-                }
-            }
-            if taken {
-                sent.lock().unwrap().acknowledged.insert(envelope.id());
-            }
-            if taken || known_to_them {
-                return;
-            }
-            if let Some(api) = old
-                && let Ok(present) = api.pin_after(&known).await
-                && present.key().id() != known.key().id()
-            {
-                pin.lock().unwrap().clone_from(&present);
-                known = present;
-                envelope = self.seal(&known, &sent);
-                continue;
-            }
-            assert!(Instant::now() < until, "nobody takes order {}", self.nonce);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-}
-
 /// The whole sequence of a machine, as far as `orders` need it.
 async fn sequence(machine: &Machine, sent: &Sent) -> Vec<SequencedBlock> {
     let until = Instant::now() + PATIENCE;
@@ -358,55 +228,6 @@ fn decide(
     }
     let ops = format!("http://127.0.0.1:{}", machines[present[1]].port + 2);
     fairlane(&["committee", "submit", "--ops", &ops, text(&change)]);
-}
-
-/// What a machine's home has of an epoch; a search of its files finds that.
-fn secret(machine: &Machine, epoch: u64) -> (u16, ReceiverSecret) {
-    let home = Home::open(&machine.home).unwrap();
-    let secret = home.receiver(Epoch(epoch)).unwrap();
-    let found = holds(&machine.home, &needles(&secret));
-    assert_eq!(found, Some(home.receiver_path(Epoch(epoch))));
-    (machine.port, secret)
-}
-
-/// A secret as it may lie in a file: as bytes or as digits.
-fn needles(secret: &ReceiverSecret) -> [Vec<u8>; 2] {
-    let bytes = secret.expose_secret();
-    [bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()]
-}
-
-/// Waits until no file of any machine has one of these secrets in it.
-async fn gone(machines: &[Machine], secrets: &[(u16, ReceiverSecret)]) {
-    let needles: Vec<_> = secrets.iter().flat_map(|(_, s)| needles(s)).collect();
-    let until = Instant::now() + PATIENCE;
-    for machine in machines {
-        while let Some(file) = holds(&machine.home, &needles) {
-            // It may not have come into the next epoch yet.
-            let (file, log) = (file.display(), machine.log());
-            assert!(Instant::now() < until, "{file} has an old secret\n{log}");
-            pause().await;
-        }
-    }
-}
-
-/// A file below a folder that has one of these in it.
-fn holds(folder: &Path, needles: &[Vec<u8>]) -> Option<PathBuf> {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            if let Some(found) = holds(&path, needles) {
-                return Some(found);
-            }
-            continue;
-        }
-        // A database replaces its files as it runs.
-        let content = std::fs::read(&path).unwrap_or_default();
-        let has = |needle: &Vec<u8>| content.windows(needle.len()).any(|part| part == needle);
-        if needles.iter().any(has) {
-            return Some(path);
-        }
-    }
-    None
 }
 
 async fn epoch_base(machine: &Machine, epoch: u64) -> EpochBase {
@@ -524,42 +345,6 @@ async fn a_used_receiver_key_is_refused(dir: &Path, machines: &[Machine], base: 
     }
     let error = machines[1].ops.change_committee(&approved).await;
     assert_eq!(error.unwrap_err().code(), Some(ErrorCode::ReceiverReused));
-}
-
-/// A share as it may lie in a file.
-fn share_needles(
-    base: &EpochBase,
-    secrets: &[(u16, ReceiverSecret)],
-    former: bool,
-) -> Vec<Vec<u8>> {
-    let mut needles = Vec::new();
-    for (port, secret) in secrets {
-        let home_of = |m: &usize| base.next.members[*m].quic.ends_with(&format!(":{port}"));
-        let me = (0..base.next.members.len()).find(home_of).unwrap();
-        let sharing = base.sharing(MemberId(me as u8), secret).unwrap();
-        let share = match former {
-            true => sharing.former.unwrap().share().unwrap(),
-            false => sharing.share,
-        };
-        let SuiteSecret::Tdh2(share) = share.as_ref() else {
-            panic!("the suite that keys are made for")
-        };
-        let bytes = share.expose_secret();
-        needles.extend([bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()]);
-    }
-    needles
-}
-
-/// Waits until no file of any machine has one of these in it.
-async fn none_has(machines: &[Machine], needles: &[Vec<u8>], what: &str) {
-    let until = Instant::now() + PATIENCE;
-    for machine in machines {
-        while let Some(file) = holds(&machine.home, needles) {
-            let (file, log) = (file.display(), machine.log());
-            assert!(Instant::now() < until, "{file} has {what}\n{log}");
-            pause().await;
-        }
-    }
 }
 
 /// After its grace nothing on the disks gives a share of a former key, and the members go on,
@@ -766,37 +551,6 @@ async fn committees_change(key: &str) {
         "{} orders acknowledged, all there, each once",
         sent.acknowledged.len()
     );
-}
-
-/// The keys that orders were opened with in each epoch.
-fn by_epoch(blocks: &[SequencedBlock]) -> BTreeMap<u64, BTreeSet<KeyId>> {
-    let mut keys: BTreeMap<u64, BTreeSet<KeyId>> = BTreeMap::new();
-    for block in blocks {
-        for item in &block.items {
-            if matches!(item.outcome, Outcome::Opened { .. }) {
-                keys.entry(block.epoch.0)
-                    .or_default()
-                    .insert(item.label.key_id);
-            }
-        }
-    }
-    keys
-}
-
-/// Openings verify under the orders' own keys, whatever the present one is.
-async fn check_some_openings(pin: &Pin, machine: &Machine, blocks: &[SequencedBlock]) {
-    let mut checked: BTreeSet<(u64, KeyId)> = BTreeSet::new();
-    for block in blocks {
-        for item in &block.items {
-            let opened = matches!(item.outcome, Outcome::Opened { .. });
-            if opened && checked.insert((block.epoch.0, item.label.key_id)) {
-                let proof = machine.api.proof(item.ct_id).await.unwrap();
-                assert!(proof.envelope.is_some());
-                check_proof(pin, item.ct_id, &proof).unwrap();
-            }
-        }
-    }
-    assert!(checked.len() >= 3);
 }
 
 /// `follow` and `verify` from the first genesis on: hand-overs are in the file, and every
