@@ -54,7 +54,7 @@ pub enum Part {
 }
 
 /// Encoded shares; wiped, and not to be seen.
-pub struct KeptShares(Zeroizing<Vec<u8>>);
+pub struct KeptShares(pub(crate) Zeroizing<Vec<u8>>);
 
 impl core::fmt::Debug for KeptShares {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

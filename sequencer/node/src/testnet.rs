@@ -22,7 +22,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
-use crate::backup::Part;
+use crate::backup::{KeptShares, Part};
 use crate::config::{ApiConfig, Config, StoreConfig};
 use crate::executor;
 use crate::files::write_new;
@@ -205,7 +205,7 @@ pub fn init(options: &InitOptions, tweak: impl FnOnce(&mut Genesis)) -> Result<T
         home.write_identity(identity)?;
         match part {
             Part::Share(share) => home.write_share(share)?,
-            Part::Kept(shares, _) => home.keep_shares(genesis.epoch(), shares)?,
+            Part::Kept(KeptShares(shares), _) => home.keep_shares(genesis.epoch(), shares)?,
             Part::Receivers(secrets) => {
                 for (epoch, secret) in secrets {
                     home.write_receiver(*epoch, secret)?;
