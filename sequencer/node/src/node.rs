@@ -42,7 +42,8 @@ use crate::writer::Writer;
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long it waits for its servers to close.
 const SERVERS_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long it waits for the last holder of the database to let go.
+/// How long it waits for the last holder of the database to let go, if nothing follows; and
+/// how often it says that it waits.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a member goes on serving an epoch that is over.
 const HAND_OVER_TIME: Duration = Duration::from_millis(200);
@@ -207,6 +208,9 @@ pub struct Node {
     failures: Failures,
     servers: JoinSet<()>,
     stats: Task<()>,
+    /// What executes, if anything does: reads the database until it has ended.
+    executing: Option<Task<()>>,
+    observing: Option<Task<()>>,
     /// What the next epoch begins with, once this one is over.
     ending: watch::Receiver<Option<Arc<EpochBase>>>,
     /// Goes last: until then nobody else may have folder and identity.
@@ -365,14 +369,12 @@ impl Node {
         let driver = Driver::new(parts, &failures)?;
         let core = failures.spawn("fairlane-core", move || driver.run())?;
 
-        if let Some(executor) = executor {
+        let executing = executor.map(|executor| {
             let telling = Arc::clone(&inbox);
             let tell = move |event| telling.results([event]);
-            tokio::spawn(executor.run(handle.heads(), handle.stopping(), tell));
-        }
-        if let Some(observer) = observer {
-            tokio::spawn(observer.run(handle.clone()));
-        }
+            tokio::spawn(executor.run(handle.heads(), handle.stopping(), tell))
+        });
+        let observing = observer.map(|observer| tokio::spawn(observer.run(handle.clone())));
         let mut servers = JoinSet::new();
         let stopping = handle.stopping();
         let public = api::public(handle.clone(), limits.clone());
@@ -400,6 +402,8 @@ impl Node {
             failures,
             servers,
             stats,
+            executing,
+            observing,
             ending,
             claim,
         })
@@ -452,7 +456,7 @@ impl Node {
                 self.drain().await;
             }
         }
-        self.shut_down().await;
+        self.shut_down(base.is_some()).await;
         match failure {
             Some(failure) => Err(failure),
             None => Ok(base.map_or(Ended::Stopped, Ended::Epoch)),
@@ -478,7 +482,9 @@ impl Node {
         }
     }
 
-    async fn shut_down(self) {
+    /// Stops all parts. If this process goes on `onward` with the next epoch, it needs the
+    /// database for itself: then nothing is cut off before that is closed.
+    async fn shut_down(self, onward: bool) {
         let Self {
             handle,
             network,
@@ -487,11 +493,16 @@ impl Node {
             failures,
             mut servers,
             stats,
+            executing,
+            observing,
             claim,
             ..
         } = self;
         handle.stop();
         stats.abort();
+        if let Some(observing) = observing {
+            observing.abort();
+        }
         let store_closed = handle.reader().closed();
         network.stop().await;
         inbox.close();
@@ -508,15 +519,29 @@ impl Node {
             tracing::warn!("servers were cut off");
         }
         drop(handle);
-        if tokio::time::timeout(STORE_TIME_MAX, store_closed)
-            .await
-            .is_err()
-        {
+        if let Some(executing) = executing {
+            // A turn or a snapshot that is under way is finished.
+            drop(waited_for("the execution of blocks", executing).await);
+        }
+        if onward {
+            waited_for("the database", store_closed).await;
+        } else if (tokio::time::timeout(STORE_TIME_MAX, store_closed).await).is_err() {
             tracing::debug!("somebody still holds the database");
         }
         drop(claim);
         if failures.first().is_none() {
             tracing::info!("stopped; everything is on disk");
+        }
+    }
+}
+
+/// Waits as long as it takes, and says so.
+async fn waited_for<T>(what: &str, end: impl Future<Output = T>) -> T {
+    let mut end = std::pin::pin!(end);
+    loop {
+        match tokio::time::timeout(STORE_TIME_MAX, end.as_mut()).await {
+            Ok(ended) => return ended,
+            Err(_) => tracing::warn!(what, "the node stops as soon as this has ended"),
         }
     }
 }

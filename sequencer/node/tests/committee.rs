@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fairlane_encryption::{Suite, ThresholdScheme};
+use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
+use fairlane_node::config::{Config, Overrides};
+use fairlane_node::epochs::Resting;
 use fairlane_node::failure::Failure;
 use fairlane_node::handle::{NodeHandle, Reply, RequestError, Stage};
 use fairlane_node::home::encryption_key;
@@ -466,6 +469,34 @@ async fn a_lone_member_waits_refuses_while_draining_and_stops_in_order() {
         handle.query(CtId::default()).await,
         Err(RequestError::Stopped)
     );
+}
+
+/// A stopped node has no part that still reads the database: here the last snapshot takes its
+/// time, for it is written to a pipe that nobody reads yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_stops_after_what_executes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut net = InitOptions::new(dir.path().join("net"), 4);
+    net.port = free_port();
+    net.reserve_mb = 16;
+    let market = MarketParams::plain(10_000, MatchingRule::PriceTime);
+    net.execution = Some(ExecutionGenesis::plain(vec![market], Vec::new()));
+    let net = init(&net, |_| {}).unwrap();
+    let pipe = net.members[0].home.root().join("execution.new");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let zero = start(&net, 0).await;
+    drop(zero.handle);
+    drop(zero.shutdown);
+    let mut ended = zero.ended;
+    let early = tokio::time::timeout(Duration::from_secs(5), &mut ended).await;
+    assert!(early.is_err(), "it ended before what executes");
+    let read = tokio::task::spawn_blocking(move || std::fs::read(pipe).unwrap().len());
+    ended.await.unwrap().unwrap();
+    assert!(read.await.unwrap() > 0, "no snapshot was written");
+    let home = &net.members[0].home;
+    let config = Config::load(home, Overrides::default()).unwrap();
+    Resting::open(home, &config).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,9 +101,15 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
 async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()>) -> Outcome {
     let mut stop = std::pin::pin!(stop);
     let mut word: Option<Handover> = None;
+    let mut ran = false;
     loop {
         let config = Config::load(home, options.overrides.clone())?;
-        let mut resting = Resting::open(home, &config)?;
+        let mut resting = match Resting::open(home, &config) {
+            // It could be opened when the process began: another start may help.
+            Err(error) if ran => return Err(Problem::failed(error)),
+            opened => opened?,
+        };
+        ran = true;
         if let Some(word) = word.take() {
             resting.leave(&word)?;
         }
