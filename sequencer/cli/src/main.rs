@@ -7,6 +7,7 @@ mod dev_markets;
 mod exec_args;
 mod exit;
 mod follow_args;
+mod handing;
 mod local;
 mod measure;
 mod seed;

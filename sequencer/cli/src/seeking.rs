@@ -10,10 +10,11 @@ use fairlane_client::Member;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
-use fairlane_types::{Genesis, Handover, Height, decode};
+use fairlane_types::{Epoch, Genesis, Handover, Height, decode};
 use tokio::task::JoinSet;
 
 use crate::exit::{Outcome, Problem};
+use crate::handing;
 
 /// Pause between rounds of questions.
 const ROUND: Duration = Duration::from_millis(500);
@@ -56,15 +57,7 @@ pub async fn left_behind(members: Vec<Member>, genesis: Genesis) -> Handover {
     let mut doubted = BTreeSet::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        let mut answers = JoinSet::new();
-        for member in &members {
-            let (member, genesis) = (member.clone().with_limit(QUESTION_MAX), genesis.clone());
-            answers.spawn(async move {
-                let answer = handed_over(&member, &genesis).await;
-                (member.address().to_owned(), answer)
-            });
-        }
-        while let Some(Ok((from, answer))) = answers.join_next().await {
+        for (member, answer) in ask_all(&members, &genesis).await {
             match answer {
                 Ok(None) => {}
                 Ok(Some(handover)) => {
@@ -74,7 +67,8 @@ pub async fn left_behind(members: Vec<Member>, genesis: Genesis) -> Handover {
                     return handover;
                 }
                 Err(error) => {
-                    if doubted.insert(from.clone()) {
+                    let from = member.address();
+                    if doubted.insert(from.to_owned()) {
                         let error = error.what;
                         tracing::warn!(from, error, "says that this epoch is over, shows nothing");
                     }
@@ -82,6 +76,24 @@ pub async fn left_behind(members: Vec<Member>, genesis: Genesis) -> Handover {
             }
         }
     }
+}
+
+/// What each member shows of the end of an epoch. All are asked at once: who does not answer
+/// holds up nobody for long.
+async fn ask_all<'a>(
+    members: &'a [Member],
+    genesis: &Arc<Genesis>,
+) -> Vec<(&'a Member, Outcome<Option<Handover>>)> {
+    let mut asked = JoinSet::new();
+    for (at, member) in members.iter().enumerate() {
+        let (member, genesis) = (member.clone().with_limit(QUESTION_MAX), genesis.clone());
+        asked.spawn(async move { (at, handed_over(&member, &genesis).await) });
+    }
+    let mut answers = asked.join_all().await;
+    answers.sort_by_key(|(at, _)| *at);
+    let all = answers.into_iter();
+    all.filter_map(|(at, answer)| Some((members.get(at)?, answer)))
+        .collect()
 }
 
 /// The hand-over of the committee of `genesis`, if a member says that it is in a later epoch.
@@ -102,7 +114,7 @@ pub async fn until_it_runs(
     config: &Config,
     mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
 ) -> Outcome<Option<Standing>> {
-    let mut told = None;
+    let mut waiting: Option<(Epoch, JoinSet<()>)> = None;
     loop {
         if resting.go_on()? {
             continue;
@@ -115,16 +127,16 @@ pub async fn until_it_runs(
             return Ok(Some(standing));
         }
         let epoch = standing.epoch();
-        if told != Some(epoch) {
-            told = Some(epoch);
+        if waiting.as_ref().is_none_or(|(known, _)| *known != epoch) {
             if standing.runs() {
                 tracing::warn!(%epoch, "no key for this epoch here: waiting for the next");
             } else {
                 tracing::info!(%epoch, "no member of this epoch: waiting for the next");
             }
+            // What came along is handed on beside all this, as long as it waits here.
+            waiting = Some((epoch, handing::start(resting, &standing)?));
         }
         let round = async {
-            forward(resting, &members).await?;
             if !follow(resting, &standing, &members).await? {
                 tokio::time::sleep(ROUND).await;
             }
@@ -139,11 +151,16 @@ pub async fn until_it_runs(
 
 /// One epoch further, if any member has it.
 async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) -> Outcome<bool> {
-    for (at, member) in members.iter().enumerate() {
+    let genesis = Arc::new(standing.genesis.clone());
+    for (at, (member, answer)) in ask_all(members, &genesis).await.into_iter().enumerate() {
         let from = member.address();
-        let (base, onward) = match next_epoch(member, &standing.genesis).await {
-            Ok(Some(found)) => found,
+        let found = match answer {
             Ok(None) => continue,
+            Ok(Some(_)) => next_epoch(member, &genesis).await,
+            Err(error) => Err(error),
+        };
+        let (base, onward) = match found {
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(from, error = %error.what, "not the start of the next epoch");
                 continue;
@@ -160,25 +177,23 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
     Ok(false)
 }
 
-/// What the next epoch begins with, as a member says and the committee of `genesis` signed;
-/// nothing when it has none.
-async fn next_epoch(
-    member: &Member,
-    genesis: &Genesis,
-) -> Outcome<Option<(EpochBase, Option<Handover>)>> {
+/// What the next epoch begins with, as a member says and the committee of `genesis` signed.
+async fn next_epoch(member: &Member, genesis: &Genesis) -> Outcome<(EpochBase, Option<Handover>)> {
     let next = genesis.epoch().next();
-    let Ok(bytes) = member.epoch_base(next).await else {
-        return Ok(None);
-    };
+    let bytes = member.epoch_base(next).await?;
     let base: EpochBase = decode(&bytes, EPOCH_BASE_BYTES_MAX).map_err(Problem::failed)?;
     base.verify(genesis).map_err(Problem::failed)?;
     // Without dealings nobody runs that epoch: a word that it is over goes with it, or a
     // member could keep this one out of the present epoch.
     let onward = match base.is_whole() {
         true => None,
-        false => Some(member.handover(next.next()).await?),
+        false => {
+            let onward = member.handover(next.next()).await?;
+            onward.verify(base.genesis()).map_err(Problem::failed)?;
+            Some(onward)
+        }
     };
-    Ok(Some((base, onward)))
+    Ok((base, onward))
 }
 
 /// Takes the blocks that are missing and enters.
@@ -254,16 +269,4 @@ async fn lowest_wanted(resting: &Resting, source: &Member) -> Outcome<Height> {
         Some(block) => Ok(block.height.next()),
         None => Ok(Height(source.info().await?.first_available.max(1))),
     }
-}
-
-/// Who has left hands what it acknowledged, and nobody has recorded, to those who stay.
-async fn forward(resting: &Resting, members: &[Member]) -> Outcome {
-    for order in resting.carried()? {
-        for member in members {
-            if let Err(error) = member.submit(&order).await {
-                tracing::debug!(order = %order.id(), to = member.address(), %error, "not taken");
-            }
-        }
-    }
-    Ok(())
 }
