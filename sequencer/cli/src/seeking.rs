@@ -107,6 +107,14 @@ async fn handed_over(member: &Member, genesis: &Genesis) -> Outcome<Option<Hando
     Ok(Some(handover))
 }
 
+/// A home that waits for its epoch and does not know where others are.
+pub fn nobody_to_ask(reason: &str) -> Problem {
+    Problem::preflight(format!(
+        "{reason}, and config.toml names no member that knows of the next one"
+    ))
+    .next("join = [\"http://MEMBER:PORT\"] in config.toml")
+}
+
 /// Waits until the home is in an epoch in which its node can run, and says where it stands;
 /// nothing when `stop` is ready first.
 pub async fn until_it_runs(
@@ -121,18 +129,15 @@ pub async fn until_it_runs(
         }
         let standing = resting.standing()?;
         let members = sources(config, &standing)?;
-        // A backup of a later epoch has no part of this one's keys: if others can be asked,
-        // they lead to its own.
-        if standing.runs() && (standing.keyed || members.is_empty()) {
+        let Some(reason) = standing.waits(!members.is_empty()) else {
             return Ok(Some(standing));
+        };
+        if members.is_empty() {
+            return Err(nobody_to_ask(reason));
         }
         let epoch = standing.epoch();
         if waiting.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            if standing.runs() {
-                tracing::warn!(%epoch, "no key for this epoch here: waiting for the next");
-            } else {
-                tracing::info!(%epoch, "no member of this epoch: waiting for the next");
-            }
+            tracing::info!(%epoch, "{reason}: waiting for the next");
             // What came along is handed on beside all this, as long as it waits here.
             waiting = Some((epoch, handing::start(resting, &standing)?));
         }

@@ -4,6 +4,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use fairlane_node::store::{RocksStore, StoreOptions};
+use fairlane_replica::{Store, Write, meta};
+use fairlane_types::{Epoch, encode};
+
 fn fairlane(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fairlane"))
         .args(args)
@@ -129,6 +133,72 @@ fn a_testnet_is_made_once_and_passes_its_check() {
     let bad = fairlane(&["config", "check", "--home", text(&home)]);
     assert_eq!(bad.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("line 1"));
+}
+
+/// What `config check` says of a home, and what `doctor` says of it.
+fn checked(home: &Path) -> (serde_json::Value, String) {
+    let check = fairlane(&["--json", "config", "check", "--home", text(home)]);
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}");
+    let line: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    let doctor = fairlane(&["--json", "doctor", "--home", text(home)]);
+    let lines = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let found = lines.lines().find(|line| line.contains("\"home\""));
+    let found: serde_json::Value = serde_json::from_str(found.unwrap()).unwrap();
+    assert_ne!(found["result"], "bad", "{found}");
+    (line["config"].clone(), found["found"].to_string())
+}
+
+/// A unit checks a home before each start: one whose node would start and wait passes.
+#[test]
+fn homes_that_wait_for_their_epoch_pass_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let (net, joiner) = (folder.path().join("net"), folder.path().join("joiner"));
+    assert_eq!(code(&["testnet", "init", "-n", "4", "-o", text(&net)]), 0);
+    let genesis = net.join("genesis.json");
+    let join = ["committee", "join", "--genesis", text(&genesis)];
+    let place = ["-o", text(&joiner), "--port", "7990", "--epoch", "1"];
+    let from = ["--from", "http://127.0.0.1:1"];
+    assert_eq!(code(&[&join[..], &place, &from].concat()), 0);
+    let (config, found) = checked(&joiner);
+    assert_eq!(config["waits"], "no member of this epoch");
+    assert!(config["member"].is_null() && found.contains("no member of this epoch"));
+
+    // A backup of the next epoch's key.
+    let restored = net.join("member-1");
+    let key = |name: &str| restored.join(name);
+    std::fs::rename(key("receiver.key"), key("receiver-1.key")).unwrap();
+    assert_eq!(checked(&restored).0["waits"], "no key for this epoch here");
+
+    // One that stopped between two epochs.
+    let left = net.join("member-2");
+    let mut store = RocksStore::open(&StoreOptions {
+        path: left.join("data"),
+        reserve_bytes: 1 << 20,
+    })
+    .unwrap();
+    let row = Write::meta(meta::LEFT, encode(&Epoch(0)));
+    store.commit(&[row], true).unwrap();
+    drop(store);
+    assert_eq!(checked(&left).0["waits"], "this epoch is left");
+    assert!(checked(&net.join("member-3")).0["waits"].is_null());
+
+    // Whoever waits must know somebody to ask, and be able to read its keys.
+    let path = joiner.join("config.toml");
+    let old = std::fs::read_to_string(&path).unwrap();
+    let mut alone: toml::Table = toml::from_str(&old).unwrap();
+    assert!(alone.remove("join").is_some());
+    std::fs::write(&path, toml::to_string(&alone).unwrap()).unwrap();
+    for verb in [&["config", "check"][..], &["node"]] {
+        let refused = fairlane(&[verb, &["--home", text(&joiner)]].concat());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(3), "{verb:?}: {said}");
+        assert!(said.contains("names no member"), "{verb:?}: {said}");
+    }
+    std::fs::write(&path, old).unwrap();
+    std::fs::write(joiner.join("receiver-1.key"), "torn").unwrap();
+    let check = ["config", "check", "--home", text(&joiner)];
+    assert_eq!(code(&check), 3);
 }
 
 #[test]

@@ -63,6 +63,18 @@ impl Standing {
         self.member.is_some() && !self.left
     }
 
+    /// Why no node runs in this epoch and the next one is waited for. Without a key for it a
+    /// backup of a later epoch `asks` others where that is, if it knows any: they lead there.
+    #[must_use]
+    pub const fn waits(&self, asks: bool) -> Option<&'static str> {
+        match (self.member, self.left, self.keyed) {
+            (None, _, _) => Some("no member of this epoch"),
+            (Some(_), true, _) => Some("this epoch is left"),
+            (Some(_), false, false) if asks => Some("no key for this epoch here"),
+            _ => None,
+        }
+    }
+
     /// The epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -79,6 +91,8 @@ pub struct Present {
     pub base: Option<EpochBase>,
     /// Keys for dealings of this epoch and those before it.
     pub used: UsedReceivers,
+    /// Its member has left it.
+    pub left: bool,
 }
 
 impl Present {
@@ -112,9 +126,26 @@ impl Present {
         let genesis = base.as_ref().map_or(origin, |base| base.genesis().clone());
         let used = used_receivers(&get, &genesis)?;
         Ok(Self {
+            left: has_left(&get)?,
             genesis,
             base,
             used,
+        })
+    }
+
+    /// Where its home stands.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn standing(self, home: &Home) -> Result<Standing, HomeError> {
+        let identity = home.identity()?.public();
+        let place = self.genesis.members.iter().position(|key| *key == identity);
+        Ok(Standing {
+            member: place.and_then(|at| u8::try_from(at).ok()).map(MemberId),
+            left: self.left,
+            keyed: home.part_path(&self.genesis).exists(),
+            genesis: self.genesis,
+            base: self.base,
         })
     }
 
@@ -177,20 +208,9 @@ impl Resting {
     /// # Errors
     /// [`EpochError`].
     pub fn standing(&self) -> Result<Standing, EpochError> {
-        let base = current_epoch(|table, key| self.store.get(table, key))?;
-        let genesis = match &base {
-            Some(base) => base.genesis().clone(),
-            None => self.home.genesis()?,
-        };
-        let identity = self.home.identity()?.public();
-        let place = genesis.members.iter().position(|key| *key == identity);
-        Ok(Standing {
-            member: place.and_then(|at| u8::try_from(at).ok()).map(MemberId),
-            left: has_left(&self.store)?,
-            keyed: self.home.part_path(&genesis).exists(),
-            genesis,
-            base,
-        })
+        let origin = self.home.genesis()?;
+        let present = Present::read(origin, |table, key| self.store.get(table, key))?;
+        Ok(present.standing(&self.home)?)
     }
 
     /// The last block of the sequence here.

@@ -297,14 +297,17 @@ impl Home {
         let certificate = genesis.certificates.as_ref();
         let certificate = certificate.filter(|c| c.source == KeySource::InsecureDealer);
         let certificate = certificate.map(|_| self.certificate_path());
+        let certificate = certificate.filter(|path| path.exists());
         let part = self.part_path(genesis);
         let others = self.receiver_epochs()?.into_iter();
         let others = others.map(|epoch| self.receiver_path(epoch));
         let shares = self.shares_path(genesis.epoch());
         let others = others.chain(Some(shares).filter(|path| path.exists()));
         let others: Vec<_> = others.filter(|path| *path != part).collect();
-        let files = [self.identity_path(), part];
-        for path in files.into_iter().chain(certificate).chain(others) {
+        // Who waits for a later epoch has no part of this one's keys.
+        let part = Some(part).filter(|path| path.exists());
+        let files = std::iter::once(self.identity_path()).chain(part);
+        for path in files.chain(certificate).chain(others) {
             if key_files::at_rest(&path)? == AtRest::Plain {
                 if !genesis.experiment {
                     return Err(HomeError::Plain(path));

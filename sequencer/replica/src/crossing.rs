@@ -76,12 +76,14 @@ pub fn used_receivers(
     Ok(used)
 }
 
-/// Whether a folder has left its epoch and not entered the next one.
+/// Whether a folder has left its epoch and not entered the next one. `get` reads a row.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn has_left(store: &dyn Store) -> Result<bool, StoreError> {
-    Ok(store.get(Table::Meta, meta::LEFT)?.is_some())
+pub fn has_left(
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<bool, StoreError> {
+    Ok(get(Table::Meta, meta::LEFT)?.is_some())
 }
 
 /// The writes by which a member leaves an epoch: from then on its folder never runs it again.

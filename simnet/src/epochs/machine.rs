@@ -115,9 +115,8 @@ impl Machine {
     /// # Errors
     /// Why it cannot, in words.
     pub fn leave(&mut self) -> Result<(), String> {
-        let left = has_left(&self.member.store).map_err(|error| error.to_string())?;
         if let Some(me) = self.me
-            && !left
+            && !self.has_left()
         {
             let writes = leaving(&self.member.store, &self.genesis, me)
                 .map_err(|error| error.to_string())?;
@@ -128,7 +127,7 @@ impl Machine {
 
     /// It has left its epoch and not entered the next one.
     pub fn has_left(&self) -> bool {
-        has_left(&self.member.store).unwrap_or(false)
+        has_left(|table, key| self.member.store.get(table, key)).unwrap_or(false)
     }
 
     /// Takes the blocks of the sequence that it lacks from another disk, as far as `base`

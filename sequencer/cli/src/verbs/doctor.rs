@@ -187,9 +187,8 @@ fn fsync(folder: &Path) -> Finding {
 fn home_files(home: &Path, passphrase: &PassphraseArgs) -> Finding {
     match super::config::check(home, passphrase) {
         Ok(checked) => {
-            let (me, chain) = (checked.me, checked.genesis.chain);
             let at_rest = checked.at_rest;
-            let what = format!("member {me} of chain {chain}, key files {}", at_rest.word());
+            let what = format!("{}, key files {}", checked.who(), at_rest.word());
             match at_rest {
                 AtRest::Encrypted => Finding::Good(what),
                 AtRest::Plain => Finding::Warn(what, "fairlane keys passphrase encrypts them"),
