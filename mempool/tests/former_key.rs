@@ -120,7 +120,9 @@ fn orders_of_a_former_key_expire_with_it() {
     let far = UNTIL + 60_000;
     let (old, new) = (sealed_to(FORMER, 1, far), sealed_to(KEY, 2, far));
     let mut in_time = rule();
-    let mut found = ids(&in_time.on_cut(&delta(UNTIL - 200, N, &[&old, &new])).ordered);
+    let mut found = ids(&in_time
+        .on_cut(&delta(UNTIL - 200, N, &[&old, &new]))
+        .ordered);
     found.extend(ids(&in_time.on_cut(&delta(UNTIL, N, &[])).ordered));
     let mut both = [old.id(), new.id()];
     both.sort_unstable();

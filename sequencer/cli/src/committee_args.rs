@@ -24,10 +24,10 @@ pub enum CommitteeVerb {
         /// The member's folder.
         #[command(flatten)]
         home: KeysHome,
-        /// Where it listens for members, host:port.
+        /// Where the other members reach it, host:port.
         #[arg(long, value_name = "HOST:PORT")]
         quic: String,
-        /// Where its API is, http://host:port.
+        /// Where its API is reached, http://host:port.
         #[arg(long, value_name = "URL")]
         api: String,
         /// The epoch it is for, if it is not the one after that of the folder.
@@ -115,9 +115,15 @@ pub struct JoinArgs {
     /// Folder to make.
     #[arg(short = 'o', long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Address to listen on.
+    /// Address to listen on for members and traders; operators are heard on loopback only.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub host: IpAddr,
+    /// Where the other members reach it, host:port, for the card; --host and --port if left out.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub quic: Option<String>,
+    /// Where its API is reached, http://host:port, for the card; likewise.
+    #[arg(long, value_name = "URL")]
+    pub api: Option<String>,
     /// First of three ports: links, API, operators.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..65_533))]
     pub port: u16,

@@ -1,5 +1,6 @@
 //! `fairlane`: the one binary. A file per verb.
 
+mod addresses;
 mod args;
 mod children;
 mod committee_args;

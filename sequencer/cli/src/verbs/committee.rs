@@ -1,6 +1,7 @@
 //! `fairlane committee`: who follows, decided by the operators of those who are.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use fairlane_client::Member;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::addresses;
 use crate::args::PassphraseArgs;
 use crate::committee_args::{CommitteeVerb, JoinArgs, KeyChoice};
 use crate::exit::{Outcome, Problem};
@@ -69,13 +71,14 @@ struct Card {
     member: NextMember,
 }
 
-/// A home's receiver key for an epoch; made where there is none yet.
+/// A home's receiver key for an epoch; made where there is none yet. The card has what can be
+/// read back.
 fn receiver(home: &Home, epoch: Epoch) -> Outcome<ReceiverBytes> {
     let secret = match home.receiver(epoch) {
         Err(HomeError::Missing(_)) => {
             let secret = ReceiverSecret::generate(&mut UnwrapErr(getrandom::SysRng));
             home.write_receiver(epoch, &secret)?;
-            secret
+            home.receiver(epoch)?
         }
         found => found?,
     };
@@ -114,10 +117,6 @@ async fn next_epoch(genesis: &Genesis, from: &[String]) -> Outcome<Epoch> {
 
 async fn join(args: &JoinArgs, term: Term) -> Outcome {
     let genesis = read_genesis(&args.genesis)?;
-    let epoch = match args.epoch {
-        Some(epoch) => Epoch(epoch),
-        None => next_epoch(&genesis, &args.from).await?,
-    };
     let passphrase = super::keys::passphrase(&args.passphrase)?;
     if passphrase.is_none() && !genesis.experiment {
         return Err(
@@ -125,8 +124,19 @@ async fn join(args: &JoinArgs, term: Term) -> Outcome {
                 .next("--passphrase-file FILE"),
         );
     }
-    let [listen_quic, listen_api, listen_ops] = [args.port, args.port + 1, args.port + 2]
-        .map(|port| std::net::SocketAddr::new(args.host, port));
+    let listen_quic = SocketAddr::new(args.host, args.port);
+    let listen_api = SocketAddr::new(args.host, args.port + 1);
+    // The ops port asks nobody who they are.
+    let listen_ops = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), args.port + 2);
+    let quic = args.quic.clone();
+    let quic = quic.unwrap_or_else(|| listen_quic.to_string());
+    let api = args.api.clone();
+    let api = api.unwrap_or_else(|| format!("http://{listen_api}"));
+    addresses::check("the card", &quic, &api, term)?;
+    let epoch = match args.epoch {
+        Some(epoch) => Epoch(epoch),
+        None => next_epoch(&genesis, &args.from).await?,
+    };
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(Problem::failed)?;
     let home = Home::create(&args.out)?.with_passphrase(passphrase.map(Into::into));
@@ -148,8 +158,7 @@ async fn join(args: &JoinArgs, term: Term) -> Outcome {
     };
     write_config(&home, &config)?;
     home.write_birth_of_joiner(&genesis, config.reserve_bytes())?;
-    let address = (listen_quic.to_string(), format!("http://{listen_api}"));
-    let card = card_of(&home, (genesis.chain, epoch), address)?;
+    let card = card_of(&home, (genesis.chain, epoch), (quic, api))?;
     let path = args.out.join("card.json");
     write(&path, &card)?;
     let identity = card.member.identity;
@@ -177,6 +186,7 @@ fn card(
     out: &Path,
     term: Term,
 ) -> Outcome {
+    addresses::check("the card", &address.0, &address.1, term)?;
     let present = Present::of(home)?.genesis;
     let next = present.epoch().next();
     let epoch = epoch.map_or(next, Epoch);
@@ -214,7 +224,11 @@ async fn propose(
         .walk_geneses(read_genesis(genesis)?, |genesis| used.add(genesis))
         .await?;
     let (chain, epoch) = (present.chain, present.epoch().next());
-    let members = cards.iter().map(|path| member_of_card(path, chain, epoch));
+    let members = cards.iter().map(|path| {
+        let member = member_of_card(path, chain, epoch)?;
+        addresses::check(&path.display().to_string(), &member.quic, &member.api, term)?;
+        Outcome::Ok(member)
+    });
     let next = NextCommittee {
         chain,
         epoch,
@@ -280,6 +294,9 @@ fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) ->
     let me = place.and_then(|at| u8::try_from(at).ok());
     let me = me.ok_or_else(|| Problem::usage("this home is no member of the present committee"))?;
     used.check(&change.next).map_err(Problem::usage)?;
+    for (id, member) in change.next.members.iter().enumerate() {
+        addresses::check(&format!("member {id}"), &member.quic, &member.api, term)?;
+    }
     // Its node must be able to read its share, and to find the others.
     if let Some(id) = committee.member(&identity.public()) {
         let card = change.next.members.get(id.index());

@@ -10,7 +10,6 @@ use fairlane_node::epochs::Present;
 use fairlane_node::home::{EncryptionKeys, Home, HomeError, read_genesis};
 use fairlane_node::key_files::AtRest;
 use fairlane_node::passphrase::Passphrase;
-use fairlane_node::process::keep_secrets_in;
 use fairlane_replica::Sharing;
 use fairlane_types::{Genesis, SecretKey};
 use serde_json::json;
@@ -33,7 +32,6 @@ pub fn home(folder: &Path, args: &PassphraseArgs) -> Outcome<Home> {
 
 /// Runs a verb.
 pub fn run(verb: KeysVerb, term: Term) -> Outcome {
-    keep_secrets_in()?;
     match verb {
         KeysVerb::Generate {
             out,

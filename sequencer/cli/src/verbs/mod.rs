@@ -36,8 +36,9 @@ use crate::exec_args::ExecVerb;
 use crate::exit::{Outcome, Problem};
 use crate::term::Term;
 
-/// Runs a command line.
+/// Runs a command line. Any verb may hold keys, passphrases, or orders in plain.
 pub fn run(cli: Cli, term: Term) -> Outcome {
+    fairlane_node::process::keep_secrets_in()?;
     let log = cli.log.as_deref();
     match cli.verb {
         Verb::Node(args) => node::run(args, log),

@@ -23,7 +23,6 @@ pub fn run(verb: TestnetVerb, term: Term) -> Outcome {
         passphrase_file,
         no_execution,
     } = verb;
-    fairlane_node::process::keep_secrets_in()?;
     let mut options = InitOptions::new(&out, members.into());
     options.port = base_port;
     options.scheme = scheme;
