@@ -144,8 +144,7 @@ fn addresses_of_nobody_are_refused_in_cards_and_in_changes() {
         .map(|member| value(&net.path(&format!("card-{member}.json"))))
         .collect();
     let members: Vec<_> = cards.iter().map(|card| card["member"].clone()).collect();
-    let next =
-        json!({ "chain": cards[0]["chain"], "epoch": cards[0]["epoch"], "members": members });
+    let next = json!({ "chain": cards[0]["chain"], "epoch": cards[0]["epoch"], "members": members, "key": "fresh" });
     let change = json!({ "next": next, "approved": { "signatures": [] } });
     let approve = |change: &Value| {
         let (file, home) = (net.path("change.json"), net.path("net/member-1"));
