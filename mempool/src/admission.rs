@@ -2,8 +2,8 @@
 //! stateful facts only for direct submissions.
 
 use fairlane_types::{
-    ChainId, Committee, Envelope, EnvelopeError, Epoch, KeyId, LANE_NONE, LaneParams, MemberId,
-    Millis, Planted,
+    ChainId, Committee, Envelope, EnvelopeError, Epoch, KeyId, LANE_NONE, LaneParams, MEMBERS_MAX,
+    MemberId, Millis, Planted,
 };
 
 /// Why a submission is refused.
@@ -144,7 +144,8 @@ impl Config {
         if label.fee != 0 {
             return Err(EnvelopeError::Fee(label.fee));
         }
-        if label.lane != LANE_NONE && usize::from(label.lane) >= self.committee.n() {
+        // Orders come over from an epoch with more members (PROTOCOL §6).
+        if label.lane != LANE_NONE && usize::from(label.lane) >= MEMBERS_MAX {
             return Err(EnvelopeError::Lane(label.lane));
         }
         if label.reserved != [0; 19] {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fairlane_types::{CtId, Envelope, Micros};
+use fairlane_types::{CtId, Envelope, EnvelopeError, LANE_NONE, Micros};
 
 use crate::lanes::{Check, Lanes};
 use crate::pool::TICKETS_MAX;
@@ -88,6 +88,9 @@ impl Lanes {
         envelope: &Envelope,
     ) -> Result<(), AdmissionError> {
         let label = &envelope.label;
+        if label.lane != LANE_NONE && usize::from(label.lane) >= self.config.committee.n() {
+            return Err(EnvelopeError::Lane(label.lane).into());
+        }
         // What came with an epoch is recorded as it is; who comes now can seal again.
         if let Some((key, until)) = self.config.former
             && key == label.key_id

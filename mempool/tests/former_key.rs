@@ -146,3 +146,32 @@ fn orders_of_a_former_key_expire_with_it() {
     found.extend(ids(&late.on_cut(&delta(UNTIL + 600, N, &[])).ordered));
     assert_eq!(found, [new.id()]);
 }
+
+/// A smaller committee takes over orders that name a lane which it does not have. Whoever comes
+/// now is told so.
+#[test]
+fn orders_that_name_a_lane_of_a_larger_committee_are_recorded() {
+    let sender = sender_key(1);
+    let named = |lane: u8, nonce| {
+        let label = label(sender.public(), nonce, UNTIL, lane);
+        let mut ciphertext = vec![0; common::CIPHERTEXT];
+        ciphertext[1..9].copy_from_slice(&nonce.to_le_bytes());
+        Envelope::sign(label, ciphertext, &sender)
+    };
+    let mut solo = solo();
+    let (over, none) = (named(6, 1), named(120, 2));
+    solo.submit(1, over.clone());
+    let refused = AdmissionError::Envelope(EnvelopeError::Lane(6));
+    assert_eq!(solo.refused[&Ticket(1)], refused);
+    let mut lane = Puppet::new(1);
+    let batch = lane.push(solo.now, &[(&over, true)]);
+    solo.receive(1, LaneMessage::Batch(batch));
+    solo.run(30_000);
+    assert_eq!(solo.lanes.status(&over.id()), Some(Stage::Laned));
+    assert!(solo.faults.is_empty());
+    // No committee has such a lane.
+    let batch = lane.push(solo.now, &[(&none, true)]);
+    solo.receive(1, LaneMessage::Batch(batch));
+    solo.run(30_000);
+    assert!(!solo.faults.is_empty());
+}

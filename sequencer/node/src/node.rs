@@ -49,6 +49,10 @@ const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 const HAND_OVER_TIME: Duration = Duration::from_millis(200);
 /// How often the database's sizes and the queues' lengths are published.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
+/// An address that is in use is tried again for so long.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(10);
+/// After so long each time.
+const LISTEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How to start a node.
 #[derive(Clone)]
@@ -316,6 +320,9 @@ impl Node {
             listen: config.listen_quic,
             peers,
         };
+        let probe = || async { std::net::UdpSocket::bind(net.listen).map(drop) };
+        // Whatever is wrong with the address, who opens it says so.
+        let _ = when_free(probe).await;
         let network = Network::start(&net, &identity, ingress)?;
 
         let status = watch::Sender::new(NodeStatus::default());
@@ -650,13 +657,31 @@ fn report_start(genesis: &Genesis, me: MemberId, at_rest: AtRest, replica: &Repl
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen {
-            what,
-            address,
-            source,
-        })
+    let bound = when_free(|| TcpListener::bind(address)).await;
+    bound.map_err(|source| StartError::Listen {
+        what,
+        address,
+        source,
+    })
+}
+
+/// Opens what somebody else may hold for a moment: at a crossing the parts of the epoch before
+/// close their sockets in their own time.
+async fn when_free<T, F>(open: impl Fn() -> F) -> std::io::Result<T>
+where
+    F: Future<Output = std::io::Result<T>>,
+{
+    let until = Instant::now() + LISTEN_PATIENCE;
+    loop {
+        match open().await {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until =>
+            {
+                tokio::time::sleep(LISTEN_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 fn local(what: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
