@@ -100,7 +100,8 @@ fn fresh_keys_take_over_and_the_ones_before_go() {
     }
     assert!(late > 0, "nothing was opened with a former key");
     assert!(resealed > 20, "{resealed} orders sealed again");
-    assert!(forgotten >= 3 * (7 + 4), "{forgotten} shares erased");
+    // By members while they run; one that is killed meanwhile does it when it starts, uncounted.
+    assert!(forgotten > 3 * (7 + 4) - 6, "{forgotten} shares erased");
     assert!(mixed > 0, "no block held orders of two keys");
 }
 
