@@ -61,7 +61,7 @@ pub struct Feed {
 #[derive(Debug)]
 enum Source {
     Attested(Box<AttestedFeed>),
-    Unattested(Sources),
+    Unattested(Box<Sources>),
 }
 
 impl Feed {
@@ -85,7 +85,7 @@ impl Feed {
     /// a lying member can invent them. For displays and measurements.
     #[must_use]
     pub fn unattested(pin: Pin, members: Vec<Member>, start: impl Into<Start>) -> Self {
-        let feed = |_| Source::Unattested(Sources::new(members, false));
+        let feed = |_| Source::Unattested(Box::new(Sources::new(members, false)));
         Self::over(pin, start.into(), feed)
     }
 

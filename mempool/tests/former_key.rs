@@ -1,6 +1,6 @@
 //! The key of the epoch before: who may still seal to it, what becomes of orders that come too
 //! late, and that a chain which rests comes past its time (PROTOCOL §6, THREATS A21).
-#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod common;
 

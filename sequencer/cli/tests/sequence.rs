@@ -136,7 +136,13 @@ fn only_what_the_committee_attested_is_verified() {
     let (fourth, last) = (world.attest(fourth), world.attest(last));
 
     // To its last block.
-    let whole = [&blocks[..4], &[fourth.clone()], &blocks[4..], &[last]].concat();
+    let whole = [
+        &blocks[..4],
+        std::slice::from_ref(&fourth),
+        &blocks[4..],
+        &[last],
+    ]
+    .concat();
     world.file(&whole);
     for trust in [by_genesis, by_key] {
         let (code, value, said) = world.verify(&trust);
@@ -145,7 +151,7 @@ fn only_what_the_committee_attested_is_verified() {
     }
 
     // To the fourth: the rest may be anybody's.
-    let tail = [&blocks[..4], &[fourth.clone()], &blocks[4..]].concat();
+    let tail = [&blocks[..4], std::slice::from_ref(&fourth), &blocks[4..]].concat();
     world.file(&tail);
     for trust in [by_genesis, by_key] {
         let (code, value, said) = world.verify(&trust);

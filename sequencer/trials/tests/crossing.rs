@@ -17,7 +17,7 @@ use fairlane_node::home::Home;
 use fairlane_node::node::{Ended, Node, NodeOptions};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{
-    ActiveKeys, BlockId, Digest, Epoch, EpochStart, Genesis, Handover, Height, KeyId, MemberId,
+    ActiveKeys, BlockId, Digest, Epoch, EpochStart, Genesis, Handover, Height, MemberId,
     NextCommittee, NextKey, NextMember, Position, QuorumWord, ReceiverBytes, Root, SecretKey,
     SequencedBlock, decode, encode,
 };
@@ -57,7 +57,7 @@ fn forged(genesis: &Genesis) -> Handover {
         encryption: genesis.encryption.public_key.clone(),
         certificate: Vec::new(),
     };
-    let key = genesis.encryption.key_id.unwrap_or(KeyId::default());
+    let key = genesis.encryption.key_id.unwrap_or_default();
     let genesis_next = genesis.next(&next, start, genesis.time.plus(1), (key, &keys), None);
     let mut word = QuorumWord::default();
     for (id, stranger) in strangers.iter().enumerate().take(3) {
