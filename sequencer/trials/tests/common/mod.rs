@@ -623,9 +623,10 @@ pub fn free_ports(n: usize) -> u16 {
     for _ in 0..200 {
         let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let base = 20_000 + ((std::process::id() as u16 % 200) * 200 + step * span) % 12_000;
+        // On no address of this machine: some committees listen at another than 127.0.0.1.
         let free = |port: u16| {
-            std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
-                && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
+            std::net::TcpListener::bind(("0.0.0.0", port)).is_ok()
+                && std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok()
         };
         if (base..base + span).all(free) {
             return base;
