@@ -110,6 +110,9 @@ impl<S: Ballot> Ballots<S> {
 
     /// Looks for a quorum. C12: signatures are checked only when they can make one.
     pub(crate) fn poll(&mut self, quorum: usize) -> Poll<S> {
+        if self.slots.len() < quorum {
+            return Poll::Wait;
+        }
         let mut counts: BTreeMap<S::Subject, [usize; 3]> = BTreeMap::new();
         for slot in self.slots.values() {
             let count = counts.entry(slot.signed.statement.subject()).or_default();

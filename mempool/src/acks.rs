@@ -124,9 +124,13 @@ impl Lanes {
     }
 
     fn acknowledged(&mut self, author: MemberId, heads: &[Head]) {
-        for (known, head) in self.acks[author.index()].iter_mut().zip(heads) {
-            if head.seq >= known.seq {
+        for (index, (known, head)) in (self.acks[author.index()].iter_mut())
+            .zip(heads)
+            .enumerate()
+        {
+            if head.seq >= known.seq && known != head {
                 *known = *head;
+                self.unasked.insert(MemberId(index as u8));
             }
         }
         self.progress = true;

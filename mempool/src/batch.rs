@@ -244,24 +244,25 @@ impl Batch {
     /// What a header commits to as the entries.
     #[must_use]
     pub fn entries_digest(entries: &[Entry]) -> Digest {
-        let mut hasher = Domain::BatchEntries.hasher();
-        hasher.update(&[0]);
-        for entry in entries {
-            hasher.update(entry.ct_id.as_bytes());
-            hasher.update(&entry.back_us.to_le_bytes());
-        }
-        Digest(*hasher.finalize().as_bytes())
+        Domain::BatchEntries.hash_gathered(|bytes| {
+            bytes.push(0);
+            for entry in entries {
+                bytes.extend_from_slice(entry.ct_id.as_bytes());
+                bytes.extend_from_slice(&entry.back_us.to_le_bytes());
+            }
+        })
     }
 
     /// The header, given the ids of the payloads.
     #[must_use]
     pub fn header_with(&self, payload_ids: &[CtId]) -> BatchHeader {
-        let mut payloads = Domain::BatchEntries.hasher();
-        payloads.update(&[1]);
-        for (id, envelope) in payload_ids.iter().zip(&self.payloads) {
-            payloads.update(id.as_bytes());
-            payloads.update(&envelope.signature.0);
-        }
+        let payloads = Domain::BatchEntries.hash_gathered(|bytes| {
+            bytes.push(1);
+            for (id, envelope) in payload_ids.iter().zip(&self.payloads) {
+                bytes.extend_from_slice(id.as_bytes());
+                bytes.extend_from_slice(&envelope.signature.0);
+            }
+        });
         BatchHeader {
             epoch: self.epoch,
             lane: self.lane,
@@ -269,7 +270,7 @@ impl Batch {
             parent: self.parent,
             stamp: self.stamp,
             entries: Self::entries_digest(&self.entries),
-            payloads: Digest(*payloads.finalize().as_bytes()),
+            payloads,
             holdings: self.holdings.digest(),
         }
     }
@@ -304,13 +305,19 @@ impl BatchHeader {
     /// The check that the owner's signature must pass.
     #[must_use]
     pub fn check(&self, key: &PublicKey, chain: ChainId, signature: Signature) -> SigCheck {
-        key.check(
-            Domain::Batch,
-            chain,
-            self.epoch,
-            self.digest().as_bytes(),
-            signature,
-        )
+        self.check_with(&self.digest(), key, chain, signature)
+    }
+
+    /// The same, given the [`digest`](Self::digest).
+    pub(crate) fn check_with(
+        &self,
+        digest: &BatchDigest,
+        key: &PublicKey,
+        chain: ChainId,
+        signature: Signature,
+    ) -> SigCheck {
+        let body = digest.as_bytes();
+        key.check(Domain::Batch, chain, self.epoch, body, signature)
     }
 }
 

@@ -136,6 +136,8 @@ pub enum Record {
         digest: BatchDigest,
         /// The batch.
         batch: Arc<Batch>,
+        /// Ids of the payloads it carries.
+        ids: Vec<CtId>,
     },
     /// A payload held beside the batches, keyed by id.
     Payload {

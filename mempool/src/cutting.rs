@@ -1,7 +1,7 @@
 //! Cuts: building and judging them, fetching what they need, and what a final one adds
 //! ("Payload validity" in PROTOCOL §2, C10, C13).
 
-use fairlane_types::{BlockId, MemberId, Micros, Millis, Seq};
+use fairlane_types::{BlockId, MemberId, Micros, Millis, Seq, SignerSet};
 
 use crate::lanes::{Lanes, WANTED_MAX, WantedCut};
 use crate::{
@@ -63,13 +63,13 @@ impl Lanes {
     /// end of every step, so what was found once is kept.
     pub(crate) fn advances_parent(&mut self) -> bool {
         if !self.extends_at(&self.parent, self.ahead) {
-            let ids = self.config.committee.ids();
-            match ids
-                .into_iter()
-                .find(|id| self.extends_at(&self.parent, *id))
-            {
+            let mut unasked = self.unasked.iter();
+            match unasked.find(|id| self.extends_at(&self.parent, *id)) {
                 Some(id) => self.ahead = id,
-                None => return false,
+                None => {
+                    self.unasked = SignerSet::default();
+                    return false;
+                }
             }
         }
         if !self.parent_held {

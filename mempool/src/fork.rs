@@ -165,6 +165,7 @@ impl Lanes {
         };
         self.parent_held = false;
         self.seeking.insert(id);
+        self.unasked.insert(id);
         let lane = &mut self.lanes[id.index()];
         let ours = lane.slots.split_off(&root.seq.next());
         for (seq, slot) in ours {

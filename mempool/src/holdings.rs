@@ -30,11 +30,11 @@ impl Holdings {
     /// The hash over the digests of one head per lane.
     #[must_use]
     pub fn hash<'a>(digests: impl IntoIterator<Item = &'a BatchDigest>) -> Digest {
-        let mut hasher = Domain::Holdings.hasher();
-        for digest in digests {
-            hasher.update(digest.as_bytes());
-        }
-        Digest(*hasher.finalize().as_bytes())
+        Domain::Holdings.hash_gathered(|bytes| {
+            for digest in digests {
+                bytes.extend_from_slice(digest.as_bytes());
+            }
+        })
     }
 
     /// Whether this speaks about exactly `n` lanes, or about none.

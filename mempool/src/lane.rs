@@ -24,6 +24,8 @@ pub(crate) struct Slot {
     pub batch: Arc<Batch>,
     pub header: BatchHeader,
     pub digest: BatchDigest,
+    /// Ids of the payloads it carries, until they are stored.
+    pub ids: Vec<CtId>,
     pub bytes: usize,
     /// Entries and payload bytes of all batches in `slots` up to this one, counted from
     /// whatever was first when it was added: only differences mean something.

@@ -91,6 +91,8 @@ pub struct Lanes {
     pub(crate) parent_held: bool,
     /// A lane that advanced from `parent` when last asked: it is asked first.
     pub(crate) ahead: MemberId,
+    /// Lanes that may advance from `parent`: whatever touches a lane puts it here.
+    pub(crate) unasked: SignerSet,
     pub(crate) started: bool,
     /// Orders that a restart found, until it is started.
     pub(crate) found: Vec<CtId>,
@@ -128,6 +130,7 @@ impl Lanes {
             parent: Cut::genesis(n),
             parent_held: false,
             ahead: MemberId(0),
+            unasked: config.committee.ids().collect(),
             started: false,
             found: Vec::new(),
             progress: false,
@@ -160,6 +163,7 @@ impl Lanes {
             Input::Finalized { cut, time } => self.finalized(now, &cut, time, out),
             Input::Parent(cut) if cut.heads.len() == self.lanes.len() => {
                 (self.parent, self.parent_held) = (cut, false);
+                self.unasked = self.config.committee.ids().collect();
             }
             Input::Parent(_) => {}
             Input::Emitted(orders) => self.emitted(now, &orders, out),
@@ -296,6 +300,7 @@ impl Lanes {
     }
 
     pub(crate) fn lane(&mut self, lane: MemberId) -> &mut Lane {
+        self.unasked.insert(lane);
         &mut self.lanes[lane.index()]
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Own {
     /// Last stamp given; L1, L2: stamps never decrease, whatever the clock does.
     pub clock: Micros,
     /// Waits for its signature.
-    signing: Option<(Batch, BatchHeader)>,
+    signing: Option<Sealed>,
     last_seal: Option<Micros>,
     /// Since when there is a reason to let heads advance (L4).
     restless_since: Option<Micros>,
@@ -38,6 +38,15 @@ pub(crate) struct Own {
     published: Vec<Head>,
     /// At most HEADS_MAX.
     heads: BTreeMap<Seq, Vec<BatchDigest>>,
+}
+
+/// A batch without its signature.
+#[derive(Debug)]
+struct Sealed {
+    batch: Batch,
+    header: BatchHeader,
+    /// Ids of the payloads it carries.
+    ids: Vec<CtId>,
 }
 
 /// An order in the queue of the own lane.
@@ -216,7 +225,8 @@ impl Lanes {
         let most_entries = most_entries.min(limits.window_entries.saturating_sub(used_entries));
         let most_bytes = most_bytes.min(limits.window_bytes.saturating_sub(used_bytes));
 
-        let (mut taken, mut payloads, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let (mut payloads, mut ids) = (Vec::new(), Vec::new());
         while let Some(&queued) = self.own.pending.front() {
             if let Some(held) = self.pool.get(&queued.ct_id) {
                 if taken.len() >= most_entries || bytes + queued.bytes > most_bytes {
@@ -224,6 +234,7 @@ impl Lanes {
                 }
                 if queued.bytes > 0 {
                     payloads.push(held.envelope.clone());
+                    ids.push(queued.ct_id);
                 }
                 bytes += queued.bytes;
                 taken.push(queued);
@@ -262,9 +273,9 @@ impl Lanes {
             signature: Signature::default(),
         };
         let batch = self.publish_holdings(batch);
-        let header = batch.header();
+        let header = batch.header_with(&ids);
         self.own.last_seal = Some(now);
-        self.own.signing = Some((batch, header));
+        self.own.signing = Some(Sealed { batch, header, ids });
         out.push(Output::Sign(header));
         true
     }
@@ -298,7 +309,12 @@ impl Lanes {
 
     /// The signature came: the batch joins the own chain and is written (M1).
     pub(crate) fn signed(&mut self, seq: Seq, signature: Signature, out: &mut Vec<Output>) {
-        let Some((mut batch, header)) = self.own.signing.take_if(|(batch, _)| batch.seq == seq)
+        let sealed = self.own.signing.take_if(|sealed| sealed.batch.seq == seq);
+        let Some(Sealed {
+            mut batch,
+            header,
+            ids,
+        }) = sealed
         else {
             return;
         };
@@ -328,6 +344,7 @@ impl Lanes {
             batch: batch.clone(),
             header,
             digest,
+            ids: Vec::new(),
             orders,
             missing: std::collections::BTreeSet::new(),
             checking: false,
@@ -338,7 +355,7 @@ impl Lanes {
         let lane = self.lane(self.config.me);
         lane.storing = seq;
         lane.push(slot);
-        records.push(Record::Batch { digest, batch });
+        records.push(Record::Batch { digest, batch, ids });
         let id = WriteId(self.fresh_id());
         self.writes.insert(id, seq);
         if self.config.planted.is(Mutant::BatchFirst) {

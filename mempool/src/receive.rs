@@ -75,9 +75,8 @@ impl Lanes {
         let Some(key) = self.config.committee.key(early.header.lane) else {
             return;
         };
-        let signature = early
-            .header
-            .check(key, self.config.chain, early.batch.signature);
+        let (header, chain) = (&early.header, self.config.chain);
+        let signature = header.check_with(&early.digest, key, chain, early.batch.signature);
         let early = Box::new(early);
         if let Some(check) = self.begin_check(from, Check::Batch { from, early }) {
             out.push(Output::VerifyBatch { check, signature });
@@ -227,6 +226,7 @@ impl Lanes {
             batch: early.batch,
             header: early.header,
             digest: early.digest,
+            ids: early.ids,
             orders: Vec::new(),
             missing: std::collections::BTreeSet::new(),
             checking: false,
@@ -235,7 +235,7 @@ impl Lanes {
             bad: false,
         };
         self.lane(id).push(slot);
-        self.fill(now, id, seq, &early.ids, out);
+        self.fill(now, id, seq, out);
         self.try_complete(now, id, seq, out);
         self.take_holdings(now, id, seq, holdings, out);
         self.tip_moved(now, id, out);
@@ -248,19 +248,12 @@ impl Lanes {
 
     /// Finds out which payloads of a new batch are held, which it carries, and which are
     /// missing.
-    fn fill(
-        &mut self,
-        now: Micros,
-        id: MemberId,
-        seq: Seq,
-        carried: &[CtId],
-        out: &mut Vec<Output>,
-    ) {
+    fn fill(&mut self, now: Micros, id: MemberId, seq: Seq, out: &mut Vec<Output>) {
         let Some(slot) = self.lanes[id.index()].slots.get_mut(&seq) else {
             return;
         };
         let mut check = Vec::new();
-        for (ct_id, envelope) in carried.iter().zip(&slot.batch.payloads) {
+        for (ct_id, envelope) in slot.ids.iter().zip(&slot.batch.payloads) {
             let held = self.pool.get(ct_id);
             if held.is_some_and(|held| held.envelope.signature == envelope.signature) {
                 continue;
@@ -303,13 +296,13 @@ impl Lanes {
             envelopes,
         });
         // What the batch does not carry is asked for meanwhile.
-        let missing: Vec<_> = match self.lane(id).slots.get(&seq) {
-            Some(slot) => slot.missing.iter().copied().collect(),
-            None => Vec::new(),
+        let at = self.payload_due(now);
+        let Some(slot) = self.lanes[id.index()].slots.get(&seq) else {
+            return;
         };
-        let carried: std::collections::BTreeSet<_> = carried.iter().collect();
-        for ct_id in missing.iter().filter(|ct_id| !carried.contains(ct_id)) {
-            self.payloads.want(*ct_id, id, self.payload_due(now));
+        let carried: std::collections::BTreeSet<_> = slot.ids.iter().collect();
+        for ct_id in (slot.missing.iter()).filter(|ct_id| !carried.contains(ct_id)) {
+            self.payloads.want(*ct_id, id, at);
         }
     }
 
@@ -439,15 +432,17 @@ impl Lanes {
     /// (an own batch that publishes it, a vote, a proposal) has a record that is synced
     /// first, and a sync covers every write before it. So it counts from here on.
     pub(crate) fn store_run(&mut self, id: MemberId, out: &mut Vec<Output>) {
+        self.unasked.insert(id);
         let lane = &mut self.lanes[id.index()];
         let (mut records, mut entries) = (Vec::new(), false);
         let mut head = None;
-        while let Some(slot) = lane.slots.get(&lane.storing.next()) {
+        while let Some(slot) = lane.slots.get_mut(&lane.storing.next()) {
             if !slot.complete {
                 break;
             }
-            for order in &slot.batch.payloads {
-                if let Some(held) = self.pool.get_mut(&order.id()) {
+            let ids = std::mem::take(&mut slot.ids);
+            for ct_id in &ids {
+                if let Some(held) = self.pool.get_mut(ct_id) {
                     held.stored = true;
                 }
             }
@@ -465,6 +460,7 @@ impl Lanes {
             records.push(Record::Batch {
                 digest: slot.digest,
                 batch: slot.batch.clone(),
+                ids,
             });
             lane.storing = slot.header.seq;
             head = Some(Head {

@@ -85,7 +85,8 @@ impl Lanes {
     }
 
     fn chain_again(&mut self, index: usize, seq: Seq, batch: Arc<Batch>) {
-        let header = batch.header();
+        let ids: Vec<_> = batch.payloads.iter().map(|order| order.id()).collect();
+        let header = batch.header_with(&ids);
         let digest = header.digest();
         let id = header.lane;
         if id == self.config.me {
@@ -106,6 +107,7 @@ impl Lanes {
             batch,
             header,
             digest,
+            ids,
             orders: Vec::new(),
             missing: BTreeSet::new(),
             checking: false,

@@ -135,7 +135,13 @@ impl SignerSet {
     }
     /// Members in ascending order.
     pub fn iter(self) -> impl Iterator<Item = MemberId> {
-        (0..128u8).map(MemberId).filter(move |m| self.contains(*m))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let lowest = left.trailing_zeros();
+            // The lowest bit that is set; nothing is left once there is none.
+            left &= left.wrapping_sub(1);
+            (lowest < u128::BITS).then_some(MemberId(lowest as u8))
+        })
     }
     /// Whether every member of the set belongs to a committee of `n`.
     #[must_use]

@@ -148,9 +148,10 @@ impl Envelope {
     }
 
     fn body(label: &Label, ciphertext: &[u8]) -> [u8; 32] {
-        let mut hasher = Domain::Ciphertext.hasher();
-        hasher.update(&label.to_bytes());
-        hasher.update(ciphertext);
-        *hasher.finalize().as_bytes()
+        let digest = Domain::Ciphertext.hash_gathered(|bytes| {
+            bytes.extend_from_slice(&label.to_bytes());
+            bytes.extend_from_slice(ciphertext);
+        });
+        digest.0
     }
 }

@@ -51,11 +51,12 @@ pub struct SigCheck {
 
 /// The bytes that are signed: H(domain; chain ‖ epoch ‖ body). A digest keeps jobs small.
 pub(crate) fn signing_bytes(domain: Domain, chain: ChainId, epoch: Epoch, body: &[u8]) -> [u8; 32] {
-    let mut hasher = domain.hasher();
-    hasher.update(&chain.0.to_le_bytes());
-    hasher.update(&epoch.0.to_le_bytes());
-    hasher.update(body);
-    *hasher.finalize().as_bytes()
+    let digest = domain.hash_gathered(|bytes| {
+        bytes.extend_from_slice(&chain.0.to_le_bytes());
+        bytes.extend_from_slice(&epoch.0.to_le_bytes());
+        bytes.extend_from_slice(body);
+    });
+    digest.0
 }
 
 /// Whatever signs as one identity. The seam through which a shell gives the replica its

@@ -186,11 +186,12 @@ impl Replica {
 
 fn writes_of(record: Record) -> Vec<Write> {
     match record {
-        Record::Batch { batch, .. } => {
+        Record::Batch { batch, ids, .. } => {
             let key = batch_key(batch.lane, batch.seq);
             let mut writes = vec![Write::put(Table::Lanes, key, encode(&batch))];
             // By id as well: that is how they are asked for (D6, `/proof`).
-            writes.extend(batch.payloads.iter().map(|e| payload_write(&e.id(), e)));
+            let payloads = ids.iter().zip(&batch.payloads);
+            writes.extend(payloads.map(|(id, envelope)| payload_write(id, envelope)));
             writes
         }
         Record::Payload { ct_id, envelope } => vec![payload_write(&ct_id, &envelope)],

@@ -1,7 +1,7 @@
 //! S1, S2, S5 and S11: the chain of final blocks, the lanes under it, and the order that
 //! the rule gives for them, recomputed here from what went over the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fairlane_mempool::{Batch, Cut};
@@ -24,6 +24,8 @@ pub struct Order {
     /// The most slices that a list is dealt into.
     slices_max: usize,
     batches: BTreeMap<BatchDigest, Arc<Batch>>,
+    /// Where those are, in memory that they keep: many members store the same one.
+    places: BTreeSet<usize>,
     /// Public part of every order, and the point U of its ciphertext.
     labels: BTreeMap<CtId, (Label, [u8; 32])>,
     cuts: BTreeMap<BlockId, (BlockHeader, Cut)>,
@@ -55,6 +57,7 @@ impl Order {
                 None => 1,
             },
             batches: BTreeMap::new(),
+            places: BTreeSet::new(),
             labels: BTreeMap::new(),
             cuts: BTreeMap::new(),
             chain: Vec::new(),
@@ -130,10 +133,15 @@ impl Order {
     }
 
     pub fn batch(&mut self, batch: &Arc<Batch>) {
+        let place = Arc::as_ptr(batch).addr();
+        if self.places.contains(&place) {
+            return;
+        }
         let digest = batch.digest();
         if self.batches.contains_key(&digest) {
             return;
         }
+        self.places.insert(place);
         for envelope in &batch.payloads {
             self.learn(envelope);
         }
