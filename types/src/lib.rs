@@ -16,10 +16,12 @@ mod genesis;
 mod handover;
 mod identity;
 mod ids;
+mod key_params;
 mod many;
 mod merkle;
 mod mutant;
 mod order;
+mod params;
 mod quorum_word;
 mod receipt;
 mod receivers;
@@ -40,21 +42,21 @@ pub use envelope::{
     CIPHERTEXT_BYTES_MAX, Envelope, EnvelopeError, LABEL_BYTES, LANE_NONE, Label, SUITE_BAEK_ZHENG,
     SUITE_TDH2,
 };
-pub use genesis::{
-    CertificateParams, Combining, ConsensusParams, EncryptionParams, FormerKey, GENESIS_BYTES_MAX,
-    Genesis, GenesisError, KeySource, LaneParams, OrderParams, OrderRule, SHARDED_FROM, Scheme,
-    TieSource,
-};
+pub use genesis::{GENESIS_BYTES_MAX, Genesis, GenesisError};
 pub use handover::{EpochStart, Handover, HandoverError};
 pub use identity::{
     PublicKey, SecretKey, SeededRng, SigCheck, Signature, SignatureError, Signer, verify_batch,
     verify_each,
 };
 pub use ids::{ChainId, Epoch, Height, MemberId, Micros, Millis, Position, Seq, View};
+pub use key_params::{
+    CertificateParams, Combining, EncryptionParams, FormerKey, KeySource, SHARDED_FROM, Scheme,
+};
 pub use many::{Inputs, ManyHasher};
 pub use merkle::{MerkleProof, merkle_root};
 pub use mutant::{Mutant, Planted};
 pub use order::{Order, OrderAction, OrderError, PAYLOAD_BYTES_MAX, Side, TimeInForce};
+pub use params::{ConsensusParams, LaneParams, OrderParams, OrderRule, TieSource};
 pub use quorum_word::{MemberSignature, QuorumWord};
 pub use receipt::Receipt;
 pub use receivers::{ReceiverBytes, ReceiverReuse, UsedReceivers};

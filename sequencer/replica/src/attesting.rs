@@ -20,7 +20,8 @@ use fairlane_types::{Height, MemberId, Root, SequencedBlock, SignerSet, encode};
 use crate::boundary::{Effect, Peers};
 use crate::job::CertifyJob;
 use crate::keys::height_key;
-use crate::replica::{Purpose, Replica, Written};
+use crate::replica::Replica;
+use crate::under_way::{Purpose, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
 /// Shares kept of each member, and own heights kept, above the last attested one.

@@ -25,7 +25,8 @@ use fairlane_types::{BlockId, Height, MemberId, SignerSet};
 use crate::boundary::{Effect, Peers};
 use crate::job::CertifyJob;
 use crate::openings::STASH_HEIGHTS;
-use crate::replica::{Purpose, Replica};
+use crate::replica::Replica;
+use crate::under_way::Purpose;
 use crate::{Fault, Job, Message};
 
 /// One member's share of the beacon of a height.

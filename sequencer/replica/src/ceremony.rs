@@ -12,13 +12,15 @@ use fairlane_types::{
 };
 
 use crate::boundary::{Effect, Peers};
+use crate::composing::ReplicaError;
 use crate::dealing::Dealing;
 use crate::job::{ConcludeJob, MadeKeys};
 use crate::key_making::{Judged, KeyMaking, Signatures, Terms};
 use crate::keys::{carried_key, dealing_verdict_key, height_key, meta};
 use crate::payload::{CutPayload, FinalBlock};
 use crate::recovery::RecoveredKey;
-use crate::replica::{Purpose, Replica, ReplicaError, Written};
+use crate::replica::Replica;
+use crate::under_way::{Purpose, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
 /// Longest dealing, in bytes: of all keys, to the largest committee.

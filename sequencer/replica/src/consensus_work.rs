@@ -10,8 +10,9 @@ use fairlane_types::{BlockId, Domain, MemberId, Micros, Mutant, SignerSet, View,
 use crate::boundary::{Effect, Peers, TimerId};
 use crate::keys::height_key;
 use crate::payload::{CutPayload, FinalBlock, SafetyRecord};
-use crate::replica::{PendingCheck, Purpose, Replica, Written};
+use crate::replica::{PendingCheck, Replica};
 use crate::serving::Serving;
+use crate::under_way::{Purpose, Written};
 use crate::{Evidence, Fault, Job, Message, Table, Write};
 
 /// Proposals whose payload is not decidable yet; consensus keeps two blocks a view.

@@ -18,7 +18,8 @@ use crate::job::{ConcludeJob, MadeKeys, OpenJob};
 use crate::key_making::{KeyMaking, Signatures};
 use crate::keys::{change_key, epoch_key};
 use crate::payload::{CutPayload, EpochStep, FinalBlock};
-use crate::replica::{Purpose, Replica, Written};
+use crate::replica::Replica;
+use crate::under_way::{Purpose, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
 impl Replica {

@@ -8,7 +8,8 @@
 use fairlane_types::{Height, Millis};
 
 use crate::boundary::Effect;
-use crate::replica::{Purpose, Replica};
+use crate::replica::Replica;
+use crate::under_way::Purpose;
 
 /// How far a former key is.
 #[derive(Clone, Copy, Debug)]

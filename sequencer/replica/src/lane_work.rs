@@ -11,7 +11,8 @@ use crate::boundary::{Effect, Peers, Reply, Ticket, TimerId};
 use crate::envelope_checks::Checked;
 use crate::job::EnvelopeFault;
 use crate::keys::{ack_key, batch_key, payload_key};
-use crate::replica::{Purpose, Reading, Replica, Written};
+use crate::replica::Replica;
+use crate::under_way::{Purpose, Reading, Written};
 use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
 
 /// Bytes of lane batches read for one request.

@@ -21,6 +21,7 @@ mod capacity;
 mod ceremony;
 mod class;
 mod combiners;
+mod composing;
 mod consensus_work;
 mod covered;
 mod crossing;
@@ -50,13 +51,16 @@ mod share_job;
 mod share_message;
 mod slice;
 mod state_attesting;
+mod status;
 mod store;
 mod stripping;
+mod under_way;
 
 pub use attesting::AttestShare;
 pub use beacons::BeaconShare;
 pub use boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId};
 pub use class::Class;
+pub use composing::ReplicaError;
 pub use covered::{Covered, STRETCH_BLOCKS_MAX, STRETCH_BYTES_MAX};
 pub use crossing::{
     carried_over, current_epoch, entering, has_left, importing, leaving, next_base, used_receivers,
@@ -78,8 +82,9 @@ pub use keys::{
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
 pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
-pub use replica::{Counters, Replica, ReplicaConfig, ReplicaError, ReplicaStatus};
+pub use replica::{Replica, ReplicaConfig};
 pub use share_job::{CombineJob, Combined, OpenKeysJob, ShareSlice, SharesJob};
 pub use share_message::{KeyMessage, ShareFault, ShareMessage, list_digest_of};
 pub use state_attesting::STATE_HEIGHTS;
+pub use status::{Counters, ReplicaStatus};
 pub use store::{Row, Store, StoreError, Table, Write};

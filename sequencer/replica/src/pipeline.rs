@@ -21,9 +21,10 @@ use crate::message::SHARE_HEIGHTS_MAX;
 use crate::opening::{Ask, Opening, RETRY_PAUSE, Said};
 use crate::payload::FinalBlock;
 use crate::recovery::{Snapshot, emitted, state_digest};
-use crate::replica::{Last, Purpose, Reading, Replica, Written};
+use crate::replica::{Last, Replica};
 use crate::share_job::Combined;
 use crate::share_message::{KeyMessage, ShareFault, ShareMessage};
+use crate::under_way::{Purpose, Reading, Written};
 use crate::{Evidence, Fault, Job, Message, Row, Table, Write};
 
 /// Final heights whose opening may be under way at once; later ones wait in the queue.

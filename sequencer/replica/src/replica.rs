@@ -7,38 +7,35 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fairlane_consensus::{self as consensus, Core, RecordId, Statement};
-use fairlane_encryption::{Attestation, Beacon, StateAttestation, SuiteParsed};
-use fairlane_mempool::fair::{FairOrder, ReceiveCounts, ReceiveOrder};
-use fairlane_mempool::{self as mempool, Cut, Lanes};
+use fairlane_encryption::SuiteParsed;
+use fairlane_mempool::fair::{FairOrder, ReceiveOrder};
+use fairlane_mempool::{self as mempool, Lanes};
 use fairlane_types::{
-    BlockId, ChainId, Committee, CommitteeChange, CtId, Epoch, Genesis, GenesisError, Height,
-    MemberId, Micros, Planted, Position, Root, SequencedBlock, Signer, View,
+    BlockId, ChainId, Committee, CtId, Epoch, Genesis, Height, MemberId, Micros, Planted, Position,
+    Root, Signer,
 };
 
 use crate::attest_schedule::AttestSchedule;
 use crate::attesting::Attesting;
 use crate::beacons::Beacons;
-use crate::boundary::{
-    Effect, Event, JobId, LoadId, Peers, Reply, Stage, Ticket, TimerId, WriteId,
-};
+use crate::boundary::{Effect, Event, JobId, LoadId, Peers, Reply, Ticket, TimerId, WriteId};
 use crate::capacity::Capacity;
-use crate::ceremony::{Keyless, key_making};
+use crate::ceremony::Keyless;
 use crate::combiners::Combiners;
-use crate::envelope_checks::{Checked, EnvelopeChecks};
-use crate::epoch_base::EpochBase;
-use crate::epoch_change::{ChangeStatus, EpochChange};
+use crate::envelope_checks::EnvelopeChecks;
+use crate::epoch_change::EpochChange;
 use crate::former_key::FormerKey;
-use crate::key_making::{KeyMaking, Signatures};
+use crate::key_making::KeyMaking;
 use crate::keys::{Emitted, meta};
 use crate::opening::Said;
 use crate::openings::Openings;
 use crate::payload::{CutPayload, FinalBlock};
 use crate::pipeline::FinalQueue;
-use crate::recovery::{RecoverError, Recovered};
-use crate::retention::{Pruning, Retention};
-use crate::serving::Serving;
+use crate::retention::Retention;
 use crate::state_attesting::StateAttesting;
-use crate::{Job, JobResult, Message, Row, Table, Write};
+use crate::status::Counters;
+use crate::under_way::{Purpose, Reading, Written};
+use crate::{Message, Write};
 
 /// Emitted orders whose place is still answered from memory: between the moment an API
 /// looked for one on disk in vain and its question here, it may have been emitted.
@@ -59,78 +56,6 @@ pub struct ReplicaConfig {
     pub archive: bool,
     /// The rule that is broken on purpose: none, but in tests.
     pub planted: Planted,
-}
-
-/// Why a replica cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplicaError {
-    /// The genesis file.
-    #[error(transparent)]
-    Genesis(#[from] GenesisError),
-    /// What is on disk.
-    #[error(transparent)]
-    Recover(#[from] RecoverError),
-    /// This member, or its identity key, is not in the committee.
-    #[error("the identity key is not that of member {0} in genesis")]
-    Identity(MemberId),
-    /// The ceremony that the genesis asks for cannot be held.
-    #[error("encryption.receivers: {0}")]
-    Ceremony(String),
-    /// The stored state does not fit together.
-    #[error("the stored state cannot be restored: {0}")]
-    Restore(String),
-}
-
-/// What a `Stored` stands for.
-#[derive(Debug)]
-pub(crate) enum Written {
-    Lanes(mempool::WriteId),
-    Record(RecordId),
-    Final(Height),
-    /// A block of the sequence, and what its height left out as stale.
-    Emit(Arc<SequencedBlock>, Vec<mempool::Emitted>),
-    /// What the next epoch begins with.
-    Epoch(Arc<EpochBase>),
-    Nothing,
-}
-
-/// What a `Computed` answers.
-#[derive(Debug)]
-pub(crate) enum Purpose {
-    Consensus(consensus::CheckId),
-    Batch(mempool::CheckId),
-    Envelopes(Vec<Checked>),
-    Reparse(Vec<CtId>),
-    Shares(Height),
-    Combine(Height, u16),
-    OpenKeys(Height, u16, MemberId),
-    Attest(Height),
-    Certify(Height),
-    CheckAttestation(MemberId, Box<Attestation>),
-    BeaconShare(Height),
-    Beacon(Height, BlockId),
-    CheckBeacon(MemberId, Box<Beacon>),
-    AttestState(Height),
-    CertifyState(Height),
-    CheckState(MemberId, Box<StateAttestation>),
-    Deal,
-    Judge(Height),
-    Conclude,
-    KeyMade(Signatures),
-    Change(MemberId, Arc<CommitteeChange>),
-    Open(Height),
-    Reshared,
-    Handover(Signatures),
-}
-
-/// What a `Loaded` is for.
-#[derive(Debug)]
-pub(crate) enum Reading {
-    Blocks(Serving),
-    Shares { to: MemberId },
-    Prune(Pruning),
-    Lanes(mempool::LoadId),
-    Payload { load: mempool::LoadId },
 }
 
 /// Work for a machine below.
@@ -174,7 +99,7 @@ pub struct Replica {
     pub(crate) ready: Vec<BlockId>,
     pub(crate) advancing: bool,
     pub(crate) backlog: bool,
-    proposable: bool,
+    pub(crate) proposable: bool,
 
     /// Highest record that is durable, and what waits for later ones (C7).
     pub(crate) recorded: RecordId,
@@ -194,14 +119,14 @@ pub struct Replica {
     pub(crate) keyless: Keyless,
     pub(crate) ending: EpochChange,
     pub(crate) former: Option<FormerKey>,
-    recent: BTreeMap<CtId, Emitted>,
-    recent_order: VecDeque<CtId>,
+    pub(crate) recent: BTreeMap<CtId, Emitted>,
+    pub(crate) recent_order: VecDeque<CtId>,
 
     pub(crate) work: VecDeque<Work>,
     /// Empty between steps; kept for their room.
-    core_outputs: Vec<consensus::Output<CutPayload>>,
-    lane_outputs: Vec<mempool::Output>,
-    next_id: u64,
+    pub(crate) core_outputs: Vec<consensus::Output<CutPayload>>,
+    pub(crate) lane_outputs: Vec<mempool::Output>,
+    pub(crate) next_id: u64,
     pub(crate) writes: BTreeMap<WriteId, Written>,
     pub(crate) jobs: BTreeMap<JobId, Purpose>,
     pub(crate) loads: BTreeMap<LoadId, Reading>,
@@ -220,264 +145,7 @@ pub(crate) struct Last {
     pub(crate) next: Position,
 }
 
-/// Counts since start, for metrics and the simulator's marks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Orders opened.
-    pub opened: u64,
-    /// Orders found undecryptable.
-    pub undecryptable: u64,
-    /// Orders that expired.
-    pub expired: u64,
-    /// Orders whose nonce was taken.
-    pub duplicates: u64,
-    /// False share sets found.
-    pub false_shares: u64,
-    /// Combiners that told something false, or left out what opens.
-    pub false_keys: u64,
-    /// False shares of attestations and beacons found.
-    pub false_attestations: u64,
-    /// Dealings in final blocks that do not count.
-    pub dealings_refused: u64,
-    /// Times shares were asked for again.
-    pub share_requests: u64,
-    /// Submissions that came while too much was under way.
-    pub busy: u64,
-    /// Heights that left the disk (M6).
-    pub pruned: u64,
-}
-
-/// A glance at a replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaStatus {
-    /// Current view.
-    pub view: View,
-    /// Leader of the current view.
-    pub leader: MemberId,
-    /// Height of the last final block.
-    pub final_height: Height,
-    /// Height of the last block whose order is known here.
-    pub ordered_height: Height,
-    /// Height of the last emitted block.
-    pub emitted_height: Height,
-    /// Highest height attested since the start.
-    pub attested_height: Height,
-    /// Highest height whose state is attested, since the start.
-    pub state_attested_height: Height,
-    /// A ceremony for the encryption key is under way: orders are refused.
-    pub keyless: bool,
-    /// Dealings that count, and how many the key needs; 0 and 0 without a ceremony.
-    pub dealings: (usize, usize),
-    /// The next committee, once it is decided.
-    pub change: Option<ChangeStatus>,
-    /// Last finalized time at which orders sealed to the key of the epoch before are opened,
-    /// while that is not over.
-    pub former_until: Option<fairlane_types::Millis>,
-    /// Root of the sequence at `emitted_height`.
-    pub root: Root,
-    /// Position of the next item.
-    pub next_position: Position,
-    /// First height that is kept on disk.
-    pub first_height: Height,
-    /// Height up to which every member says it has emitted.
-    pub emitted_by_all: Height,
-    /// Orders in lanes without an outcome.
-    pub live: usize,
-    /// Orders held without an outcome, and how many may be before submissions are refused.
-    pub held: usize,
-    /// See `held`.
-    pub held_max: usize,
-    /// About when what is held now will have come out, ms: the hint of a refusal.
-    pub wait_ms: u64,
-    /// Final heights on their way to plaintext.
-    pub opening: usize,
-    /// C7: this identity may not speak.
-    pub observer: bool,
-    /// Named rare events of consensus.
-    pub consensus_marks: Vec<(&'static str, u64)>,
-    /// Counts since start.
-    pub counters: Counters,
-    /// The own lane against the final order, since start.
-    pub receive_order: ReceiveCounts,
-}
-
 impl Replica {
-    /// A replica that goes on from what is on disk.
-    ///
-    /// # Errors
-    /// [`ReplicaError`].
-    pub fn new(config: ReplicaConfig, recovered: Recovered) -> Result<Self, ReplicaError> {
-        let ReplicaConfig {
-            genesis,
-            me,
-            identity,
-            archive,
-            planted,
-        } = config;
-        let committee = genesis.validate()?;
-        if committee.key(me) != Some(&identity.public()) {
-            return Err(ReplicaError::Identity(me));
-        }
-        let n = committee.n();
-        let voting = recovered.voting;
-        let restore = |error: &dyn core::fmt::Display| ReplicaError::Restore(error.to_string());
-        let retention = Retention::new(&genesis.consensus, archive, me, n, &recovered);
-        let mut order = recovered.order;
-        order.plant(planted);
-        let epoch = genesis.epoch();
-        let genesis_block = consensus::genesis(
-            genesis.chain,
-            epoch,
-            genesis.base(),
-            genesis.start.map(|start| start.block).unwrap_or_default(),
-            genesis.time,
-            CutPayload::of(Cut::genesis(n)),
-        );
-        let tip = recovered.blocks.last().unwrap_or(&genesis_block).clone();
-        let base = match &recovered.snapshot {
-            Some(_) => recovered.blocks.first().unwrap_or(&genesis_block).clone(),
-            None => genesis_block,
-        };
-        let core = Core::restore(
-            consensus::Config {
-                chain: genesis.chain,
-                epoch,
-                committee: committee.clone(),
-                me: Some(me),
-                voting,
-                params: (&genesis.consensus).into(),
-                clean_votes: false,
-                planted,
-            },
-            consensus::Recovered {
-                tip,
-                records: recovered.records,
-            },
-        )
-        .map_err(|error| restore(&error))?;
-        let ends = recovered.blocks.iter().find(|block| block.payload.ends());
-        let boundary = ends.map(|block| block.header.height);
-        let mut key = recovered.key;
-        let changes = std::mem::take(&mut key.changes);
-        // Dealings above a change are for the next key.
-        let change = changes.first().map_or(Height(u64::MAX), |c| c.height);
-        let first_late = key.dealings.partition_point(|d| d.height <= change);
-        let late = key.dealings.split_off(first_late);
-        let time = recovered.emitted.as_ref().map_or(genesis.time, |b| b.time);
-        let emitted = recovered
-            .emitted
-            .as_ref()
-            .map_or(genesis.base(), |b| b.height);
-        let former = genesis.former_key();
-        let former = former.map(|(_, until)| FormerKey::new(until, emitted, time));
-        let held = former.as_ref().is_some_and(FormerKey::is_live);
-        let used = std::mem::take(&mut key.used);
-        let mut ending = EpochChange::new(changes, late, boundary, used, held);
-        if boundary.is_some() && boundary == recovered.snapshot {
-            ending.remember(order.memory());
-        }
-        let ceremony = key_making(&genesis, committee.quorum(), key)?;
-        let lanes = Lanes::restore(
-            mempool::Config {
-                me,
-                chain: genesis.chain,
-                epoch,
-                committee: committee.clone(),
-                lanes: genesis.lanes.clone(),
-                ttl_max: fairlane_types::Millis(genesis.order.ttl_max_ms),
-                genesis_time: genesis.time,
-                keys: Self::first_keys(&genesis, ceremony.as_ref()),
-                former: genesis.former_key(),
-                suite: genesis.encryption.scheme.suite(),
-                ciphertext_lens: fairlane_encryption::ciphertext_lens(genesis.encryption.scheme),
-                quota: mempool::Quota::default(),
-                observer: !voting,
-                planted,
-            },
-            recovered.lanes,
-        );
-        let last = recovered.emitted.as_ref().map_or(
-            Last {
-                height: genesis.base(),
-                root: genesis.start.map(|start| start.root).unwrap_or_default(),
-                next: genesis
-                    .start
-                    .map(|start| start.position)
-                    .unwrap_or_default(),
-            },
-            |block| Last {
-                height: block.height,
-                root: block.root,
-                next: block.next_position(),
-            },
-        );
-        let heights = (genesis.base(), last.height);
-        let seed = (epoch, &genesis.hash());
-        let combiners = Combiners::of_epoch(me, n, seed, heights, genesis.sharded());
-        let interval = genesis.certificates.as_ref();
-        let interval = interval.map(|c| fairlane_types::Millis(c.attest_interval_ms));
-        let threshold = committee.threshold();
-        let beacons = Beacons::new(n, threshold, last.height);
-        let openings = Openings::new(me, threshold, last.height, planted);
-        let height = base.header.height;
-        let above = recovered
-            .blocks
-            .into_iter()
-            .filter(|b| b.header.height > height)
-            .collect();
-        let finals = FinalQueue::restored(base, above, recovered.replayed);
-        let capacity = Capacity::new(genesis.encryption.scheme);
-        Ok(Self {
-            genesis,
-            committee,
-            me,
-            identity,
-            voting,
-            planted,
-            core,
-            lanes,
-            order,
-            receive_order: ReceiveOrder::new(n, me),
-            openings,
-            finals,
-            envelope_checks: EnvelopeChecks::default(),
-            parsed: BTreeMap::new(),
-            reparsing: false,
-            checks: BTreeMap::new(),
-            ready: Vec::new(),
-            advancing: false,
-            backlog: false,
-            proposable: false,
-            recorded: RecordId::DURABLE,
-            says: BTreeMap::new(),
-            last,
-            capacity,
-            retention,
-            combiners,
-            attest_schedule: AttestSchedule::new(interval, time),
-            attesting: Attesting::new(me, n, threshold),
-            beacons,
-            states: StateAttesting::new(me, n, threshold),
-            ceremony,
-            keyless: Keyless::default(),
-            ending,
-            former,
-            recent: BTreeMap::new(),
-            recent_order: VecDeque::new(),
-            work: VecDeque::new(),
-            core_outputs: Vec::new(),
-            lane_outputs: Vec::new(),
-            next_id: 0,
-            writes: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            loads: BTreeMap::new(),
-            payload_loads: BTreeMap::new(),
-            shares_timer: false,
-            convicted: BTreeMap::new(),
-            counters: Counters::default(),
-        })
-    }
-
     /// One event. Never blocks, never panics on anything from outside.
     pub fn step(&mut self, now: Micros, event: Event, out: &mut Vec<Effect>) {
         match event {
@@ -508,58 +176,6 @@ impl Replica {
             Event::Computed { id, result } => self.computed(id, result, out),
         }
         self.run(now, out);
-    }
-
-    /// A glance for metrics and `/v1/status`.
-    #[must_use]
-    pub fn status(&self) -> ReplicaStatus {
-        let view = self.core.view();
-        ReplicaStatus {
-            view,
-            leader: self.core.leader(view),
-            final_height: self.core.finalized().header.height,
-            ordered_height: self.finals.ordered(),
-            emitted_height: self.last.height,
-            attested_height: self.attesting.attested(),
-            state_attested_height: self.state_attested(),
-            keyless: self.ceremony.is_some() && self.activation().is_none(),
-            dealings: (self.ceremony.as_ref()).map_or((0, 0), KeyMaking::progress),
-            change: self.ending.status(),
-            former_until: self.former_until(),
-            root: self.last.root,
-            next_position: self.last.next,
-            first_height: self.retention.first(),
-            emitted_by_all: self.retention.reported_by_all(),
-            live: self.order.live(),
-            held: self.lanes.held(),
-            held_max: self.capacity.held_max(),
-            wait_ms: self.capacity.wait_ms(self.lanes.held()),
-            opening: self.openings.len(),
-            observer: !self.voting,
-            consensus_marks: self.core.marks().iter().collect(),
-            counters: self.counters,
-            receive_order: self.receive_order.counts().clone(),
-        }
-    }
-
-    /// Where an order is, as far as memory goes; older ones are in
-    /// [`Table::Index`](crate::Table::Index).
-    #[must_use]
-    pub fn stage(&self, id: &CtId) -> Option<Stage> {
-        if let Some(Emitted { height, position }) = self.recent.get(id) {
-            return Some(Stage::Emitted {
-                height: *height,
-                position: *position,
-            });
-        }
-        if let Some(height) = self.openings.height_of(id) {
-            return Some(Stage::Final { height });
-        }
-        self.lanes.status(id).map(|stage| match stage {
-            mempool::Stage::Received => Stage::Received,
-            // Its lane entry may be final; its place is not before the rule emits it.
-            mempool::Stage::Laned | mempool::Stage::Final => Stage::Laned,
-        })
     }
 
     fn start(&mut self, now: Micros, out: &mut Vec<Effect>) {
@@ -686,156 +302,6 @@ impl Replica {
         self.work.push_back(Work::Lanes(Box::new(input)));
     }
 
-    fn stored(&mut self, id: WriteId, out: &mut Vec<Effect>) {
-        match self.writes.remove(&id) {
-            Some(Written::Lanes(id)) => self.tell_lanes(mempool::Input::Stored(id)),
-            Some(Written::Record(id)) => self.recorded(id, out),
-            Some(Written::Final(height)) => self.openings.durable(height),
-            Some(Written::Emit(block, stale)) => self.emitted(block, stale, out),
-            Some(Written::Epoch(base)) => out.push(Effect::EpochEnded(base)),
-            Some(Written::Nothing) | None => {}
-        }
-    }
-
-    fn loaded(&mut self, id: LoadId, rows: &[Row], out: &mut Vec<Effect>) {
-        match self.loads.remove(&id) {
-            Some(Reading::Blocks(serving)) => self.run_read(serving, rows, out),
-            Some(Reading::Shares { to }) => self.served_shares(to, rows, out),
-            Some(Reading::Prune(step)) => self.pruning(step, rows, out),
-            Some(Reading::Lanes(load)) => self.lanes_loaded(load, rows),
-            Some(Reading::Payload { load }) => self.payload_loaded(load, rows),
-            None => {}
-        }
-    }
-
-    fn computed(&mut self, id: JobId, result: JobResult, out: &mut Vec<Effect>) {
-        let Some(purpose) = self.jobs.remove(&id) else {
-            return;
-        };
-        match (purpose, result) {
-            (Purpose::Consensus(check), JobResult::Verified { bad }) => {
-                self.tell(consensus::Input::Verified { check, bad });
-            }
-            (Purpose::Batch(check), JobResult::Verified { bad }) => {
-                let bad = bad
-                    .into_iter()
-                    .map(|i| (i, mempool::Flaw::Signature))
-                    .collect();
-                self.tell_lanes(mempool::Input::Verified { check, bad });
-            }
-            (Purpose::Envelopes(envelopes), JobResult::Envelopes(results)) => {
-                self.envelopes_verified(&envelopes, results);
-            }
-            (Purpose::Reparse(ids), JobResult::Envelopes(results)) => {
-                self.reparsed(&ids, results);
-            }
-            (Purpose::Shares(height), JobResult::Shares(messages)) => {
-                self.shares_made(height, messages, out);
-            }
-            (Purpose::Combine(height, slice), JobResult::Combined(result)) => {
-                self.combined(height, slice, result, out);
-            }
-            (Purpose::OpenKeys(height, slice, from), JobResult::KeysOpened(result)) => {
-                self.keys_opened(height, slice, from, result, out);
-            }
-            (Purpose::Attest(height), JobResult::Attest(share)) => {
-                self.attest_made(height, share, out);
-            }
-            (Purpose::Certify(height), JobResult::Certified(result)) => {
-                self.certified(height, &result, out);
-            }
-            (Purpose::CheckAttestation(from, given), JobResult::Judged(holds)) => {
-                self.attested_checked(from, *given, holds, out);
-            }
-            (Purpose::BeaconShare(height), JobResult::Beacon(share)) => {
-                self.beacon_made(height, share, out);
-            }
-            (Purpose::Beacon(height, block), JobResult::Certified(result)) => {
-                self.beacon_combined(height, block, &result, out);
-            }
-            (Purpose::CheckBeacon(from, given), JobResult::Judged(holds)) => {
-                self.beacon_checked(from, *given, holds, out);
-            }
-            (Purpose::AttestState(height), JobResult::Attest(share)) => {
-                self.state_share_made(height, share, out);
-            }
-            (Purpose::CertifyState(height), JobResult::Certified(result)) => {
-                self.state_certified(height, &result, out);
-            }
-            (Purpose::CheckState(from, given), JobResult::Judged(holds)) => {
-                self.state_checked(from, &given, holds, out);
-            }
-            (Purpose::Deal, JobResult::Dealt(dealing)) => self.dealt(dealing, out),
-            (Purpose::Judge(height), JobResult::Judged(valid)) => {
-                self.dealing_judged(height, valid, out);
-            }
-            (Purpose::Conclude, JobResult::Concluded(key)) => self.concluded(key, out),
-            (Purpose::KeyMade(said), JobResult::Verified { bad }) => {
-                self.key_signatures(said, &bad, out);
-            }
-            (Purpose::Change(from, change), JobResult::Verified { bad }) => {
-                self.change_verified(from, change, &bad, out);
-            }
-            (Purpose::Open(height), JobResult::Opened(ceremony)) => {
-                self.change_opened(height, ceremony, out);
-            }
-            (Purpose::Reshared, JobResult::Concluded(key)) => self.reshared(key, out),
-            (Purpose::Handover(said), JobResult::Verified { bad }) => {
-                self.handover_verified(said, &bad, out);
-            }
-            // A shell that answers a job with another one's result is broken; the job is
-            // lost, and only progress suffers.
-            _ => {}
-        }
-    }
-
-    pub(crate) fn store(
-        &mut self,
-        writes: Vec<Write>,
-        durable: bool,
-        then: Written,
-        out: &mut Vec<Effect>,
-    ) {
-        let id = WriteId(self.fresh());
-        if durable {
-            self.writes.insert(id, then);
-        }
-        out.push(Effect::Store {
-            id,
-            writes,
-            durable,
-        });
-    }
-
-    pub(crate) fn compute(&mut self, job: Job, purpose: Purpose, out: &mut Vec<Effect>) {
-        let Some((job, purpose)) = self.keep_back(job, purpose) else {
-            return;
-        };
-        let id = JobId(self.fresh());
-        self.jobs.insert(id, purpose);
-        out.push(Effect::Compute { id, job });
-    }
-
-    pub(crate) fn load(
-        &mut self,
-        range: (Table, Vec<u8>, Vec<u8>),
-        limits: (usize, usize),
-        reading: Reading,
-        out: &mut Vec<Effect>,
-    ) {
-        let id = LoadId(self.fresh());
-        self.loads.insert(id, reading);
-        let ((table, from, to), (rows_max, bytes_max)) = (range, limits);
-        out.push(Effect::Load {
-            id,
-            table,
-            from,
-            to,
-            rows_max,
-            bytes_max,
-        });
-    }
-
     pub(crate) fn send(&self, to: Peers, message: Message, out: &mut Vec<Effect>) {
         out.push(Effect::Send {
             to,
@@ -869,10 +335,5 @@ impl Replica {
 
     pub(crate) fn final_tip(&self) -> &FinalBlock {
         self.core.finalized()
-    }
-
-    fn fresh(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
     }
 }

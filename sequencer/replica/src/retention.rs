@@ -17,7 +17,8 @@ use crate::boundary::{Effect, Peers};
 use crate::keys::{ack_key, batch_key, height_key, index_key, late_key, payload_key, stale_key};
 use crate::payload::FinalBlock;
 use crate::recovery::{ROW_BYTES_MAX, Recovered};
-use crate::replica::{Reading, Replica, Written};
+use crate::replica::Replica;
+use crate::under_way::{Reading, Written};
 use crate::{Message, Row, Table, Write};
 
 /// A member reports the height it has emitted every so many heights.

@@ -8,7 +8,8 @@ use fairlane_types::{Height, MemberId, decode};
 use crate::boundary::{Effect, Peers};
 use crate::keys::height_key;
 use crate::payload::{CutPayload, FinalBlock};
-use crate::replica::{Reading, Replica};
+use crate::replica::Replica;
+use crate::under_way::Reading;
 use crate::{Message, Row, Table};
 
 /// Rows read beyond a run at first: the next certificate is seldom further away.

@@ -20,7 +20,8 @@ use crate::attesting::{AttestShare, Attesting, next_in_turn};
 use crate::boundary::{Effect, Peers};
 use crate::job::CertifyJob;
 use crate::keys::height_key;
-use crate::replica::{Purpose, Replica, Written};
+use crate::replica::Replica;
+use crate::under_way::{Purpose, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
 /// One in so many heights has its state attested.
