@@ -67,6 +67,7 @@ impl Lanes {
             match unasked.find(|id| self.extends_at(&self.parent, *id)) {
                 Some(id) => self.ahead = id,
                 None => {
+                    debug_assert!(!self.extends(&self.parent), "a lane moved untold");
                     self.unasked = SignerSet::default();
                     return false;
                 }
@@ -397,6 +398,7 @@ impl Lanes {
     }
 
     fn take_lane(&mut self, id: MemberId, from: Head, to: Head) -> LaneDelta {
+        self.unasked.insert(id);
         let lane = &mut self.lanes[id.index()];
         let mut entries = Vec::new();
         for (_, slot) in lane.slots.range_mut(from.seq.next()..=to.seq) {
