@@ -24,10 +24,13 @@ impl Default for Signature {
     }
 }
 
-/// An ed25519 secret key seed; erased when dropped, never printed.
+/// An ed25519 secret key; erased when dropped, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SecretKey {
     seed: [u8; 32],
+    /// What the seed expands to, the public key included: a signature needs all of it, and
+    /// expanding costs as much as signing.
+    expanded: SigningKey,
 }
 
 /// A signature that did not verify under the key it claims.
@@ -96,8 +99,9 @@ impl<T: Signer + ?Sized> Signer for std::sync::Arc<T> {
 impl SecretKey {
     /// From a 32-byte seed drawn by the shell.
     #[must_use]
-    pub const fn from_seed(seed: [u8; 32]) -> Self {
-        Self { seed }
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        let expanded = SigningKey::from(seed);
+        Self { seed, expanded }
     }
 
     /// The seed, for writing a key file.
@@ -109,8 +113,7 @@ impl SecretKey {
     /// The public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        let key = SigningKey::from(self.seed);
-        PublicKey(VerificationKeyBytes::from(&key).into())
+        PublicKey(VerificationKeyBytes::from(&self.expanded).into())
     }
 
     /// Signs `body` for `domain`, `chain` and `epoch`; deterministic (RFC 8032).
@@ -122,7 +125,7 @@ impl SecretKey {
     /// Signs bytes that already carry their domain.
     #[must_use]
     pub fn sign_raw(&self, message: &[u8]) -> Signature {
-        Signature(SigningKey::from(self.seed).sign(message).to_bytes())
+        Signature(self.expanded.sign(message).to_bytes())
     }
 }
 

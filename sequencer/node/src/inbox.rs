@@ -8,7 +8,7 @@
 //! refused when their queue is full.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairlane_replica::{AdmissionError, Class, Event, Message, Reply};
@@ -136,6 +136,8 @@ struct State {
     hold_requests: bool,
     /// See [`Inbox::retry_after`].
     retry_after_ms: u32,
+    /// The core sleeps and was not woken yet.
+    asleep: bool,
     closed: bool,
 }
 
@@ -203,7 +205,7 @@ impl Inbox {
         let mut state = lock(&self.state);
         if !state.closed {
             state.results.extend(events);
-            self.filled.notify_one();
+            self.wake(state);
         }
     }
 
@@ -213,6 +215,15 @@ impl Inbox {
         let mut state = lock(&self.state);
         if !state.closed {
             state.lanes[usize::from(class.code())].push(from, message, charge);
+            self.wake(state);
+        }
+    }
+
+    /// Wakes the core if it sleeps; it finds what is queued for itself if it does not.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let asleep = std::mem::take(&mut state.asleep);
+        drop(state);
+        if asleep {
             self.filled.notify_one();
         }
     }
@@ -233,7 +244,7 @@ impl Inbox {
             return Err(RequestError::OverCapacity { retry_after_ms });
         }
         state.requests.push_back((Instant::now(), request));
-        self.filled.notify_one();
+        self.wake(state);
         Ok(())
     }
 
@@ -257,11 +268,20 @@ impl Inbox {
     /// Waits for something to do, at most for `wait`, and takes one turn's share of it.
     /// False when the inbox is closed.
     pub fn turn(&self, wait: Duration, out: &mut Vec<Input>) -> bool {
-        let state = lock(&self.state);
-        let (mut state, _) = self
-            .filled
-            .wait_timeout_while(state, wait, |state| state.is_empty() && !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        let mut state = lock(&self.state);
+        while state.is_empty() && !state.closed {
+            let left = wait.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            state.asleep = true;
+            (state, _) = self
+                .filled
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.asleep = false;
+        }
         if state.closed {
             return false;
         }

@@ -38,6 +38,10 @@ struct Queue<J> {
     urgent: VecDeque<Waiting<J>>,
     normal: VecDeque<Waiting<J>>,
     taken: u64,
+    /// Threads that sleep and were not woken yet: nobody else is called.
+    asleep: usize,
+    /// The core waits for room.
+    held_up: bool,
     closed: bool,
 }
 
@@ -49,6 +53,9 @@ impl<J: Work> Queue<J> {
     /// The next job, with those behind it that it can take in: the more waits, the larger
     /// the batches.
     fn take(&mut self) -> Option<Waiting<J>> {
+        if self.len() == 0 {
+            return None;
+        }
         self.taken = self.taken.wrapping_add(1);
         let fair = self.taken.is_multiple_of(FAIR_EVERY) && !self.normal.is_empty();
         let queue = if fair || self.urgent.is_empty() {
@@ -69,15 +76,17 @@ impl<J: Work> Queue<J> {
 
 struct Shared<J> {
     queue: Mutex<Queue<J>>,
+    filled: Condvar,
     drained: Condvar,
     failures: Failures,
     run: Box<dyn Fn(J) + Send + Sync>,
 }
 
-/// A pool of threads for jobs of one type; a panic in a job stops the node.
-pub struct Pool<J> {
+/// A pool of threads for jobs of one type; a panic in a job stops the node. Threads without
+/// work sleep: jobs come some hundred times a second and take a millisecond, so whoever
+/// looks for more by spinning takes as much processor time as the jobs.
+pub struct Pool<J: Work> {
     shared: Arc<Shared<J>>,
-    threads: rayon::ThreadPool,
 }
 
 impl<J: Work> Pool<J> {
@@ -90,30 +99,28 @@ impl<J: Work> Pool<J> {
         failures: &Failures,
         run: impl Fn(J) + Send + Sync + 'static,
     ) -> Result<Self, Failure> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.max(1))
-            .thread_name(|index| format!("fairlane-crypto-{index}"))
-            .build()
-            .map_err(|e| Failure::System {
-                part: "crypto pool",
-                message: e.to_string(),
-            })?;
         let queue = Queue {
             urgent: VecDeque::new(),
             normal: VecDeque::new(),
             taken: 0,
+            asleep: 0,
+            held_up: false,
             closed: false,
         };
-        let shared = Shared {
-            queue: Mutex::new(queue),
-            drained: Condvar::new(),
-            failures: failures.clone(),
-            run: Box::new(run),
+        let pool = Self {
+            shared: Arc::new(Shared {
+                queue: Mutex::new(queue),
+                filled: Condvar::new(),
+                drained: Condvar::new(),
+                failures: failures.clone(),
+                run: Box::new(run),
+            }),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            threads,
-        })
+        for _ in 0..threads.max(1) {
+            let shared = Arc::clone(&pool.shared);
+            failures.spawn("fairlane-crypto", move || shared.work())?;
+        }
+        Ok(pool)
     }
 
     /// Queues a job; waits while too many wait already.
@@ -121,13 +128,10 @@ impl<J: Work> Pool<J> {
         let mut queue = lock(&self.shared.queue);
         if queue.len() >= JOBS_WAITING_MAX {
             metrics::counter!("fairlane_pool_full_total").increment(1);
-            queue = self
-                .shared
-                .drained
-                .wait_while(queue, |queue| {
-                    queue.len() >= JOBS_WAITING_MAX && !queue.closed
-                })
-                .unwrap_or_else(PoisonError::into_inner);
+            while queue.len() >= JOBS_WAITING_MAX && !queue.closed {
+                queue.held_up = true;
+                queue = (self.shared.drained.wait(queue)).unwrap_or_else(PoisonError::into_inner);
+            }
         }
         if queue.closed {
             return;
@@ -142,38 +146,64 @@ impl<J: Work> Pool<J> {
             queue.normal.push_back(waiting);
         }
         metrics::gauge!("fairlane_pool_waiting_jobs").set(queue.len() as f64);
+        let wake = queue.asleep > 0;
+        queue.asleep = queue.asleep.saturating_sub(1);
         drop(queue);
-        // One task for each job; which one it runs is decided when it runs.
-        let shared = Arc::clone(&self.shared);
-        self.threads.spawn_fifo(move || shared.run_next());
+        if wake {
+            self.shared.filled.notify_one();
+        }
     }
 
-    /// Drops the jobs that wait and takes no more; those that run are let finish.
+    /// Drops the jobs that wait and takes no more; those that run are let finish, and the
+    /// threads end.
     pub fn close(&self) {
         let mut queue = lock(&self.shared.queue);
         queue.closed = true;
         queue.urgent.clear();
         queue.normal.clear();
+        drop(queue);
+        self.shared.filled.notify_all();
         self.shared.drained.notify_all();
     }
 }
 
-impl<J> Drop for Pool<J> {
+impl<J: Work> Drop for Pool<J> {
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        queue.closed = true;
-        queue.urgent.clear();
-        queue.normal.clear();
-        self.shared.drained.notify_all();
+        self.close();
     }
 }
 
 impl<J: Work> Shared<J> {
-    fn run_next(&self) {
-        let Some(waiting) = lock(&self.queue).take() else {
-            return; // closed meanwhile, or another job took it in
-        };
-        self.drained.notify_all();
+    fn work(&self) {
+        while let Some(waiting) = self.next() {
+            self.run_one(waiting);
+        }
+    }
+
+    /// Waits for a job; `None` once the pool is closed.
+    fn next(&self) -> Option<Waiting<J>> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(waiting) = queue.take() {
+                let held_up = std::mem::take(&mut queue.held_up);
+                drop(queue);
+                if held_up {
+                    self.drained.notify_all();
+                }
+                return Some(waiting);
+            }
+            queue.asleep += 1;
+            queue = self
+                .filled
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn run_one(&self, waiting: Waiting<J>) {
         let name = waiting.job.name();
         metrics::histogram!("fairlane_pool_wait_seconds", "job" => name)
             .record(waiting.since.elapsed().as_secs_f64());

@@ -46,6 +46,10 @@ enum Entry {
 struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// The thread sleeps and was not woken yet.
+    asleep: bool,
+    /// The core waits for room.
+    held_up: bool,
     /// No more effects; the thread ends when the queue is empty.
     closed: bool,
     /// The store failed; nothing is applied any more.
@@ -115,18 +119,21 @@ impl Writer {
         };
         if full(&queue) {
             metrics::counter!("fairlane_writer_full_total").increment(1);
-            queue = self
-                .shared
-                .drained
-                .wait_while(queue, |queue| full(queue))
-                .unwrap_or_else(PoisonError::into_inner);
+            while full(&queue) {
+                queue.held_up = true;
+                queue = (self.shared.drained.wait(queue)).unwrap_or_else(PoisonError::into_inner);
+            }
         }
         if queue.failed {
             return;
         }
         queue.bytes += bytes;
         queue.entries.push_back(entry);
-        self.shared.filled.notify_one();
+        let asleep = std::mem::take(&mut queue.asleep);
+        drop(queue);
+        if asleep {
+            self.shared.filled.notify_one();
+        }
     }
 
     /// Applies what is queued, syncs, closes the store and ends the thread.
@@ -195,12 +202,12 @@ impl Worker {
 
     /// Waits for effects; `None` when the queue is closed and empty. Barriers end a group.
     fn next_group(&self) -> Option<Group> {
-        let queue = lock(&self.shared.queue);
-        let mut queue = self
-            .shared
-            .filled
-            .wait_while(queue, |queue| queue.entries.is_empty() && !queue.closed)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&self.shared.queue);
+        while queue.entries.is_empty() && !queue.closed {
+            queue.asleep = true;
+            queue = (self.shared.filled.wait(queue)).unwrap_or_else(PoisonError::into_inner);
+            queue.asleep = false;
+        }
         let mut group = Group::default();
         while let Some(entry) = queue.entries.pop_front() {
             match entry {
@@ -229,7 +236,9 @@ impl Worker {
                 }
             }
         }
-        self.shared.drained.notify_all();
+        if std::mem::take(&mut queue.held_up) {
+            self.shared.drained.notify_all();
+        }
         (group.effects > 0 || !group.barriers.is_empty()).then_some(group)
     }
 }
