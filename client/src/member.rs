@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fairlane_encryption::{Attestation, Beacon, StateAttestation};
+use fairlane_encryption::{Attestation, Beacon, StateAttestation, keeps_certificate_key};
 use fairlane_types::{
     CommitteeChange, CtId, Envelope, Epoch, Genesis, Handover, Height, KeySource, PublicKey,
     Receipt, SequencedBlock, StateClaim,
@@ -185,6 +185,8 @@ impl Member {
             let handover = self.handover(at.epoch().next()).await?;
             let holds = handover.verify(&at);
             holds.map_err(|error| self.http.protocol(error))?;
+            keeps_certificate_key(&at, None, &handover.genesis)
+                .map_err(|error| self.http.protocol(error))?;
             at = handover.genesis;
             look(&at);
         }

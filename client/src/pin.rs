@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fairlane_encryption::{CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key};
+use fairlane_encryption::{
+    CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key, keeps_certificate_key,
+};
 use fairlane_types::{
     CertificateError, Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError,
     Handover, HandoverError, KeyActivation, KeyId, KeySource, Root,
@@ -136,6 +138,8 @@ impl Pin {
     /// [`PinError::Handover`] when the committee of this epoch did not hand over so.
     pub fn handed_over(&self, handover: Handover) -> Result<Self, PinError> {
         handover.verify(&self.genesis)?;
+        let known = self.certificate_key.as_ref();
+        keeps_certificate_key(&self.genesis, known, &handover.genesis)?;
         let mut next = Self::activated(handover.genesis, None)?;
         let own = (self.key.id(), self.key.clone());
         let known = self.past.iter().map(|(id, key)| (*id, key.clone()));

@@ -58,6 +58,9 @@ pub enum CertificateKeyError {
         /// Of the committee.
         want: usize,
     },
+    /// An epoch goes on with another one.
+    #[error("the certificate key is not the one by which the chain is known")]
+    Changed,
 }
 
 /// The certificate key of a chain: from its genesis where that has a dealt one, else from
@@ -82,6 +85,30 @@ pub fn certificate_key(
         Ok(Some(key))
     } else {
         Err(CertificateKeyError::Members { got, want })
+    }
+}
+
+/// Whether an epoch goes on with the certificate key of the one before: the chain is known by
+/// it and it never changes (decision 54). So those who know it are not led astray by a
+/// committee that left, though it can sign another hand-over (A21). Where the key of the
+/// epoch before came of a ceremony, its genesis does not have it: `known` is it, or nothing is
+/// compared.
+///
+/// # Errors
+/// [`CertificateKeyError`].
+pub fn keeps_certificate_key(
+    before: &Genesis,
+    known: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    next: &Genesis,
+) -> Result<(), CertificateKeyError> {
+    let was = certificate_key(before, None)?.map(|key| *key.public_key());
+    let was = was.or(known.copied());
+    let is = certificate_key(next, None)?.map(|key| *key.public_key());
+    let goes_on = before.certificates.is_some() == next.certificates.is_some();
+    if goes_on && (was.is_none() || was == is) {
+        Ok(())
+    } else {
+        Err(CertificateKeyError::Changed)
     }
 }
 

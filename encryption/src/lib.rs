@@ -48,6 +48,7 @@ mod wire;
 
 pub use attestation::{
     ATTESTATION_BYTES, Attestation, CertificateKeyError, CertificateKeys, certificate_key,
+    keeps_certificate_key,
 };
 pub use baek_zheng::{
     BAEK_ZHENG_HEADER_BYTES, BaekZheng, BaekZhengBatch, BaekZhengCiphertext, BaekZhengCombiner,

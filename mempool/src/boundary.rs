@@ -55,14 +55,25 @@ pub struct Emitted {
     pub burned: bool,
 }
 
-/// What is under way at this member when an order comes (A23).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is under way at this member when an order comes (A11, A23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pressure {
-    /// It is too much: only an order that is known already is answered with its receipt,
-    /// another one is refused.
-    pub busy: bool,
+    /// How many more orders there is room for. Each sender may have as many under way here as
+    /// are left: one alone gets half of all room, k of them a (k+1)-th each, and whoever
+    /// comes next finds as much. None: only an order that is known already is answered, with
+    /// its receipt. (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory
+    /// Packet Switches", IEEE/ACM ToN 1998, with α = 1.)
+    pub room: usize,
     /// About when it will have come out, ms: what a refused sender is told to wait.
     pub wait_ms: u64,
+}
+
+impl Default for Pressure {
+    /// Nothing is under way.
+    fn default() -> Self {
+        let (room, wait_ms) = (usize::MAX, 0);
+        Self { room, wait_ms }
+    }
 }
 
 /// What goes in.

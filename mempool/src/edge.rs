@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fairlane_types::{CtId, Envelope, EnvelopeError, LANE_NONE, Micros};
+use fairlane_types::{CtId, Envelope, EnvelopeError, LANE_NONE, Micros, PublicKey};
 
 use crate::lanes::{Check, Lanes};
 use crate::pool::TICKETS_MAX;
@@ -27,8 +27,8 @@ pub(crate) struct Edge {
     jobs: usize,
     /// Submissions in these jobs.
     verifying: usize,
-    /// What the last submission came with, see [`Pressure::wait_ms`].
-    wait_ms: u64,
+    /// What the last submission came with.
+    pressure: Pressure,
 }
 
 impl Edge {
@@ -47,7 +47,7 @@ impl Lanes {
         pressure: Pressure,
         out: &mut Vec<Output>,
     ) {
-        self.edge.wait_ms = pressure.wait_ms;
+        self.edge.pressure = pressure;
         let result = (|| {
             if self.config.observer {
                 return Err(AdmissionError::Observer);
@@ -64,7 +64,8 @@ impl Lanes {
             (self.edge.quotas)
                 .check(&self.config.quota, &envelope.label.sender, now)
                 .map_err(over_quota)?;
-            if pressure.busy || self.edge.queue.len() >= SUBMISSIONS_MAX {
+            self.check_room(&envelope.label.sender)?;
+            if self.edge.queue.len() >= SUBMISSIONS_MAX {
                 return Err(self.over_capacity());
             }
             Ok((ct_id, false))
@@ -125,9 +126,19 @@ impl Lanes {
         Ok(())
     }
 
+    /// A11: what one sender has under way leaves room for the next. Only orders whose
+    /// signature was checked count, so nobody fills the place of another.
+    fn check_room(&self, sender: &PublicKey) -> Result<(), AdmissionError> {
+        if self.pool.direct_of(sender) < self.edge.pressure.room {
+            Ok(())
+        } else {
+            Err(self.over_capacity())
+        }
+    }
+
     fn over_capacity(&self) -> AdmissionError {
         AdmissionError::OverCapacity {
-            retry_after_ms: self.edge.wait_ms.max(RETRY_MIN_MS),
+            retry_after_ms: self.edge.pressure.wait_ms.max(RETRY_MIN_MS),
         }
     }
 
@@ -164,6 +175,7 @@ impl Lanes {
                 None if self.pool.get(&ct_id).is_some() || self.pool.is_done(&ct_id) => Ok(()),
                 // Asked again: much may have come in while the job ran.
                 None => self.check_stateful(now, &ct_id, &envelope).and_then(|()| {
+                    self.check_room(&envelope.label.sender)?;
                     (self.edge.quotas)
                         .take(&self.config.quota, &envelope.label.sender, now)
                         .map_err(over_quota)

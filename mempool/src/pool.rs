@@ -54,6 +54,8 @@ pub(crate) struct Pool {
     held: BTreeMap<CtId, Held>,
     parked: usize,
     direct: usize,
+    /// The same by sender; no zeros.
+    direct_of: BTreeMap<PublicKey, usize>,
     done: BTreeMap<CtId, Done>,
     done_until: BTreeSet<(Millis, CtId)>,
     nonces: BTreeMap<(PublicKey, u64), CtId>,
@@ -79,12 +81,29 @@ impl Pool {
         self.direct
     }
 
+    /// How many of them are of one sender.
+    pub fn direct_of(&self, sender: &PublicKey) -> usize {
+        self.direct_of.get(sender).copied().unwrap_or(0)
+    }
+
     /// The sender of an order sent it here.
     pub fn sent_here(&mut self, ct_id: &CtId) {
         if let Some(held) = self.held.get_mut(ct_id)
             && !std::mem::replace(&mut held.direct, true)
         {
             self.direct += 1;
+            let sender = held.envelope.label.sender;
+            *self.direct_of.entry(sender).or_default() += 1;
+        }
+    }
+
+    fn no_longer_direct(&mut self, sender: &PublicKey) {
+        self.direct -= 1;
+        if let Some(count) = self.direct_of.get_mut(sender) {
+            *count -= 1;
+            if *count == 0 {
+                self.direct_of.remove(sender);
+            }
         }
     }
 
@@ -181,7 +200,9 @@ impl Pool {
         let (ct_id, label) = (emitted.ct_id, &emitted.label);
         let held = self.held.remove(&ct_id);
         self.parked -= usize::from(held.as_ref().is_some_and(|h| h.parked));
-        self.direct -= usize::from(held.as_ref().is_some_and(|h| h.direct));
+        if held.as_ref().is_some_and(|h| h.direct) {
+            self.no_longer_direct(&label.sender);
+        }
         let until = label.expiry.plus(ttl_max.0);
         let place = held.as_ref().and_then(|h| h.place);
         let nonce = (label.sender, label.nonce);

@@ -471,7 +471,7 @@ fn a23_under_load_new_orders_are_refused_and_known_ones_answered() {
     let receipt = solo.accepted[&Ticket(1)].clone();
     assert_eq!(solo.lanes.held(), 1);
     solo.pressure = Pressure {
-        busy: true,
+        room: 0,
         wait_ms: 1_750,
     };
     solo.submit(2, plain(2));
@@ -485,6 +485,53 @@ fn a23_under_load_new_orders_are_refused_and_known_ones_answered() {
     );
     assert_eq!(solo.accepted[&Ticket(3)], receipt);
     assert_eq!(solo.lanes.held(), 1);
+}
+
+/// A11: whoever comes first does not fill the edge. The shell says how much room is left; here
+/// it is what 8 orders leave.
+#[test]
+fn a11_one_sender_leaves_room_for_the_next() {
+    const ROOM: usize = 8;
+    let mut solo = solo();
+    let mut ticket = 0;
+    let mut fill = |solo: &mut Solo, sender: u64| {
+        let before = solo.accepted.len();
+        for nonce in 0..20 {
+            ticket += 1;
+            solo.pressure.room = ROOM.saturating_sub(solo.lanes.held());
+            solo.submit(
+                ticket,
+                order(sender, nonce, T0 / 1_000 + 1_000, LANE_NONE, 3),
+            );
+            solo.run(10_000);
+        }
+        solo.accepted.len() - before
+    };
+    assert_eq!(fill(&mut solo, 1), 4);
+    assert_eq!(fill(&mut solo, 2), 2);
+    assert_eq!(fill(&mut solo, 3), 1);
+    let refused = |error: &AdmissionError| matches!(error, AdmissionError::OverCapacity { .. });
+    assert!(solo.refused.values().all(refused));
+    // What has its outcome makes room again.
+    let (first, of) = (order(1, 0, T0 / 1_000 + 1_000, LANE_NONE, 3), &mut solo);
+    of.step(Input::Emitted(vec![emitted(&first, true)]));
+    assert_eq!(fill(of, 4), 1);
+}
+
+#[test]
+fn a11_many_at_once_of_one_sender_are_counted_when_they_are_checked() {
+    let mut solo = solo();
+    solo.hold_checks = true;
+    solo.pressure.room = 2;
+    for nonce in 0..6 {
+        let envelope = order(1, nonce, T0 / 1_000 + 1_000, LANE_NONE, 3);
+        solo.submit(nonce, envelope);
+    }
+    while let Some((check, bad)) = solo.unchecked.pop() {
+        solo.step(Input::Verified { check, bad });
+    }
+    solo.run(10_000);
+    assert_eq!((solo.accepted.len(), solo.refused.len()), (2, 4));
 }
 
 #[test]

@@ -123,6 +123,14 @@ impl Genesis {
                 "order.rule = leader or round-robin",
             ));
         }
+        if self.order.rule == OrderRule::Shuffle
+            && self.order.tie != TieSource::Beacon
+            && !self.experiment
+        {
+            return Err(GenesisError::NeedsExperiment(
+                "order.rule = shuffle without order.tie = beacon",
+            ));
+        }
         let (l, c, o) = (&self.lanes, &self.consensus, &self.order);
         let ranges = [
             (

@@ -3,7 +3,7 @@
 
 use fairlane_types::{
     CertificateParams, ChainId, Digest, EncryptionParams, Genesis, GenesisError, KeyId, KeySource,
-    Millis, ReceiverBytes, Scheme, SecretKey,
+    Millis, OrderRule, ReceiverBytes, Scheme, SecretKey, TieSource,
 };
 
 fn genesis(encryption: EncryptionParams, certificates: Option<CertificateParams>) -> Genesis {
@@ -62,6 +62,23 @@ fn one_source_for_both_keys() {
 }
 
 /// What a dealer made is for experiments; what members made need not be.
+/// A15: a leader can try many cuts until the id of its block shuffles well.
+#[test]
+fn to_shuffle_by_block_ids_needs_an_experiment() {
+    let mut chain = genesis(made(), Some(CertificateParams::ceremony()));
+    chain.experiment = false;
+    chain.order.rule = OrderRule::Shuffle;
+    chain.order.tie = TieSource::Beacon;
+    assert!(chain.validate().is_ok());
+    chain.order.tie = TieSource::BlockId;
+    assert!(matches!(
+        chain.validate(),
+        Err(GenesisError::NeedsExperiment(_))
+    ));
+    chain.experiment = true;
+    assert!(chain.validate().is_ok());
+}
+
 #[test]
 fn a_dealer_needs_an_experiment() {
     let mut chain = genesis(made(), Some(CertificateParams::ceremony()));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlane_client::Member;
+use fairlane_encryption::keeps_certificate_key;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
@@ -104,6 +105,7 @@ async fn handed_over(member: &Member, genesis: &Genesis) -> Outcome<Option<Hando
     }
     let handover = member.handover(genesis.epoch().next()).await?;
     handover.verify(genesis).map_err(Problem::failed)?;
+    keeps_certificate_key(genesis, None, &handover.genesis).map_err(Problem::failed)?;
     Ok(Some(handover))
 }
 

@@ -79,13 +79,14 @@ impl Capacity {
         HELD_MIN.max(self.orders.max(self.known).saturating_mul(spans))
     }
 
-    /// Whether so many on their way, `own` of them sent to this member, are too many to let
-    /// another one in. Each of n members lets in its part in any case: one that fills its lane
-    /// with orders of its own closes nobody else's edge (A23).
-    pub fn is_reached(&mut self, now: Micros, held: usize, own: usize, n: usize) -> bool {
+    /// How many more may be let in when so many are on their way, `own` of them sent to this
+    /// member. Each of n members lets in its part in any case: one that fills its lane with
+    /// orders of its own closes nobody else's edge (A23).
+    pub fn room(&mut self, now: Micros, held: usize, own: usize, n: usize) -> usize {
         self.forget(now);
         let max = self.held_max();
-        held >= max && own >= max.div_ceil(n.max(1))
+        let part = max.div_ceil(n.max(1));
+        max.saturating_sub(held).max(part.saturating_sub(own))
     }
 
     /// About how long it takes until so many have come out, in ms: the backlog over the rate
@@ -137,9 +138,9 @@ mod tests {
     fn a_flooded_lane_closes_nobody_elses_edge() {
         let mut capacity = Capacity::new(Scheme::Tdh2);
         let (held, part) = (1_000_000, 2 * START_TDH2 / 4);
-        assert!(!capacity.is_reached(MS(1), held, part - 1, 4));
-        assert!(capacity.is_reached(MS(1), held, part, 4));
-        assert!(!capacity.is_reached(MS(1), 10, 10, 4));
+        assert_eq!(capacity.room(MS(1), held, part - 1, 4), 1);
+        assert_eq!(capacity.room(MS(1), held, part, 4), 0);
+        assert_eq!(capacity.room(MS(1), 10, 10, 4), 2 * START_TDH2 - 10);
     }
 
     #[test]
@@ -147,7 +148,7 @@ mod tests {
         let mut capacity = Capacity::new(Scheme::Tdh2);
         let start = 2 * START_TDH2;
         let is_reached =
-            |capacity: &mut Capacity, now, held| capacity.is_reached(now, held, held, 4);
+            |capacity: &mut Capacity, now, held| capacity.room(now, held, held, 4) == 0;
         assert!(!is_reached(&mut capacity, MS(1), start - 1));
         assert!(is_reached(&mut capacity, MS(1), start));
         // 4,000 orders within a second: two seconds' worth may be on their way.

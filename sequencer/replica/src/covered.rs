@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use fairlane_encryption::keeps_certificate_key;
 use fairlane_types::{Genesis, Handover, Height, Root, SequencedBlock, encode};
 
 use crate::BaseError;
@@ -39,6 +40,7 @@ impl Covered {
     /// [`BaseError`] when it is not that.
     pub fn by(handover: &Handover, before: &Genesis) -> Result<Self, BaseError> {
         handover.verify(before)?;
+        keeps_certificate_key(before, None, &handover.genesis)?;
         let start = handover.genesis.start.ok_or(BaseError::First)?;
         Ok(Self {
             missing: (start.height, start.root),

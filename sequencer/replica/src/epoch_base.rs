@@ -4,7 +4,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{
-    Ceremony, CombineError, CommitteeKeys, DealError, KeyError, ReceiverSecret,
+    Ceremony, CertificateKeyError, CombineError, CommitteeKeys, DealError, KeyError,
+    ReceiverSecret, keeps_certificate_key,
 };
 use fairlane_types::{
     ActiveKeys, DecodeError, Digest, Domain, Epoch, Genesis, Handover, HandoverError, MemberId,
@@ -39,6 +40,9 @@ pub enum BaseError {
     /// The hand-over.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// The certificate key.
+    #[error(transparent)]
+    Certificates(#[from] CertificateKeyError),
     /// It starts no epoch.
     #[error("it is the genesis of a first epoch")]
     First,
@@ -97,6 +101,7 @@ impl EpochBase {
     /// [`BaseError`].
     pub fn verify(&self, before: &Genesis) -> Result<(), BaseError> {
         self.handover.verify(before)?;
+        keeps_certificate_key(before, None, self.genesis())?;
         self.is_covered()
     }
 

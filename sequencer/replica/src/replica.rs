@@ -238,12 +238,14 @@ impl Replica {
         let (held, own) = (self.lanes.held(), self.lanes.held_directly());
         let n = self.committee.n();
         // After the boundary nothing comes into the sequence of this epoch.
-        let busy = self.ending.boundary().is_some()
-            || self.openings.len() > OPENINGS_BUSY
-            || self.capacity.is_reached(now, held, own, n);
-        self.counters.busy += u64::from(busy);
+        let shut = self.ending.boundary().is_some() || self.openings.len() > OPENINGS_BUSY;
+        let room = match shut {
+            true => 0,
+            false => self.capacity.room(now, held, own, n),
+        };
+        self.counters.busy += u64::from(room == 0);
         let pressure = mempool::Pressure {
-            busy,
+            room,
             wait_ms: self.capacity.wait_ms(held),
         };
         let envelope = Arc::unwrap_or_clone(envelope);
