@@ -7,7 +7,10 @@ use std::sync::Arc;
 use fairlane_types::{Committee, Domain, MemberId, PublicKey, SecretKey};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{CryptoError, HmacKey};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TransportConfig,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
@@ -45,6 +48,10 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const LINK_WINDOW_BYTES: u32 = (Class::ALL.len() as u32 + 1) * STREAM_WINDOW_BYTES;
 /// First guess of the round-trip time, for the first retransmission.
 const RTT_INITIAL: std::time::Duration = std::time::Duration::from_millis(100);
+/// Packets that a peer may leave unacknowledged, unless some are missing or 25 ms pass. Most
+/// packets hold one small message, and one acknowledgement for every other of them is a third
+/// of all packets (draft-ietf-quic-ack-frequency).
+const PACKETS_UNACKED_MAX: u32 = 8;
 
 /// Keys and parameters of this member's links.
 pub(super) struct Tls {
@@ -278,8 +285,11 @@ impl ClientCertVerifier for Pinned {
 
 /// Limits of a connection: one stream per class and direction, nothing else.
 fn transport() -> TransportConfig {
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(PACKETS_UNACKED_MAX.into());
     let mut config = TransportConfig::default();
     config
+        .ack_frequency_config(Some(acks))
         .max_concurrent_uni_streams((Class::ALL.len() as u32).into())
         .max_concurrent_bidi_streams(0_u32.into())
         .datagram_receive_buffer_size(None)
