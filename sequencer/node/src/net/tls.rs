@@ -49,8 +49,8 @@ const LINK_WINDOW_BYTES: u32 = (Class::ALL.len() as u32 + 1) * STREAM_WINDOW_BYT
 /// First guess of the round-trip time, for the first retransmission.
 const RTT_INITIAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Packets that a peer may leave unacknowledged, unless some are missing or 25 ms pass. Most
-/// packets hold one small message, and one acknowledgement for every other of them is a third
-/// of all packets (draft-ietf-quic-ack-frequency).
+/// packets hold one small message, and often nothing goes back that could carry the
+/// acknowledgement (draft-ietf-quic-ack-frequency).
 const PACKETS_UNACKED_MAX: u32 = 8;
 
 /// Keys and parameters of this member's links.
