@@ -2,7 +2,7 @@
 //! beacon of a block and on the root of the sequence.
 //!
 //! A message is hashed to G2 by RFC 9380 with the ciphersuite of Ethereum
-//! (`BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_`) by `blst`, signed in shares and combined
+//! (`BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_`) and signed in shares by `blst`, combined
 //! by `threshold_crypto`, and verified by `blst::min_pk`. The result is an ordinary BLS
 //! signature: 96 bytes under a key of 48, which every library of that ciphersuite and the
 //! precompiles of EIP-2537 verify.
@@ -12,15 +12,14 @@
 //! honest members have signed. Shares are combined unseen and the result is verified; only
 //! where that fails are shares verified one by one, and liars named.
 //!
-//! Signing is variable-time in the crate: the secret is a share of the certificate key and
-//! of nothing else.
+//! `blst` signs in a time that does not depend on the secret, which `threshold_crypto` does
+//! not (decision 78).
 
 use blst::BLST_ERROR;
 use blst::min_pk;
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{BlockId, ChainId, Digest, Epoch, Height, KeyId, MemberId, Root};
-use threshold_crypto::group::{CurveAffine, EncodedPoint};
-use threshold_crypto::{G2Affine, Signature, SignatureShare};
+use threshold_crypto::{Signature, SignatureShare};
 
 use crate::pairing::adapter::{self, G1_BYTES, G2_BYTES};
 use crate::{CombineError, PairingKey, PairingShare, Sealed, ShareError, Signing};
@@ -126,19 +125,6 @@ impl Subject {
         [&tag[..], &integers, value].concat()
     }
 
-    /// H(message) in G2, in the types of the crate.
-    fn point(&self) -> G2Affine {
-        // blst has no safe call that hashes alone: signing with the secret 1 does just that.
-        let mut one = [0; 32];
-        one[31] = 1;
-        let one = min_pk::SecretKey::from_bytes(&one).expect("invariant: 1 is a secret key");
-        let hashed = one.sign(&self.message(), CERTIFICATE_DST, &[]).serialize();
-        let mut encoded = <G2Affine as CurveAffine>::Uncompressed::empty();
-        encoded.as_mut().copy_from_slice(&hashed);
-        let point = encoded.into_affine_unchecked();
-        point.expect("invariant: blst gives points of G2 in the usual encoding")
-    }
-
     fn holds(&self, public: &[u8; G1_BYTES], signature: &[u8; G2_BYTES]) -> bool {
         let (Ok(public), Ok(signature)) = (
             min_pk::PublicKey::key_validate(public),
@@ -239,11 +225,17 @@ pub struct Certification {
     pub missing: usize,
 }
 
+/// xᵢH(m).
 fn sign(secret: &CertificateSecret, subject: &Subject) -> CertificateShare {
+    let mut scalar = secret.expose_secret();
+    scalar.reverse(); // big-endian here
+    let key = min_pk::SecretKey::from_bytes(&*scalar);
+    let key = key.expect("invariant: a share is canonical and not 0");
+    let signature = key.sign(&subject.message(), CERTIFICATE_DST, &[]);
     CertificateShare {
         key: secret.sharing(),
         member: secret.member(),
-        signature: secret.secret().sign_g2(subject.point()).to_bytes(),
+        signature: signature.compress(),
     }
 }
 
@@ -423,4 +415,48 @@ fn combine(
         need,
     })?;
     Ok(ThresholdCertificate(signature.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use fairlane_types::SeededRng;
+    use threshold_crypto::G2Affine;
+    use threshold_crypto::group::{CurveAffine, EncodedPoint};
+
+    use super::*;
+
+    /// H(message) in G2, in the types of the crate.
+    fn point(subject: &Subject) -> G2Affine {
+        // blst has no safe call that hashes alone: signing with the secret 1 does just that.
+        let mut one = [0; 32];
+        one[31] = 1;
+        let one = min_pk::SecretKey::from_bytes(&one).expect("invariant: 1 is a secret key");
+        let hashed = one
+            .sign(&subject.message(), CERTIFICATE_DST, &[])
+            .serialize();
+        let mut encoded = <G2Affine as CurveAffine>::Uncompressed::empty();
+        encoded.as_mut().copy_from_slice(&hashed);
+        let point = encoded.into_affine_unchecked();
+        point.expect("invariant: blst gives points of G2 in the usual encoding")
+    }
+
+    #[test]
+    fn both_libraries_make_the_same_shares() {
+        let mut rng = SeededRng::new(&[8; 32], b"shares");
+        let (_, secrets) = crate::deal_pairing_insecure(Epoch(2), 16, &mut rng).unwrap();
+        for (height, secret) in (0..).map(Height).zip(&secrets) {
+            let root = Root(Digest([height.0 as u8; 32]));
+            let share = sign_attestation(secret, ChainId(7), Epoch(2), height, root);
+            let subject = Subject::Attest {
+                chain: ChainId(7),
+                epoch: Epoch(2),
+                height,
+                root,
+            };
+            let other = secret.secret().sign_g2(point(&subject)).to_bytes();
+            assert_eq!(share.signature, other);
+        }
+    }
 }
