@@ -194,9 +194,14 @@ impl Sequence {
         if opened.is_none() {
             notes.mark(Mark::Undecryptable);
         }
-        if sealed.is_some_and(|sealed| *sealed != opened) {
-            let what = format!("{} opened to something else than was sealed", item.ct_id);
-            notes.break_rule(Rule::Plaintext, node, what);
+        let wrong = match sealed {
+            Some(sealed) if *sealed == opened => None,
+            Some(_) => Some("opened to something else than was sealed"),
+            // A4: a copy of somebody's ciphertext under another name.
+            None => Some("is nobody's order"),
+        };
+        if let Some(wrong) = wrong {
+            notes.break_rule(Rule::Plaintext, node, format!("{} {wrong}", item.ct_id));
         }
         // A nonce is free again once the order that used it is past its expiry.
         let account = (item.label.sender, item.label.nonce);
