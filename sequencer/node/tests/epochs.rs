@@ -6,7 +6,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use fairlane_encryption::ReceiverSecret;
+use fairlane_encryption::{ReceiverSecret, Signing, deal_pairing_insecure};
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::epochs::{EpochError, Present, Resting};
 use fairlane_node::home::Home;
@@ -184,9 +184,11 @@ fn base(net: &Testnet, before: &Genesis, height: Height) -> EpochBase {
         dealings: Domain::Dealing.hash_of(&dealings.as_slice()),
     };
     let time = before.time.plus(1);
+    let mut rng = SeededRng::new(&[7; 32], b"certificates");
+    let (certificate, _) = deal_pairing_insecure::<Signing, _>(Epoch(0), 4, &mut rng).unwrap();
     let keys = ActiveKeys {
         encryption: vec![1],
-        certificate: vec![1],
+        certificate: encode(&certificate),
     };
     let genesis = before.next(&next, start, time, (KeyId(Digest([1; 32])), &keys), None);
     let mut word = QuorumWord::default();
