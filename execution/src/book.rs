@@ -237,6 +237,11 @@ impl Book {
         if buy { &self.bids } else { &self.asks }.best()
     }
 
+    /// The order in a slot, if it is one of this book's.
+    pub(crate) fn get(&self, slot: u32) -> Option<&Resting> {
+        self.nodes.get(slot as usize).map(|node| &node.order)
+    }
+
     /// The order in a slot that [`Self::insert`] gave.
     #[must_use]
     pub fn order(&self, slot: u32) -> &Resting {
@@ -406,25 +411,40 @@ impl Book {
     /// Price and lots of every level of a side, best first.
     #[must_use]
     pub fn levels(&self, buy: bool) -> Vec<(u64, u64)> {
-        self.levels_to(buy, if buy { 0 } else { u64::MAX })
+        let mut all = Vec::new();
+        self.each_level(buy, if buy { 0 } else { u64::MAX }, |ticks, lots| {
+            all.push((ticks, lots));
+            true
+        });
+        all
     }
 
-    /// Those of them down to a price.
+    /// Lots of a side down to a price, counted until there are so many.
     #[must_use]
-    pub fn levels_to(&self, buy: bool, limit: u64) -> Vec<(u64, u64)> {
+    pub fn lots_to(&self, buy: bool, limit: u64, enough: u64) -> u64 {
+        let mut sum: u64 = 0;
+        self.each_level(buy, limit, |_, lots| {
+            sum = sum.saturating_add(lots);
+            sum < enough
+        });
+        sum
+    }
+
+    /// Visits levels down to a price, best first, until `visit` says false.
+    fn each_level(&self, buy: bool, limit: u64, mut visit: impl FnMut(u64, u64) -> bool) {
         let ladder = if buy { &self.bids } else { &self.asks };
-        let mut all = Vec::new();
         let mut price = ladder.best();
         while let Some(ticks) = price {
             if (buy && ticks < limit) || (!buy && ticks > limit) {
-                break;
+                return;
             }
             if let Some(slot) = ladder.find(ticks / PAGE_TICKS) {
                 let level = ladder.pages[slot as usize].levels[(ticks % PAGE_TICKS) as usize];
-                all.push((ticks, level.lots));
+                if !visit(ticks, level.lots) {
+                    return;
+                }
             }
             price = ladder.after(ticks);
         }
-        all
     }
 }

@@ -4,21 +4,24 @@
 //!
 //! - **Normal**: everything.
 //! - **Guarded**: post-only and reduce-only orders, liquidation.
-//! - **Auction**: orders rest and may cross; cleared at one price at the end, if the oracles
-//!   are fresh and the price is near the mark, else prolonged.
+//! - **Auction**: orders rest and may cross, at a multiple of the initial margin; cleared at one
+//!   price at the end, if the oracles are fresh and the price is near the mark, else prolonged.
 //! - **Halted**: the book is emptied; cancels and withdrawals only.
+//! - **Frozen**: an invariant does not hold (`audit`); cancels only, with a breaker or without.
 //!
-//! Trouble is: an oracle that is not fresh, a mark that lags the oracles by more
-//! than a bound, or liquidations over a share of the open interest in the block before.
+//! [`Trouble`] says what trips. In an auction and after it only prices count: a book that was
+//! just emptied is thin, and nothing is liquidated there. A market comes back by itself so many
+//! times in a window of heights, and no more: it does not flap.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::Root;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Broken;
 use crate::event::Event;
 use crate::house::House;
 use crate::params::MatchingRule;
-use crate::units::PPM;
+use crate::units::{LOTS_MAX, PPM};
 
 /// When a market trips and how it comes back. Times are heights.
 #[derive(
@@ -28,8 +31,19 @@ use crate::units::PPM;
 pub struct BreakerParams {
     /// Largest distance of the mark from the oracles' median, ppm of the mark.
     pub lag_ppm: u32,
-    /// Most lots liquidated in a block, ppm of the open interest.
+    /// How far the best bid may be over the mark, or the best ask under it, ppm.
+    pub edge_ppm: u32,
+    /// For so many heights in a row, it may be farther; 0 for ever.
+    pub edge_heights: u32,
+    /// Fewest lots within 1 % of the mark on each side, while somebody holds any; 0 for none.
+    pub depth_min: u64,
+    /// Window over which liquidations and draws count: over it and the one before.
+    pub window_heights: u32,
+    /// Most notional liquidated in the window, ppm of that of the open interest.
     pub liquidated_ppm: u32,
+    /// Most that the insurance fund pays in the window for this market, or should, ppm of what
+    /// it would have without that.
+    pub drawn_ppm: u32,
     /// Guarded for so long with trouble all the time, it goes to auction.
     pub guard_heights: u32,
     /// Without trouble for so long, a guarded market is normal again.
@@ -38,10 +52,89 @@ pub struct BreakerParams {
     pub auction_heights: u32,
     /// Largest distance of an auction's price from the mark, ppm of the mark.
     pub auction_ppm: u32,
+    /// Initial margin in an auction, ppm of the ordinary one.
+    pub auction_initial_ppm: u32,
     /// Times an auction is prolonged before the market is halted.
     pub prolong: u32,
     /// Without trouble for so long, a halted market goes to auction.
     pub halt_heights: u32,
+    /// Window over which returns to normal count: over it and the one before.
+    pub resume_heights: u32,
+    /// Most returns to normal in the window.
+    pub resumes: u32,
+}
+
+/// Most heights of a breaker's times.
+const HEIGHTS_MAX: u32 = 1 << 20;
+/// Largest multiple of the initial margin, ppm.
+const INITIAL_PPM_MAX: u32 = 4_000_000;
+
+impl BreakerParams {
+    /// Checks the bounds, in a market whose orders may be so far from its mark.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn validate(&self, band_ppm: u32) -> Result<(), &'static str> {
+        let rates = [
+            self.lag_ppm,
+            self.liquidated_ppm,
+            self.drawn_ppm,
+            self.auction_ppm,
+        ];
+        let times = [
+            self.edge_heights,
+            self.window_heights,
+            self.guard_heights,
+            self.calm_heights,
+            self.auction_heights,
+            self.halt_heights,
+            self.resume_heights,
+        ];
+        if rates.iter().any(|rate| i128::from(*rate) > PPM)
+            || times.iter().any(|heights| *heights > HEIGHTS_MAX)
+            || self.depth_min > LOTS_MAX
+        {
+            return Err(
+                "a breaker's rates must be at most 100 %, its times 2^20 heights, its depth 2^30 lots",
+            );
+        }
+        // Beyond the band is nothing to watch, and at the mark every book leans.
+        if self.edge_heights > 0 && !(1..=band_ppm).contains(&self.edge_ppm) {
+            return Err("a breaker's edge must be in the band");
+        }
+        let windows = [
+            self.auction_heights,
+            self.window_heights,
+            self.resume_heights,
+            self.resumes,
+        ];
+        if windows.contains(&0)
+            || !(PPM as u32..=INITIAL_PPM_MAX).contains(&self.auction_initial_ppm)
+        {
+            return Err(
+                "a breaker's auction and windows must not be empty, its resumes not none, \
+                 its initial margin from 100 % to 400 % of the ordinary one",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What trips a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Trouble {
+    /// The oracle is not fresh.
+    Unpriced,
+    /// The mark lags the oracles.
+    Lag,
+    /// The book leans on the edge of its band.
+    Edge,
+    /// The book is thin.
+    Thin,
+    /// Too much was liquidated.
+    Liquidated,
+    /// Too much was drawn from the insurance fund.
+    Drawn,
 }
 
 /// Where a market is.
@@ -69,6 +162,8 @@ pub enum Status {
         /// Heights without trouble.
         calm: u32,
     },
+    /// Isolated: cancels only, until the parameters are changed and it holds together again.
+    Frozen,
 }
 
 impl House {
@@ -86,26 +181,53 @@ impl House {
         open && self.core.markets[market as usize].is_priced()
     }
 
-    fn in_trouble(&self, market: u32, breaker: &BreakerParams) -> bool {
+    /// Trouble with the price.
+    fn mispriced(&self, market: u32, breaker: &BreakerParams) -> Option<Trouble> {
         let market = &self.core.markets[market as usize];
         let price = market.oracle.price;
         if price == 0 || !market.is_priced() {
-            return true;
+            return Some(Trouble::Unpriced);
         }
         let mark = i128::from(market.mark);
         let lag = (i128::from(price) - mark).abs() * PPM > mark * i128::from(breaker.lag_ppm);
-        let most = u128::from(market.open_interest) * u128::from(breaker.liquidated_ppm);
-        lag || u128::from(market.liquidated) * PPM as u128 > most
+        lag.then_some(Trouble::Lag)
+    }
+
+    /// Trouble of a market that trades.
+    fn troubled(&self, market: u32, breaker: &BreakerParams) -> Option<Trouble> {
+        let leaning = self.core.markets[market as usize].watch.leaning;
+        let edge = || breaker.edge_heights > 0 && leaning >= breaker.edge_heights;
+        let all: [(Trouble, &dyn Fn() -> bool); 4] = [
+            (Trouble::Drawn, &|| self.is_drawn(market, breaker)),
+            (Trouble::Liquidated, &|| self.is_liquidated(market, breaker)),
+            (Trouble::Edge, &edge),
+            (Trouble::Thin, &|| self.is_thin(market, breaker)),
+        ];
+        let found = || all.iter().find(|(_, holds)| holds()).map(|(why, _)| *why);
+        self.mispriced(market, breaker).or_else(found)
+    }
+
+    /// Whether a market may come back to normal once more in this window.
+    fn may_resume(&self, market: u32, breaker: &BreakerParams) -> bool {
+        let resumed = self.core.markets[market as usize].watch.resumed.sum();
+        resumed < u128::from(breaker.resumes)
     }
 
     /// Steps every breaker, after the marks moved and before the transactions.
     pub(crate) fn step_breakers(&mut self, height: u64, events: &mut Vec<Event>) {
         for market in 0..self.core.markets.len() as u32 {
-            let at = &self.core.markets[market as usize];
+            let at = &mut self.core.markets[market as usize];
             let (was, breaker) = (at.status, at.params.breaker);
-            let trouble = breaker.is_some_and(|breaker| self.in_trouble(market, &breaker));
-            self.core.markets[market as usize].liquidated = 0;
             let Some(breaker) = breaker else { continue };
+            at.watch.go_to(height, &breaker);
+            let why = match was {
+                Status::Normal | Status::Guarded { .. } => {
+                    self.count_leaning(market, &breaker);
+                    self.troubled(market, &breaker)
+                }
+                _ => self.mispriced(market, &breaker),
+            };
+            let trouble = why.is_some();
             let auction = Status::Auction {
                 ends: height.saturating_add(u64::from(breaker.auction_heights)),
                 prolonged: 0,
@@ -125,17 +247,22 @@ impl House {
                         }
                     }
                 }
-                Status::Guarded { calm, .. } if calm >= breaker.calm_heights => Status::Normal,
+                Status::Guarded { calm, .. }
+                    if calm >= breaker.calm_heights && self.may_resume(market, &breaker) =>
+                {
+                    self.core.markets[market as usize].watch.resume(false);
+                    Status::Normal
+                }
                 Status::Guarded { troubled, calm } => Status::Guarded {
                     troubled,
-                    calm: calm + 1,
+                    calm: calm.saturating_add(1),
                 },
                 Status::Halted { .. } if trouble => Status::Halted { calm: 0 },
                 Status::Halted { calm } if calm >= breaker.halt_heights => auction,
                 Status::Halted { calm } => Status::Halted { calm: calm + 1 },
-                other => other,
+                other @ (Status::Normal | Status::Auction { .. } | Status::Frozen) => other,
             };
-            self.set_status(market, now, events);
+            self.set_status(market, now, why, events);
         }
     }
 
@@ -146,19 +273,23 @@ impl House {
             match (at.status, at.params.breaker) {
                 (Status::Auction { ends, prolonged }, Some(breaker)) if height >= ends => {
                     let most = Some(breaker.auction_ppm);
-                    if !self.in_trouble(market, &breaker)
+                    let why = self.mispriced(market, &breaker);
+                    let now = if why.is_none()
+                        && self.may_resume(market, &breaker)
                         && self.uncross(market, root, since, most, events)
                     {
-                        self.set_status(market, Status::Normal, events);
+                        self.core.markets[market as usize].watch.resume(true);
+                        Status::Normal
                     } else if prolonged >= breaker.prolong {
-                        self.set_status(market, Status::Halted { calm: 0 }, events);
+                        Status::Halted { calm: 0 }
                     } else {
                         let ends = height.saturating_add(u64::from(breaker.auction_heights));
                         let prolonged = prolonged + 1;
-                        self.set_status(market, Status::Auction { ends, prolonged }, events);
-                    }
+                        Status::Auction { ends, prolonged }
+                    };
+                    self.set_status(market, now, why, events);
                 }
-                (Status::Auction { .. } | Status::Halted { .. }, _) => {}
+                (Status::Auction { .. } | Status::Halted { .. } | Status::Frozen, _) => {}
                 _ if at.params.rule == MatchingRule::UniformBatch => {
                     self.uncross(market, root, since, None, events);
                 }
@@ -167,10 +298,36 @@ impl House {
         }
     }
 
-    fn set_status(&mut self, market: u32, now: Status, events: &mut Vec<Event>) {
+    /// Isolates a market; says whether it was not already.
+    pub(crate) fn freeze(&mut self, market: u32, why: Broken, events: &mut Vec<Event>) -> bool {
+        let status = &mut self.core.markets[market as usize].status;
+        let was = std::mem::replace(status, Status::Frozen);
+        if was != Status::Frozen {
+            events.push(Event::Frozen { market, why });
+        }
+        was != Status::Frozen
+    }
+
+    /// Lets a frozen market whose parameters were changed come back, through a halt, if it holds
+    /// together again.
+    pub(crate) fn thaw(&mut self, market: u32, events: &mut Vec<Event>) {
+        let at = &self.core.markets[market as usize];
+        let may = at.status == Status::Frozen && at.params.breaker.is_some();
+        if may && self.broken().iter().all(|(other, _)| *other != market) {
+            self.set_status(market, Status::Halted { calm: 0 }, None, events);
+        }
+    }
+
+    fn set_status(
+        &mut self,
+        market: u32,
+        now: Status,
+        why: Option<Trouble>,
+        events: &mut Vec<Event>,
+    ) {
         let was = std::mem::replace(&mut self.core.markets[market as usize].status, now);
         if std::mem::discriminant(&was) != std::mem::discriminant(&now) {
-            events.push(Event::Breaker { market, now });
+            events.push(Event::Breaker { market, now, why });
         }
         if matches!(now, Status::Halted { .. }) {
             let mut open = Vec::new();

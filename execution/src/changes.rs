@@ -21,6 +21,7 @@ use crate::oracle::{OracleParams, OracleState};
 use crate::params::{Deleveraging, MarketParams, ORACLES_MAX};
 use crate::predictive::Predictor;
 use crate::units::PPM;
+use crate::watch::Watch;
 
 /// Heights between the last voice for a change and its taking hold, at least.
 pub const NOTICE_HEIGHTS: u64 = 64;
@@ -182,7 +183,7 @@ impl House {
             let about = change.about();
             let done = agreed && self.may_change(&change);
             if done {
-                self.make(change);
+                self.make(change, events);
                 changed = true;
             }
             let step = if done { Step::Done } else { Step::Lapsed };
@@ -224,13 +225,16 @@ impl House {
         }
     }
 
-    fn make(&mut self, change: Change) {
+    fn make(&mut self, change: Change, events: &mut Vec<Event>) {
         match change {
             Change::Market { market, params } => {
                 let large = params.large;
                 let at = &mut self.core.markets[market as usize];
                 let was = std::mem::replace(&mut at.params, *params);
                 // What was gathered under other rules is not mixed with what comes.
+                if was.breaker != at.params.breaker {
+                    at.watch = Watch::default();
+                }
                 if was.predictive != at.params.predictive {
                     at.predictor = Predictor::default();
                 }
@@ -242,6 +246,7 @@ impl House {
                 for (commitment, large) in commitments.filter(|l| l.market == market).zip(large) {
                     commitment.prices.truncate(large.reports as usize);
                 }
+                self.thaw(market, events);
             }
             Change::Oracles { oracles } => {
                 let was = std::mem::replace(&mut self.core.oracles, oracles);

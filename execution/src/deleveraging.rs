@@ -58,8 +58,9 @@ pub(crate) fn allot(need: u64, candidates: &[Candidate]) -> Vec<u64> {
 impl House {
     /// Closes what accounts below zero hold. They have no open orders any more.
     pub(crate) fn resolve(&mut self, bankrupt: &[u32], height: u64, events: &mut Vec<Event>) {
-        for account in bankrupt {
-            self.cover(*account, events);
+        let margins: Vec<_> = bankrupt.iter().map(|a| self.margins_of(*a)).collect();
+        for (account, margins) in bankrupt.iter().zip(&margins) {
+            self.cover(*account, margins, events);
         }
         for market in 0..self.core.markets.len() as u32 {
             for long in [true, false] {
@@ -74,15 +75,16 @@ impl House {
             }
         }
         let mut short = false;
-        for account in bankrupt {
+        for (account, margins) in bankrupt.iter().zip(&margins) {
             // What rounding and the caps left; also a fund that was filled meanwhile.
-            self.cover(*account, events);
+            self.cover(*account, margins, events);
             let equity = self.health(*account).equity;
             if equity < 0 {
                 short = true;
                 let (account, amount) = (*account, -equity);
                 self.accounts[account as usize].collateral += amount;
                 self.core.bad_debt += amount;
+                self.note_paid(margins, amount);
                 self.touch(account);
                 events.push(Event::BadDebt { account, amount });
             }
@@ -92,12 +94,13 @@ impl House {
         }
     }
 
-    fn cover(&mut self, account: u32, events: &mut Vec<Event>) {
+    fn cover(&mut self, account: u32, margins: &[(u32, i128)], events: &mut Vec<Event>) {
         let missing = -self.health(account).equity;
         let amount = missing.min(self.core.insurance);
         if amount > 0 {
             self.core.insurance -= amount;
             self.accounts[account as usize].collateral += amount;
+            self.note_paid(margins, amount);
             self.touch(account);
             events.push(Event::Covered { account, amount });
         }
@@ -120,7 +123,7 @@ impl House {
             missing.push(share_of(owed, part.min(whole), whole));
             need += lots.unsigned_abs();
         }
-        self.core.markets[market as usize].liquidated += need;
+        self.note_liquidated(market, need);
         let closers = self.closers(market, long, need);
         let mut profits: Vec<(u32, u64, i128)> = Vec::with_capacity(closers.len());
         let mut queue = closers.into_iter();

@@ -3,7 +3,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::breaker::Status;
+use crate::audit::Broken;
+use crate::breaker::{Status, Trouble};
 use crate::changes::{About, Step};
 use crate::house::Fill;
 use crate::large::Ended;
@@ -77,6 +78,8 @@ pub enum Event {
         market: u32,
         /// Where it is now.
         now: Status,
+        /// The trouble that made it so, if one did.
+        why: Option<Trouble>,
     },
     /// A slice of a large order traded.
     Sliced {
@@ -144,5 +147,12 @@ pub enum Event {
         step: Step,
         /// Height at whose end it takes hold.
         height: u64,
+    },
+    /// An invariant does not hold in a market, which is isolated.
+    Frozen {
+        /// Market.
+        market: u32,
+        /// The invariant.
+        why: Broken,
     },
 }

@@ -9,7 +9,7 @@ use crate::house::House;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiring {
     account: u32,
-    market: u32,
+    pub(crate) market: u32,
     cloid: u64,
 }
 

@@ -2,6 +2,7 @@
 //! mark. A tick moves an index only; a position settles when it is next traded, and its
 //! margin counts what it has not settled.
 
+use crate::breaker::Status;
 use crate::event::Event;
 use crate::house::House;
 use crate::oracle::Validity;
@@ -17,12 +18,12 @@ impl House {
     pub(crate) fn fund(&mut self, height: u64, events: &mut Vec<Event>) {
         for (number, market) in self.core.markets.iter_mut().enumerate() {
             let period = u64::from(market.params.funding_heights);
-            // Frozen without a price: nobody can say how far the book is from it.
+            // Still without a price: nobody can say how far the book is from it.
             let heard = matches!(
                 market.oracle.validity,
                 Validity::Fresh | Validity::Uncertain
             );
-            if period == 0 || !heard {
+            if period == 0 || !heard || market.status == Status::Frozen {
                 continue;
             }
             let book = &self.books[number];

@@ -28,6 +28,8 @@ pub struct Bucket {
     pub drains_ms: u64,
     /// What is in it, in quote quanta.
     pub level: i128,
+    /// What drained beyond whole quanta, in quanta × milliseconds of [`Self::drains_ms`].
+    pub rest: i128,
 }
 
 impl Bucket {
@@ -38,6 +40,7 @@ impl Bucket {
             ppm,
             drains_ms,
             level: 0,
+            rest: 0,
         }
     }
 
@@ -47,9 +50,20 @@ impl Bucket {
 
     fn drain(&mut self, held: i128, passed_ms: u64) {
         let passed = i128::from(passed_ms.min(self.drains_ms));
-        // Rounded down: no more leaves than the rate allows.
-        let gone = self.most(held).saturating_mul(passed) / i128::from(self.drains_ms.max(1));
-        self.level = (self.level - gone).max(0);
+        // Rounded down: no more leaves than the rate allows. What is left over counts the next
+        // time, so that little drains as well, however short the blocks are.
+        let drained = self.most(held).saturating_mul(passed) + self.rest;
+        let whole = i128::from(self.drains_ms.max(1));
+        self.level = (self.level - drained / whole).max(0);
+        // Nothing is saved up while there is nothing to drain.
+        self.rest = if self.level > 0 { drained % whole } else { 0 };
+    }
+
+    /// Whether a snapshot's one is in its bounds, but for its level.
+    pub(crate) fn is_sane(&self, drains_ms: u64) -> bool {
+        self.drains_ms == drains_ms
+            && i128::from(self.ppm) <= PPM
+            && (0..i128::from(drains_ms)).contains(&self.rest)
     }
 
     fn fits(&self, held: i128, amount: i128) -> bool {
@@ -113,7 +127,38 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_is_less_than_a_quantum_a_block_drains_all_the_same() {
+        // A tenth of 100 an hour: a quantum in six minutes, in blocks of a tenth of a second.
+        let mut bucket = Bucket::new(100_000, HOUR_MS);
+        bucket.level = 10;
+        for block in 1..=HOUR_MS / 100 {
+            bucket.drain(100, 100);
+            assert_eq!(bucket.level, 10 - i128::from(block * 10 / (HOUR_MS / 100)));
+        }
+        assert_eq!((bucket.level, bucket.rest), (0, 0));
+        // Nothing is saved up.
+        bucket.drain(100, HOUR_MS / 10 - 1);
+        bucket.level = 1;
+        bucket.drain(100, 1);
+        assert_eq!(bucket.level, 1);
+    }
+
     proptest! {
+        // However a time is cut into blocks, as much drains in all of it.
+        #[test]
+        fn blocks_drain_what_their_time_does(
+            ppm in 1..1_000_000u32,
+            held in 1i128..1 << 40,
+            blocks in proptest::collection::vec(0..HOUR_MS / 50, 1..50),
+        ) {
+            let mut one = Bucket { level: 1 << 60, ..Bucket::new(ppm, HOUR_MS) };
+            let mut other = one;
+            blocks.iter().for_each(|passed| one.drain(held, *passed));
+            other.drain(held, blocks.iter().sum());
+            prop_assert_eq!(one, other);
+        }
+
         // Whatever the times and amounts, no window of one drain time lets more than twice
         // the bucket out: what was in it, and what drained meanwhile.
         #[test]

@@ -22,6 +22,8 @@ use crate::oracle::{OracleParams, OracleState};
 use crate::params::{ACCOUNTS_MAX, Deleveraging, ExecutionGenesis, MarketParams, ParamsError};
 use crate::predictive::Predictor;
 use crate::tx::{Request, Tx};
+use crate::units::{PPM, div_up, times};
+use crate::watch::Watch;
 
 /// A market's committed part; its book follows from the accounts' orders.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -42,19 +44,25 @@ pub struct Market {
     pub premiums: u32,
     /// Where its breaker is.
     pub status: Status,
-    /// Lots liquidated since the breaker last looked.
-    pub liquidated: u64,
+    /// What its breaker counts.
+    pub watch: Watch,
     /// What its predicted margin is made of.
     pub predictor: Predictor,
 }
 
 impl Market {
     /// Initial margin × ppm of a notional that is not negative: the market's own and what is
-    /// predicted beyond.
+    /// predicted beyond; in an auction, a multiple of it.
     #[must_use]
     pub fn initial(&self, notional: i128) -> i128 {
-        self.params
-            .initial_with(notional, self.predictor.initial_ppm)
+        let more = self.predictor.initial_ppm;
+        let margin = self.params.initial_with(notional, more);
+        match (self.status, &self.params.breaker) {
+            (Status::Auction { .. }, Some(breaker)) => {
+                div_up(times(margin, u64::from(breaker.auction_initial_ppm)), PPM)
+            }
+            _ => margin,
+        }
     }
 
     /// Maintenance margin × ppm, likewise.
@@ -207,7 +215,7 @@ impl House {
             premium_ppm: 0,
             premiums: 0,
             status: Status::Normal,
-            liquidated: 0,
+            watch: Watch::default(),
             predictor: Predictor::default(),
         };
         let core = Core {

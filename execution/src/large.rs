@@ -22,8 +22,11 @@ use crate::matching::Placing;
 use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, div_up, notional};
 use crate::{Reject, Status};
 
-/// Most commitments at once, those that only wait for their profit to mature counted.
+/// Most commitments at once, those that only wait for their profit to mature counted. Each
+/// market has an equal share of the places, so that none is filled through another.
 pub const LARGE_MAX: usize = 1_024;
+/// Most that `never` may be of `least`.
+const NEVER_PER_LEAST_MAX: u64 = 1_000;
 /// Most reports that make a price.
 pub const REPORTS_MAX: u32 = 32;
 /// Most slices.
@@ -41,6 +44,9 @@ const DEPTH_PPM: i128 = 10_000;
 )]
 #[serde(deny_unknown_fields)]
 pub struct LargeParams {
+    /// Least notional of a commitment at the mark, in quote quanta: places are few, and taking
+    /// them all must need margin for so much each.
+    pub least: u64,
     /// Notional up to which no order needs it, in quote quanta.
     pub always: u64,
     /// Notional over which every order needs it, in quote quanta.
@@ -93,8 +99,15 @@ impl LargeParams {
         {
             return Err("a large order's rates must be at most 100 %, its times 2^20 heights");
         }
-        if self.always > self.never
-            || self.delay_heights < DELAY_HEIGHTS_MIN
+        // Whoever needs a commitment may have one, and a place is no trifle.
+        if self.least == 0
+            || self.least > self.always
+            || self.always > self.never
+            || self.never.div_ceil(NEVER_PER_LEAST_MAX) > self.least
+        {
+            return Err("large orders: 0 < least <= always <= never <= 1,000 least must hold");
+        }
+        if self.delay_heights < DELAY_HEIGHTS_MIN
             || !(1..=REPORTS_MAX).contains(&self.reports)
             || !(1..=SLICES_MAX).contains(&self.slices)
             || self.gap_heights == 0
@@ -102,8 +115,8 @@ impl LargeParams {
             || self.life_heights <= self.hold_heights
         {
             return Err(
-                "large orders: always <= never, a delay of at least 2 heights, 1 to 32 reports, \
-                 1 to 64 slices, and 0 < gap, delay <= hold < life must hold",
+                "large orders: a delay of at least 2 heights, 1 to 32 reports, 1 to 64 slices, \
+                 and 0 < gap, delay <= hold < life must hold",
             );
         }
         Ok(())
@@ -193,19 +206,22 @@ impl House {
             value / PPM * i128::from(ppm) + value % PPM * i128::from(ppm) / PPM
         };
         let most = i128::from(large.never)
-            .min(share(self.depth(order.market, order.buy), large.depth_ppm))
+            .min(share(
+                self.depth(order.market, order.buy, u64::MAX),
+                large.depth_ppm,
+            ))
             .min(share(market.open_interest, large.interest_ppm));
         value <= most
     }
 
-    /// Lots within 1 % of the mark that a buyer, or a seller, would take.
-    fn depth(&self, market: u32, buy: bool) -> u64 {
+    /// Lots within 1 % of the mark that a buyer, or a seller, would take; counted until there
+    /// are so many.
+    pub(crate) fn depth(&self, market: u32, buy: bool, enough: u64) -> u64 {
         let mark = i128::from(self.core.markets[market as usize].mark);
         let away = mark * DEPTH_PPM / PPM;
         let worst = if buy { mark + away } else { mark - away };
         let worst = u64::try_from(worst).unwrap_or(0);
-        let levels = self.books[market as usize].levels_to(!buy, worst);
-        levels.iter().map(|(_, lots)| lots).sum()
+        self.books[market as usize].lots_to(!buy, worst, enough)
     }
 
     /// Takes a commitment.
@@ -222,7 +238,9 @@ impl House {
         if large.limit > TICKS_MAX {
             return Err(Reject::PriceBand);
         }
-        let small = self.is_too_small(large.market, false, large.left);
+        let value = notional(market.mark, large.left.min(LOTS_MAX) as i64);
+        let small =
+            self.is_too_small(large.market, false, large.left) || value < i128::from(params.least);
         if small || large.left > LOTS_MAX || large.slices > params.slices {
             return Err(Reject::Size);
         }
@@ -234,7 +252,10 @@ impl House {
         if of_account.any(|l| l.market == large.market && l.left > 0) {
             return Err(Reject::CloidInUse);
         }
-        if self.core.large.len() >= LARGE_MAX {
+        let places = LARGE_MAX / self.core.markets.len().max(1);
+        let of_market = self.core.large.iter();
+        let taken = of_market.filter(|l| l.market == large.market).count();
+        if taken >= places {
             return Err(Reject::Full);
         }
         let flat = Position::flat(large.market);
@@ -427,7 +448,7 @@ impl House {
         if !self.has_room(&order) {
             return;
         }
-        let depth = self.depth(large.market, large.buy);
+        let depth = self.depth(large.market, large.buy, u64::MAX);
         let before = self.accounts[large.account as usize].collateral;
         let mut plan = std::mem::take(&mut self.plan);
         let (mut fills, mut fee) = (Vec::new(), 0);

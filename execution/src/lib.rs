@@ -21,6 +21,7 @@
 
 pub mod account;
 mod auction;
+mod audit;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod book;
@@ -51,9 +52,11 @@ pub mod predictive;
 mod reject;
 mod tx;
 pub mod units;
+mod watch;
 
 pub use auction::clearing_price;
-pub use breaker::{BreakerParams, Status};
+pub use audit::{AUDIT_HEIGHTS, Broken};
+pub use breaker::{BreakerParams, Status, Trouble};
 pub use changes::{AHEAD_HEIGHTS_MAX, About, Change, NOTICE_HEIGHTS, Proposal, Step};
 pub use clearing::{Clearing, RESULTS_KEPT, SNAPSHOT_BYTES_MAX};
 pub use event::Event;
@@ -64,3 +67,4 @@ pub use liquidation::LIQUIDATIONS_PER_BLOCK;
 pub use mark::next_mark;
 pub use reject::Reject;
 pub use tx::{BATCH_MAX, REQUEST_VERSION, Request, Tx};
+pub use watch::{Watch, Window};

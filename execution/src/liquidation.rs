@@ -207,7 +207,7 @@ impl House {
         let mut plan = std::mem::take(&mut self.plan);
         // An IOC order's plan is never refused.
         let planned = self.plan(&order, &mut plan).is_ok();
-        let (mut done, mut taken, mut fills) = (0, 0, Vec::new());
+        let (mut done, mut taken, mut paid, mut fills) = (0, 0, 0, Vec::new());
         for (slot, lots) in plan.fills.iter().filter(|_| planned) {
             let maker = *self.books[market as usize].order(*slot);
             let price = i128::from(maker.ticks);
@@ -233,6 +233,7 @@ impl House {
             self.accounts[account as usize].collateral -= due;
             self.core.insurance += due;
             taken += due;
+            paid += (-due).max(0);
             done += lots;
         }
         // One that a smaller fill than planned left in place still has something to reduce: it
@@ -248,7 +249,8 @@ impl House {
         }
         self.plan = plan;
         if done > 0 {
-            self.core.markets[market as usize].liquidated += done;
+            self.note_liquidated(market, done);
+            self.note_drawn(market, paid);
             self.touch(account);
             events.push(Event::Liquidated {
                 account,

@@ -1,12 +1,13 @@
 //! The mark: what margins are taken at. It goes to the oracle's price by at most one step
 //! a block (a staircase), so that no block outruns the maintenance margin (invariant 11).
 
+use crate::breaker::Status;
 use crate::house::{House, Market};
 use crate::oracle::Validity;
 use crate::units::PPM;
 
 /// The mark after one more step. It stays while the oracle is stale, dead, or was never
-/// heard.
+/// heard, and in a frozen market.
 #[must_use]
 pub fn next_mark(market: &Market) -> u64 {
     let price = market.oracle.price;
@@ -14,7 +15,7 @@ pub fn next_mark(market: &Market) -> u64 {
         market.oracle.validity,
         Validity::Fresh | Validity::Uncertain
     );
-    if price == 0 || !heard {
+    if price == 0 || !heard || market.status == Status::Frozen {
         return market.mark;
     }
     // Rounded down: the envelope (invariant 11) allows for no more than the step. A mark
@@ -46,11 +47,11 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Status;
     use crate::oracle::OracleState;
     use crate::params::{MarketParams, MatchingRule};
     use crate::predictive::Predictor;
     use crate::units::TICKS_MAX;
+    use crate::watch::Watch;
 
     pub(crate) fn market(mark: u64, price: u64, validity: Validity) -> Market {
         let params = MarketParams {
@@ -77,7 +78,7 @@ pub(crate) mod tests {
             premium_ppm: 0,
             premiums: 0,
             status: Status::Normal,
-            liquidated: 0,
+            watch: Watch::default(),
             predictor: Predictor::default(),
         }
     }
@@ -92,6 +93,9 @@ pub(crate) mod tests {
         assert_eq!(next_mark(&market(10_000, 12_000, Validity::Stale)), 10_000);
         assert_eq!(next_mark(&market(10_000, 12_000, Validity::Dead)), 10_000);
         assert_eq!(next_mark(&market(10_000, 0, Validity::Fresh)), 10_000);
+        let mut frozen = market(10_000, 12_000, Validity::Fresh);
+        frozen.status = Status::Frozen;
+        assert_eq!(next_mark(&frozen), 10_000);
     }
 
     proptest! {

@@ -179,6 +179,7 @@ impl House {
         let quiet = order.reduce_only || order.tif == TimeInForce::PostOnly && !uniform;
         match market.status {
             Status::Halted { .. } => return Err(Reject::Halted),
+            Status::Frozen => return Err(Reject::Frozen),
             Status::Guarded { .. } if !quiet => return Err(Reject::Guarded),
             _ => {}
         }

@@ -19,6 +19,7 @@ use fairlane_types::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use crate::Reject;
+use crate::breaker::Status;
 use crate::event::Event;
 use crate::gate::DAY_MS;
 use crate::house::{House, Market};
@@ -257,7 +258,7 @@ impl Market {
     /// Whether its price may make somebody lose a position.
     #[must_use]
     pub fn is_priced(&self) -> bool {
-        self.oracle.validity == Validity::Fresh
+        self.oracle.validity == Validity::Fresh && self.status != Status::Frozen
     }
 }
 
@@ -331,6 +332,9 @@ impl House {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod censoring;
 
 #[cfg(test)]
 mod tests {

@@ -251,10 +251,7 @@ impl MarketParams {
             return Err("a rate must be at most 100 %, a funding period 2^20 heights");
         }
         if let Some(breaker) = &self.breaker {
-            let rates = [breaker.lag_ppm, breaker.liquidated_ppm, breaker.auction_ppm];
-            if rates.iter().any(|rate| *rate > ppm) || breaker.auction_heights == 0 {
-                return Err("a breaker's rates must be at most 100 %, its auction not empty");
-            }
+            breaker.validate(self.band_ppm)?;
         }
         if let Some(predictive) = &self.predictive {
             predictive.validate()?;

@@ -92,11 +92,14 @@ pub enum Reject {
     /// The height of a change is too near or too far.
     #[error("the height of the change is too near or too far")]
     Notice = 29,
+    /// The market is frozen, because an invariant does not hold in it: cancels only.
+    #[error("the market is frozen")]
+    Frozen = 30,
 }
 
 impl Reject {
     /// All, by code from 1 on.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::NotOpened,
         Self::Malformed,
         Self::UnknownAccount,
@@ -126,6 +129,7 @@ impl Reject {
         Self::Interest,
         Self::Params,
         Self::Notice,
+        Self::Frozen,
     ];
 
     /// The stable code.
@@ -150,6 +154,6 @@ mod tests {
         for (reject, code) in Reject::ALL.into_iter().zip(1..) {
             assert_eq!((reject.code(), Reject::of(code)), (code, Some(reject)));
         }
-        assert_eq!((Reject::of(0), Reject::of(30)), (None, None));
+        assert_eq!((Reject::of(0), Reject::of(31)), (None, None));
     }
 }

@@ -140,10 +140,10 @@ fn a_market_in_trouble_is_guarded_auctioned_halted_and_comes_back_by_auction() {
                 let (_, book) = run.clearing.house().market(0).unwrap();
                 auctioned |= book.best(true) >= book.best(false) && !book.is_empty();
             }
-            Status::Normal => {}
+            Status::Normal | Status::Frozen => {}
         }
         seen.extend(events.into_iter().filter_map(|event| match event {
-            Event::Breaker { market: 0, now } => Some(now),
+            Event::Breaker { market: 0, now, .. } => Some(now),
             _ => None,
         }));
     }
@@ -154,6 +154,7 @@ fn a_market_in_trouble_is_guarded_auctioned_halted_and_comes_back_by_auction() {
             Status::Guarded { .. } => b'G',
             Status::Auction { .. } => b'A',
             Status::Halted { .. } => b'H',
+            Status::Frozen => b'F',
         })
         .collect();
     let names = String::from_utf8(names).unwrap();

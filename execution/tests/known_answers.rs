@@ -168,7 +168,7 @@ fn price_time() {
         roots(MatchingRule::PriceTime, false),
         [
             SEQUENCE,
-            "abd0913ae2296cb808d5f24ba6c60c9e9993c9550ead1cfd6cd782d7d7221a0a",
+            "f4effbde1cbca07dfd3153558567d96210832110be09eeaf3096bc34860fc8a8",
             "45e7733dc6007a8d54c45e6d3c50efba8cee86f1ee4427df55a70b18b24e217e"
         ]
     );
@@ -180,8 +180,8 @@ fn cancel_first_with_a_breaker() {
         roots(MatchingRule::CancelFirst, true),
         [
             SEQUENCE,
-            "96cba43cde6790230721b12b2c3dd018b9d9aecd45da96493fc5713ad31eeb68",
-            "622b6259871e3eef2daeeb95c0395915d4aac209638990382764d4c135c544ae"
+            "ea52e2163e1503d2102f706826ec3728bc669e1ee902c8b45487ebd2386b946c",
+            "b48dd608a8f8970d13f0476bb804e2f2dc8fadbddf08d41ab3ccd6a5f87eea12"
         ]
     );
 }
@@ -192,7 +192,7 @@ fn uniform_batch() {
         roots(MatchingRule::UniformBatch, false),
         [
             SEQUENCE,
-            "1f5ca3cdf25632e7b7c6f0b6e873508c904ddc0c2fc8b07006f8061930b8eb37",
+            "896fcc752cbe1d6fe63944d21bab8a1475a39fdf373ad4ea7c04bed953afaaa8",
             "3a540c889d54819e37582740047027f155c7669b7172063332843953ee9da92c"
         ]
     );

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use fairlane_execution::large::Ended;
+use fairlane_execution::large::{Ended, LARGE_MAX};
 use fairlane_execution::params::{ExecutionGenesis, MatchingRule};
 use fairlane_execution::units::PPM;
 use fairlane_execution::{Clearing, Event, Execution, Reject, Request, Tx};
-use fairlane_types::{Root, Side};
+use fairlane_types::{PublicKey, Root, Side};
 use proptest::prelude::*;
 
 mod common;
@@ -14,6 +14,13 @@ use common::run::{Run, place_in, plain, withdraw};
 use common::{genesis, key, large};
 
 const MARKET: u32 = 1;
+
+/// Keys beyond the hundred that others have.
+fn wide(n: u16) -> PublicKey {
+    let mut key = [7; 32];
+    key[..2].copy_from_slice(&n.to_be_bytes());
+    PublicKey(key)
+}
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
     place_in(MARKET, who, buy, price_ticks, lots, cloid)
@@ -178,6 +185,63 @@ fn profit_of_a_slice_stays_for_a_while() {
         run.seeing(1_000, &[]);
     }
     assert_eq!(run.seeing(1_000, &[withdraw(0, all - 10_000)]).0, [0]);
+}
+
+#[test]
+fn a_place_is_not_taken_by_a_trifle_and_no_market_fills_anothers() {
+    let mut genesis = plain(1_000_000);
+    let large = fairlane_execution::large::LargeParams {
+        least: 10_000,
+        ..large()
+    };
+    genesis.markets[0].large = Some(large);
+    genesis.markets[1].large = Some(large);
+    genesis.accounts = (0..1_200).map(|n| (wide(n), 20_000)).collect();
+    let mut run = Run::new(&genesis);
+    run.seeing(1_000, &[]);
+    run.seeing(1_000, &[]);
+    let commit = |market: u32, who: u16, lots: u64| {
+        let request = Request::Commit {
+            market,
+            side: Side::Buy,
+            limit_ticks: 1_000,
+            lots,
+            slices: 1,
+            number: 1,
+        };
+        (wide(who), Tx::Request(request).to_bytes())
+    };
+    let (codes, _) = run.block_by(vec![commit(0, 0, 9), commit(0, 0, 10)]);
+    assert_eq!(codes, [Reject::Size.code(), 0]);
+    // Half of the places are one market's: the rest is refused, the other's are free.
+    let places = LARGE_MAX as u16 / 2;
+    let all = (1..=places).map(|who| commit(0, who, 10)).collect();
+    let (codes, _) = run.block_by(all);
+    let refused = codes.iter().position(|code| *code != 0);
+    assert_eq!(refused, Some(usize::from(places) - 1));
+    assert_eq!(codes.last(), Some(&Reject::Full.code()));
+    let (codes, _) = run.block_by(vec![commit(1, 1_000, 10), commit(0, 1_001, 10)]);
+    assert_eq!(codes, [0, Reject::Full.code()]);
+    assert_eq!(
+        run.clearing.house().core().large.len(),
+        usize::from(places) + 1
+    );
+}
+
+#[test]
+fn least_and_never_are_held_to_each_other() {
+    let with = |least, always, never| {
+        let params = fairlane_execution::large::LargeParams {
+            least,
+            always,
+            never,
+            ..large()
+        };
+        params.validate().is_ok()
+    };
+    assert!(with(80, 80, 80_000) && with(80, 100, 80_000) && with(1, 1, 1_000));
+    assert!(!with(0, 1, 1) && !with(81, 80, 80_000) && !with(80, 90, 89));
+    assert!(!with(79, 80, 80_000) && !with(1, 1, u64::MAX));
 }
 
 proptest! {

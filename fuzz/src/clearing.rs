@@ -32,15 +32,24 @@ pub fn genesis(bits: u8) -> ExecutionGenesis {
     };
     let breaker = BreakerParams {
         lag_ppm: 60_000,
+        edge_ppm: 150_000,
+        edge_heights: 3,
+        depth_min: 2,
+        window_heights: 1,
         liquidated_ppm: 300_000,
+        drawn_ppm: 500_000,
         guard_heights: 2,
         calm_heights: 2,
         auction_heights: 2,
         auction_ppm: 80_000,
+        auction_initial_ppm: 1_500_000,
         prolong: 1,
         halt_heights: 3,
+        resume_heights: 40,
+        resumes: 4,
     };
     let large = LargeParams {
+        least: 10_000,
         always: 40_000,
         never: 80_000,
         depth_ppm: 500_000,

@@ -246,7 +246,7 @@ pub struct MarketBody {
     pub spread: u64,
     /// `fresh`, `uncertain`, `stale` or `dead`.
     pub oracle: String,
-    /// `normal`, `guarded`, `auction` or `halted`.
+    /// `normal`, `guarded`, `auction`, `halted` or `frozen`.
     pub status: String,
     /// Lots held long, and as many short.
     #[serde(with = "dec")]
@@ -270,6 +270,7 @@ impl MarketBody {
             Status::Guarded { .. } => "guarded",
             Status::Auction { .. } => "auction",
             Status::Halted { .. } => "halted",
+            Status::Frozen => "frozen",
         };
         Self {
             market: number,

@@ -2,6 +2,7 @@
 //! stream of orders in the same run; all must report the same fills. The caller brings the
 //! clock, since this crate has none.
 
+mod deep;
 mod peers;
 mod stream;
 mod sweep;
@@ -14,6 +15,7 @@ use crate::account::AccountLeaf;
 use crate::merkle::{DenseTree, leaves};
 use crate::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, ParamsError};
 use crate::{Clearing, Execution, ExecutionError, House, Tx};
+pub use deep::Deep;
 use stream::{BLOCK, MID, OPS, Op, TRADERS, action, key};
 
 /// Accounts under the tree whose root is timed.
@@ -48,6 +50,8 @@ pub struct Figures {
     pub lobster: u64,
     /// The stream through obcore 0.1.6, likewise.
     pub obcore: u64,
+    /// Over a deep book.
+    pub deep: Deep,
     /// The stream through orderbook-rs 0.15.3, likewise; only with the feature `peers`.
     pub orderbook_rs: Option<u64>,
 }
@@ -86,6 +90,16 @@ impl Figures {
                 self.root / 1_000
             ),
             format!(
+                "apply over a book of {} orders {:>9}/s",
+                deep::ORDERS,
+                self.per_second(self.deep.apply)
+            ),
+            format!(
+                "audit of that book and its accounts: {} µs; one order that takes half of it: {} µs",
+                self.deep.audit / 1_000,
+                self.deep.taken / 1_000
+            ),
+            format!(
                 "sweep of {} accounts, {} liquidated: {} µs",
                 sweep::ACCOUNTS,
                 self.liquidated,
@@ -106,11 +120,15 @@ impl Figures {
             format!(",\"orderbook-rs\":{}", self.per_second(time))
         });
         format!(
-            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"peers\":{{\"lobster\":{},\"obcore\":{}{orderbook_rs}}}}}}}",
+            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"deep\":{{\"orders\":{},\"apply_ops_per_s\":{},\"audit_ms\":{},\"taken_ms\":{}}},\"peers\":{{\"lobster\":{},\"obcore\":{}{orderbook_rs}}}}}}}",
             self.per_second(self.matching),
             self.per_second(self.apply),
             millis(self.root),
             millis(self.sweep),
+            deep::ORDERS,
+            self.per_second(self.deep.apply),
+            millis(self.deep.audit),
+            millis(self.deep.taken),
             self.per_second(self.lobster),
             self.per_second(self.obcore),
         )
@@ -159,7 +177,9 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
     let orderbook_rs = Some(agree("orderbook-rs", peers::orderbook_rs(&ops, clock))?);
     #[cfg(not(feature = "peers"))]
     let orderbook_rs = None;
-    let apply = agree("apply", apply(&stream::blocks(&ops), clock)?)?;
+    let blocks = stream::blocks(&ops);
+    let apply = agree("apply", apply(&blocks, clock)?)?;
+    let (deep, _) = deep::deep(&blocks, clock)?;
     let (sweep, liquidated) = sweep::sweep(clock)?;
     Ok(Figures {
         orders: OPS as u64,
@@ -169,6 +189,7 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
         root: root(clock),
         sweep,
         liquidated,
+        deep,
         lobster,
         obcore,
         orderbook_rs,

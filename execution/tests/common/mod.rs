@@ -67,6 +67,7 @@ pub fn market(rule: MatchingRule) -> MarketParams {
 
 pub fn large() -> LargeParams {
     LargeParams {
+        least: 80,
         always: 40_000,
         never: 80_000,
         depth_ppm: 500_000,
@@ -86,13 +87,21 @@ pub fn large() -> LargeParams {
 pub fn breaker() -> BreakerParams {
     BreakerParams {
         lag_ppm: 60_000,
+        edge_ppm: 150_000,
+        edge_heights: 3,
+        depth_min: 0,
+        window_heights: 1,
         liquidated_ppm: 300_000,
+        drawn_ppm: 500_000,
         guard_heights: 2,
         calm_heights: 2,
         auction_heights: 2,
         auction_ppm: 80_000,
+        auction_initial_ppm: 1_500_000,
         prolong: 1,
         halt_heights: 3,
+        resume_heights: 40,
+        resumes: 4,
     }
 }
 
@@ -241,6 +250,7 @@ pub fn check(clearing: &Clearing) {
             let auction = matches!(market.status, Status::Auction { .. });
             assert!(bid < ask || auction, "crossed or locked: {bid} {ask}");
         }
+        assert_ne!(market.status, Status::Frozen, "an invariant does not hold");
         let halted = matches!(market.status, Status::Halted { .. });
         assert!(!halted || book.is_empty());
         let mut own = 0;

@@ -38,6 +38,11 @@ pub fn bench(term: Term) -> Outcome {
 pub fn diff(a: &Path, b: &Path, term: Term) -> Outcome {
     let open = |path: &Path| -> Outcome<(Home, RocksStore)> {
         let home = Home::open(path).map_err(Problem::preflight)?;
+        // It would be made, and be the same as anything.
+        if !home.data_path().is_dir() {
+            let what = format!("{}: no data in this folder", path.display());
+            return Err(Problem::preflight(what));
+        }
         let mut options = StoreOptions::new(home.data_path());
         options.reserve_bytes = 0;
         let store = RocksStore::open(&options).map_err(Problem::preflight)?;

@@ -26,6 +26,7 @@ use crate::home::Home;
 use crate::testnet::now;
 
 mod config;
+mod file;
 mod mock;
 mod source;
 

@@ -1,8 +1,7 @@
 //! Reading one source. What comes is hostile: bounded in size and time, and used only as
 //! far as it parses.
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 
 use super::config::SourceConfig;
+use super::file::FileSource;
 use super::mock::MockFeed;
 use crate::home::Home;
 
@@ -25,7 +25,7 @@ pub const PRICES_MAX: usize = 256;
 /// Largest price, and spread, in ticks.
 const TICKS_MAX: u64 = fairlane_execution::units::TICKS_MAX;
 /// Time for an answer.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// One price of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<SourceQuote>, String> {
 
 /// A source that can be read.
 pub(crate) enum Source {
-    File(PathBuf),
+    File(FileSource),
     Http(Client<HttpConnector, Empty<Bytes>>, Uri),
     Mock(MockFeed, MemberId),
 }
@@ -85,7 +85,7 @@ impl Source {
     /// A source of a home.
     pub fn new(config: &SourceConfig, home: &Home, me: MemberId) -> Result<Self, String> {
         Ok(match config {
-            SourceConfig::File { path } => Self::File(home.root().join(path)),
+            SourceConfig::File { path } => Self::File(FileSource::new(home.root().join(path))),
             SourceConfig::Http { url } => {
                 let mut connector = HttpConnector::new();
                 connector.set_connect_timeout(Some(ANSWER_MAX));
@@ -100,7 +100,7 @@ impl Source {
     /// For the log.
     pub fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(file) => Path::display(file.path()).to_string(),
             Self::Http(_, uri) => uri.to_string(),
             Self::Mock(..) => "mock".to_owned(),
         }
@@ -110,20 +110,7 @@ impl Source {
     pub async fn read(&self, now_ms: u64) -> Result<Vec<SourceQuote>, String> {
         match self {
             Self::Mock(feed, me) => Ok(feed.quotes(*me, now_ms)),
-            Self::File(path) => {
-                let path = path.clone();
-                let read = move || {
-                    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-                    let mut bytes = Vec::new();
-                    let read = file
-                        .take(DOCUMENT_BYTES_MAX as u64 + 1)
-                        .read_to_end(&mut bytes);
-                    read.map_err(|error| error.to_string())?;
-                    parse(&bytes)
-                };
-                let read = tokio::task::spawn_blocking(read).await;
-                read.unwrap_or_else(|error| Err(error.to_string()))
-            }
+            Self::File(file) => file.read().await,
             Self::Http(client, uri) => {
                 let whole = async {
                     let answer = client.get(uri.clone()).await.map_err(|e| e.to_string())?;
