@@ -133,7 +133,11 @@ impl House {
         let leans = bid.is_some_and(|bid| far(i128::from(bid) - mark))
             || ask.is_some_and(|ask| far(mark - i128::from(ask)));
         market.watch.leaning = if leans {
-            (market.watch.leaning + 1).min(breaker.edge_heights)
+            market
+                .watch
+                .leaning
+                .saturating_add(1)
+                .min(breaker.edge_heights)
         } else {
             0
         };

@@ -6,13 +6,13 @@
 use fairlane_execution::account::{Health, PositionLeaf};
 use fairlane_execution::params::{MarketParams, MatchingRule, Tier};
 use fairlane_execution::units::PPM;
-use fairlane_execution::{Clearing, Core, Event, Execution, House, Request, Tx};
+use fairlane_execution::{BreakerParams, Clearing, Core, Event, Execution, House, Request, Tx};
 use fairlane_types::{OrderAction, PublicKey, Root, TimeInForce};
 use proptest::prelude::*;
 
 mod common;
 use common::run::Run;
-use common::{TRADERS, check, genesis, key, market, next, order, payload};
+use common::{TRADERS, breaker, check, genesis, key, market, next, order, payload};
 
 fn config(cases: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok();
@@ -107,10 +107,16 @@ proptest! {
     fn after_every_transaction(
         collateral in 1_500..12_000u64,
         uniform in any::<bool>(),
+        tripping in any::<bool>(),
         steps in proptest::collection::vec((proptest::option::weighted(0.3, 850..1_150u64), payload()), 1..60),
     ) {
         let rule = if uniform { MatchingRule::UniformBatch } else { MatchingRule::PriceTime };
-        let mut run = Run::new(&genesis(collateral, rule));
+        let mut genesis = genesis(collateral, rule);
+        if tripping {
+            let breaker = BreakerParams { depth_min: 2, window_heights: 4, ..breaker() };
+            genesis.markets.iter_mut().for_each(|market| market.breaker = Some(breaker));
+        }
+        let mut run = Run::new(&genesis);
         for (seen, one) in steps {
             let before: Vec<_> = (0..TRADERS).map(|who| run.clearing.house().account(&key(who)).map(|(id, a)| (id, a.collateral))).collect();
             let sender = one.0;

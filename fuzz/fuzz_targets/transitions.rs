@@ -27,6 +27,7 @@ fn check(house: &House) {
     for (number, (sum, long)) in held.into_iter().enumerate() {
         let (market, book) = house.market(number as u32).unwrap();
         assert_eq!((sum, long), (0, market.open_interest));
+        assert_ne!(market.status, Status::Frozen, "an invariant does not hold");
         let auction = matches!(market.status, Status::Auction { .. });
         if let (Some(bid), Some(ask)) = (book.best(true), book.best(false)) {
             assert!(bid < ask || auction, "crossed: {bid} {ask}");
