@@ -96,18 +96,23 @@ impl Search {
         self.add(tile, bit);
         while let Some(x) = self.open.pop() {
             self.before.begin(x);
+            let reach = window.reach(x, &mut self.scratch);
             window.turn(&mut probe, by, x);
+            window.ready(&mut probe, reach);
             let asked = Asked {
                 window,
                 by,
                 x: &probe,
-                reach: window.reach(x, &mut self.scratch),
+                reach,
                 is_root: x == root,
             };
             for block in window.blocks_near(asked.reach) {
                 if !self.may_skip(&asked, block) {
-                    for tile in window.tiles_of(block) {
-                        self.ask(&asked, tile)?;
+                    let rows = window.look(by, &probe, block, reach);
+                    for (tile, rows) in (block * BLOCK..).zip(rows) {
+                        if rows != 0 {
+                            self.ask(&asked, tile, rows)?;
+                        }
                     }
                 }
             }
@@ -133,10 +138,9 @@ impl Search {
         waits && self.blocks[block].1
     }
 
-    /// Adds what of a tile must come before x.
-    fn ask(&mut self, asked: &Asked<'_, '_>, tile: usize) -> Result<(), Blocked> {
+    /// Adds what of some rows of a tile must come before x.
+    fn ask(&mut self, asked: &Asked<'_, '_>, tile: usize, mut rows: u16) -> Result<(), Blocked> {
         let Asked { window, by, x, .. } = *asked;
-        let mut rows = window.near(tile, asked.reach);
         if bit(x.row()).0 == tile {
             rows &= !bit(x.row()).1;
         }
@@ -214,7 +218,7 @@ mod tests {
         }
     }
 
-    /// Rows as traders in a few places send them, or as nobody does; lanes that lack some,
+    /// Rows as traders in a few places send them, or each like no other; lanes that lack some,
     /// stamps that are equal, rows without a key, a few very old ones.
     fn state(random: &mut Random, n: usize, rows: usize) -> State {
         let f = (n - 1) / 3;
@@ -224,6 +228,7 @@ mod tests {
             .map(|_| random.below(80_000))
             .collect();
         let noise = 1 + random.below(2_000);
+        let scattered = random.below(3) == 0;
         let lacking = [0, 0, 20, 300][random.below(4) as usize];
         let keyless = [0, 0, 5, 30][random.below(4) as usize];
         let grain = [1, 100, 20_000][random.below(3) as usize];
@@ -238,7 +243,11 @@ mod tests {
             let (sent, place) = (random.below(span), random.below(places));
             let mut stamps: Vec<Option<u64>> = (0..n)
                 .map(|lane| {
-                    let way = ways[place as usize * n + lane] + random.below(noise);
+                    let way = if scattered {
+                        random.below(80_000)
+                    } else {
+                        ways[place as usize * n + lane] + random.below(noise)
+                    };
                     let is_there = random.below(1_000) >= lacking;
                     is_there.then_some(base - old + (sent + way) / grain * grain)
                 })

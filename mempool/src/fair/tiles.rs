@@ -2,6 +2,10 @@
 //! that is as fine as it can be for the rows at hand (8 µs, if they lie within half a second).
 //! What two steps say is so; what falls into one step they leave open. Inside a tile the steps
 //! of a lane are adjacent, so that a count runs over all its rows at once.
+//!
+//! Where rows are like no others, nothing is so of a whole tile, and most counts find nothing.
+//! For these a block has the first eight bits of its steps once more, all its rows side by side:
+//! a look counts 128 rows at once and leaves only what is near.
 
 use super::before::{TILE, bit};
 use super::table;
@@ -10,6 +14,13 @@ use super::table;
 pub(super) const BLOCK: usize = 8;
 /// Lanes that are counted before it is asked whether that was enough.
 const LANES: usize = 32;
+/// Rows of a block.
+pub(super) const ROWS: usize = BLOCK * TILE;
+/// Lanes that a look counts between two questions whether that was enough. A committee of fewer
+/// has no looks: nearly every row is near.
+pub(super) const LOOK_LANES: usize = 16;
+/// More than any count of lanes, and may be added to so often.
+const FOUND: u8 = 128;
 /// Steps of the clock.
 const STEPS: u32 = (1 << 16) - 3;
 /// A lane lacks the row: later than every step.
@@ -56,6 +67,35 @@ impl Scale {
     }
 }
 
+/// The first eight bits of a step. They never decrease while steps increase.
+const fn coarse(step: i16) -> i8 {
+    (step >> 8) as i8
+}
+
+/// A row that looks are made for: its lanes with their coarse steps. First those in which it is
+/// early: there it is before most others, so that a count is soon enough.
+#[derive(Debug, Default)]
+pub(super) struct Look(Vec<(u8, i8)>);
+
+impl Look {
+    /// Turns to a row of steps: lanes up to each of two times, then the others.
+    pub fn turn(&mut self, steps: &[i16], times: [i16; 2]) {
+        let steps = steps.split_last().map_or(steps, |(_, steps)| steps); // END
+        let group = |step: i16| usize::from(step > times[0]) + usize::from(step > times[1]);
+        let mut next = [0; 4];
+        for step in steps {
+            next[group(*step) + 1] += 1;
+        }
+        next[2] += next[1];
+        self.0.resize(steps.len(), (0, 0));
+        for (lane, step) in (0..).zip(steps) {
+            let place = &mut next[group(*step)];
+            self.0[*place] = (lane, coarse(*step));
+            *place += 1;
+        }
+    }
+}
+
 /// Rows in tiles.
 #[derive(Debug)]
 pub(super) struct Tiles {
@@ -68,6 +108,10 @@ pub(super) struct Tiles {
     greatest: Vec<i16>,
     /// Per block the least step of every lane.
     block_least: Vec<i16>,
+    /// Coarse steps of the blocks that are looked at: per lane those of all rows, the least there
+    /// is beyond the last one. And where those of a block begin.
+    looks: Vec<[i8; ROWS]>,
+    look_at: Vec<Option<usize>>,
     /// Bit of each row of a tile.
     bits: [u16; TILE],
     scratch: Vec<i16>,
@@ -84,6 +128,8 @@ impl Tiles {
             least: Vec::with_capacity(tiles * n),
             greatest: Vec::with_capacity(tiles * n),
             block_least: Vec::with_capacity(tiles.div_ceil(BLOCK) * n),
+            looks: Vec::new(),
+            look_at: vec![None; tiles.div_ceil(BLOCK)],
             bits: std::array::from_fn(|row| bit(row).1),
             scratch: Vec::with_capacity(n),
         }
@@ -120,6 +166,66 @@ impl Tiles {
         for (least, step) in self.block_least[block * n..].iter_mut().zip(&*least) {
             *least = (*least).min(*step);
         }
+    }
+
+    /// Readies a block, all of whose tiles are there, for looks.
+    pub fn ready(&mut self, block: usize) {
+        let (n, from) = (self.n, self.looks.len());
+        self.looks.resize(from + n, [coarse(END); ROWS]);
+        let tiles = block * BLOCK..self.len().min((block + 1) * BLOCK);
+        let columns =
+            self.columns[tiles.start * n * TILE..tiles.end * n * TILE].as_chunks::<TILE>();
+        for (tile, columns) in columns.0.chunks(n).enumerate() {
+            for (look, column) in self.looks[from..].iter_mut().zip(columns) {
+                look[tile * TILE..(tile + 1) * TILE].copy_from_slice(&column.map(coarse));
+            }
+        }
+        self.look_at[block] = Some(from);
+    }
+
+    /// Of some rows of a block, per tile, those of which a look does not show that x is before
+    /// them in more than `most` lanes. It ends when none are left.
+    pub fn look(
+        &self,
+        x: &Look,
+        block: usize,
+        mut rows: [u16; BLOCK],
+        most: usize,
+    ) -> [u16; BLOCK] {
+        let Some(from) = self.look_at[block] else {
+            return rows;
+        };
+        let looks = &self.looks[from..from + self.n];
+        let most = u8::try_from(most).unwrap_or(u8::MAX);
+        // Rows that are not asked for count as if they were found.
+        let mut counts = [0; ROWS];
+        for (rows, counts) in rows.iter().zip(counts.as_chunks_mut::<TILE>().0) {
+            for (count, bit) in counts.iter_mut().zip(&self.bits) {
+                *count = if rows & bit == 0 { FOUND } else { 0 };
+            }
+        }
+        // Fewer lanes than these are not enough for a whole block.
+        let (mut lanes, mut now) = (&x.0[..], usize::from(most) + usize::from(most / 2) + 1);
+        while !lanes.is_empty() {
+            let (some, rest) = lanes.split_at(now.min(lanes.len()));
+            count_later(some, looks, &mut counts);
+            if counts
+                .iter()
+                .fold(u8::MAX, |least, count| least.min(*count))
+                > most
+            {
+                return [0; BLOCK];
+            }
+            (lanes, now) = (rest, LOOK_LANES);
+        }
+        for (rows, counts) in rows.iter_mut().zip(counts.as_chunks::<TILE>().0) {
+            let mut more = 0;
+            for (count, bit) in counts.iter().zip(&self.bits) {
+                more |= if *count > most { *bit } else { 0 };
+            }
+            *rows &= !more;
+        }
+        rows
     }
 
     /// Per lane the least step of a tile.
@@ -195,6 +301,17 @@ impl Tiles {
             }
         }
         rows & more
+    }
+}
+
+/// Adds to the count of each row the lanes in which it is later.
+fn count_later(lanes: &[(u8, i8)], looks: &[[i8; ROWS]], counts: &mut [u8; ROWS]) {
+    for (lane, step) in lanes {
+        if let Some(look) = looks.get(usize::from(*lane)) {
+            for (count, other) in counts.iter_mut().zip(look) {
+                *count = count.wrapping_add(u8::from(step < other));
+            }
+        }
     }
 }
 
@@ -289,6 +406,49 @@ mod tests {
             }
             for (block, rows) in stamps.chunks(TILE * BLOCK).enumerate() {
                 prop_assert_eq!(tiles.before_block(&x, block), all(rows, &|t, s| t < s));
+            }
+        }
+
+        /// A look leaves out exactly what coarse steps show, of what it is asked for, and nothing
+        /// that the stamps do not.
+        #[test]
+        fn a_look_leaves_out_what_is_later_in_enough_lanes(
+            n in prop::sample::select(vec![1usize, 4, 16, 31, 100]),
+            rows in 1usize..300,
+            cells in prop::collection::vec(stamp(), 200),
+            most in 0usize..40,
+            times in (stamp(), stamp()),
+            some: [u16; BLOCK],
+        ) {
+            let stamps: Vec<Vec<u32>> = (0..=rows)
+                .map(|row| (0..n).map(|lane| cells[(row * 31 + lane * 7) % 200]).collect())
+                .collect();
+            let (asked, stamps) = stamps.split_last().unwrap();
+            let mut tiles = Tiles::new(n, Scale::new(1_000, 300_000), rows);
+            for rows in stamps.chunks(TILE) {
+                tiles.push(rows.iter().map(Vec::as_slice));
+            }
+            let scale = tiles.scale;
+            let mut x = Vec::new();
+            scale.fill(&mut x, asked, NEVER);
+            let mut look = Look::default();
+            let times = [times.0.min(times.1), times.0.max(times.1)];
+            look.turn(&x, times.map(|time| scale.step(time)));
+            prop_assert_eq!(tiles.look(&look, 0, some, most), some);
+            for (block, rows) in stamps.chunks(ROWS).enumerate() {
+                tiles.ready(block);
+                let left = tiles.look(&look, block, some, most);
+                for at in 0..ROWS {
+                    let is = |rows: &[u16; BLOCK]| rows[at / TILE] >> (at % TILE) & 1 == 1;
+                    let row = rows.get(at);
+                    let later = |is_so: &dyn Fn(i16, i16) -> bool| row.map_or(0, |row| {
+                        let steps = x.iter().zip(row);
+                        steps.filter(|(t, s)| is_so(**t, scale.step(**s))).count()
+                    });
+                    let shown = later(&|t, s| coarse(t) < coarse(s)) > most;
+                    prop_assert!(!shown || later(&|t, s| t < s) > most);
+                    prop_assert_eq!(is(&left), is(&some) && !shown);
+                }
             }
         }
     }

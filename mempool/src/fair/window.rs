@@ -7,8 +7,9 @@
 //! it; if x is after the greatest in a quorum of lanes, all of them do, and no row is looked
 //! at. Eight tiles in a row are asked together first. Otherwise lanes are counted for all rows
 //! of the tile at once, by steps of a coarser clock (see `tiles`), and what these leave open is
-//! counted stamp by stamp. Shapes and steps decide about speed only: whatever the stamps are,
-//! the answer is the same.
+//! counted stamp by stamp. Rows of no shape that others have are *mixed*: nothing holds for a tile
+//! of them, and a look over eight tiles takes out what is surely later. Shapes, steps and looks
+//! decide about speed only: whatever the stamps are, the answer is the same.
 
 use fairlane_types::{CtId, Micros, PublicKey};
 
@@ -16,7 +17,7 @@ use super::before::{TILE, bit, names};
 use super::precedence::{Precedence, Relation};
 use super::state::{State, kth};
 use super::table::ABSENT;
-use super::tiles::{self, BLOCK, Scale, Tiles};
+use super::tiles::{self, BLOCK, LOOK_LANES, Look, ROWS, Scale, Tiles};
 
 /// Shapes that are told apart; the rest are one.
 const SHAPES_MAX: usize = 16;
@@ -41,6 +42,8 @@ pub(super) struct Window<'a> {
     gone: Vec<bool>,
     /// Rows that share a nonce with another one, sorted.
     twins: Vec<(PublicKey, u64, usize)>,
+    /// Some blocks are there to be looked at.
+    looks: bool,
 }
 
 /// What is known of the rows of a tile.
@@ -109,6 +112,7 @@ pub(super) struct Probe {
     /// Its steps. If lanes that lack two rows count for either, as they do under dissent, x is
     /// later than absent where it is absent.
     steps: Vec<i16>,
+    look: Look,
 }
 
 impl Probe {
@@ -173,6 +177,7 @@ impl<'a> Window<'a> {
             slots: drafts.iter().map(|row| row.slot).collect(),
             gone: vec![false; count],
             twins: twins(state, &drafts),
+            looks: false,
         };
         let heads = window.heads.iter();
         let heads: Vec<i16> = heads.map(|head| window.steps.scale.step(*head)).collect();
@@ -184,6 +189,12 @@ impl<'a> Window<'a> {
                 here: tiles.len(),
                 near: Near::least(tiles.iter().map(|tile| tile.near)),
             });
+        }
+        // Mixed rows are the last ones.
+        let mixed = drafts.partition_point(|row| row.shape < SHAPES_MAX);
+        window.looks = mixed < count && n >= LOOK_LANES;
+        if window.looks {
+            (mixed / ROWS..window.blocks.len()).for_each(|block| window.steps.ready(block));
         }
         window
     }
@@ -308,6 +319,23 @@ impl<'a> Window<'a> {
         self.steps.scale.fill(steps, self.row(row), absent);
     }
 
+    /// Readies a row for [`Window::look`].
+    pub fn ready(&self, probe: &mut Probe, reach: Reach) {
+        if self.looks {
+            let high = self.steps.scale.step(reach.high);
+            probe.look.turn(&probe.steps, [reach.step, high]);
+        }
+    }
+
+    /// Rows of the tiles of a block that can hold something before x.
+    pub fn look(&self, by: &Relation, x: &Probe, block: usize, reach: Reach) -> [u16; BLOCK] {
+        let mut rows = [0; BLOCK];
+        for (rows, tile) in rows.iter_mut().zip(self.tiles_of(block)) {
+            *rows = self.near(tile, reach);
+        }
+        self.steps.look(&x.look, block, rows, by.f)
+    }
+
     /// Number of tiles.
     pub const fn tiles(&self) -> usize {
         self.tiles.len()
@@ -321,12 +349,12 @@ impl<'a> Window<'a> {
         })
     }
 
-    pub fn tiles_of(&self, block: usize) -> std::ops::Range<usize> {
+    fn tiles_of(&self, block: usize) -> std::ops::Range<usize> {
         block * BLOCK..self.tiles.len().min((block + 1) * BLOCK)
     }
 
     /// Rows of a tile that are here, if they can hold something before x.
-    pub fn near(&self, tile: usize, reach: Reach) -> u16 {
+    fn near(&self, tile: usize, reach: Reach) -> u16 {
         let tile = &self.tiles[tile];
         if tile.near.reaches(reach) {
             tile.here
