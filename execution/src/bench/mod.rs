@@ -179,7 +179,7 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
     let orderbook_rs = None;
     let blocks = stream::blocks(&ops);
     let apply = agree("apply", apply(&blocks, clock)?)?;
-    let (deep, _) = deep::deep(&blocks, clock)?;
+    let deep = deep::deep(&blocks, clock)?;
     let (sweep, liquidated) = sweep::sweep(clock)?;
     Ok(Figures {
         orders: OPS as u64,
