@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use fairlane_simnet::fairness::market::{Market, Strategy, mean};
+use fairlane_simnet::fairness::leak::{Flow, Seen};
+use fairlane_simnet::fairness::market::{Market, Sight, Strategy, mean};
 use fairlane_simnet::fairness::search::climb;
 use fairlane_simnet::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
 
@@ -107,7 +108,7 @@ fn clocks_that_are_off_delay_and_do_not_let_an_attacker_in() {
 /// sealed nor under `strong`.
 #[test]
 fn a_sandwich_earns_in_the_clear_under_arrival_only() {
-    let profit = |rule: &str, reads| {
+    let profit = |rule: &str, sight| {
         let mut experiment = experiment(rule);
         (experiment.matrix, experiment.bad) = (Matrix::EuUs, 5);
         (experiment.rate, experiment.seconds) = (50, 40);
@@ -115,7 +116,8 @@ fn a_sandwich_earns_in_the_clear_under_arrival_only() {
         let market = Market {
             experiment,
             strategy,
-            reads,
+            flow: Flow::Coin,
+            sight,
             copies: 1,
         };
         let mut trades = market.run(14);
@@ -123,14 +125,56 @@ fn a_sandwich_earns_in_the_clear_under_arrival_only() {
         assert!(trades.slippage.len() > 20);
         mean(&trades.profit)
     };
-    let (earns, half) = profit("arrival", true);
+    let (earns, half) = profit("arrival", Sight::Reads);
     assert!(earns - half > 0.0, "{earns} {half}");
-    let (sealed, half) = profit("arrival", false);
+    let (sealed, half) = profit("arrival", Sight::Guesses);
     assert!(sealed - half < 0.0, "{sealed} {half}");
-    for reads in [true, false] {
-        let (strong, half) = profit("strong", reads);
+    for sight in [Sight::Reads, Sight::Guesses] {
+        let (strong, half) = profit("strong", sight);
         assert!(strong + half < 0.0, "{strong} {half}");
     }
+}
+
+/// An observer finds what habits there are, by the sense that they show in, and nothing where
+/// there are none. What it learns is worth something to a leader that also decides the order, and
+/// not under `strong`.
+#[test]
+fn habits_leak_and_earn_only_who_comes_first() {
+    let market = |rule: &str, flow, sight| {
+        let mut experiment = experiment(rule);
+        (experiment.matrix, experiment.bad) = (Matrix::EuUs, 5);
+        (experiment.rate, experiment.seconds) = (50, 40);
+        Market {
+            experiment,
+            strategy: Some(Strategy::Sandwich),
+            flow,
+            sight,
+            copies: 1,
+        }
+    };
+    let told = |flow, seen| {
+        let (right, all) = market("strong", flow, Sight::Learns).told(seen, 16);
+        assert!(all > 1_900);
+        right as f64 / all as f64
+    };
+    for seen in Seen::ALL {
+        // Three deviations of a coin that is tossed 2,000 times.
+        assert!((told(Flow::Coin, seen) - 0.5).abs() < 0.04, "{seen:?}");
+    }
+    assert!(told(Flow::Desks, Seen::Entry) > 0.72 && told(Flow::Desks, Seen::Times) < 0.6);
+    assert!(told(Flow::Crowds, Seen::Times) > 0.6 && told(Flow::Crowds, Seen::Entry) < 0.56);
+    let profit = |rule| {
+        let mut trades = market(rule, Flow::Desks, Sight::Learns).run(17);
+        (18..21).for_each(|seed| trades.merge(market(rule, Flow::Desks, Sight::Learns).run(seed)));
+        let right = trades.right as f64 / trades.slippage.len() as f64;
+        assert!(right > 0.65, "{right}");
+        mean(&trades.profit)
+    };
+    let ((leader, _), (strong, half)) = (profit("leader"), profit("strong"));
+    assert!(
+        strong + half < 0.0 && leader > strong + 5.0,
+        "{leader} {strong}"
+    );
 }
 
 #[test]

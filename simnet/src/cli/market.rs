@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{MarketArgs, SimError};
-use crate::fairness::market::{Market, Snipers, Strategy, Trades, mean, quantile};
+use super::{MarketArgs, MarketPart, SimError};
+use crate::fairness::leak::{Flow, Seen};
+use crate::fairness::market::{Market, Sight, Snipers, Strategy, Trades, mean, quantile};
 use crate::fairness::{Attack, Experiment, FanOut, Matrix, Rule};
 use crate::report::{Bars, Plot, Series, Style, picture};
 
@@ -40,26 +41,31 @@ pub(super) fn run(args: &MarketArgs) -> Result<bool, SimError> {
         },
         seeds: args.first..args.first.saturating_add(args.seeds),
     };
-    let attacks = lab.attacks();
-    let spam = lab.spam();
-    let snipers = lab.snipers();
-    println!("{attacks}\n{spam}\n{snipers}");
+    let wanted = |part| args.part.is_none_or(|only| only == part);
+    let mut plots = Vec::new();
+    if wanted(MarketPart::Attacks) {
+        let attacks = lab.attacks();
+        println!("{attacks}");
+        plots.push(("market-profit.svg", attacks.profit_plot().panel()));
+        plots.push(("market-slippage.svg", attacks.slippage_bars().panel()));
+    }
+    if wanted(MarketPart::Spam) {
+        println!("{}", lab.spam());
+    }
+    if wanted(MarketPart::Leak) {
+        let learners = lab.learners();
+        println!("{}\n{learners}", lab.told());
+        plots.push(("market-leak.svg", learners.plot().panel()));
+    }
+    if wanted(MarketPart::Snipers) {
+        let snipers = lab.snipers();
+        println!("{snipers}");
+        plots.push(("market-snipers.svg", snipers.plot().panel()));
+    }
     if let Some(folder) = &args.out {
-        write(
-            folder,
-            "market-profit.svg",
-            &picture(&[attacks.profit_plot().panel()]),
-        )?;
-        write(
-            folder,
-            "market-slippage.svg",
-            &picture(&[attacks.slippage_bars().panel()]),
-        )?;
-        write(
-            folder,
-            "market-snipers.svg",
-            &picture(&[snipers.plot().panel()]),
-        )?;
+        for (name, panel) in plots {
+            write(folder, name, &picture(&[panel]))?;
+        }
     }
     Ok(true)
 }
@@ -78,7 +84,7 @@ struct Lab {
 
 /// A row of the table of attacks.
 struct Row {
-    reads: bool,
+    sight: Sight,
     rule: &'static str,
     bad: usize,
     strategy: Option<Strategy>,
@@ -87,6 +93,10 @@ struct Row {
 
 struct Attacks(Vec<Row>);
 struct Spam(Vec<(&'static str, usize, Trades)>);
+/// Right guesses and all, by flow and by what is seen.
+struct Told(Vec<(Flow, Vec<(u64, u64)>)>);
+/// Sandwiches with f bad lanes whose side is guessed, by flow, guess and rule.
+struct Learners(Vec<(Flow, Sight, &'static str, Trades)>);
 struct Sniped {
     rows: Vec<(&'static str, usize, Vec<f64>)>,
 }
@@ -97,7 +107,18 @@ impl Lab {
         rule: &str,
         bad: usize,
         strategy: Option<Strategy>,
-        reads: bool,
+        sight: Sight,
+        copies: usize,
+    ) -> Trades {
+        self.sum(rule, bad, strategy, (Flow::Coin, sight), copies)
+    }
+
+    fn sum(
+        &self,
+        rule: &str,
+        bad: usize,
+        strategy: Option<Strategy>,
+        (flow, sight): (Flow, Sight),
         copies: usize,
     ) -> Trades {
         let mut experiment = Experiment {
@@ -110,7 +131,8 @@ impl Lab {
         let market = Market {
             experiment,
             strategy,
-            reads,
+            flow,
+            sight,
             copies,
         };
         let mut sum = Trades::default();
@@ -131,9 +153,9 @@ impl Lab {
     fn attacks(&self) -> Attacks {
         let mut rows = Vec::new();
         for (rule, name) in RULES {
-            let trades = self.market(rule, 0, None, false, 1);
+            let trades = self.market(rule, 0, None, Sight::Guesses, 1);
             rows.push(Row {
-                reads: false,
+                sight: Sight::Guesses,
                 rule: name,
                 bad: 0,
                 strategy: None,
@@ -141,13 +163,13 @@ impl Lab {
             });
         }
         for strategy in Strategy::ALL {
-            for reads in [true, false] {
+            for sight in [Sight::Reads, Sight::Guesses] {
                 for (rule, name) in RULES {
                     for bad in self.bad() {
-                        let trades = self.market(rule, bad, Some(strategy), reads, 1);
+                        let trades = self.market(rule, bad, Some(strategy), sight, 1);
                         let strategy = Some(strategy);
                         rows.push(Row {
-                            reads,
+                            sight,
                             rule: name,
                             bad,
                             strategy,
@@ -166,10 +188,45 @@ impl Lab {
         for (rule, name) in RULES {
             for copies in COPIES {
                 let strategy = Some(Strategy::FrontRun);
-                rows.push((name, copies, self.market(rule, 1, strategy, false, copies)));
+                rows.push((
+                    name,
+                    copies,
+                    self.market(rule, 1, strategy, Sight::Guesses, copies),
+                ));
             }
         }
         Spam(rows)
+    }
+
+    fn told(&self) -> Told {
+        let counts = |flow, seen| {
+            let market = Market {
+                experiment: self.experiment,
+                strategy: None,
+                flow,
+                sight: Sight::Learns,
+                copies: 1,
+            };
+            let counts = self.seeds.clone().map(|seed| market.told(seen, seed));
+            counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        };
+        let row = |flow| (flow, Seen::ALL.map(|seen| counts(flow, seen)).to_vec());
+        Told(Flow::ALL.map(row).to_vec())
+    }
+
+    fn learners(&self) -> Learners {
+        let mut rows = Vec::new();
+        let f = (self.experiment.members - 1) / 3;
+        for flow in Flow::ALL {
+            for sight in [Sight::Guesses, Sight::Learns] {
+                for (rule, name) in RULES {
+                    let sandwich = Some(Strategy::Sandwich);
+                    let trades = self.sum(rule, f, sandwich, (flow, sight), 1);
+                    rows.push((flow, sight, name, trades));
+                }
+            }
+        }
+        Learners(rows)
     }
 
     fn snipers(&self) -> Sniped {
@@ -198,8 +255,27 @@ impl Lab {
     }
 }
 
-const fn sees(reads: bool) -> &'static str {
-    if reads { "plaintext" } else { "encrypted" }
+const fn sees(sight: Sight) -> &'static str {
+    match sight {
+        Sight::Reads => "plaintext",
+        Sight::Guesses | Sight::Learns => "encrypted",
+    }
+}
+
+const fn guesses_by(sight: Sight) -> &'static str {
+    match sight {
+        Sight::Reads => "reading",
+        Sight::Guesses => "a coin",
+        Sight::Learns => "what it learned",
+    }
+}
+
+/// A share in per cent, and half of its 95 % confidence interval (normal).
+fn share(right: u64, all: u64) -> String {
+    let all = f64::max(all as f64, 1.0);
+    let share = right as f64 / all;
+    let half = 1.96 * (share * (1.0 - share) / all).sqrt();
+    format!("{:.1} ± {:.1}", 100.0 * share, 100.0 * half)
 }
 
 impl Attacks {
@@ -214,7 +290,7 @@ impl Attacks {
         bad.dedup();
         let mut series: Vec<Series> = Vec::new();
         for row in self.sandwiches() {
-            let name = format!("{}, {}", row.rule, sees(row.reads));
+            let name = format!("{}, {}", row.rule, sees(row.sight));
             let x = bad.iter().position(|b| *b == row.bad).unwrap_or(0) as f64;
             let point = (x, mean(&row.trades.profit).0);
             match series.iter_mut().find(|series| series.name == name) {
@@ -238,18 +314,18 @@ impl Attacks {
     }
 
     fn slippage_bars(&self) -> Bars {
-        let of = |reads: bool| self.sandwiches().filter(move |row| row.reads == reads);
-        let values = |reads: bool| {
-            let slippage = of(reads).map(|row| quantile(&row.trades.slippage, 950));
-            (sees(reads).to_owned(), slippage.collect())
+        let of = |sight: Sight| self.sandwiches().filter(move |row| row.sight == sight);
+        let values = |sight: Sight| {
+            let slippage = of(sight).map(|row| quantile(&row.trades.slippage, 950));
+            (sees(sight).to_owned(), slippage.collect())
         };
         Bars {
             title: "Victims' slippage under sandwiches, 95th percentile".to_owned(),
             x: "basis points".to_owned(),
-            groups: of(true)
+            groups: of(Sight::Reads)
                 .map(|row| format!("{}, {} bad", row.rule, row.bad))
                 .collect(),
-            series: vec![values(true), values(false)],
+            series: vec![values(Sight::Reads), values(Sight::Guesses)],
         }
     }
 }
@@ -272,7 +348,7 @@ impl std::fmt::Display for Attacks {
             writeln!(
                 out,
                 "| {attack} | {} | {} | {} | {} | {:.1} | {:.2} / {:.2} | {profit} |",
-                row.strategy.map_or("–", |_| sees(row.reads)),
+                row.strategy.map_or("–", |_| sees(row.sight)),
                 row.rule,
                 row.bad,
                 trades.slippage.len(),
@@ -298,6 +374,78 @@ impl std::fmt::Display for Spam {
             writeln!(
                 out,
                 "| {rule} | {copies} | {first:.1} | {profit:.2} ± {half:.2} |"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "| right guesses of the side, % |")?;
+        for seen in Seen::ALL {
+            write!(out, " {} |", seen.name())?;
+        }
+        writeln!(out, "\n|---|{}", "---|".repeat(Seen::ALL.len()))?;
+        for (flow, counts) in &self.0 {
+            write!(out, "| {} |", flow.name())?;
+            for (right, all) in counts {
+                write!(out, " {} |", share(*right, *all))?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Learners {
+    fn plot(&self) -> Plot {
+        let mut series: Vec<Series> = Vec::new();
+        for (flow, sight, rule, trades) in &self.0 {
+            let name = format!("{rule}, by {}", guesses_by(*sight));
+            let x = Flow::ALL.iter().position(|other| other == flow);
+            let point = (x.unwrap_or(0) as f64, mean(&trades.profit).0);
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point),
+                None => series.push(Series {
+                    name,
+                    points: vec![point],
+                    style: Style::Dots,
+                }),
+            }
+        }
+        Plot {
+            title: "Attacker's profit per sandwich around sealed orders, f bad lanes".to_owned(),
+            x: "what traders have".to_owned(),
+            y: "basis points × lots".to_owned(),
+            x_names: Flow::ALL
+                .iter()
+                .map(|flow| flow.name().to_owned())
+                .collect(),
+            series,
+            from_zero: true,
+            ..Plot::default()
+        }
+    }
+}
+
+impl std::fmt::Display for Learners {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            out,
+            "| traders have | the attacker goes by | rule | right, % | attacker first, % | profit per attack |"
+        )?;
+        writeln!(out, "|---|---|---|---|---|---|")?;
+        for (flow, sight, rule, trades) in &self.0 {
+            let all = trades.slippage.len() as u64;
+            let (profit, half) = mean(&trades.profit);
+            writeln!(
+                out,
+                "| {} | {} | {rule} | {} | {:.1} | {profit:.2} ± {half:.2} |",
+                flow.name(),
+                guesses_by(*sight),
+                share(trades.right as u64, all),
+                100.0 * trades.first as f64 / f64::max(all as f64, 1.0),
             )?;
         }
         Ok(())

@@ -265,9 +265,25 @@ pub struct MarketArgs {
     /// How many seeds.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
+    /// One part alone.
+    #[arg(long)]
+    pub part: Option<MarketPart>,
     /// Write the plots to this folder.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// A part of the market experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MarketPart {
+    /// Sandwiches and front-runners.
+    Attacks,
+    /// Copies of an order that cannot be read.
+    Spam,
+    /// What sealed orders tell, and what that is worth.
+    Leak,
+    /// Makers that cancel against takers.
+    Snipers,
 }
 
 /// `mutants`.

@@ -9,12 +9,14 @@
 //!
 //! **The attack.** The attacker is near the victim and sees a victim's order when the nearest
 //! member has it. In the clear it knows the side; sealed it sees that there is an order and
-//! guesses. In both it sends at once. Bad lanes are those nearest to both: they give the attacker
+//! guesses, by a coin or by what it learned from orders that were opened before (see `leak`). It
+//! always sends at once. Bad lanes are those nearest to both: they give the attacker
 //! the earliest stamp that they still can, and the victim one 100 ms late. Under rule `leader`
 //! lane 0 is the first of the bad ones.
 
 use std::collections::BTreeMap;
 
+use super::leak::{Flow, Seen, guesses};
 use super::traffic::{Plan, Role, START, Traffic};
 use super::{Attack, Experiment, lanes};
 use crate::engine::{Owner, Purpose, Stream};
@@ -77,14 +79,32 @@ impl Strategy {
     }
 }
 
+/// What the attacker knows of an order that it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It reads it.
+    Reads,
+    /// It tosses a coin.
+    Guesses,
+    /// It guesses by what it learned.
+    Learns,
+}
+
 /// What an order does in the market.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Deal {
+pub(super) struct Deal {
     /// The attack it belongs to, if any.
     pair: Option<usize>,
     /// Lots, negative for a sale.
-    lots: f64,
+    pub lots: f64,
     victim: bool,
+}
+
+impl Deal {
+    /// Whether it is the attacker's.
+    pub const fn attacks(&self) -> bool {
+        self.pair.is_some() && !self.victim
+    }
 }
 
 /// A run of the market.
@@ -94,8 +114,10 @@ pub struct Market {
     pub experiment: Experiment,
     /// How the attacker means to earn; nobody attacks without.
     pub strategy: Option<Strategy>,
-    /// Whether the attacker can read what it sees.
-    pub reads: bool,
+    /// What makes traders buy or sell.
+    pub flow: Flow,
+    /// What the attacker knows of what it sees.
+    pub sight: Sight,
     /// Orders that the attacker sends before the victim.
     pub copies: usize,
 }
@@ -109,6 +131,8 @@ pub struct Trades {
     pub profit: Vec<f64>,
     /// Attacks in which an order of the attacker came before the victim's.
     pub first: usize,
+    /// Attacks in which it had the victim's side right.
+    pub right: usize,
     /// Orders that the attacker sent.
     pub sent: usize,
 }
@@ -119,6 +143,7 @@ impl Trades {
         self.slippage.extend(other.slippage);
         self.profit.extend(other.profit);
         self.first += other.first;
+        self.right += other.right;
         self.sent += other.sent;
     }
 }
@@ -129,15 +154,32 @@ impl Market {
     pub fn run(&self, seed: u64) -> Trades {
         let mut experiment = self.experiment;
         experiment.attack = Attack::Predate;
-        let (plan, deals) = self.plan(seed);
+        let (plan, mut deals) = self.plan(seed);
         let traffic = Traffic::of(&experiment, plan, seed);
+        if self.sight == Sight::Learns {
+            let guesses = guesses(&traffic, &deals, Seen::All);
+            act_on(&guesses, &mut deals, &traffic);
+        }
         let order = sequence(&experiment, &traffic, seed);
         let mut trades = self.settle(&deals, &order, &traffic);
-        trades.sent = deals
-            .iter()
-            .filter(|d| d.pair.is_some() && !d.victim)
-            .count();
+        trades.sent = deals.iter().filter(|deal| deal.attacks()).count();
         trades
+    }
+
+    /// Right guesses of an observer of one seed, and all: without an attack.
+    #[must_use]
+    pub fn told(&self, seen: Seen, seed: u64) -> (u64, u64) {
+        let quiet = Self {
+            strategy: None,
+            ..*self
+        };
+        let (plan, deals) = quiet.plan(seed);
+        let traffic = Traffic::of(&self.experiment, plan, seed);
+        let guesses = guesses(&traffic, &deals, seen);
+        let right = guesses
+            .iter()
+            .filter(|(at, buys)| (deals[*at].lots > 0.0) == *buys);
+        (right.count() as u64, guesses.len() as u64)
     }
 
     /// Who sends what when, and what it does; both by time of sending.
@@ -147,21 +189,30 @@ impl Market {
         let end_us = START + experiment.seconds * 1_000_000;
         let places = experiment.matrix.places() as u64;
         let side = |rng: &mut Stream| if rng.chance(500) { 1.0 } else { -1.0 };
-        let mut all = Vec::new();
+        let other = |lots| Deal {
+            pair: None,
+            lots,
+            victim: false,
+        };
+        let mut all: Vec<(u64, Role, usize, Deal)> = Vec::new();
         for _ in 0..experiment.rate * experiment.seconds {
             let at = START + rng.below(end_us - START);
             let place = rng.below(places) as usize;
-            let deal = Deal {
-                pair: None,
-                lots: side(&mut rng),
-                victim: false,
+            let (lots, follows) = self.flow.draw(place, &mut rng);
+            let at = match (all.last(), follows) {
+                (Some((last, ..)), Some(after)) => last + after,
+                _ => at,
             };
-            all.push((at, Role::Trader, place, deal));
+            all.push((at, Role::Trader, place, other(lots)));
         }
         let sees_us = experiment.matrix.one_way_us(0, 0);
         for (pair, at) in (START..end_us).step_by(VICTIM_US as usize).enumerate() {
             let at = at + rng.below(VICTIM_US / 4);
-            let (wants, guess) = (side(&mut rng), side(&mut rng));
+            let (wants, follows) = self.flow.draw(0, &mut rng);
+            if let Some(after) = follows {
+                all.push((at - after, Role::Trader, 0, other(side(&mut rng))));
+            }
+            let guess = side(&mut rng);
             let deal = |lots, victim| Deal {
                 pair: Some(pair),
                 lots,
@@ -171,7 +222,10 @@ impl Market {
             let Some(strategy) = self.strategy else {
                 continue;
             };
-            let side = if self.reads { wants } else { guess };
+            let side = match self.sight {
+                Sight::Reads => wants,
+                Sight::Guesses | Sight::Learns => guess,
+            };
             let lots = side * strategy.lots() / self.copies as f64;
             for _ in 0..self.copies {
                 let front = at + sees_us;
@@ -202,14 +256,20 @@ impl Market {
             // What the price was before anybody acted on this victim.
             let before = *account.before.get_or_insert(quoted);
             if deal.victim {
+                account.wants = deal.lots.signum();
                 trades.slippage.push((price - before) * deal.lots.signum());
                 trades.first += usize::from(account.sent > 0);
             } else {
                 account.sent += 1;
+                if matches!(traffic.orders[at].role, Role::Attacker(..)) {
+                    account.bets = deal.lots.signum();
+                }
                 account.lots += deal.lots;
                 account.cash -= price * deal.lots;
             }
         }
+        let right = |account: &&Account| account.bets == account.wants;
+        trades.right = attacks.values().filter(right).count();
         // What is still open counts at the last price.
         let profit = |account: Account| account.cash + account.lots * book.stays;
         trades.profit = attacks.into_values().map(profit).collect();
@@ -217,10 +277,30 @@ impl Market {
     }
 }
 
+/// Turns the attacker's orders to the side that it guesses of each victim.
+fn act_on(guesses: &[(usize, bool)], deals: &mut [Deal], traffic: &Traffic) {
+    let mut sides = BTreeMap::new();
+    for (order, buys) in guesses {
+        if let Role::Victim(pair) = traffic.orders[*order].role {
+            sides.insert(pair, if *buys { 1.0 } else { -1.0 });
+        }
+    }
+    for (deal, sent) in deals.iter_mut().zip(&traffic.orders) {
+        let side = deal.pair.and_then(|pair| sides.get(&pair));
+        if let (true, Some(side)) = (deal.attacks(), side) {
+            let opens = matches!(sent.role, Role::Attacker(..));
+            deal.lots = deal.lots.abs() * if opens { *side } else { -side };
+        }
+    }
+}
+
 /// The attacker's account of one attack.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     before: Option<f64>,
+    /// Sides of the victim and of the attacker.
+    wants: f64,
+    bets: f64,
     sent: usize,
     lots: f64,
     cash: f64,

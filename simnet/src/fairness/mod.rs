@@ -3,6 +3,7 @@
 //! network code in it, so a run of minutes of traffic takes a second.
 
 mod lanes;
+pub mod leak;
 pub mod market;
 mod matrix;
 mod measure;
