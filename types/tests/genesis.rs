@@ -92,3 +92,23 @@ fn a_dealer_needs_an_experiment() {
         Err(GenesisError::NeedsExperiment(_))
     ));
 }
+
+/// Rules that look at no times of receipt are for experiments.
+#[test]
+fn baselines_need_an_experiment() {
+    for rule in [OrderRule::Leader, OrderRule::RoundRobin] {
+        let mut chain = genesis(made(), Some(CertificateParams::ceremony()));
+        chain.order.rule = rule;
+        chain.order.tie = TieSource::BlockId;
+        assert!(chain.validate().is_ok(), "{rule:?}");
+        chain.experiment = false;
+        assert!(
+            matches!(chain.validate(), Err(GenesisError::NeedsExperiment(_))),
+            "{rule:?}"
+        );
+        for rule in [OrderRule::Strong, OrderRule::Arrival, OrderRule::Shuffle] {
+            chain.order.rule = rule;
+            assert!(chain.validate().is_ok(), "{rule:?}");
+        }
+    }
+}

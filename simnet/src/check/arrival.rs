@@ -1,6 +1,6 @@
 //! S11: the rules written a second time, from ORDERING.md, over plain lanes: `arrival`, what
-//! all share, `shuffle` and `majority` (`strong` has its own extraction). It keeps
-//! everything for ever and sorts everything every time: slow, short and independent of the
+//! all share, `shuffle` and `majority` (`strong` and the baselines have their own extraction). It
+//! keeps everything for ever and sorts everything every time: slow, short and independent of the
 //! code it judges.
 //!
 //! Settled where ORDERING.md leaves room: every effective head is raised to the floor at
@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fairlane_types::{CtId, Digest, Label, OrderParams, OrderRule, PublicKey};
 
+use super::baseline::{Recorded, in_turn};
 use super::strong::{self, Seen, tie};
 
 /// What one final block adds, as raw stamps.
@@ -243,9 +244,12 @@ impl Arrival {
             .chain([heads[self.rank]])
             .min()
             .unwrap_or(0);
-        if self.params.rule == OrderRule::Strong {
-            self.extract_strong(step, watermark, expected);
-            return;
+        match self.params.rule {
+            OrderRule::Strong => return self.extract_strong(step, watermark, expected),
+            OrderRule::Leader | OrderRule::RoundRobin => {
+                return self.extract_baseline(step, expected);
+            }
+            OrderRule::Arrival | OrderRule::Majority | OrderRule::Shuffle => {}
         }
         let width = match self.params.rule {
             OrderRule::Shuffle => SHUFFLE_US,
@@ -343,6 +347,31 @@ impl Arrival {
         let (ordered, cycle) = strong::extract(live, &heads, self.f, watermark, most, |id| {
             tie(&step.seed, id)
         });
+        self.place(ordered, expected);
+        expected.cycle_max = cycle;
+    }
+
+    /// `leader` is the turn of lane 0 for ever; of `round-robin` the block says who begins.
+    fn extract_baseline(&mut self, step: &Step, expected: &mut Expected) {
+        let n = self.heads.len();
+        let recorded = |(id, live): (&CtId, &Live)| Recorded {
+            id: *id,
+            stamps: (live.stamps.iter())
+                .map(|t| t.map(|t| t.max(self.base)))
+                .collect(),
+            nonce: account(&live.label),
+        };
+        let live: Vec<_> = self.live.iter().map(recorded).collect();
+        let (begin, turns) = match self.params.rule {
+            OrderRule::Leader => (0, 1),
+            _ => (usize::from(step.seed.0[0]), n),
+        };
+        let lanes = (begin..begin + turns).map(|lane| lane % n);
+        let most = self.params.decrypt_max as usize;
+        self.place(in_turn(&live, lanes, most), expected);
+    }
+
+    fn place(&mut self, ordered: Vec<(CtId, u64)>, expected: &mut Expected) {
         for (id, _) in &ordered {
             if let Some(live) = self.live.remove(id) {
                 self.seen.insert(*id);
@@ -351,7 +380,6 @@ impl Arrival {
             }
         }
         expected.ordered = ordered;
-        expected.cycle_max = cycle;
     }
 }
 

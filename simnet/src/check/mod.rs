@@ -2,6 +2,7 @@
 //! the rules without calling the code that they judge. They run at every event.
 
 mod arrival;
+mod baseline;
 mod decoded;
 mod facts;
 mod lanes;
