@@ -8,7 +8,6 @@ use fairlane_node::config::{Config, Overrides};
 use fairlane_node::epochs::Resting;
 use fairlane_node::home::{Home, HomeError};
 use fairlane_node::node::{Ended, Node, NodeOptions, StartError, shutdown_signal};
-use fairlane_node::process::keep_secrets_in;
 use fairlane_node::telemetry::install_metrics;
 use fairlane_types::Handover;
 use tracing_subscriber::layer::SubscriberExt;
@@ -49,7 +48,6 @@ pub fn overrides(log: Option<&str>) -> Outcome<Overrides> {
 
 /// Runs until SIGTERM, Ctrl-C or a failure.
 pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
-    keep_secrets_in()?;
     let overrides = overrides(log)?;
     // Read once before anything starts, for the log filter and for early errors.
     let home = Home::open(&args.home)?;
