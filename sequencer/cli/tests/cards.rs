@@ -169,6 +169,87 @@ fn addresses_of_nobody_are_refused_in_cards_and_in_changes() {
     assert_eq!(signed, wrong, "nothing was signed");
 }
 
+/// Runs a verb that is killed when a file of it gets longer than so many blocks, as by a machine
+/// that stops.
+fn killed_at(blocks: usize, args: &[&str]) {
+    let shell = format!("ulimit -f {blocks}; exec \"$@\"");
+    let killed = Command::new("sh")
+        .args(["-c", &shell, "sh", env!("CARGO_BIN_EXE_fairlane")])
+        .args(args)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(killed.status.code(), None, "{killed:?}");
+}
+
+/// A home is there with all that belongs to it, or not at all: stopped at the first byte of a key,
+/// and after the keys, what makes it leaves nothing at its place and works when it is run again.
+#[test]
+fn a_stop_while_a_home_is_made_leaves_no_half_home() {
+    let net = Net::new();
+    let (genesis, backup) = (net.path("net/genesis.json"), net.path("backup"));
+    let (member, secret) = (net.path("net/member-0"), net.path("secret"));
+    fs::write(&secret, "correct horse battery").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let opens = ["--backup-passphrase-file", text(&secret)];
+    let write = [
+        "keys",
+        "backup",
+        "--home",
+        text(&member),
+        "-o",
+        text(&backup),
+    ];
+    good(&[&write[..], &opens].concat());
+    let generate = ["keys", "generate", "--passphrase-file", text(&secret), "-o"];
+    let join = [
+        "committee",
+        "join",
+        "--genesis",
+        text(&genesis),
+        "--epoch",
+        "1",
+    ];
+    let join = [
+        &join[..],
+        &["--from", "127.0.0.1:1", "--port", "9000"],
+        &["--reserve-mb", "1", "-o"],
+    ]
+    .concat();
+    let restore = ["keys", "restore", "--plain", "--backup", text(&backup)];
+    let restore = [
+        &restore[..],
+        &opens,
+        &["--genesis", text(&genesis), "--home"],
+    ]
+    .concat();
+    let homes = net.path("homes");
+    for (verb, args, stops) in [
+        ("generate", &generate[..], &[0][..]),
+        ("join", &join[..], &[0, 1][..]),
+        ("restore", &restore[..], &[0, 1][..]),
+    ] {
+        let home = homes.join(verb);
+        let args = [args, &[text(&home)]].concat();
+        for blocks in stops {
+            killed_at(*blocks, &args);
+            let left: Vec<_> = fs::read_dir(&homes).unwrap().map(Result::unwrap).collect();
+            let begun = format!(".{verb}.fairlane-begun");
+            let names = left.iter().map(|entry| entry.file_name());
+            let half: Vec<_> = names
+                .filter(|name| text(name.as_ref()).contains(verb))
+                .collect();
+            assert_eq!(half, [begun.as_str()], "{verb} was stopped in the middle");
+        }
+        good(&args);
+        assert!(home.join("identity.key").exists());
+        ends(&run(&args), 3, "exists already");
+    }
+    let names = fs::read_dir(&homes).unwrap().count();
+    assert_eq!(names, 3, "nothing is left beside them");
+    good(&["keys", "verify", "--home", text(&homes.join("restore"))]);
+}
+
 /// The process is killed at its first byte into any file, as by a machine that stops.
 #[test]
 fn a_stop_while_a_key_is_written_leaves_no_half_key() {
@@ -193,14 +274,7 @@ fn a_stop_while_a_key_is_written_leaves_no_half_key() {
         "--backup",
     ];
     let restore = [&read[..], &[text(&backup)], &opens].concat();
-    let binary = env!("CARGO_BIN_EXE_fairlane");
-    let killed = Command::new("sh")
-        .args(["-c", "ulimit -f 0; exec \"$@\"", "sh", binary])
-        .args(&restore)
-        .env_clear()
-        .output()
-        .unwrap();
-    assert_eq!(killed.status.code(), None, "{killed:?}");
+    killed_at(0, &restore);
     let begun = fs::read_dir(&home).unwrap();
     let begun = begun.filter(|file| text(&file.as_ref().unwrap().path()).ends_with(".key.new"));
     assert_eq!(begun.count(), 1, "it came as far as a key");

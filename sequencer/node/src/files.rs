@@ -53,7 +53,7 @@ fn write_beside(path: &Path, mode: u32, bytes: &[u8]) -> std::io::Result<PathBuf
     Ok(beside)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

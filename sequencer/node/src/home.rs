@@ -28,10 +28,13 @@ use fairlane_types::{
 };
 use zeroize::Zeroizing;
 
-use crate::files::write_new;
+use crate::files::{folder_of, sync_folder, write_new};
 use crate::key_files::{self, AtRest, Secret};
 use crate::passphrase::Passphrase;
 use crate::store::{RocksStore, StoreOptions};
+
+/// At the end of a hidden folder's name: one that is to become a home.
+const HOME_BEGUN: &str = ".fairlane-begun";
 
 /// What is wrong with a home folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,6 +205,47 @@ impl Home {
             root,
             passphrase: None,
         })
+    }
+
+    /// Makes the folder with all that `fill` puts into it. Until that is done it lies beside under
+    /// another name, so that a stop in the middle leaves no half of a home, and the next try takes
+    /// away what the one before left.
+    ///
+    /// # Errors
+    /// [`HomeError::Exists`] when it is there already; what `fill` refuses, and then nothing is left.
+    pub fn make<T, E: From<HomeError>>(
+        root: impl Into<PathBuf>,
+        passphrase: Option<Arc<Passphrase>>,
+        fill: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
+        let root = root.into();
+        let io = |path: &Path, error: std::io::Error| E::from(HomeError::io(path, &error));
+        if fs::symlink_metadata(&root).is_ok() {
+            return Err(HomeError::Exists(root).into());
+        }
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
+        let begun = root.with_file_name(format!(".{name}{HOME_BEGUN}"));
+        match fs::remove_dir_all(&begun) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(&begun, error));
+            }
+            _ => {}
+        }
+        let home = Self::create(&begun)?.with_passphrase(passphrase.clone());
+        let filled = fill(&home).and_then(|filled| {
+            let placed = fs::rename(&begun, &root).and_then(|()| sync_folder(folder_of(&root)));
+            placed.map_err(|error| match error.kind() {
+                std::io::ErrorKind::DirectoryNotEmpty => HomeError::Exists(root.clone()).into(),
+                _ => io(&root, error),
+            })?;
+            Ok(filled)
+        });
+        if filled.is_err() {
+            // Why it failed says more than why this does.
+            drop(fs::remove_dir_all(&begun));
+        }
+        let home = Self { root, passphrase };
+        filled.map(|filled| (home, filled))
     }
 
     /// The same folder, with the passphrase of its key files.

@@ -27,6 +27,8 @@ use crate::term::{Term, short};
 
 /// Largest file of this verb that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Name of a joiner's card in its home.
+const CARD: &str = "card.json";
 
 /// Runs the verb.
 pub async fn run(verb: CommitteeVerb, term: Term) -> Outcome {
@@ -139,9 +141,6 @@ async fn join(args: &JoinArgs, term: Term) -> Outcome {
     };
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(Problem::failed)?;
-    let home = Home::create(&args.out)?.with_passphrase(passphrase.map(Into::into));
-    home.write_identity(&SecretKey::from_seed(*seed))?;
-    write_genesis(&home.genesis_path(), &genesis)?;
     let config = Config {
         listen_quic,
         listen_api,
@@ -156,11 +155,17 @@ async fn join(args: &JoinArgs, term: Term) -> Outcome {
         },
         oracle: None,
     };
-    write_config(&home, &config)?;
-    home.write_birth_of_joiner(&genesis, config.reserve_bytes())?;
-    let card = card_of(&home, (genesis.chain, epoch), (quic, api))?;
-    let path = args.out.join("card.json");
-    write(&path, &card)?;
+    let fill = |home: &Home| {
+        home.write_identity(&SecretKey::from_seed(*seed))?;
+        write_genesis(&home.genesis_path(), &genesis)?;
+        write_config(home, &config)?;
+        home.write_birth_of_joiner(&genesis, config.reserve_bytes())?;
+        let card = card_of(home, (genesis.chain, epoch), (quic, api))?;
+        write(&home.root().join(CARD), &card)?;
+        Ok::<_, Problem>(card)
+    };
+    let (home, card) = Home::make(&args.out, passphrase.map(Into::into), fill)?;
+    let path = home.root().join(CARD);
     let identity = card.member.identity;
     let value = json!({ "joiner": {
         "home": args.out, "card": path, "epoch": epoch, "identity": identity,

@@ -108,8 +108,7 @@ fn generate(out: &Path, args: &PassphraseArgs, plain: bool, term: Term) -> Outco
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(Problem::failed)?;
     let identity = SecretKey::from_seed(*seed);
-    let home = Home::create(out)?.with_passphrase(passphrase);
-    home.write_identity(&identity)?;
+    let (home, ()) = Home::make(out, passphrase, |home| home.write_identity(&identity))?;
     let public = identity.public();
     let value = json!({ "keys": {
         "identity": public, "key_files": at_rest.word(), "file": home.identity_path(),
@@ -247,14 +246,17 @@ fn restore(
         let path = args.home.join("identity.key");
         return Err(HomeError::Plain(path).into());
     }
-    let home = match existing {
-        Some(home) => home,
-        None => Home::create(&args.home)?.with_passphrase(passphrase),
+    let fill = |home: &Home| {
+        backup.restore(home)?;
+        match there {
+            Some(_) => Ok(()),
+            None => home.write_genesis(chain),
+        }
     };
-    backup.restore(&home)?;
-    if there.is_none() {
-        home.write_genesis(chain)?;
-    }
+    let home = match existing {
+        Some(home) => fill(&home).map(|()| home)?,
+        None => Home::make(&args.home, passphrase, fill)?.0,
+    };
     let born = home.data_path().exists();
     let value = json!({ "restored": {
         "member": backup.member, "epoch": backup.epoch, "home": home.root(),
