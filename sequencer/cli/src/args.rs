@@ -436,6 +436,14 @@ pub struct AuditArgs {
     /// A member's folder, whether the member runs or not; nothing in it is changed.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["to", "case"])]
     pub home: Option<PathBuf>,
+    /// Folders of members in the epochs after that one, in their order: the audit goes on in them.
+    #[arg(
+        long,
+        value_name = "FOLDER,…",
+        value_delimiter = ',',
+        requires = "home"
+    )]
+    pub then: Vec<PathBuf>,
     /// A member's public address.
     #[arg(long, value_name = "ADDR", conflicts_with = "case")]
     pub to: Option<String>,

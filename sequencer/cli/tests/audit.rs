@@ -722,6 +722,7 @@ fn mutated_cases_never_panic() {
     let at = pair(&steps);
     let case = Case {
         genesis: genesis.hash(),
+        handovers: Vec::new(),
         activation: known(&genesis).activation,
         start: Start::Genesis,
         steps: steps[..=at].to_vec(),

@@ -6,18 +6,24 @@
 mod common;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use common::proxy::Proxy;
-use common::{Cluster, Load, complete, fairlane, free_ports};
+use common::{Cluster, Load, complete, fairlane, free_ports, program};
 use fairlane_client::wire::Frame;
+use fairlane_encryption::SuiteKey;
+use fairlane_mempool::fair;
 use fairlane_node::config::{Config, Overrides};
-use fairlane_node::epochs::Resting;
+use fairlane_node::epochs::{Present, Resting};
 use fairlane_node::home::Home;
 use fairlane_node::node::{Ended, Node, NodeOptions};
+use fairlane_node::store::RocksStore;
+use fairlane_replica::audit::{Auditor, Start as AuditStart, Step, Violation};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{
-    ActiveKeys, BlockId, Digest, Epoch, EpochStart, Genesis, Handover, Height, MemberId,
+    ActiveKeys, BlockId, Digest, Domain, Epoch, EpochStart, Genesis, Handover, Height, MemberId,
     NextCommittee, NextKey, NextMember, Position, QuorumWord, ReceiverBytes, Root, SecretKey,
     SequencedBlock, decode, encode,
 };
@@ -263,6 +269,10 @@ async fn members_that_all_stopped_between_two_epochs_go_on() {
         resting.leave(&base.handover).unwrap();
         assert!(resting.standing().unwrap().left);
     }
+    let copy = cluster.testnet.genesis_path.with_file_name("epoch-0");
+    let home = cluster.testnet.members[0].home.root();
+    let copied = Command::new("cp").arg("-a").args([home, &copy]).status();
+    assert!(copied.unwrap().success());
     for member in 0..4 {
         cluster.spawn(member);
     }
@@ -273,4 +283,77 @@ async fn members_that_all_stopped_between_two_epochs_go_on() {
     let sent = Load::after(sent, &cluster, 50, 50).finish().await;
     let outcomes = cluster.settled(&sent.acknowledged).await;
     complete(&sent, &outcomes);
+    an_audit_goes_over_the_boundary(&mut cluster, &copy, outcomes.len());
+}
+
+/// `fairlane audit` in each of the epochs, with nothing but the first genesis, and from the lanes of
+/// the one into the other; not where a quorum handed over something else.
+fn an_audit_goes_over_the_boundary(cluster: &mut Cluster, copy: &Path, orders: usize) {
+    cluster.kill(1);
+    let home = cluster.testnet.members[1].home.root().to_owned();
+    let (genesis, folders) = (cluster.testnet.genesis_path.clone(), [copy, home.as_path()]);
+    let audit = |args: &[&str]| {
+        let mut command = Command::new(program("fairlane"));
+        command.args(["audit", "--json"]).args(args);
+        let done = command.arg("--genesis").arg(&genesis).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let json = serde_json::from_slice::<serde_json::Value>(&done.stdout).unwrap_or_default();
+        (done.status.code(), json["audit"].clone(), said)
+    };
+    let [first, second] = folders.map(|folder| folder.to_str().unwrap());
+    let (code, of_first, said) = audit(&["--home", first]);
+    assert_eq!((code, &of_first["ok"]), (Some(0), &true.into()), "{said}");
+    let (code, of_second, said) = audit(&["--home", second]);
+    assert_eq!((code, &of_second["ok"]), (Some(0), &true.into()), "{said}");
+    assert!(!said.contains("word"), "{said}");
+    let height = |json: &serde_json::Value| json["height"].as_u64().unwrap();
+    let begun = of_second["from"].as_u64().unwrap();
+    assert_eq!(
+        begun,
+        height(&of_first) + 1,
+        "an epoch is audited from its beginning"
+    );
+    let (code, both, said) = audit(&["--home", first, "--then", second]);
+    assert_eq!((code, &both["ok"]), (Some(0), &true.into()), "{said}");
+    assert!(both["orders"].as_u64().unwrap() >= orders as u64, "{both}");
+    assert_eq!(both["root"], of_second["root"]);
+    assert_eq!(audit(&["--home", second, "--then", first]).0, Some(3));
+    let (_, known, _) = audit(&["--home", first, "--then", second, "--until", "1"]);
+    assert_eq!(height(&known), 1);
+
+    // Other remembered orders, under a quorum's true signatures.
+    let reader = RocksStore::read_only(&Home::open(copy).unwrap().data_path()).unwrap();
+    let get = |table, key: &[u8]| reader.get(table, key);
+    let before = &cluster.testnet.genesis;
+    let key = SuiteKey::from_bytes(before.encryption.scheme, &before.encryption.public_key);
+    let mut auditor = Auditor::new(before, key.unwrap(), None, AuditStart::Genesis).unwrap();
+    while auditor.height().0 < height(&of_first) {
+        let step = Step::read(auditor.height().next(), auditor.cut(), get).unwrap();
+        auditor.step(&step).unwrap();
+    }
+    let present = Present::of(&Home::open(&home).unwrap()).unwrap();
+    let base = present.base.unwrap();
+    let key = |base: &EpochBase| {
+        let params = &base.genesis().encryption;
+        SuiteKey::from_bytes(params.scheme, &params.public_key).unwrap()
+    };
+    assert!(auditor.cross(&base, key(&base)).is_ok());
+    let mut other = base.clone();
+    other.memory = fair::rule(4, 1, &before.order).memory();
+    let unsigned = auditor.cross(&other, key(&other));
+    assert!(
+        matches!(unsigned, Err(Violation::Boundary { .. })),
+        "{unsigned:?}"
+    );
+    let start = other.handover.genesis.start.as_mut().unwrap();
+    start.memory = Domain::Snapshot.hash(&other.memory);
+    other.handover.word = QuorumWord::default();
+    for member in 0..3 {
+        let identity = cluster.testnet.members[member].home.identity().unwrap();
+        let signature = Handover::sign(&identity, before.epoch(), &other.handover.genesis);
+        other.handover.word.add(MemberId(member as u8), signature);
+    }
+    other.verify(before).unwrap();
+    let signed = auditor.cross(&other, key(&other)).unwrap_err().to_string();
+    assert!(signed.contains("another remembered orders"), "{signed}");
 }

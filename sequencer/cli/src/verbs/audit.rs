@@ -9,9 +9,13 @@ use fairlane_client::{Member, Pin};
 use fairlane_node::home::Home;
 use fairlane_node::known_key::KnownKey;
 use fairlane_node::store::{RocksStore, StoreReader};
-use fairlane_replica::StoreError;
-use fairlane_replica::audit::{Auditor, Case, STEP_BYTES_MAX, Start, Step, StepError, Violation};
-use fairlane_types::{Height, Receipt, decode, encode};
+use fairlane_replica::audit::{
+    Auditor, Case, ReceiptBook, STEP_BYTES_MAX, Start, Step, StepError, Violation,
+};
+use fairlane_replica::{
+    EPOCH_BASE_BYTES_MAX, EpochBase, StoreError, Table, current_epoch, epoch_key,
+};
+use fairlane_types::{Epoch, Handover, Height, Receipt, decode, encode};
 
 use super::blind::BlindBook;
 use super::input;
@@ -30,8 +34,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         return case(path, &args, term);
     }
     let mut source = Source::open(&args)?;
-    let pin = source.pin(&args).await?;
-    let genesis = pin.genesis();
+    let (mut pin, mut handovers) = source.pin(&args).await?;
     let start = source.start(&pin).await?;
     if let Start::At(at) = &start {
         term.note(term.dim(&format!(
@@ -41,7 +44,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         )));
     }
     let (key, activation) = (pin.key().clone(), pin.activation());
-    let mut auditor = Auditor::new(genesis, key, activation, start.clone())
+    let mut auditor = Auditor::new(pin.genesis(), key, activation, start.clone())
         .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
     let receipts = match &args.receipts {
         Some(path) => read_receipts(path, &mut auditor, &pin)?,
@@ -49,16 +52,102 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
     };
     let mut blind = BlindBook::read(&args.blind, pin.genesis())?;
     let from = auditor.height().next();
-    let until = Height(args.until.unwrap_or(u64::MAX));
     let mut case = Case {
         genesis: pin.hash(),
+        handovers: handovers.clone(),
         activation: pin.activation().cloned(),
         start,
         steps: Vec::new(),
     };
-    let mut violation = None;
-    while auditor.height() < until {
-        let Some(step) = source.step(&auditor).await? else {
+    let mut violation = hold(
+        &mut source,
+        &mut auditor,
+        &mut blind,
+        &mut case,
+        &args,
+        term,
+    )
+    .await?;
+    let mut books = Vec::new();
+    for folder in &args.then {
+        if violation.is_some() || auditor.height() >= until(&args) {
+            break;
+        }
+        source = Source::disk(folder)?;
+        let base = source.base_after(&auditor)?;
+        pin = pin.handed_over(base.handover.clone())?;
+        handovers.push(base.handover.clone());
+        let next = match auditor.cross(&base, pin.key().clone()) {
+            Ok(next) => next,
+            Err(found) => {
+                violation = Some(found);
+                break;
+            }
+        };
+        books.push(std::mem::replace(&mut auditor, next).receipts);
+        term.note(term.dim(&format!("epoch {}", base.epoch())));
+        case = Case {
+            genesis: pin.hash(),
+            handovers: handovers.clone(),
+            activation: None,
+            start: Start::Epoch(Box::new(base)),
+            steps: Vec::new(),
+        };
+        violation = hold(
+            &mut source,
+            &mut auditor,
+            &mut blind,
+            &mut case,
+            &args,
+            term,
+        )
+        .await?;
+    }
+    if auditor.height() < from && violation.is_none() {
+        return Err(Problem::failed(format!(
+            "there is no height {from} to audit"
+        )));
+    }
+    if let (Some(found), Some(path)) = (&violation, &args.case_out) {
+        if matches!(found, Violation::Boundary { .. }) {
+            term.note("what two epochs disagree about is no case: both folders show it again");
+        } else {
+            input::write_new(path, &encode(&case))?;
+            term.note(format!(
+                "the case is in {}; show it with: fairlane audit --case {0} --genesis FILE",
+                path.display()
+            ));
+        }
+    }
+    if books.is_empty() {
+        books.push(std::mem::take(&mut auditor.receipts));
+    }
+    // Receipts are of the epoch that the audit began in.
+    let book = books.swap_remove(0);
+    report(
+        &auditor,
+        from,
+        (&book, receipts, &blind),
+        violation.as_ref(),
+        term,
+    )
+}
+
+fn until(args: &AuditArgs) -> Height {
+    Height(args.until.unwrap_or(u64::MAX))
+}
+
+/// Holds the heights of one epoch, as far as the records go; what breaks a rule is in the case.
+async fn hold(
+    source: &mut Source,
+    auditor: &mut Auditor,
+    blind: &mut BlindBook,
+    case: &mut Case,
+    args: &AuditArgs,
+    term: Term,
+) -> Outcome<Option<Violation>> {
+    while auditor.height() < until(args) {
+        let Some(step) = source.step(auditor).await? else {
             break;
         };
         let held = auditor.step(&step);
@@ -67,8 +156,7 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
         }
         case.steps.push(step);
         if let Err(found) = held {
-            violation = Some(found);
-            break;
+            return Ok(Some(found));
         }
         if let Some(start) = auditor.checkpoint() {
             case.start = start;
@@ -78,30 +166,18 @@ pub async fn run(args: AuditArgs, term: Term) -> Outcome {
             term.note(format!("height {}", auditor.height()));
         }
     }
-    if auditor.height() < from && violation.is_none() {
-        return Err(Problem::failed(format!(
-            "there is no height {from} to audit"
-        )));
-    }
-    if let (Some(_), Some(path)) = (&violation, &args.case_out) {
-        input::write_new(path, &encode(&case))?;
-        term.note(format!(
-            "the case is in {}; show it with: fairlane audit --case {0} --genesis FILE",
-            path.display()
-        ));
-    }
-    report(&auditor, from, (receipts, &blind), violation.as_ref(), term)
+    Ok(None)
 }
 
 /// Prints what was found; fails if something was.
 fn report(
     auditor: &Auditor,
     from: Height,
-    (receipts, blind): (u64, &BlindBook),
+    (book, receipts, blind): (&ReceiptBook, u64, &BlindBook),
     violation: Option<&Violation>,
     term: Term,
 ) -> Outcome {
-    let (findings, book) = (auditor.findings(), &auditor.receipts);
+    let findings = auditor.findings();
     let contradicted = book.broken().len() as u64 + book.contradicted();
     let broken = contradicted + blind.broken.len() as u64;
     let violations = broken + u64::from(violation.is_some());
@@ -180,12 +256,15 @@ fn case(path: &Path, args: &AuditArgs, term: Term) -> Outcome {
     let bytes = input::read(path, FILE_BYTES_MAX)?;
     let case: Case = decode(&bytes, bytes.len())
         .map_err(|error| Problem::usage(format!("{} is no case: {error}", path.display())))?;
-    let pin = Pin::activated(genesis, case.activation.clone())?;
+    let mut pin = Pin::activated(genesis, case.activation.clone())?;
+    for handover in &case.handovers {
+        pin = pin.handed_over(handover.clone())?;
+    }
     let violation = case
         .verify(pin.genesis(), pin.key().clone())
         .map_err(|error| Problem::new(Exit::Verification, format!("nothing is shown: {error}")))?;
     let trusted = match &case.start {
-        Start::Genesis => "the genesis".to_owned(),
+        Start::Genesis | Start::Epoch(_) => "the genesis".to_owned(),
         Start::At(at) => format!(
             "root {} at height {}",
             at.sequenced.root, at.sequenced.height
@@ -219,13 +298,7 @@ enum Source {
 impl Source {
     fn open(args: &AuditArgs) -> Outcome<Self> {
         match (&args.home, &args.to) {
-            (Some(root), _) => {
-                let home = Home::open(root).map_err(Problem::preflight)?;
-                let reader =
-                    RocksStore::read_only(&home.data_path()).map_err(Problem::preflight)?;
-                let reader = Box::new(reader);
-                Ok(Self::Disk { home, reader })
-            }
+            (Some(root), _) => Self::disk(root),
             (None, Some(address)) => Ok(Self::Api {
                 member: Member::new(address)?,
                 steps: VecDeque::new(),
@@ -236,7 +309,37 @@ impl Source {
         }
     }
 
-    async fn pin(&self, args: &AuditArgs) -> Outcome<Pin> {
+    fn disk(root: &Path) -> Outcome<Self> {
+        let home = Home::open(root).map_err(Problem::preflight)?;
+        let reader = RocksStore::read_only(&home.data_path()).map_err(Problem::preflight)?;
+        let reader = Box::new(reader);
+        Ok(Self::Disk { home, reader })
+    }
+
+    /// What the epoch after an auditor's begins with, of the folder that is in it.
+    fn base_after(&self, auditor: &Auditor) -> Outcome<EpochBase> {
+        let Self::Disk { home, reader } = self else {
+            return Err(Problem::usage("later epochs are read from folders"));
+        };
+        let base = current_epoch(|table, key| reader.get(table, key));
+        let base = base.map_err(Problem::preflight)?.map(EpochBase::stripped);
+        let next = auditor.epoch().next();
+        let folder = home.root().display();
+        match base {
+            Some(base) if base.epoch() == next => Ok(base),
+            Some(base) => Err(Problem::preflight(format!(
+                "{folder} is in epoch {}, the audit has come to the end of {}",
+                base.epoch(),
+                auditor.epoch()
+            ))),
+            None => Err(Problem::preflight(format!(
+                "{folder} is in the first epoch"
+            ))),
+        }
+    }
+
+    /// What is trusted in the epoch of the records, and the hand-overs that lead there.
+    async fn pin(&self, args: &AuditArgs) -> Outcome<(Pin, Vec<Handover>)> {
         let genesis = match (&args.trust.genesis, self) {
             (Some(path), _) => Pin::read_genesis(path)?,
             // The folder's own: what the member itself runs on.
@@ -247,17 +350,37 @@ impl Source {
                 ));
             }
         };
-        let pin = match self {
+        let (pin, handovers) = match self {
             Self::Disk { reader, .. } => {
-                let known = KnownKey::read(&genesis, reader).map_err(Problem::preflight)?;
-                let activation = known.and_then(|known| known.activation);
-                Pin::activated(genesis, activation)?
+                let handovers = handovers(reader)?;
+                let first = match handovers.first() {
+                    // Which keys its members made is not on the disk any more, and not needed.
+                    Some(first) => {
+                        first.verify(&genesis).map_err(Problem::preflight)?;
+                        Pin::new(first.genesis.clone())?
+                    }
+                    None => {
+                        let known = KnownKey::read(&genesis, reader).map_err(Problem::preflight)?;
+                        let activation = known.and_then(|known| known.activation);
+                        Pin::activated(genesis, activation)?
+                    }
+                };
+                let mut later = handovers.iter().skip(1).cloned();
+                let pin = later.try_fold(first, |pin, next| pin.handed_over(next))?;
+                (pin, handovers)
             }
-            Self::Api { member, .. } => member.pin(genesis).await?,
+            Self::Api { member, .. } => {
+                let mut handovers = Vec::new();
+                let pin = member.pin(genesis.clone()).await?;
+                for epoch in 1..=pin.genesis().epoch().0 {
+                    handovers.push(member.handover(Epoch(epoch)).await?);
+                }
+                (pin, handovers)
+            }
         };
         match args.trust.genesis_hash {
-            Some(hash) => Ok(pin.expect(hash)?),
-            None => Ok(pin),
+            Some(hash) => Ok((pin.expect(hash)?, handovers)),
+            None => Ok((pin, handovers)),
         }
     }
 
@@ -302,6 +425,22 @@ impl Source {
             }
         }
     }
+}
+
+/// The hand-overs on a member's disk, from the first epoch to its present one.
+fn handovers(reader: &StoreReader) -> Outcome<Vec<Handover>> {
+    let present = current_epoch(|table, key| reader.get(table, key)).map_err(Problem::preflight)?;
+    let present = present.map_or(0, |base| base.epoch().0);
+    let one = |epoch| {
+        let row = reader.get(Table::Epochs, &epoch_key(Epoch(epoch)));
+        let row = row.map_err(Problem::preflight)?;
+        let row = row.ok_or_else(|| {
+            Problem::preflight(format!("what epoch {epoch} began with is not kept"))
+        })?;
+        let base: EpochBase = decode(&row, EPOCH_BASE_BYTES_MAX).map_err(Problem::preflight)?;
+        Ok(base.handover)
+    };
+    (1..=present).map(one).collect()
 }
 
 /// Steps, each behind its length.

@@ -77,7 +77,7 @@ pub(crate) async fn steps(
 
 /// Cut of the block below a height.
 fn cut_below(reader: &StoreReader, genesis: &Genesis, from: Height) -> Result<Cut, Fail> {
-    if from <= Height(1) {
+    if from <= genesis.base().next() {
         return Ok(Cut::genesis(genesis.members.len()));
     }
     let bytes = reader.get(Table::Blocks, &height_key(from.prev()))?;

@@ -3,67 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus::{self as consensus, Payload as _};
-use fairlane_encryption::{
-    CertificateKey, CertificateKeyError, Suite, SuiteKey, ThresholdScheme, certificate_key,
-};
+use fairlane_encryption::{CertificateKey, Suite, SuiteKey, ThresholdScheme, certificate_key};
 use fairlane_mempool::fair::{self, Emission, FairOrder, Ordered};
 use fairlane_mempool::{Batch, BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, Limits};
 use fairlane_types::{
     BlockHeader, BlockId, Certificate, CertificateKind, ChainId, Committee, CtId, Digest, Envelope,
-    Genesis, GenesisError, Height, Item, KeyActivation, Micros, Millis, Outcome, Position, Root,
-    Seq, SequencedBlock,
+    Epoch, Genesis, Height, Item, KeyActivation, Micros, Millis, Outcome, Position, Root, Seq,
+    SequencedBlock,
 };
 
-use super::{ReceiptBook, Step, Violation};
+use super::{Checkpoint, ReceiptBook, Start, StartError, Step, Violation};
 use crate::recovery::state_digest;
-use crate::{CutPayload, FinalBlock};
+use crate::{CutPayload, EpochBase, FinalBlock};
 
 /// Envelopes kept beyond those of live orders before the rest is swept.
 const ENVELOPES_SLACK: usize = 4_096;
-
-/// Where an audit begins.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum Start {
-    /// Before the first block: nothing is trusted but the genesis.
-    Genesis,
-    /// After a height whose block of the sequence commits to the order state: its root is
-    /// trusted.
-    At(Box<Checkpoint>),
-}
-
-/// The order state after a height that commits to it.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Checkpoint {
-    /// The final block.
-    pub block: FinalBlock,
-    /// The block of the sequence; commits to the state.
-    pub sequenced: SequencedBlock,
-    /// State of the order rule.
-    pub order: Vec<u8>,
-    /// Header of each lane's last final batch, for its stamp; none before the first.
-    pub heads: Vec<Option<BatchHeader>>,
-    /// Envelopes of the orders that have no outcome yet.
-    pub envelopes: Vec<Envelope>,
-}
-
-/// Why an audit cannot begin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The genesis file.
-    #[error(transparent)]
-    Genesis(#[from] GenesisError),
-    /// The certificate key of the genesis.
-    #[error(transparent)]
-    CertificateKey(#[from] CertificateKeyError),
-    /// The former encryption key of the genesis.
-    #[error("encryption.former.public_key: {0}")]
-    FormerKey(#[from] fairlane_types::DecodeError),
-    /// The checkpoint contradicts itself.
-    #[error("the checkpoint does not hold: {0}")]
-    Checkpoint(String),
-}
 
 /// What was counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,8 +53,10 @@ pub struct Auditor {
     order: Box<dyn FairOrder + Send>,
     /// The last final block that holds.
     tip: FinalBlock,
-    /// The block of the sequence there; none at genesis.
+    /// The block of the sequence there; none where an epoch begins.
     sequenced: Option<SequencedBlock>,
+    /// Root and next position where the epoch begins.
+    origin: (Root, Position),
     heads: Vec<Option<BatchHeader>>,
     /// Of orders without an outcome.
     envelopes: BTreeMap<CtId, Arc<Envelope>>,
@@ -122,11 +79,12 @@ impl Auditor {
     ) -> Result<Self, StartError> {
         let committee = genesis.validate()?;
         let (n, f) = (committee.n(), committee.f());
+        let begun = genesis.start.as_ref();
         let root = consensus::genesis(
             genesis.chain,
             genesis.epoch(),
-            Height(0),
-            BlockId::default(),
+            genesis.base(),
+            begun.map(|start| start.block).unwrap_or_default(),
             genesis.time,
             CutPayload::of(Cut::genesis(n)),
         );
@@ -142,15 +100,64 @@ impl Auditor {
             order: fair::rule(n, f, &genesis.order),
             tip: root,
             sequenced: None,
+            origin: begun.map_or_else(Default::default, |start| (start.root, start.position)),
             heads: vec![None; n],
             envelopes: BTreeMap::new(),
             findings: Findings::default(),
             receipts: ReceiptBook::default(),
         };
-        if let Start::At(checkpoint) = start {
-            auditor.enter(*checkpoint).map_err(StartError::Checkpoint)?;
+        match start {
+            Start::Genesis if genesis.start.is_some() => return Err(StartError::Later),
+            Start::Genesis => {}
+            Start::At(checkpoint) => auditor.enter(*checkpoint).map_err(StartError::Checkpoint)?,
+            Start::Epoch(base) => auditor.begin(&base)?,
         }
         Ok(auditor)
+    }
+
+    /// At the first height of a later epoch, with what was handed over.
+    fn begin(&mut self, base: &EpochBase) -> Result<(), StartError> {
+        if base.genesis() != &self.genesis {
+            return Err(StartError::OtherEpoch(base.epoch()));
+        }
+        base.is_covered()?;
+        let (n, f, params) = (self.committee.n(), self.committee.f(), &self.genesis.order);
+        let order = fair::rule_after(n, f, params, self.genesis.time, &base.memory);
+        self.order = order.map_err(|error| StartError::Memory(error.to_string()))?;
+        self.order.expire_key(self.genesis.former_key());
+        Ok(())
+    }
+
+    /// Goes on in the next epoch, whose beginning must be what this one's lanes lead to, under a
+    /// quorum of its committee; with the keys of the next epoch's genesis. Receipts of this epoch
+    /// stay behind.
+    ///
+    /// # Errors
+    /// [`Violation::Boundary`] where a quorum signed something else, and where none did.
+    pub fn cross(&self, base: &EpochBase, key: SuiteKey) -> Result<Self, Violation> {
+        let height = self.height();
+        let wrong = |why: String| Violation::Boundary { height, why };
+        base.verify(&self.genesis)
+            .map_err(|error| wrong(error.to_string()))?;
+        let start = base
+            .genesis()
+            .start
+            .ok_or_else(|| wrong("it begins no epoch".to_owned()))?;
+        let held = [
+            ("height", start.height == height),
+            ("block", start.block == self.tip.header.id()),
+            ("root", start.root == self.root()),
+            ("position", start.position == self.next_position()),
+            ("remembered orders", base.memory == self.order.memory()),
+        ];
+        if let Some((what, _)) = held.into_iter().find(|(_, holds)| !holds) {
+            return Err(wrong(format!("another {what} than the lanes lead to")));
+        }
+        let begun = Start::Epoch(Box::new(base.clone()));
+        let next = Self::new(base.genesis(), key, None, begun);
+        let mut next = next.map_err(|error| wrong(error.to_string()))?;
+        next.findings = self.findings;
+        Ok(next)
     }
 
     fn enter(&mut self, at: Checkpoint) -> Result<(), String> {
@@ -263,6 +270,12 @@ impl Auditor {
         Ok(beacon.value())
     }
 
+    /// The epoch whose lanes it follows.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.genesis.epoch()
+    }
+
     /// The last height that holds.
     #[must_use]
     pub fn height(&self) -> Height {
@@ -278,7 +291,12 @@ impl Auditor {
     /// Root of the sequence there.
     #[must_use]
     pub fn root(&self) -> Root {
-        self.sequenced.as_ref().map_or(Root::default(), |b| b.root)
+        self.sequenced.as_ref().map_or(self.origin.0, |b| b.root)
+    }
+
+    fn next_position(&self) -> Position {
+        let last = self.sequenced.as_ref();
+        last.map_or(self.origin.1, SequencedBlock::next_position)
     }
 
     /// Counts.
@@ -501,10 +519,7 @@ impl Auditor {
         state: Option<fairlane_types::Digest>,
     ) -> Result<(), Violation> {
         let (block, header) = (&step.sequenced, &step.block.header);
-        let next = self
-            .sequenced
-            .as_ref()
-            .map_or(Position(0), SequencedBlock::next_position);
+        let next = self.next_position();
         let fields = [
             ("chain", block.chain == self.genesis.chain),
             ("epoch", block.epoch == self.genesis.epoch()),

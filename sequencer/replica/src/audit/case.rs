@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::SuiteKey;
-use fairlane_types::{Digest, Genesis, KeyActivation};
+use fairlane_types::{Digest, Genesis, Handover, KeyActivation};
 
 use super::{Auditor, Start, Step, Violation};
 
@@ -10,8 +10,10 @@ use super::{Auditor, Start, Step, Violation};
 /// the one that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Case {
-    /// Hash of the genesis that it is about.
+    /// Hash of the genesis of the chain's first epoch.
     pub genesis: Digest,
+    /// The hand-overs from there to the epoch that it is about.
+    pub handovers: Vec<Handover>,
     /// The members' word for the encryption key, where the genesis does not name it.
     pub activation: Option<KeyActivation>,
     /// Where it begins.
@@ -43,16 +45,16 @@ pub enum CaseError {
 }
 
 impl Case {
-    /// Runs it again, with the encryption key that is trusted for this genesis.
+    /// Runs it again, with the genesis of its epoch, to which the hand-overs lead, and the
+    /// encryption key that is trusted for it.
     ///
     /// # Errors
     /// [`CaseError`] when it shows no violation.
     pub fn verify(&self, genesis: &Genesis, key: SuiteKey) -> Result<Violation, CaseError> {
-        if self.genesis != genesis.hash() {
-            return Err(CaseError::OtherGenesis {
-                got: self.genesis,
-                want: genesis.hash(),
-            });
+        let want = genesis.origin();
+        if self.genesis != want {
+            let got = self.genesis;
+            return Err(CaseError::OtherGenesis { got, want });
         }
         let mut auditor = Auditor::new(genesis, key, self.activation.as_ref(), self.start.clone())
             .map_err(|error| CaseError::Start(error.to_string()))?;

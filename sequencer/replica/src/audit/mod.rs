@@ -24,17 +24,23 @@
 //! What fails is a [`Violation`]. A [`Case`] is all that is needed to see it again: the
 //! order state at the last height that committed to it, and the steps from there on. It
 //! needs no trust in whoever hands it over, only in the root at its beginning.
+//!
+//! Each epoch has lanes of its own. An audit begins where a member's epoch does, with what the
+//! committee before handed over; from the lanes of the epoch before it goes on into the next
+//! ([`Auditor::cross`]), if what was handed over is what those lanes lead to.
 
 mod auditor;
 mod blind;
 mod case;
 mod receipts;
+mod start;
 mod step;
 mod violation;
 
-pub use auditor::{Auditor, Checkpoint, Findings, Start, StartError};
+pub use auditor::{Auditor, Findings};
 pub use blind::{Attested, BLIND_BYTES_MAX, BlindError, BlindReceipt, LanePath, Link, Shown};
 pub use case::{Case, CaseError};
 pub use receipts::{BrokenReceipt, BrokenReceiptError, ReceiptBook};
+pub use start::{Checkpoint, Start, StartError};
 pub use step::{AncestorProof, STEP_BYTES_MAX, Step, StepError};
 pub use violation::Violation;

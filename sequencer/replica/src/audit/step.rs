@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::Beacon;
-use fairlane_mempool::{Batch, Cut, fair};
+use fairlane_mempool::{Batch, Cut};
 use fairlane_types::{
-    BlockHeader, Certificate, Envelope, Genesis, GenesisError, Height, MemberId, Seq,
-    SequencedBlock, decode,
+    BlockHeader, Certificate, Envelope, GenesisError, Height, MemberId, Seq, SequencedBlock, decode,
 };
 
-use super::{Checkpoint, Start};
-use crate::keys::{batch_key, beacon_key, height_key, meta, payload_key};
-use crate::recovery::{ROW_BYTES_MAX, Snapshot};
+use crate::keys::{batch_key, beacon_key, height_key, payload_key};
+use crate::recovery::ROW_BYTES_MAX;
 use crate::{FinalBlock, StoreError, Table};
 
 /// Largest encoding of a step. A cut adds at most a window of each lane; what members
@@ -77,67 +75,6 @@ pub enum StepError {
     },
 }
 
-impl Start {
-    /// The earliest beginning that a member's database allows: genesis, or, where lower
-    /// heights are pruned, the last snapshot of the order state.
-    ///
-    /// # Errors
-    /// [`StepError`]; `Absent` where neither is there.
-    pub fn read(
-        genesis: &Genesis,
-        get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
-    ) -> Result<Self, StepError> {
-        // A later epoch begins with what the one before remembered, which is no part of it.
-        let first = genesis.start.is_none();
-        if first && get(Table::Blocks, &height_key(Height(1)))?.is_some() {
-            return Ok(Self::Genesis);
-        }
-        let rows = Rows {
-            height: Height(1),
-            get: &get,
-        };
-        let what = "neither it nor a snapshot of the order state";
-        let snapshot: Snapshot = rows.need(what, Table::Meta, meta::SNAPSHOT)?;
-        let height = snapshot.height;
-        let rows = Rows { height, get: &get };
-        let block: FinalBlock = rows.need("the final block", Table::Blocks, &height_key(height))?;
-        let sequenced = rows.need("the emitted block", Table::Sequence, &height_key(height))?;
-        let mut heads = Vec::new();
-        for (index, head) in block.payload.cut.heads.iter().enumerate() {
-            let lane = MemberId(u8::try_from(index).unwrap_or(u8::MAX));
-            heads.push(match head.seq {
-                Seq(0) => None,
-                seq => {
-                    let what = format!("batch {seq} of lane {lane}");
-                    let batch: Batch = rows.need(&what, Table::Lanes, &batch_key(lane, seq))?;
-                    Some(batch.header())
-                }
-            });
-        }
-        let committee = genesis.validate()?;
-        let (n, f) = (committee.n(), committee.f());
-        let order = fair::restore(n, f, &genesis.order, &snapshot.order).map_err(|error| {
-            StepError::Decode {
-                height,
-                what: "the order state".to_owned(),
-                why: error.to_string(),
-            }
-        })?;
-        let mut envelopes = Vec::new();
-        for id in order.live_orders() {
-            let key = payload_key(&id);
-            envelopes.extend(rows.find::<Envelope>("an envelope", Table::Payloads, &key)?);
-        }
-        Ok(Self::At(Box::new(Checkpoint {
-            block,
-            sequenced,
-            order: snapshot.order,
-            heads,
-            envelopes,
-        })))
-    }
-}
-
 impl Step {
     /// Reads a height with `get`, a lookup in a member's database.
     ///
@@ -187,13 +124,14 @@ impl Step {
     }
 }
 
-struct Rows<F> {
-    height: Height,
-    get: F,
+/// A member's database, read for one height.
+pub(super) struct Rows<F> {
+    pub(super) height: Height,
+    pub(super) get: F,
 }
 
 impl<F: Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>> Rows<F> {
-    fn find<T: BorshDeserialize>(
+    pub(super) fn find<T: BorshDeserialize>(
         &self,
         what: &str,
         table: Table,
@@ -232,7 +170,7 @@ impl<F: Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>> Rows<F> {
         })
     }
 
-    fn need<T: BorshDeserialize>(
+    pub(super) fn need<T: BorshDeserialize>(
         &self,
         what: &str,
         table: Table,

@@ -108,6 +108,14 @@ pub enum Violation {
         /// Of the content.
         want: Root,
     },
+    /// What the next epoch begins with is not what this one's lanes lead to.
+    #[error("epoch boundary at height {height}: {why}")]
+    Boundary {
+        /// The last height of the epoch.
+        height: Height,
+        /// What does not fit.
+        why: String,
+    },
     /// The commitment to the order state is another one.
     #[error(
         "height {height}: the sequence commits to order state {got:?}, the lanes give {want:?}"
