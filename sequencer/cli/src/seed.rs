@@ -1,13 +1,14 @@
 //! Randomness for sealing, drawn from the system.
 
 use fairlane_types::SeededRng;
+use zeroize::Zeroizing;
 
 use crate::exit::{Outcome, Problem};
 
 /// A generator with fresh entropy.
 pub fn rng(context: &str) -> Outcome<SeededRng> {
-    let mut entropy = [0; 32];
-    getrandom::fill(&mut entropy)
+    let mut entropy = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *entropy)
         .map_err(|error| Problem::failed(format!("the system gives no randomness: {error}")))?;
     Ok(SeededRng::new(&entropy, context.as_bytes()))
 }

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use fairlane_encryption::{KeyFileKind, is_key_file, open_key_file, seal_key_file};
+use fairlane_types::SecretKey;
 use zeroize::Zeroizing;
 
 use crate::files::{check_owner, write_new, write_over};
@@ -98,6 +99,18 @@ pub fn read(
         AtRest::Plain => plain(path, secret, &bytes),
         AtRest::Encrypted => open_sealed(path, secret.kind(), &bytes, passphrase),
     }
+}
+
+/// Reads a trader's key: the 32-byte seed as 64 hex digits, in a file that nobody else can read.
+///
+/// # Errors
+/// [`HomeError`]: `Mode`, `Content`.
+pub fn read_seed(path: &Path) -> Result<SecretKey, HomeError> {
+    let bytes = load(path)?;
+    let mut seed = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(bytes.trim_ascii(), &mut *seed)
+        .map_err(|_| HomeError::content(path, "expected 64 hex digits"))?;
+    Ok(SecretKey::from_seed(*seed))
 }
 
 /// Writes a secret, encrypted if there is a passphrase; never over another.
@@ -244,6 +257,42 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let again = write(&path, Secret::Identity, b"other", None);
         assert!(matches!(again, Err(HomeError::Exists(_))));
+    }
+
+    #[test]
+    fn a_traders_key_is_its_own_affair_and_is_never_shown() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trader.key");
+        let put = |text: &str, mode| {
+            drop(fs::remove_file(&path));
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let digits = "07".repeat(32);
+        for text in [digits.clone(), format!(" {digits}\r\n")] {
+            put(&text, 0o600);
+            let key = read_seed(&path).unwrap();
+            assert_eq!(key.public(), SecretKey::from_seed([7; 32]).public());
+        }
+        for mode in [0o640, 0o604, 0o660] {
+            put(&digits, mode);
+            assert!(matches!(read_seed(&path), Err(HomeError::Mode { .. })));
+        }
+        for bad in [
+            &digits[1..],
+            &format!("{digits}07"),
+            "",
+            &digits.replace('7', "g"),
+        ] {
+            put(bad, 0o400);
+            let error = read_seed(&path).unwrap_err();
+            assert!(matches!(error, HomeError::Content { .. }), "{error}");
+            assert!(
+                !format!("{error} {error:?}").contains("07070707"),
+                "{error:?}"
+            );
+        }
     }
 
     #[test]

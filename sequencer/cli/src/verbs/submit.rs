@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use fairlane_client::wire::{OrderWord, ReceiptBody, Wait};
+use fairlane_client::wire::{OrderBody, OrderWord, ReceiptBody, Wait};
 use fairlane_client::{
-    ClientError, Committee, FanOut, Pin, SealOptions, Sealer, check_receipt, dev, sample,
+    ClientError, Committee, FanOut, Feed, Pin, SealOptions, Sealer, Start, check_receipt, dev,
+    sample,
 };
-use fairlane_types::{Envelope, Millis, Order, SecretKey};
+use fairlane_node::home::HomeError;
+use fairlane_node::key_files::read_seed;
+use fairlane_types::{Envelope, Height, Item, Millis, Order, SecretKey};
 use rand_core::Rng;
 
 use crate::args::SubmitArgs;
@@ -76,17 +79,25 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
     let answer = member.submit_and_wait(&envelope, args.wait, limit).await?;
     check_receipt(pin, id, &answer.receipt.into())?;
     let ms = start.elapsed().as_secs_f64() * 1_000.0;
+    let mut attested = false;
     if let Some(item) = answer.order.item.clone() {
-        let item = fairlane_types::Item::try_from(item)
+        let item = Item::try_from(item)
             .map_err(|error| Problem::new(Exit::Verification, error.to_string()))?;
         fairlane_client::check_opening(pin, &item, &envelope)?;
+        attested = place(committee, &answer.order, &item, limit).await?;
     }
     let value = serde_json::json!({
-        "receipt": receipt_json, "order": answer.order, "ms": crate::measure::round(ms),
+        "receipt": receipt_json, "order": answer.order, "attested": attested,
+        "ms": crate::measure::round(ms),
     });
+    let word = if attested {
+        "attested"
+    } else {
+        "on a member's word"
+    };
     term.result(&value, || {
         format!(
-            "{} {} · height {} · position {} · {ms:.1} ms · order {}",
+            "{} {} · height {} · position {} · {word} · {ms:.1} ms · order {}",
             term.green("✔"),
             answer.order.status.word(),
             answer.order.height.map_or("-".into(), |h| h.to_string()),
@@ -102,6 +113,39 @@ pub async fn run(args: SubmitArgs, term: Term) -> Outcome {
             )))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether the item is where a member said in the sequence that the committee has attested; false on
+/// a chain without attestations, and where none came in time.
+async fn place(
+    committee: &Committee,
+    order: &OrderBody,
+    item: &Item,
+    limit: Duration,
+) -> Outcome<bool> {
+    let (Some(height), Some(_)) = (order.height, committee.pin().certificate_key()) else {
+        return Ok(false);
+    };
+    let (pin, members) = (committee.pin().clone(), committee.members().to_vec());
+    let mut feed = Feed::new(pin, members, Start::At(Height(height)))?;
+    let Ok(block) = tokio::time::timeout(limit, feed.next_block()).await else {
+        return Ok(false);
+    };
+    let place = item.position;
+    match block?
+        .items
+        .into_iter()
+        .find(|found| found.position == place)
+    {
+        Some(found) if found == *item && order.position == Some(place.0) => Ok(true),
+        _ => Err(Problem::new(
+            Exit::Verification,
+            format!(
+                "a member says that the order is at position {place} in height {height}; in the \
+                 sequence that the committee attested it is not"
+            ),
+        )),
     }
 }
 
@@ -170,11 +214,8 @@ fn secret(args: &SubmitArgs) -> Outcome<SecretKey> {
     let Some(path) = &args.key else {
         return Err(Problem::usage("give --trader NAME or --key FILE"));
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
-    let mut seed = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| {
-        Problem::preflight(format!("{} does not hold 64 hex digits", path.display()))
-    })?;
-    Ok(SecretKey::from_seed(seed))
+    read_seed(path).map_err(|error| match error {
+        HomeError::Missing(path) => Problem::preflight(format!("{} is missing", path.display())),
+        error => error.into(),
+    })
 }
