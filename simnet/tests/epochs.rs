@@ -9,7 +9,7 @@ fn calm(seed: u64, committees: Vec<Vec<usize>>) -> Epochs {
         committees,
         orders: 60,
         faults: false,
-        liar: None,
+        liars: Vec::new(),
         ceremony: false,
         torn: false,
         fresh: Vec::new(),
@@ -38,12 +38,14 @@ fn committees_hand_over() {
 #[test]
 fn what_was_found_stays_fixed() {
     for seed in [0, 37, 1_035, 1_042] {
-        let report = Epochs {
+        let mut plan = Epochs {
             torn: false,
             fresh: Vec::new(),
             ..Epochs::of_seed(seed)
-        }
-        .run();
+        };
+        // There was one liar at most.
+        plan.liars.truncate(1);
+        let report = plan.run();
         assert!(report.passed(), "{report}");
         assert_eq!(report.epoch, 2, "{report}");
     }
@@ -126,16 +128,75 @@ fn a_liar_changes_nothing() {
     for (seed, lie) in Lie::ALL.into_iter().enumerate() {
         let committees = vec![vec![0, 1, 2, 3], vec![2, 1, 4, 5]];
         let report = Epochs {
-            liar: Some((1, lie)),
+            liars: vec![(1, lie)],
             fresh: vec![lie == Lie::FalseContribution],
             ..calm(20 + seed as u64, committees)
         }
         .run();
         assert!(report.passed(), "{lie:?}: {report}");
+        assert!(report.lies > 0, "{lie:?}: {report}");
         if matches!(lie, Lie::FalseDealing | Lie::FalseContribution) {
             assert!(report.dealings_refused > 0, "nobody judged a false dealing");
         }
     }
+}
+
+/// f of every committee lie at once, with crashes: two of seven; one of the four that leave and one
+/// of the four others that come (THREATS A27).
+#[test]
+fn f_liars_of_every_committee_change_nothing() {
+    use Lie::{FalseContribution, FalseDealing, FalseWord, Withhold};
+    let grow = || vec![vec![0, 1, 2, 3], (0..7).collect(), vec![3, 4, 5, 6]];
+    let disjoint = || vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![0, 1, 2, 3]];
+    let plans = [
+        (grow(), [(1, FalseContribution), (5, FalseDealing)], true),
+        (grow(), [(0, Withhold), (4, Withhold)], false),
+        (
+            disjoint(),
+            [(1, FalseDealing), (6, FalseContribution)],
+            true,
+        ),
+        (disjoint(), [(2, Withhold), (5, FalseWord)], true),
+    ];
+    let (mut carried, mut crashes) = (0, 0);
+    for (seed, (committees, liars, fresh)) in plans.into_iter().enumerate() {
+        let report = Epochs {
+            faults: true,
+            ceremony: seed < 3,
+            liars: liars.to_vec(),
+            fresh: vec![fresh; 2],
+            ..calm(80 + seed as u64, committees)
+        }
+        .run();
+        assert!(report.passed(), "{liars:?}: {report}");
+        assert_eq!(report.epoch, 2, "{liars:?}: {report}");
+        assert!(report.lies > 0, "{liars:?}: {report}");
+        assert!(report.released > 10, "{liars:?}: {report}");
+        carried += report.carried;
+        crashes += report.crashes;
+    }
+    assert!(crashes > 0, "no machine crashed");
+    assert!(carried > 0, "no order was withheld at a boundary");
+}
+
+/// Sixteen hand over to sixteen others, five of each lying about dealings.
+#[test]
+fn sixteen_hand_over_to_sixteen_others() {
+    let lie = |machine: usize| match machine % 3 {
+        0 => Lie::NoDealing,
+        1 => Lie::FalseContribution,
+        _ => Lie::Withhold,
+    };
+    let liars = (0..5).chain(16..21);
+    let report = Epochs {
+        liars: liars.map(|machine| (machine, lie(machine))).collect(),
+        fresh: vec![true],
+        ..calm(90, vec![(0..16).collect(), (16..32).collect()])
+    }
+    .run();
+    assert!(report.passed(), "{report}");
+    assert_eq!((report.epoch, report.renewed), (1, 1), "{report}");
+    assert!(report.released > 0, "{report}");
 }
 
 /// Fresh seeds, with crashes, cuts and liars; one of them twice.

@@ -27,6 +27,8 @@ struct Total {
     mixed: u64,
     forgotten: u64,
     refused: u64,
+    lies: u64,
+    released: u64,
 }
 
 /// Seed after seed; false if a rule was broken.
@@ -54,7 +56,7 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
     });
     let t = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"passed_through\":{},\"crashes\":{},\"torn\":{},\"erased\":{},\"renewed\":{},\"resealed\":{},\"opened_late\":{},\"mixed\":{},\"forgotten\":{},\"dealings_refused\":{}}}}}",
+        "{{\"epochs\":{{\"seeds\":{},\"failed\":{},\"rechecked\":{},\"switches\":{},\"acknowledged\":{},\"carried\":{},\"fetched\":{},\"passed_through\":{},\"crashes\":{},\"torn\":{},\"erased\":{},\"renewed\":{},\"resealed\":{},\"opened_late\":{},\"mixed\":{},\"forgotten\":{},\"dealings_refused\":{},\"lies\":{},\"released\":{}}}}}",
         args.seeds,
         t.failed,
         t.rechecked,
@@ -72,6 +74,8 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
         t.mixed,
         t.forgotten,
         t.refused,
+        t.lies,
+        t.released,
     );
     t.failed == 0
 }
@@ -94,6 +98,8 @@ fn add(total: &mut Total, args: &EpochsArgs, report: &EpochsReport, same: Option
     total.mixed += report.mixed as u64;
     total.forgotten += report.forgotten as u64;
     total.refused += report.dealings_refused;
+    total.lies += report.lies;
+    total.released += report.released as u64;
     if failed {
         eprint!("{report}");
         if same == Some(false) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fairlane_encryption::Deal;
+use fairlane_mempool::LaneMessage;
 use fairlane_replica::{Dealing, Message};
 use fairlane_types::{ChainId, Epoch, SecretKey, Signature, decode};
 
@@ -20,16 +21,20 @@ pub enum Lie {
     FalseWord,
     /// Says nothing of the next epoch at all.
     NoWord,
+    /// Keeps its lane from most others, and answers nobody who asks for what is in lanes: at the
+    /// boundary some of it is solid and some is not, and not everybody has either.
+    Withhold,
 }
 
 impl Lie {
     /// Every lie.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::FalseDealing,
         Self::NoDealing,
         Self::FalseWord,
         Self::NoWord,
         Self::FalseContribution,
+        Self::Withhold,
     ];
 
     /// What goes out instead of a message; nothing, maybe.
@@ -62,7 +67,26 @@ impl Lie {
                 other[7] ^= 1;
                 Some(Arc::new(Message::Handover(Signature(other))))
             }
+            (Self::Withhold, Message::Lane(LaneMessage::Batches(_) | LaneMessage::Payloads(_))) => {
+                None
+            }
             _ => Some(Arc::clone(message)),
+        }
+    }
+
+    /// To how many of those that a message goes to it is sent, if not to all: of every other
+    /// batch just as many hear as make it solid with the liar's own word, of the rest one.
+    pub(super) fn few(self, message: &Message, n: usize) -> Option<usize> {
+        match (self, message) {
+            (Self::Withhold, Message::Lane(LaneMessage::Batch(batch))) => {
+                let quorum = n - (n - 1) / 3;
+                Some(if batch.seq.0.is_multiple_of(2) {
+                    quorum - 1
+                } else {
+                    1
+                })
+            }
+            _ => None,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! order in it, none twice, each with the plaintext that was sealed.
 
 mod changes;
+mod early;
 mod first;
 mod liar;
 mod machine;
@@ -32,8 +33,8 @@ pub struct Epochs {
     pub orders: usize,
     /// Machines crash and are cut off.
     pub faults: bool,
-    /// A machine that lies, and how.
-    pub liar: Option<(usize, Lie)>,
+    /// Machines that lie, and how; at most f of any committee.
+    pub liars: Vec<(usize, Lie)>,
     /// The first key is made by its committee; else a dealer made it.
     pub ceremony: bool,
     /// Machines are killed between entering an epoch and erasing the secrets of the one before,
@@ -77,12 +78,32 @@ impl Epochs {
             true => (machine, Lie::FalseContribution),
             false => (machine, lie),
         });
+        let mut liars = Vec::from_iter(liar);
+        if let [(one, _)] = liars[..] {
+            // One more where no committee has more than f of them then.
+            let machines = 0..committees.iter().flatten().max().map_or(0, |m| m + 1);
+            let fits = |two: &usize| {
+                let few = |c: &Vec<usize>| {
+                    let both = usize::from(c.contains(&one)) + usize::from(c.contains(two));
+                    both <= (c.len() - 1) / 3
+                };
+                *two != one && committees.iter().all(few)
+            };
+            let others: Vec<_> = machines.filter(fits).collect();
+            if !others.is_empty()
+                && rng.chance(600)
+                && let Some(two) = rng.pick(&others).copied()
+            {
+                let lie = rng.pick(&Lie::ALL).copied();
+                liars.push((two, lie.unwrap_or(Lie::FalseDealing)));
+            }
+        }
         Self {
             seed,
             committees,
             orders,
             faults,
-            liar,
+            liars,
             ceremony,
             torn,
             fresh,
@@ -149,6 +170,10 @@ pub struct EpochsReport {
     pub searched: usize,
     /// Dealings that did not count.
     pub dealings_refused: u64,
+    /// Lies that were told.
+    pub lies: u64,
+    /// Slices of blocks of which an honest machine sent shares, after the block was final.
+    pub released: usize,
     /// From a change handed in to the first block of its epoch, virtual ms.
     pub switches_ms: Vec<u64>,
     /// Virtual time.
@@ -168,7 +193,7 @@ impl fmt::Display for EpochsReport {
         writeln!(
             f,
             "seed {}: epoch {}, {} heights, {} items, {} acknowledged, {} carried, {} fetched, \
-             {} crashes, {} torn, {} secrets erased, {} fresh keys, {} resealed, {} opened late, \
+             {} slices opened, {} lies, {} crashes, {} torn, {} secrets erased, {} fresh keys, {} resealed, {} opened late, \
              {} mixed blocks, {} shares forgotten, {} dealings refused, switches {:?} ms, ended at {}",
             self.seed,
             self.epoch,
@@ -177,6 +202,8 @@ impl fmt::Display for EpochsReport {
             self.acknowledged,
             self.carried,
             self.fetched,
+            self.released,
+            self.lies,
             self.crashes,
             self.torn,
             self.erased,

@@ -12,6 +12,7 @@ use crate::disk::Values;
 use crate::engine::{MICROSECOND, MILLISECOND, Nanos, Owner, Purpose, Queue, Stream, Trace};
 use crate::workload::{Kind, Trade};
 
+use super::early::Released;
 use super::first::first_genesis;
 use super::machine::Machine;
 use super::{Epochs, EpochsReport};
@@ -80,6 +81,8 @@ pub(super) struct Run<'a> {
     pub(super) acknowledged: BTreeMap<usize, BTreeSet<usize>>,
     pub(super) refused: BTreeSet<usize>,
     pub(super) changed: BTreeMap<u64, Nanos>,
+    /// What honest machines sent shares of.
+    pub(super) released: Released,
     /// What later epochs began with, with the dealings.
     pub(super) bases: BTreeMap<Epoch, Arc<EpochBase>>,
     /// Where machines are killed while they cross.
@@ -134,6 +137,7 @@ impl<'a> Run<'a> {
             acknowledged: BTreeMap::new(),
             refused: BTreeSet::new(),
             changed: BTreeMap::new(),
+            released: Released::default(),
             bases: BTreeMap::new(),
             torn: Stream::new(plan.seed, Owner::World, Purpose::Crash),
             opened_at: Nanos(0),
@@ -188,7 +192,7 @@ impl<'a> Run<'a> {
             self.push(at, fault);
         }
         // One machine, and no more than one of any committee, may be gone for good.
-        if self.plan.liar.is_none() && self.rng.chance(300) {
+        if self.plan.liars.is_empty() && self.rng.chance(300) {
             let machine = self.rng.below(self.machines.len() as u64) as usize;
             let at = self.rng.between(300, FAULTS_MS / 3) * MILLISECOND;
             self.push(at, Happening::Crash(machine, 0));
@@ -196,7 +200,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn honest(&self, machine: usize) -> bool {
-        self.plan.liar.is_none_or(|(liar, _)| liar != machine)
+        self.plan.liars.iter().all(|(liar, _)| *liar != machine)
     }
 
     /// Whether an order came out, under whichever key.
@@ -478,15 +482,26 @@ impl<'a> Run<'a> {
     }
 
     fn send(&mut self, from: usize, to: Peers, message: Arc<Message>) {
-        let message = match self.plan.liar {
-            Some((liar, lie)) if liar == from => {
-                let (key, genesis) = (&self.machines[from].identity, &self.machines[from].genesis);
-                match lie.instead(&message, (key.as_ref(), genesis.chain, genesis.epoch())) {
+        let lie = self.plan.liars.iter().find(|(liar, _)| *liar == from);
+        let lie = lie.map(|(_, lie)| *lie);
+        let genesis = &self.machines[from].genesis;
+        let message = match lie {
+            None => {
+                self.revealed(from, &message);
+                message
+            }
+            Some(lie) => {
+                let key = self.machines[from].identity.as_ref();
+                let told = lie.instead(&message, (key, genesis.chain, genesis.epoch()));
+                let other = told
+                    .as_ref()
+                    .is_none_or(|told| !Arc::ptr_eq(told, &message));
+                self.report.lies += u64::from(other);
+                match told {
                     Some(message) => message,
                     None => return,
                 }
             }
-            _ => message,
         };
         let genesis = &self.machines[from].genesis;
         let (epoch, me) = (genesis.epoch(), self.machines[from].me);
@@ -497,7 +512,10 @@ impl<'a> Run<'a> {
             })
             .filter_map(|(_, key)| self.by_key.get(key).copied())
             .collect();
-        for to in receivers {
+        let few = lie.and_then(|lie| lie.few(&message, genesis.members.len()));
+        let few = few.unwrap_or(receivers.len());
+        self.report.lies += u64::from(few < receivers.len());
+        for to in receivers.into_iter().take(few) {
             if !self.have_link(from, to) {
                 continue;
             }
@@ -615,6 +633,7 @@ impl<'a> Run<'a> {
     fn verdict(mut self, live: bool) -> EpochsReport {
         if self.report.violations.is_empty() {
             self.search_disks();
+            self.judge_released();
         }
         for trade in 0..self.trades.len() {
             if self.is_owed(trade)
