@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fairlane_types::{CtId, Envelope, MemberId, Micros, Mutant, Seq};
+use fairlane_types::{CtId, Envelope, MemberId, Micros, Seq};
 
 use crate::lane::{Early, Slot};
 use crate::lanes::{Check, Lanes, fault};
@@ -116,10 +116,6 @@ impl Lanes {
                 orders,
             } => {
                 self.end_check(lane);
-                let bad = match self.config.planted.is(Mutant::UncheckedCarried) {
-                    true => &[],
-                    false => bad,
-                };
                 let slot = self.lane(lane).slots.get_mut(&seq);
                 if let Some(slot) = slot.filter(|slot| slot.digest == digest) {
                     slot.checking = false;

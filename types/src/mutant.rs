@@ -74,8 +74,6 @@ mutants! {
     EarlyFreeze = "early-freeze", "F2";
     /// Orders leave before a lower key is impossible.
     EarlyExtract = "early-extract", "F2";
-    /// Takes orders in batches whose signatures or proofs do not verify.
-    UncheckedCarried = "unchecked-carried", "M5";
     /// Equal keys go by id, which senders can grind.
     TieById = "tie-by-id", "F4";
     /// Orders never expire.
