@@ -52,12 +52,10 @@ const RING: [[u64; 4]; 4] = [
 enum Places {
     /// Who sends is in one of four places, a lane in the place of its number.
     Four([[u64; 4]; 4]),
-    /// Every order reaches every lane after a time of its own: rows that are like no other.
-    Scattered,
+    /// Every order reaches every lane after a time of its own, up to so long: rows that are like
+    /// no other.
+    Scattered(u64),
 }
-
-/// Longest way of a scattered order.
-const SCATTER_US: u64 = 80_000;
 
 /// What is sent when, µs, and how far lanes are.
 struct Load {
@@ -88,7 +86,7 @@ fn deltas(n: usize, load: &Load) -> Vec<CutDelta> {
                     let way = delays[place][lane % 4];
                     way + rng.below(300 + way / 50)
                 }
-                Places::Scattered => rng.below(SCATTER_US),
+                Places::Scattered(longest) => rng.below(longest),
             };
             entries.push((at + way, i));
         }
@@ -226,7 +224,8 @@ fn loads() -> Vec<Load> {
     let places = [
         ("", Places::Four(WAN)),
         ("ring, ", Places::Four(RING)),
-        ("scattered, ", Places::Scattered),
+        ("scattered, ", Places::Scattered(80_000)),
+        ("wide, ", Places::Scattered(200_000)),
     ];
     let mut loads = Vec::new();
     for (place, places) in places {

@@ -333,7 +333,10 @@ impl<'a> Window<'a> {
         for (rows, tile) in rows.iter_mut().zip(self.tiles_of(block)) {
             *rows = self.near(tile, reach);
         }
-        self.steps.look(&x.look, block, rows, by.f)
+        if self.looks {
+            rows = self.steps.look(&x.look, block, rows, by.f);
+        }
+        rows
     }
 
     /// Number of tiles.
