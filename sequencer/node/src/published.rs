@@ -51,6 +51,7 @@ impl Published {
         let counters = &replica.counters;
         self.count("fairlane_false_shares_total", counters.false_shares);
         self.count("fairlane_false_keys_total", counters.false_keys);
+        self.count("fairlane_dealings_refused_total", counters.dealings_refused);
         self.count("fairlane_share_requests_total", counters.share_requests);
         self.count("fairlane_submissions_busy_total", counters.busy);
         self.count("fairlane_heights_pruned_total", counters.pruned);
@@ -169,6 +170,7 @@ pub(crate) mod tests {
             consensus_marks: vec![("views_entered", n), ("extensions", 2)],
             counters: Counters {
                 share_requests: n,
+                dealings_refused: n,
                 ..Counters::default()
             },
             receive_order,
@@ -200,6 +202,7 @@ pub(crate) mod tests {
         let text = recorder.handle().render();
         let all = [
             ("fairlane_share_requests_total", 105.0),
+            ("fairlane_dealings_refused_total", 105.0),
             (
                 "fairlane_consensus_marks_total{mark=\"views_entered\"}",
                 105.0,
