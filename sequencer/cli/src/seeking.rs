@@ -97,13 +97,16 @@ async fn ask_all<'a>(
         .collect()
 }
 
-/// The hand-over of the committee of `genesis`, if a member says that it is in a later epoch.
+/// The hand-over of the committee of `genesis`, if a member says that it is in a later epoch; or has
+/// it while it is in this one, which it leaves: nobody else may be in both.
 async fn handed_over(member: &Member, genesis: &Genesis) -> Outcome<Option<Handover>> {
-    match member.info().await {
-        Ok(info) if info.epoch > genesis.epoch().0 => {}
-        _ => return Ok(None),
-    }
-    let handover = member.handover(genesis.epoch().next()).await?;
+    let Ok(info) = member.info().await else {
+        return Ok(None);
+    };
+    let handover = match member.handover(genesis.epoch().next()).await {
+        Err(_) if info.epoch <= genesis.epoch().0 => return Ok(None),
+        handover => handover?,
+    };
     handover.verify(genesis).map_err(Problem::failed)?;
     keeps_certificate_key(genesis, None, &handover.genesis).map_err(Problem::failed)?;
     Ok(Some(handover))

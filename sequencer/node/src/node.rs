@@ -47,6 +47,9 @@ const SERVERS_TIME_MAX: Duration = Duration::from_secs(5);
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a member goes on serving an epoch that is over.
 const HAND_OVER_TIME: Duration = Duration::from_millis(200);
+/// The same for one that is not in the next committee: where nobody is in both, those who come know
+/// of nobody else from whom to take what their epoch begins with.
+const LEAVE_TIME: Duration = Duration::from_secs(30);
 /// How often the database's sizes and the queues' lengths are published.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 /// An address that is in use is tried again for so long.
@@ -456,7 +459,13 @@ impl Node {
             (None, Some(base)) => {
                 tracing::info!(next = %base.epoch(), "this epoch is over");
                 // What was said last is on its way to members that are not so far.
-                tokio::time::sleep(HAND_OVER_TIME).await;
+                let key = self.handle.genesis().members.get(self.handle.me().index());
+                let stays = key.is_some_and(|key| base.genesis().members.contains(key));
+                let time = if stays { HAND_OVER_TIME } else { LEAVE_TIME };
+                tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
             }
             (None, None) => {
                 tracing::info!("draining");
