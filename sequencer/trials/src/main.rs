@@ -1,20 +1,28 @@
 //! A member that follows the whole protocol but lies about decryption shares: wrong,
 //! empty, duplicate, foreign and late ones by turns, or one kind of them; its lies come
-//! first, since it makes them up without computing anything (THREATS A6, A7, A8). A test
-//! program.
+//! first, since it makes them up without computing anything (THREATS A6, A7, A8). Or one that
+//! lies while keys are made, in its present epoch. A test program.
 //!
-//! Usage: `fairlane-liar --home DIR [--stop-with-stdin] [--lie KIND]`
+//! Usage: `fairlane-liar --home DIR [--stop-with-stdin] [--lie KIND|dealings]`
 
+mod dealings;
 mod lies;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use fairlane_node::epochs::Present;
 use fairlane_node::home::{self, Home};
 use fairlane_node::node::{Node, NodeOptions, shutdown_signal};
 use tokio::io::AsyncReadExt;
 
+use fairlane_node::tamper::Tamper;
+
+use crate::dealings::FalseDealer;
 use crate::lies::{Liar, Lie};
+
+/// The word for lies while keys are made.
+const DEALINGS: &str = "dealings";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -29,7 +37,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut home = None;
-    let mut lie = None;
+    let (mut lie, mut deals) = (None, false);
     let mut with_stdin = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -38,6 +46,10 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             "--stop-with-stdin" => with_stdin = true,
             "--lie" => {
                 let kind = args.next().ok_or("--lie is without a kind")?;
+                if kind == DEALINGS {
+                    deals = true;
+                    continue;
+                }
                 let named = Lie::named(&kind);
                 lie = Some(named.ok_or_else(|| format!("there is no lie {kind}"))?);
             }
@@ -46,12 +58,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
     let folder = home.ok_or("--home is missing")?;
     let home = Home::open(folder.clone())?;
-    let genesis = home.genesis()?;
-    let identity = home.identity()?;
-    let me = home::member_of(&home, &genesis, &identity.public())?;
-    let key = home::encryption_key(&genesis)?.ok_or("lies are about a dealt key")?;
     let mut options = NodeOptions::new(folder);
-    options.tamper = Some(Arc::new(Liar::new(&genesis, key, me, identity, lie)));
+    options.tamper = Some(match deals {
+        true => false_dealer(&home)?,
+        false => liar(&home, lie)?,
+    });
     let node = Node::start(options).await?;
     let parent_gone = async {
         if with_stdin {
@@ -73,4 +84,21 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     node.run(shutdown).await?;
     Ok(())
+}
+
+type Lying = Result<Arc<dyn Tamper>, Box<dyn std::error::Error>>;
+
+fn liar(home: &Home, lie: Option<Lie>) -> Lying {
+    let genesis = home.genesis()?;
+    let identity = home.identity()?;
+    let me = home::member_of(home, &genesis, &identity.public())?;
+    let key = home::encryption_key(&genesis)?.ok_or("these lies are about a dealt key")?;
+    Ok(Arc::new(Liar::new(&genesis, key, me, identity, lie)))
+}
+
+fn false_dealer(home: &Home) -> Lying {
+    let genesis = Present::of(home)?.genesis;
+    let identity = home.identity()?;
+    let me = home::member_of(home, &genesis, &identity.public())?;
+    Ok(Arc::new(FalseDealer::new(&genesis, me, identity)))
 }

@@ -3,16 +3,19 @@
 //! A21, A27). Afterwards the disks are searched: what read the shares of earlier epochs is on
 //! none of them, and what was dealt then is of no use to whoever takes them all. The same with
 //! a fresh encryption key in every epoch: orders under way come out under the one that they are
-//! sealed to, traders go over to the present one, and no disk has a share of one before.
+//! sealed to, traders go over to the present one, and no disk has a share of one before. And with
+//! f false dealers of each committee, among them four machines and four others.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dealers;
 mod disks;
 mod traders;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,7 +29,7 @@ use fairlane_client::Member;
 use fairlane_client::wire::ErrorCode;
 use fairlane_encryption::ReceiverSecret;
 use fairlane_node::home::Home;
-use fairlane_node::testnet::{self, InitOptions};
+use fairlane_node::testnet::{self, InitOptions, Testnet};
 use fairlane_replica::{EPOCH_BASE_BYTES_MAX, EpochBase};
 use fairlane_types::{
     CommitteeChange, CtId, Epoch, Genesis, Height, KeyId, MemberId, Outcome, SequencedBlock, decode,
@@ -43,6 +46,8 @@ struct Machine {
     api: Member,
     ops: Member,
     child: Option<Child>,
+    /// It lies while keys are made, from when it is started until the end of that epoch.
+    lies: bool,
 }
 
 impl Machine {
@@ -57,6 +62,7 @@ impl Machine {
             api: client(port + 1),
             ops: client(port + 2),
             child: None,
+            lies: false,
         }
     }
 
@@ -67,8 +73,12 @@ impl Machine {
             .append(true)
             .open(log)
             .unwrap();
-        let child = Command::new(program("fairlane"))
-            .args(["node", "--home"])
+        let (binary, args) = match self.lies {
+            true => ("fairlane-liar", &["--lie", "dealings", "--home"][..]),
+            false => ("fairlane", &["node", "--home"][..]),
+        };
+        let child = Command::new(program(binary))
+            .args(args)
             .arg(&self.home)
             .arg("--stop-with-stdin")
             .stdin(Stdio::piped())
@@ -382,6 +392,48 @@ async fn fresh_keys_take_over_under_load_and_the_ones_before_go() {
     committees_change("fresh").await;
 }
 
+fn first_four(net: &Testnet) -> Vec<Machine> {
+    let machines = net.members.iter().map(|member| {
+        let port = member.config.listen_quic.port();
+        Machine::new(member.home.root().to_owned(), port)
+    });
+    machines.collect()
+}
+
+/// Machines that join a later epoch, on the ports after those of the first.
+fn join(dir: &Path, machines: &mut Vec<Machine>, joiners: Range<u16>) {
+    let api = |machine: &Machine| format!("http://127.0.0.1:{}", machine.port + 1);
+    let from = format!("{},{}", api(&machines[0]), api(&machines[3]));
+    for joiner in joiners {
+        let home = dir.join(format!("joiner-{joiner}"));
+        let port = machines[0].port + joiner * 10;
+        let (genesis, port_word) = (dir.join("net/genesis.json"), port.to_string());
+        let args = [
+            "committee",
+            "join",
+            "--genesis",
+            text(&genesis),
+            "-o",
+            text(&home),
+        ];
+        let more = ["--port", &port_word, "--from", &from, "--reserve-mb", "64"];
+        fairlane(&[&args[..], &more].concat());
+        let mut machine = Machine::new(home, port);
+        machine.spawn();
+        machines.push(machine);
+    }
+}
+
+/// Everything that comes out of a sequence, each once.
+fn outcomes_of(blocks: &[SequencedBlock]) -> BTreeMap<CtId, Outcome> {
+    let mut outcomes: BTreeMap<CtId, Outcome> = BTreeMap::new();
+    for item in blocks.iter().flat_map(|block| &block.items) {
+        let twice = outcomes.insert(item.ct_id, item.outcome.clone());
+        assert!(twice.is_none(), "order {} is there twice", item.ct_id);
+    }
+    outcomes
+}
+
 async fn committees_change(key: &str) {
     let fresh = key == "fresh";
     let dir = tempfile::tempdir().unwrap();
@@ -392,49 +444,14 @@ async fn committees_change(key: &str) {
     options.dealer = false;
     let grace = |genesis: &mut Genesis| genesis.order.key_grace_ms = KEY_GRACE_MS;
     let net = testnet::init(&options, grace).unwrap();
-    let mut machines: Vec<Machine> = (net.members.iter())
-        .map(|member| {
-            let port = member.config.listen_quic.port();
-            Machine::new(member.home.root().to_owned(), port)
-        })
-        .collect();
+    let mut machines = first_four(&net);
     for machine in &mut machines {
         machine.spawn();
     }
     for machine in &mut machines {
         machine.ready_in(0).await;
     }
-    let from = format!(
-        "http://127.0.0.1:{},http://127.0.0.1:{}",
-        machines[0].port + 1,
-        machines[3].port + 1
-    );
-    for joiner in 4..7_u16 {
-        let (home, port) = (
-            dir.path().join(format!("joiner-{joiner}")),
-            base + joiner * 10,
-        );
-        let text_port = port.to_string();
-        let genesis = dir.path().join("net/genesis.json");
-        let args = [
-            "committee",
-            "join",
-            "--genesis",
-            text(&genesis),
-            "-o",
-            text(&home),
-        ];
-        fairlane(
-            &[
-                &args[..],
-                &["--port", &text_port, "--from", &from, "--reserve-mb", "64"],
-            ]
-            .concat(),
-        );
-        let mut machine = Machine::new(home, port);
-        machine.spawn();
-        machines.push(machine);
-    }
+    join(dir.path(), &mut machines, 4..7);
     let pin = machines[0].api.pin(net.genesis.clone()).await.unwrap();
     let first_key = pin.key().id();
     let committee_key = *pin.certificate_key().unwrap();
@@ -513,12 +530,7 @@ async fn committees_change(key: &str) {
 
     let sent = std::mem::take(&mut *sent.lock().unwrap());
     let reference = sequence(&machines[3], &sent).await;
-    let mut outcomes: BTreeMap<CtId, Outcome> = BTreeMap::new();
-    for item in reference.iter().flat_map(|block| &block.items) {
-        let twice = outcomes.insert(item.ct_id, item.outcome.clone());
-        assert!(twice.is_none(), "order {} is there twice", item.ct_id);
-    }
-    let again = sent.complete(&outcomes);
+    let again = sent.complete(&outcomes_of(&reference));
     let keys: BTreeMap<u64, BTreeSet<KeyId>> = by_epoch(&reference);
     println!("{again} orders sealed again; keys by epoch: {keys:?}");
     for machine in [4, 5, 6] {
@@ -542,7 +554,8 @@ async fn committees_change(key: &str) {
     assert_eq!(used.len() > 1, fresh);
     assert!(used.iter().all(|key| pin.key_of(key).is_some()));
     check_some_openings(&pin, &machines[3], &reference).await;
-    a_file_over_all_epochs_verifies(dir.path(), &machines[3..], &reference);
+    let last: Vec<&Machine> = machines[3..].iter().collect();
+    a_file_over_all_epochs_verifies(dir.path(), &last, &reference);
     // The one key of the first epoch still vouches for the sequence.
     let attested = machines[4].api.attestation(None).await.unwrap();
     assert_eq!(attested.epoch.0, 2);
@@ -557,7 +570,7 @@ async fn committees_change(key: &str) {
 
 /// `follow` and `verify` from the first genesis on: hand-overs are in the file, and every
 /// opening is proven under the key of its order.
-fn a_file_over_all_epochs_verifies(dir: &Path, machines: &[Machine], blocks: &[SequencedBlock]) {
+fn a_file_over_all_epochs_verifies(dir: &Path, machines: &[&Machine], blocks: &[SequencedBlock]) {
     let (genesis, file) = (dir.join("net/genesis.json"), dir.join("sequence"));
     let (genesis, file) = (text(&genesis), text(&file));
     let until = blocks.last().unwrap().height.to_string();
