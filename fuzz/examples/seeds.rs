@@ -7,19 +7,21 @@ use std::sync::Arc;
 use fairlane_client::sequence_file::{Record, SequenceWriter};
 use fairlane_client::wire::{BlockBody, EnvelopeBody, Frame};
 use fairlane_encryption::{
-    Ceremony, ReceiverSecret, Signing, Suite, SuiteBatch, ThresholdScheme, deal_pairing_insecure,
-    deal_suite_insecure, sign_attestation,
+    Beacon, Ceremony, CertificateSecret, ReceiverSecret, Signing, Suite, SuiteBatch,
+    ThresholdCertificate, ThresholdScheme, deal_pairing_insecure, deal_suite_insecure,
+    sign_attestation,
 };
 use fairlane_execution::oracle::Quote;
 use fairlane_execution::params::{Deleveraging, MarketParams};
 use fairlane_execution::{Change, Request, Tx};
 use fairlane_fuzz::clearing::{END, IDLE, genesis};
+use fairlane_fuzz::epochs;
 use fairlane_replica::{Dealing, Message, ShareMessage};
 use fairlane_types::{
     BlockId, Certificate, CertificateKind, ChainId, Digest, EncryptionParams, Envelope, Epoch,
     Genesis, Height, Item, LANE_NONE, Label, MemberId, Millis, Order, OrderAction, Outcome,
     Position, PublicKey, Root, Scheme, SecretKey, SeededRng, SequencedBlock, Side, Signature,
-    SignerSet, TimeInForce, View, encode,
+    SignerSet, TimeInForce, UsedReceivers, View, encode,
 };
 
 const CHAIN: ChainId = ChainId(1);
@@ -192,7 +194,39 @@ fn main() -> std::io::Result<()> {
     };
     json(&write, 0, "genesis", &genesis)?;
     write("files", "genesis", &serde_json::to_vec(&genesis)?)?;
+    between_epochs(&write)?;
     clearing(&write)
+}
+
+/// What leads from one epoch into the next, by the first byte.
+fn between_epochs(write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    let (base, change) = (epochs::base(), epochs::change());
+    let (_, secrets) = epochs::keys();
+    let certificate: Option<CertificateSecret> = None;
+    let mut used = UsedReceivers::default();
+    used.add(&base.handover.genesis);
+    let order = fairlane_mempool::fair::rule(4, 1, &Default::default());
+    let beacon = Beacon {
+        epoch: EPOCH,
+        height: Height(3),
+        block: BlockId::default(),
+        certificate: ThresholdCertificate([1; 96]),
+    };
+    for (which, name, bytes) in [
+        (0, "handover", encode(&base.handover)),
+        (1, "base", encode(&base)),
+        (2, "change", encode(&change)),
+        (3, "change-json", serde_json::to_vec(&change)?),
+        (3, "member-json", serde_json::to_vec(&change.next.members[0])?),
+        (4, "receivers", encode(&used)),
+        (5, "beacon", encode(&beacon)),
+        (6, "shares", encode(&(&secrets[0], certificate))),
+        (7, "memory", base.memory.clone()),
+        (7, "order", order.snapshot()),
+    ] {
+        write("epochs", name, &[&[which], &bytes[..]].concat())?;
+    }
+    Ok(())
 }
 
 /// Every kind of transaction, and streams of them in which something happens.

@@ -1,6 +1,7 @@
 //! What the targets share.
 
 pub mod clearing;
+pub mod epochs;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
