@@ -1,0 +1,208 @@
+//! Whole ceremonies in one process: the first keys of n members, and the change to n others with a
+//! fresh encryption key, with f false dealers in both; then t of the new members open and certify.
+//! Prints what one member computes, and what one dealing and all of them have in bytes.
+//!
+//! `cargo run --release -p fairlane-encryption --example whole_ceremony -- 16 31`
+//!
+//! CPU time is the kernel's account of this thread where there is one (Linux), the wall
+//! clock otherwise. It fails if a false dealing counts, or anything comes out otherwise.
+
+use std::time::{Duration, Instant};
+
+use fairlane_encryption::{
+    Ceremony, CommitteeKeys, CommitteeShares, Deal, ReceiverSecret, Subject, Tdh2, ThresholdScheme,
+    VerifiedDeal, accept_certificate_share, certify, sign_attestation,
+};
+use fairlane_types::{
+    BlockId, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Epoch, Finalized,
+    Height, MemberId, Root, SecretKey, SignerSet, View, decode, encode,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+fn cpu_now(epoch: Instant) -> Duration {
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .map_or_else(|| epoch.elapsed(), Duration::from_nanos)
+}
+
+/// CPU seconds of some work, and what it gave.
+fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let (epoch, start) = (Instant::now(), cpu_now(Instant::now()));
+    let given = work();
+    ((cpu_now(epoch).saturating_sub(start)).as_secs_f64(), given)
+}
+
+/// A token for a block by way of a real certificate of four members.
+fn finalized(block: BlockId) -> Finalized {
+    let keys: Vec<SecretKey> = (1..=4)
+        .map(|seed| SecretKey::from_seed([seed; 32]))
+        .collect();
+    let committee = Committee::new(keys.iter().map(SecretKey::public).collect()).expect("4 keys");
+    let commit = Commit {
+        epoch: Epoch(0),
+        view: View(1),
+        height: Height(1),
+        block,
+    };
+    let certificate = Certificate {
+        kind: CertificateKind::Final,
+        epoch: commit.epoch,
+        view: commit.view,
+        height: commit.height,
+        block,
+        signers: committee.ids().collect(),
+        dirty: SignerSet::default(),
+        signatures: keys
+            .iter()
+            .map(|key| commit.sign(key, ChainId(1)))
+            .collect(),
+    };
+    let token = certificate.finalize(ChainId(1), &committee, &[1; 32]);
+    token.expect("four signatures")
+}
+
+/// The dealing with another last scalar.
+fn spoilt(deal: &Deal) -> Deal {
+    let bytes = encode(deal);
+    let end = bytes.len();
+    let changed = [end - 32, end - 1].into_iter().find_map(|at| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        decode(&bytes, end).ok()
+    });
+    changed.expect("another scalar is a scalar")
+}
+
+/// What a ceremony takes and gives.
+struct Held {
+    keys: CommitteeKeys,
+    shares: Vec<CommitteeShares>,
+}
+
+/// Runs a ceremony: the first f dealers lie. Everybody's shares are read, one member's work counts.
+fn run(
+    what: &str,
+    ceremony: &Ceremony,
+    secrets: &[ReceiverSecret],
+    mut deal: impl FnMut(usize) -> Deal,
+) -> Held {
+    let (needed, f) = (ceremony.needed(), (ceremony.dealers() - 1) / 3);
+    let (dealing, first) = timed(|| deal(0));
+    let bytes = encode(&first).len();
+    let mut verified: Vec<VerifiedDeal> = Vec::new();
+    let mut judging = 0.0;
+    for dealer in 0..ceremony.dealers() {
+        let deal = if dealer == 0 {
+            first.clone()
+        } else {
+            deal(dealer)
+        };
+        let deal = if dealer < f { spoilt(&deal) } else { deal };
+        let (took, verdict) = timed(|| ceremony.verify(MemberId(dealer as u8), deal));
+        judging += took;
+        assert_eq!(verdict.is_ok(), dealer >= f, "dealer {dealer}: {verdict:?}");
+        verified.extend(verdict);
+        if verified.len() == needed {
+            break;
+        }
+    }
+    assert_eq!(verified.len(), needed, "f liars leave enough dealings");
+    let keys = ceremony.keys(&verified).expect("enough dealings");
+    let (reading, own) = timed(|| ceremony.shares(&verified, MemberId(0), &secrets[0]));
+    assert_eq!(own.expect("its share").0, keys);
+    let share = |(member, secret): (usize, &ReceiverSecret)| {
+        let read = ceremony.shares(&verified, MemberId(member as u8), secret);
+        read.expect("a share for everybody").1
+    };
+    let shares = secrets.iter().enumerate().map(share).collect();
+    println!(
+        "{what}: {needed} dealings count, {f} are refused; a member deals for {dealing:.2} s, judges \
+         for {judging:.1} s, reads its shares in {reading:.2} s; {bytes} bytes a dealing, {:.1} MB \
+         to be judged",
+        (bytes * (needed + f)) as f64 / 1e6
+    );
+    Held { keys, shares }
+}
+
+fn receivers(n: usize, rng: &mut ChaCha20Rng) -> Vec<ReceiverSecret> {
+    (0..n).map(|_| ReceiverSecret::generate(rng)).collect()
+}
+
+/// t of the members open an order and certify a root.
+fn works(held: &Held, rng: &mut ChaCha20Rng) {
+    let (key, t) = (&held.keys.encryption, held.keys.encryption.t());
+    let (label, payload) = (b"label", b"an order".to_vec());
+    let sealed = Tdh2::encrypt(key, label, &payload, &[7; 32], rng).expect("it is short");
+    let parsed = [Tdh2::check(key, label, &sealed).expect("it is valid")];
+    let last: Vec<&CommitteeShares> = held.shares.iter().rev().take(t).collect();
+    let parts: Vec<_> = last
+        .iter()
+        .map(|shares| {
+            let (block, member) = (BlockId::default(), shares.encryption.member());
+            let one = Tdh2::prove_one(&shares.encryption, block, &parsed[0], rng);
+            let one = one.take(&finalized(block)).expect("token of this block");
+            Tdh2::verify_one(key, block, &parsed[0], member, &one).expect("its share")
+        })
+        .collect();
+    let opened = Tdh2::conclude(key, &parsed[0], &parts.iter().collect::<Vec<_>>());
+    assert!(
+        matches!(opened, Ok(fairlane_encryption::Opened::Plain(plain)) if plain.payload == payload)
+    );
+    let certificates = held.keys.certificate.as_ref().expect("both keys");
+    let (chain, epoch, height, root) = (ChainId(1), Epoch(1), Height(1), Root(Digest([1; 32])));
+    let accepted: Vec<_> = last
+        .iter()
+        .map(|shares| {
+            let secret = shares.certificate.as_ref().expect("both shares");
+            let share = sign_attestation(secret, chain, epoch, height, root);
+            accept_certificate_share(certificates, secret.member(), &share).expect("its share")
+        })
+        .collect();
+    let subject = Subject::Attest {
+        chain,
+        epoch,
+        height,
+        root,
+    };
+    let made = certify(certificates, &subject, &accepted).expect("one sharing");
+    let certificate = made.certificate.expect("t shares");
+    assert!(certificate.verify(certificates.public_key(), &subject));
+}
+
+fn main() {
+    let sizes: Vec<usize> = std::env::args()
+        .skip(1)
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    for n in sizes {
+        println!("n = {n}");
+        let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
+        let secrets = receivers(n, &mut rng);
+        let keys = secrets.iter().map(ReceiverSecret::key).collect();
+        let first = Ceremony::fresh(Digest([1; 32]), Epoch(0), keys, true).expect("n is in range");
+        let held = run("first keys", &first, &secrets, |dealer| {
+            first
+                .deal(MemberId(dealer as u8), &mut rng)
+                .expect("a member")
+        });
+        works(&held, &mut rng);
+        let others = receivers(n, &mut rng);
+        let keys = others.iter().map(ReceiverSecret::key).collect();
+        let (encryption, certificate) =
+            (held.keys.encryption.clone(), held.keys.certificate.clone());
+        let change = Ceremony::renew(Digest([2; 32]), Epoch(1), keys, encryption, certificate)
+            .expect("n is in range");
+        let next = run("n others, fresh key", &change, &others, |dealer| {
+            let shares = &held.shares[dealer];
+            let certificate = shares.certificate.as_ref();
+            let dealt = change.deal_share(&shares.encryption, certificate, &mut rng);
+            dealt.expect("its shares")
+        });
+        works(&next, &mut rng);
+        assert_ne!(next.keys.encryption.id(), held.keys.encryption.id());
+        let former = next.keys.former.as_ref().expect("the key before");
+        assert_eq!(former.id(), held.keys.encryption.id());
+    }
+}
