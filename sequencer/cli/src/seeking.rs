@@ -280,3 +280,25 @@ async fn lowest_wanted(resting: &Resting, source: &Member) -> Outcome<Height> {
         None => Ok(Height(source.info().await?.first_available.max(1))),
     }
 }
+
+/// Ready once so many members of the committee that begins with `base` run that one of them is honest.
+pub async fn taken(base: Arc<EpochBase>) {
+    let members: Vec<_> = (base.next.members.iter())
+        .filter_map(|member| Member::new(&member.api).ok())
+        .map(|member| member.with_limit(QUESTION_MAX))
+        .collect();
+    let needed = base.next.members.len().saturating_sub(1) / 3 + 1;
+    loop {
+        let mut asked = JoinSet::new();
+        for member in members.clone() {
+            asked.spawn(async move { member.info().await });
+        }
+        let there = asked.join_all().await.into_iter();
+        let there =
+            there.filter(|info| info.as_ref().is_ok_and(|info| info.epoch >= base.epoch().0));
+        if there.count() >= needed {
+            return;
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+}

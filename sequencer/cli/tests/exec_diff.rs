@@ -133,7 +133,9 @@ fn diff(a: &Path, b: &Path) -> Output {
 /// Its exit code and what it found.
 fn found(a: &Home, b: &Home) -> (i32, serde_json::Value) {
     let output = diff(a.root(), b.root());
-    let mut value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // What was found, and behind it the error, if the two differ.
+    let lines = serde_json::Deserializer::from_slice(&output.stdout);
+    let mut value: serde_json::Value = lines.into_iter().next().unwrap().unwrap();
     (output.status.code().unwrap(), value["diff"].take())
 }
 

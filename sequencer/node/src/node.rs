@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -47,9 +48,6 @@ const SERVERS_TIME_MAX: Duration = Duration::from_secs(5);
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a member goes on serving an epoch that is over.
 const HAND_OVER_TIME: Duration = Duration::from_millis(200);
-/// The same for one that is not in the next committee: where nobody is in both, those who come know
-/// of nobody else from whom to take what their epoch begins with.
-const LEAVE_TIME: Duration = Duration::from_secs(30);
 /// How often the database's sizes and the queues' lengths are published.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 /// An address that is in use is tried again for so long.
@@ -74,9 +72,16 @@ pub struct NodeOptions {
     pub api: ApiLimits,
     /// Threads for cryptography; by the cores if none is given.
     pub crypto_threads: Option<usize>,
+    /// Looks whether the next committee is there, see [`Taken`].
+    pub taken: Option<Taken>,
     /// Lies, in a test member.
     pub tamper: Option<Arc<dyn Tamper>>,
 }
+
+/// Ready once so many members of the committee that begins with this run that one of them is
+/// honest: others can take what it begins with from it.
+pub type Taken =
+    Arc<dyn Fn(Arc<EpochBase>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl NodeOptions {
     /// The defaults for a home.
@@ -90,6 +95,7 @@ impl NodeOptions {
             log_control: None,
             api: ApiLimits::default(),
             crypto_threads: None,
+            taken: None,
             tamper: None,
         }
     }
@@ -220,6 +226,8 @@ pub struct Node {
     observing: Option<Task<()>>,
     /// What the next epoch begins with, once this one is over.
     ending: watch::Receiver<Option<Arc<EpochBase>>>,
+    /// Looks whether the next committee is there.
+    taken: Option<Taken>,
     /// Goes last: until then nobody else may have folder and identity.
     claim: Claim,
 }
@@ -415,6 +423,7 @@ impl Node {
             executing,
             observing,
             ending,
+            taken: options.taken,
             claim,
         })
     }
@@ -459,12 +468,16 @@ impl Node {
             (None, Some(base)) => {
                 tracing::info!(next = %base.epoch(), "this epoch is over");
                 // What was said last is on its way to members that are not so far.
-                let key = self.handle.genesis().members.get(self.handle.me().index());
-                let stays = key.is_some_and(|key| base.genesis().members.contains(key));
-                let time = if stays { HAND_OVER_TIME } else { LEAVE_TIME };
-                tokio::select! {
-                    () = tokio::time::sleep(time) => {}
-                    _ = stop.wait_for(|stop| *stop) => {}
+                tokio::time::sleep(HAND_OVER_TIME).await;
+                let taken = self.taken.as_ref().filter(|_| self.nobody_stays(base));
+                if let Some(taken) = taken {
+                    tracing::info!(
+                        "nobody of this committee is in the next one: serving until it is there"
+                    );
+                    tokio::select! {
+                        () = taken(Arc::clone(base)) => {}
+                        _ = stop.wait_for(|stop| *stop) => {}
+                    }
                 }
             }
             (None, None) => {
@@ -477,6 +490,14 @@ impl Node {
             Some(failure) => Err(failure),
             None => Ok(base.map_or(Ended::Stopped, Ended::Epoch)),
         }
+    }
+
+    /// Whether the next committee has no member in common with this one: then those who come know
+    /// of nobody else from whom to take what their epoch begins with.
+    fn nobody_stays(&self, base: &EpochBase) -> bool {
+        let present = &self.handle.genesis().members;
+        let next = &base.genesis().members;
+        present.iter().all(|key| !next.contains(key))
     }
 
     /// Takes no more requests and waits for the answers to those taken.

@@ -71,6 +71,7 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
         let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
     }));
+    options.taken = Some(Arc::new(|base| Box::pin(seeking::taken(base))));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers())
         .enable_all()
