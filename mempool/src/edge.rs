@@ -20,15 +20,25 @@ const RETRY_MIN_MS: u64 = 10;
 /// Submissions in one verification job.
 pub(crate) const JOB_ORDERS_MAX: usize = 64;
 
+/// An order that waits for its check.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    ticket: Ticket,
+    ct_id: CtId,
+    envelope: Arc<Envelope>,
+    /// What there was when it came, those before it counted: see [`Pressure::room`].
+    room: usize,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Edge {
     pub quotas: Quotas,
-    queue: VecDeque<(Ticket, CtId, Arc<Envelope>)>,
+    queue: VecDeque<Submission>,
     jobs: usize,
     /// Submissions in these jobs.
     verifying: usize,
-    /// What the last submission came with.
-    pressure: Pressure,
+    /// What the last submission came with, see [`Pressure::wait_ms`].
+    wait_ms: u64,
 }
 
 impl Edge {
@@ -47,7 +57,7 @@ impl Lanes {
         pressure: Pressure,
         out: &mut Vec<Output>,
     ) {
-        self.edge.pressure = pressure;
+        self.edge.wait_ms = pressure.wait_ms;
         let result = (|| {
             if self.config.observer {
                 return Err(AdmissionError::Observer);
@@ -64,7 +74,7 @@ impl Lanes {
             (self.edge.quotas)
                 .check(&self.config.quota, &envelope.label.sender, now)
                 .map_err(over_quota)?;
-            self.check_room(&envelope.label.sender)?;
+            self.check_room(&envelope.label.sender, pressure.room)?;
             if self.edge.queue.len() >= SUBMISSIONS_MAX {
                 return Err(self.over_capacity());
             }
@@ -74,8 +84,12 @@ impl Lanes {
             Err(error) => out.push(Output::Refused { ticket, error }),
             Ok((ct_id, true)) => self.answer_known(ticket, ct_id, out),
             Ok((ct_id, false)) => {
-                let order = (ticket, ct_id, Arc::new(envelope));
-                self.edge.queue.push_back(order);
+                self.edge.queue.push_back(Submission {
+                    ticket,
+                    ct_id,
+                    envelope: Arc::new(envelope),
+                    room: pressure.room,
+                });
                 self.check_submissions(out);
             }
         }
@@ -128,8 +142,8 @@ impl Lanes {
 
     /// A11: what one sender has under way leaves room for the next. Only orders whose
     /// signature was checked count, so nobody fills the place of another.
-    fn check_room(&self, sender: &PublicKey) -> Result<(), AdmissionError> {
-        if self.pool.direct_of(sender) < self.edge.pressure.room {
+    fn check_room(&self, sender: &PublicKey, room: usize) -> Result<(), AdmissionError> {
+        if self.pool.direct_of(sender) < room {
             Ok(())
         } else {
             Err(self.over_capacity())
@@ -138,7 +152,7 @@ impl Lanes {
 
     fn over_capacity(&self) -> AdmissionError {
         AdmissionError::OverCapacity {
-            retry_after_ms: self.edge.pressure.wait_ms.max(RETRY_MIN_MS),
+            retry_after_ms: self.edge.wait_ms.max(RETRY_MIN_MS),
         }
     }
 
@@ -148,7 +162,7 @@ impl Lanes {
             let orders: Vec<_> = self.edge.queue.drain(..count).collect();
             let envelopes = orders
                 .iter()
-                .map(|(_, id, order)| (*id, order.clone()))
+                .map(|order| (order.ct_id, order.envelope.clone()))
                 .collect();
             let check = CheckId(self.fresh_id());
             self.checks.insert(check, Check::Submitted(orders));
@@ -161,13 +175,19 @@ impl Lanes {
     pub(crate) fn submissions_verified(
         &mut self,
         now: Micros,
-        orders: Vec<(Ticket, CtId, Arc<Envelope>)>,
+        orders: Vec<Submission>,
         bad: &[(usize, Flaw)],
         out: &mut Vec<Output>,
     ) {
         self.edge.jobs = self.edge.jobs.saturating_sub(1);
         self.edge.verifying = self.edge.verifying.saturating_sub(orders.len());
-        for (index, (ticket, ct_id, envelope)) in orders.into_iter().enumerate() {
+        for (index, order) in orders.into_iter().enumerate() {
+            let Submission {
+                ticket,
+                ct_id,
+                envelope,
+                room,
+            } = order;
             let flaw = bad.iter().find(|(at, _)| *at == index);
             let result = match flaw {
                 Some((_, Flaw::Signature)) => Err(AdmissionError::BadSignature),
@@ -175,7 +195,7 @@ impl Lanes {
                 None if self.pool.get(&ct_id).is_some() || self.pool.is_done(&ct_id) => Ok(()),
                 // Asked again: much may have come in while the job ran.
                 None => self.check_stateful(now, &ct_id, &envelope).and_then(|()| {
-                    self.check_room(&envelope.label.sender)?;
+                    self.check_room(&envelope.label.sender, room)?;
                     (self.edge.quotas)
                         .take(&self.config.quota, &envelope.label.sender, now)
                         .map_err(over_quota)

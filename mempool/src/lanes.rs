@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fairlane_types::{BlockId, CtId, Envelope, KeyId, MemberId, Micros, Millis, Seq, SignerSet};
 
-use crate::edge::Edge;
+use crate::edge::{Edge, Submission};
 use crate::fetch::PayloadWants;
 use crate::lane::{Early, Lane};
 use crate::own::Own;
@@ -43,7 +43,7 @@ pub(crate) enum Check {
         orders: Vec<(CtId, Arc<Envelope>)>,
     },
     /// Direct submissions.
-    Submitted(Vec<(Ticket, CtId, Arc<Envelope>)>),
+    Submitted(Vec<Submission>),
 }
 
 /// A proposed cut that cannot be decided yet.

@@ -518,6 +518,25 @@ fn a11_one_sender_leaves_room_for_the_next() {
     assert_eq!(fill(of, 4), 1);
 }
 
+/// Many senders at once, as many as there is room for: what waits for its check is counted by who
+/// asks for room, and must not be refused for having been counted.
+#[test]
+fn a11_what_was_let_in_to_be_checked_is_not_refused_for_filling_the_room() {
+    const ROOM: usize = 6;
+    let mut solo = solo();
+    solo.hold_checks = true;
+    for sender in 0..8 {
+        let waiting = usize::try_from(sender).unwrap();
+        solo.pressure.room = ROOM.saturating_sub(waiting);
+        solo.submit(sender, order(sender, 1, T0 / 1_000 + 1_000, LANE_NONE, 3));
+    }
+    while let Some((check, bad)) = solo.unchecked.pop() {
+        solo.step(Input::Verified { check, bad });
+    }
+    solo.run(10_000);
+    assert_eq!((solo.accepted.len(), solo.refused.len()), (6, 2));
+}
+
 #[test]
 fn a11_many_at_once_of_one_sender_are_counted_when_they_are_checked() {
     let mut solo = solo();
