@@ -12,7 +12,7 @@ use crate::own::Own;
 use crate::pool::Pool;
 use crate::{
     CheckId, Config, Cut, Emitted, Head, Input, LaneFault, LaneFork, LaneMessage, Limits, LoadId,
-    Output, Stage, Ticket, Timer, WriteId,
+    Output, Stage, Timer, WriteId,
 };
 
 /// Verifications under way on behalf of one peer; what is over it is fetched later.
