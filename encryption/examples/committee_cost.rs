@@ -6,6 +6,9 @@
 //! CPU time is the kernel's account of this thread where there is one (Linux), the wall
 //! clock otherwise. The last column of each table is the ratio to n = 4 of the same run.
 
+#[path = "common/cpu.rs"]
+mod cpu;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -17,16 +20,11 @@ use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, encode};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use cpu::cpu_now;
+
 const MEMBERS: [usize; 3] = [4, 16, 100];
 const RUNS: usize = 3;
 const RUN_MIN: Duration = Duration::from_millis(200);
-
-fn cpu_now(epoch: Instant) -> Duration {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .map_or_else(|| epoch.elapsed(), Duration::from_nanos)
-}
 
 /// Median CPU time of `work` in ms.
 fn measure<T>(mut work: impl FnMut() -> T) -> f64 {

@@ -10,6 +10,11 @@
 //! everything a member does for an order in all-to-all mode; `verify` is one batch proof;
 //! the liar path goes from share sets with one liar among the first t to all verdicts.
 
+#[path = "common/cpu.rs"]
+mod cpu;
+#[path = "common/finalized.rs"]
+mod finalized;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -19,25 +24,17 @@ use fairlane_encryption::{
     EncryptionKey, KeyShare, ParsedCiphertext, Shares, Tdh2, ThresholdScheme, ciphertext_bytes,
     deal_insecure, resolve,
 };
-use fairlane_types::{
-    BlockId, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Epoch, Finalized,
-    Height, MemberId, SecretKey, SignerSet, View,
-};
+use fairlane_types::{BlockId, Digest, Epoch, MemberId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+
+use cpu::cpu_now;
+use finalized::finalized;
 
 const RUNS: usize = 7;
 const RUN_MIN: Duration = Duration::from_millis(30);
 const PAYLOAD: [u8; 200] = [0x5a; 200];
 const LABEL: [u8; 117] = [7; 117];
-
-/// CPU time of this thread.
-fn cpu_now(epoch: Instant) -> Duration {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .map_or_else(|| epoch.elapsed(), Duration::from_nanos)
-}
 
 /// CPU time of one call of `work` in µs, averaged over one run.
 fn run<T>(epoch: Instant, mut work: impl FnMut() -> T) -> f64 {
@@ -72,34 +69,6 @@ fn measure_rest<A, B>(mut part: impl FnMut() -> A, mut whole: impl FnMut() -> B)
         rests.push((long - short).max(0.0));
     }
     (median(parts), median(rests))
-}
-
-/// A token for `block` by way of a real certificate of four members.
-fn finalized(block: BlockId) -> Finalized {
-    let keys: Vec<SecretKey> = (1..=4)
-        .map(|seed| SecretKey::from_seed([seed; 32]))
-        .collect();
-    let committee = Committee::new(keys.iter().map(SecretKey::public).collect()).expect("4 keys");
-    let chain = ChainId(1);
-    let commit = Commit {
-        epoch: Epoch(0),
-        view: View(1),
-        height: Height(1),
-        block,
-    };
-    let certificate = Certificate {
-        kind: CertificateKind::Final,
-        epoch: commit.epoch,
-        view: commit.view,
-        height: commit.height,
-        block,
-        signers: committee.ids().collect(),
-        dirty: SignerSet::default(),
-        signatures: keys.iter().map(|key| commit.sign(key, chain)).collect(),
-    };
-    certificate
-        .finalize(chain, &committee, &[1; 32])
-        .expect("a valid certificate")
 }
 
 struct Bench {

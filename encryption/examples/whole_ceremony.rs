@@ -7,60 +7,29 @@
 //! CPU time is the kernel's account of this thread where there is one (Linux), the wall
 //! clock otherwise. It fails if a false dealing counts, or anything comes out otherwise.
 
-use std::time::{Duration, Instant};
+#[path = "common/cpu.rs"]
+mod cpu;
+#[path = "common/finalized.rs"]
+mod finalized;
+
+use std::time::Instant;
 
 use fairlane_encryption::{
     Ceremony, CommitteeKeys, CommitteeShares, Deal, ReceiverSecret, Subject, Tdh2, ThresholdScheme,
     VerifiedDeal, accept_certificate_share, certify, sign_attestation,
 };
-use fairlane_types::{
-    BlockId, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Epoch, Finalized,
-    Height, MemberId, Root, SecretKey, SignerSet, View, decode, encode,
-};
+use fairlane_types::{BlockId, ChainId, Digest, Epoch, Height, MemberId, Root, decode, encode};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-fn cpu_now(epoch: Instant) -> Duration {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .map_or_else(|| epoch.elapsed(), Duration::from_nanos)
-}
+use cpu::cpu_now;
+use finalized::finalized;
 
 /// CPU seconds of some work, and what it gave.
 fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let (epoch, start) = (Instant::now(), cpu_now(Instant::now()));
     let given = work();
     ((cpu_now(epoch).saturating_sub(start)).as_secs_f64(), given)
-}
-
-/// A token for a block by way of a real certificate of four members.
-fn finalized(block: BlockId) -> Finalized {
-    let keys: Vec<SecretKey> = (1..=4)
-        .map(|seed| SecretKey::from_seed([seed; 32]))
-        .collect();
-    let committee = Committee::new(keys.iter().map(SecretKey::public).collect()).expect("4 keys");
-    let commit = Commit {
-        epoch: Epoch(0),
-        view: View(1),
-        height: Height(1),
-        block,
-    };
-    let certificate = Certificate {
-        kind: CertificateKind::Final,
-        epoch: commit.epoch,
-        view: commit.view,
-        height: commit.height,
-        block,
-        signers: committee.ids().collect(),
-        dirty: SignerSet::default(),
-        signatures: keys
-            .iter()
-            .map(|key| commit.sign(key, ChainId(1)))
-            .collect(),
-    };
-    let token = certificate.finalize(ChainId(1), &committee, &[1; 32]);
-    token.expect("four signatures")
 }
 
 /// The dealing with another last scalar.

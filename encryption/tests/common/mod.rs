@@ -5,6 +5,9 @@
 
 pub mod rig;
 
+#[path = "../../examples/common/finalized.rs"]
+mod finalized;
+
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT as G;
@@ -14,14 +17,13 @@ use fairlane_encryption::{
     EncryptionKey, KeyShare, ParsedCiphertext, ShareBatch, Shares, Tdh2, ThresholdScheme,
     deal_insecure,
 };
-use fairlane_types::{
-    BlockId, Certificate, CertificateKind, ChainId, Commit, Committee, Digest, Epoch, Finalized,
-    Height, MemberId, SecretKey, SignerSet, View,
-};
+use fairlane_types::{BlockId, Digest, Epoch, MemberId};
 use proptest::test_runner::Config as ProptestConfig;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest as _, Sha512};
+
+pub use finalized::finalized;
 
 pub const SENDER: [u8; 32] = [9; 32];
 pub const ENTROPY: [u8; 32] = [0xe7; 32];
@@ -48,36 +50,6 @@ pub fn label(number: u64) -> Vec<u8> {
     let mut label = vec![1; 117];
     label[41..49].copy_from_slice(&number.to_le_bytes());
     label
-}
-
-/// The token for a block, from a real certificate of a committee of four.
-pub fn finalized(block: BlockId) -> Finalized {
-    let keys: Vec<SecretKey> = (1..=4)
-        .map(|seed| SecretKey::from_seed([seed; 32]))
-        .collect();
-    let committee = Committee::new(keys.iter().map(SecretKey::public).collect()).unwrap();
-    let commit = Commit {
-        epoch: Epoch(0),
-        view: View(1),
-        height: Height(1),
-        block,
-    };
-    let certificate = Certificate {
-        kind: CertificateKind::Final,
-        epoch: commit.epoch,
-        view: commit.view,
-        height: commit.height,
-        block,
-        signers: committee.ids().collect(),
-        dirty: SignerSet::default(),
-        signatures: keys
-            .iter()
-            .map(|key| commit.sign(key, ChainId(1)))
-            .collect(),
-    };
-    certificate
-        .finalize(ChainId(1), &committee, &[1; 32])
-        .unwrap()
 }
 
 /// A key with all its shares, and a list of valid orders with their payloads.
