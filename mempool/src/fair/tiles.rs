@@ -343,6 +343,24 @@ mod tests {
         }
     }
 
+    /// Rows out of `cells`, one more that asks, its steps, and the tiles of the others.
+    fn filled(n: usize, rows: usize, cells: &[u32]) -> (Vec<Vec<u32>>, Vec<u32>, Vec<i16>, Tiles) {
+        let row = |row| {
+            (0..n)
+                .map(|lane| cells[(row * 31 + lane * 7) % 200])
+                .collect()
+        };
+        let mut stamps: Vec<Vec<u32>> = (0..=rows).map(row).collect();
+        let asked = stamps.pop().unwrap();
+        let mut tiles = Tiles::new(n, Scale::new(1_000, 300_000), rows);
+        for rows in stamps.chunks(TILE) {
+            tiles.push(rows.iter().map(Vec::as_slice));
+        }
+        let mut x = Vec::new();
+        tiles.scale.fill(&mut x, &asked, NEVER);
+        (stamps, asked, x, tiles)
+    }
+
     fn stamp() -> impl Strategy<Value = u32> {
         prop_oneof![
             8 => 0u32..400_000,
@@ -369,17 +387,8 @@ mod tests {
             most in 0usize..40,
             some: u16,
         ) {
-            let stamps: Vec<Vec<u32>> = (0..=rows)
-                .map(|row| (0..n).map(|lane| cells[(row * 31 + lane * 7) % 200]).collect())
-                .collect();
-            let (asked, stamps) = stamps.split_last().unwrap();
-            let mut tiles = Tiles::new(n, Scale::new(1_000, 300_000), rows);
-            for rows in stamps.chunks(TILE) {
-                tiles.push(rows.iter().map(Vec::as_slice));
-            }
+            let (stamps, asked, x, tiles) = filled(n, rows, &cells);
             let scale = tiles.scale;
-            let mut x = Vec::new();
-            scale.fill(&mut x, asked, NEVER);
             let x_step = |lane: usize| {
                 if asked[lane] == table::ABSENT { NEVER } else { scale.step(asked[lane]) }
             };
@@ -420,17 +429,8 @@ mod tests {
             times in (stamp(), stamp()),
             some: [u16; BLOCK],
         ) {
-            let stamps: Vec<Vec<u32>> = (0..=rows)
-                .map(|row| (0..n).map(|lane| cells[(row * 31 + lane * 7) % 200]).collect())
-                .collect();
-            let (asked, stamps) = stamps.split_last().unwrap();
-            let mut tiles = Tiles::new(n, Scale::new(1_000, 300_000), rows);
-            for rows in stamps.chunks(TILE) {
-                tiles.push(rows.iter().map(Vec::as_slice));
-            }
+            let (stamps, _, x, mut tiles) = filled(n, rows, &cells);
             let scale = tiles.scale;
-            let mut x = Vec::new();
-            scale.fill(&mut x, asked, NEVER);
             let mut look = Look::default();
             let times = [times.0.min(times.1), times.0.max(times.1)];
             look.turn(&x, times.map(|time| scale.step(time)));
