@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fairlane_encryption::{Attestation, Beacon, StateAttestation, keeps_certificate_key};
+use fairlane_encryption::{Attestation, Beacon, StateAttestation, leads_on};
 use fairlane_types::{
     CommitteeChange, CtId, Envelope, Epoch, Genesis, Handover, Height, KeySource, PublicKey,
     Receipt, SequencedBlock, StateClaim,
@@ -183,10 +183,8 @@ impl Member {
         look(&at);
         while at.epoch() < epoch {
             let handover = self.handover(at.epoch().next()).await?;
-            let holds = handover.verify(&at);
+            let holds = leads_on(&handover, &at, None);
             holds.map_err(|error| self.http.protocol(error))?;
-            keeps_certificate_key(&at, None, &handover.genesis)
-                .map_err(|error| self.http.protocol(error))?;
             at = handover.genesis;
             look(&at);
         }

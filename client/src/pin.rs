@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fairlane_encryption::{
-    CERTIFICATE_KEY_BYTES, CertificateKeyError, SuiteKey, certificate_key, keeps_certificate_key,
+    CERTIFICATE_KEY_BYTES, CertificateKeyError, OnwardError, SuiteKey, certificate_key, leads_on,
 };
 use fairlane_types::{
     CertificateError, Committee, DecodeError, Digest, GENESIS_BYTES_MAX, Genesis, GenesisError,
@@ -78,6 +78,15 @@ pub enum PinError {
     },
 }
 
+impl From<OnwardError> for PinError {
+    fn from(error: OnwardError) -> Self {
+        match error {
+            OnwardError::Handover(error) => error.into(),
+            OnwardError::Certificates(error) => error.into(),
+        }
+    }
+}
+
 impl Pin {
     /// Checks a genesis that names its encryption key.
     ///
@@ -137,9 +146,7 @@ impl Pin {
     /// # Errors
     /// [`PinError::Handover`] when the committee of this epoch did not hand over so.
     pub fn handed_over(&self, handover: Handover) -> Result<Self, PinError> {
-        handover.verify(&self.genesis)?;
-        let known = self.certificate_key.as_ref();
-        keeps_certificate_key(&self.genesis, known, &handover.genesis)?;
+        leads_on(&handover, &self.genesis, self.certificate_key.as_ref())?;
         let mut next = Self::activated(handover.genesis, None)?;
         let own = (self.key.id(), self.key.clone());
         let known = self.past.iter().map(|(id, key)| (*id, key.clone()));

@@ -3,7 +3,9 @@
 //! (PROTOCOL §5). The chained root covers every block below it.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::{ChainId, Epoch, Genesis, Height, KeyActivation, KeySource, Root};
+use fairlane_types::{
+    ChainId, Epoch, Genesis, Handover, HandoverError, Height, KeyActivation, KeySource, Root,
+};
 
 use crate::{
     CERTIFICATE_KEY_BYTES, CertificateKey, CertificateSecret, Subject, ThresholdCertificate,
@@ -88,15 +90,35 @@ pub fn certificate_key(
     }
 }
 
-/// Whether an epoch goes on with the certificate key of the one before: the chain is known by
-/// it and it never changes (decision 54). So those who know it are not led astray by a
-/// committee that left, though it can sign another hand-over (A21). Where the key of the
-/// epoch before came of a ceremony, its genesis does not have it: `known` is it, or nothing is
-/// compared.
+/// Why a hand-over is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnwardError {
+    /// It does not lead on from the epoch before.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// It leads to another certificate key.
+    #[error(transparent)]
+    Certificates(#[from] CertificateKeyError),
+}
+
+/// Whether a hand-over leads on from the epoch of `before`: a quorum of that committee signed
+/// it, and the certificate key is still the one by which the chain is known, which never changes
+/// (decision 54). So those who know it are not led astray by a committee that left, though
+/// it can sign another hand-over (A21). Where the key of the epoch before came of a ceremony, its
+/// genesis does not have it: `known` is it, or nothing is compared.
 ///
 /// # Errors
-/// [`CertificateKeyError`].
-pub fn keeps_certificate_key(
+/// [`OnwardError`].
+pub fn leads_on(
+    handover: &Handover,
+    before: &Genesis,
+    known: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+) -> Result<(), OnwardError> {
+    handover.verify(before)?;
+    Ok(keeps_certificate_key(before, known, &handover.genesis)?)
+}
+
+fn keeps_certificate_key(
     before: &Genesis,
     known: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
     next: &Genesis,

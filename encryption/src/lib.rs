@@ -47,8 +47,8 @@ mod suite;
 mod wire;
 
 pub use attestation::{
-    ATTESTATION_BYTES, Attestation, CertificateKeyError, CertificateKeys, certificate_key,
-    keeps_certificate_key,
+    ATTESTATION_BYTES, Attestation, CertificateKeyError, CertificateKeys, OnwardError,
+    certificate_key, leads_on,
 };
 pub use baek_zheng::{
     BAEK_ZHENG_HEADER_BYTES, BaekZheng, BaekZhengBatch, BaekZhengCiphertext, BaekZhengCombiner,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlane_client::Member;
-use fairlane_encryption::keeps_certificate_key;
+use fairlane_encryption::leads_on;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
@@ -107,8 +107,7 @@ async fn handed_over(member: &Member, genesis: &Genesis) -> Outcome<Option<Hando
         Err(_) if info.epoch <= genesis.epoch().0 => return Ok(None),
         handover => handover?,
     };
-    handover.verify(genesis).map_err(Problem::failed)?;
-    keeps_certificate_key(genesis, None, &handover.genesis).map_err(Problem::failed)?;
+    leads_on(&handover, genesis, None).map_err(Problem::failed)?;
     Ok(Some(handover))
 }
 
@@ -199,7 +198,7 @@ async fn next_epoch(member: &Member, genesis: &Genesis) -> Outcome<(EpochBase, O
         true => None,
         false => {
             let onward = member.handover(next.next()).await?;
-            onward.verify(base.genesis()).map_err(Problem::failed)?;
+            leads_on(&onward, base.genesis(), None).map_err(Problem::failed)?;
             Some(onward)
         }
     };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fairlane_encryption::keeps_certificate_key;
+use fairlane_encryption::leads_on;
 use fairlane_types::{Genesis, Handover, Height, Root, SequencedBlock, encode};
 
 use crate::BaseError;
@@ -39,8 +39,7 @@ impl Covered {
     /// # Errors
     /// [`BaseError`] when it is not that.
     pub fn by(handover: &Handover, before: &Genesis) -> Result<Self, BaseError> {
-        handover.verify(before)?;
-        keeps_certificate_key(before, None, &handover.genesis)?;
+        leads_on(handover, before, None)?;
         let start = handover.genesis.start.ok_or(BaseError::First)?;
         Ok(Self {
             missing: (start.height, start.root),

@@ -4,8 +4,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{
-    Ceremony, CertificateKeyError, CombineError, CommitteeKeys, DealError, KeyError,
-    ReceiverSecret, keeps_certificate_key,
+    Ceremony, CertificateKeyError, CombineError, CommitteeKeys, DealError, KeyError, OnwardError,
+    ReceiverSecret, leads_on,
 };
 use fairlane_types::{
     ActiveKeys, DecodeError, Digest, Domain, Epoch, Genesis, Handover, HandoverError, MemberId,
@@ -82,6 +82,15 @@ pub(crate) fn dealings_digest(dealings: &[impl BorshSerialize]) -> Digest {
     Domain::Dealing.hash_of(&dealings)
 }
 
+impl From<OnwardError> for BaseError {
+    fn from(error: OnwardError) -> Self {
+        match error {
+            OnwardError::Handover(error) => error.into(),
+            OnwardError::Certificates(error) => error.into(),
+        }
+    }
+}
+
 impl EpochBase {
     /// The genesis of the epoch.
     #[must_use]
@@ -100,8 +109,7 @@ impl EpochBase {
     /// # Errors
     /// [`BaseError`].
     pub fn verify(&self, before: &Genesis) -> Result<(), BaseError> {
-        self.handover.verify(before)?;
-        keeps_certificate_key(before, None, self.genesis())?;
+        leads_on(&self.handover, before, None)?;
         self.is_covered()
     }
 

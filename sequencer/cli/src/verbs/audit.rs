@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fairlane_client::wire::ReceiptBody;
 use fairlane_client::{Member, Pin};
+use fairlane_encryption::leads_on;
 use fairlane_node::home::Home;
 use fairlane_node::known_key::KnownKey;
 use fairlane_node::store::{RocksStore, StoreReader};
@@ -356,7 +357,7 @@ impl Source {
                 let first = match handovers.first() {
                     // Which keys its members made is not on the disk any more, and not needed.
                     Some(first) => {
-                        first.verify(&genesis).map_err(Problem::preflight)?;
+                        leads_on(first, &genesis, None).map_err(Problem::preflight)?;
                         Pin::new(first.genesis.clone())?
                     }
                     None => {

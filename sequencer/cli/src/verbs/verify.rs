@@ -9,7 +9,7 @@ use std::path::Path;
 use fairlane_client::sequence_file::{Record, SequenceFileError, SequenceReader};
 use fairlane_client::wire::{EvidenceBody, EvidenceRecord};
 use fairlane_client::{ChainVerifier, Cursor, Pin, PinError, check_opening};
-use fairlane_encryption::keeps_certificate_key;
+use fairlane_encryption::leads_on;
 use fairlane_replica::Evidence;
 use fairlane_types::{
     CtId, Genesis, Handover, Height, Item, KeyActivation, MemberId, Outcome as OrderOutcome,
@@ -143,8 +143,7 @@ impl Trust {
         self.pin = Some(match &self.pin {
             Some(pin) => pin.handed_over(handover)?,
             None => {
-                handover.verify(&self.genesis)?;
-                keeps_certificate_key(&self.genesis, None, &handover.genesis)?;
+                leads_on(&handover, &self.genesis, None)?;
                 Pin::activated(handover.genesis, None)?
             }
         });
