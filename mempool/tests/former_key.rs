@@ -12,8 +12,8 @@ use fairlane_mempool::{
     AdmissionError, Cut, CutDelta, FinalEntry, Input, LaneDelta, LaneMessage, Stage, Ticket,
 };
 use fairlane_types::{
-    BlockId, CtId, Digest, Envelope, EnvelopeError, KeyId, LANE_NONE, Label, MemberId, Micros,
-    Millis, OrderParams,
+    BlockId, CtId, Digest, Envelope, EnvelopeError, Epoch, KeyId, LANE_NONE, Label, MemberId,
+    Micros, Millis, OrderParams,
 };
 
 const N: usize = 4;
@@ -38,11 +38,13 @@ fn solo() -> Solo {
     Solo::new(config)
 }
 
-/// At the edge: what would outlive the key is to be sealed again. What other lanes recorded, or
-/// what came along from the epoch before, is recorded as it is.
+/// At the edge: in the second half of the key's time, what would outlive it is to be sealed
+/// again. What other lanes recorded, or what came along from the epoch before, is recorded as it
+/// is.
 #[test]
 fn orders_of_a_former_key_are_taken_while_it_outlives_them() {
     let mut solo = solo();
+    solo.run(2_600_000);
     solo.submit(1, sealed_to(FORMER, 1, UNTIL));
     solo.submit(2, sealed_to(FORMER, 2, UNTIL + 1));
     solo.submit(3, sealed_to(KEY, 3, UNTIL + 1));
@@ -61,6 +63,23 @@ fn orders_of_a_former_key_are_taken_while_it_outlives_them() {
     solo.run(30_000);
     assert_eq!(solo.lanes.status(&late.id()), Some(Stage::Laned));
     assert!(solo.faults.is_empty());
+}
+
+/// In the first half: who left hands on what it acknowledged, whatever its label says.
+#[test]
+fn orders_that_outlive_a_former_key_are_taken_while_most_of_its_time_is_left() {
+    let mut solo = solo();
+    let far = UNTIL + 100_000;
+    solo.run(2_400_000);
+    solo.submit(1, sealed_to(FORMER, 1, far));
+    solo.run(10_000);
+    assert_eq!(solo.accepted.len(), 1);
+    // Whichever of the two times is later decides.
+    let (cut, time) = (Cut::genesis(N), Millis(T0 / 1_000 + 2_501));
+    solo.step(Input::Finalized { cut, time });
+    solo.submit(2, sealed_to(FORMER, 2, far));
+    let until = Millis(UNTIL);
+    assert_eq!(solo.refused[&Ticket(2)], AdmissionError::OldKey { until });
 }
 
 /// Once its clock is past the key's time, a member lets heads advance until finalized time is
@@ -147,8 +166,8 @@ fn orders_of_a_former_key_expire_with_it() {
     assert_eq!(found, [new.id()]);
 }
 
-/// A smaller committee takes over orders that name a lane which it does not have. Whoever comes
-/// now is told so.
+/// A smaller committee takes over orders that name a lane which it does not have, from lanes and
+/// at its edges. On a chain that had no committee before, whoever sends one is told.
 #[test]
 fn orders_that_name_a_lane_of_a_larger_committee_are_recorded() {
     let sender = sender_key(1);
@@ -158,11 +177,23 @@ fn orders_that_name_a_lane_of_a_larger_committee_are_recorded() {
         ciphertext[1..9].copy_from_slice(&nonce.to_le_bytes());
         Envelope::sign(label, ciphertext, &sender)
     };
-    let mut solo = solo();
     let (over, none) = (named(6, 1), named(120, 2));
-    solo.submit(1, over.clone());
+    let mut first = solo();
+    first.submit(1, over.clone());
     let refused = AdmissionError::Envelope(EnvelopeError::Lane(6));
-    assert_eq!(solo.refused[&Ticket(1)], refused);
+    assert_eq!(first.refused[&Ticket(1)], refused);
+
+    let mut later = config(0, N);
+    later.epoch = Epoch(1);
+    let mut later = Solo::new(later);
+    later.submit(1, over.clone());
+    later.submit(2, none.clone());
+    let refused = AdmissionError::Envelope(EnvelopeError::Lane(120));
+    assert_eq!(later.refused[&Ticket(2)], refused);
+    later.run(10_000);
+    assert_eq!(later.accepted.len(), 1);
+
+    let mut solo = solo();
     let mut lane = Puppet::new(1);
     let batch = lane.push(solo.now, &[(&over, true)]);
     solo.receive(1, LaneMessage::Batch(batch));

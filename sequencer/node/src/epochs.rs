@@ -162,6 +162,13 @@ impl Present {
     }
 }
 
+/// Whether the committee that begins with `next` has no member in common with that of `genesis`:
+/// then those who come know of nobody else from whom to take what their epoch begins with.
+pub(crate) fn nobody_stays(genesis: &Genesis, next: &EpochBase) -> bool {
+    let members = &next.genesis().members;
+    genesis.members.iter().all(|key| !members.contains(key))
+}
+
 /// A home whose database is open and whose node does not run; nobody else may have folder or
 /// identity meanwhile.
 pub struct Resting {
@@ -258,6 +265,24 @@ impl Resting {
         Ok(self.store.commit(&writes, true)?)
     }
 
+    /// What the next epoch begins with, if this member came to the end of its own.
+    pub(crate) fn next(&self, genesis: &Genesis) -> Result<Option<EpochBase>, EpochError> {
+        Ok(next_base(|table, key| self.store.get(table, key), genesis)?)
+    }
+
+    /// Whether its node runs on at the end of its epoch, because nobody else has what those who
+    /// come next begin with.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn serves_on(&self) -> Result<bool, EpochError> {
+        let standing = self.standing()?;
+        let next = self.next(&standing.genesis)?;
+        Ok(standing.runs()
+            && standing.keyed
+            && next.is_some_and(|next| nobody_stays(&standing.genesis, &next)))
+    }
+
     /// Goes on into the next epoch if this member came to the end of its own before it was
     /// stopped: what the next one begins with is here then, and nobody need be asked.
     ///
@@ -265,7 +290,7 @@ impl Resting {
     /// [`EpochError`].
     pub fn go_on(&mut self) -> Result<bool, EpochError> {
         let genesis = self.standing()?.genesis;
-        let Some(base) = next_base(|table, key| self.store.get(table, key), &genesis)? else {
+        let Some(base) = self.next(&genesis)? else {
             return Ok(false);
         };
         self.leave(&base.handover)?;

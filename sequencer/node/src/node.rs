@@ -24,7 +24,7 @@ use crate::claim::Claim;
 use crate::config::{Config, Overrides};
 use crate::descriptors::{self, OPS_CONNECTIONS_MAX};
 use crate::driver::{Driver, Ingress, KeyOver, Links, Parts, crypto_pool};
-use crate::epochs::{EpochError, Resting, Standing};
+use crate::epochs::{EpochError, Resting, Standing, nobody_stays};
 use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
@@ -292,6 +292,8 @@ impl Node {
             descriptors::connections(descriptors::raise(), limits.connections_max)?;
         let api_listener = listen("api", config.listen_api).await?;
         let ops_listener = listen("ops", config.listen_ops).await?;
+        // It came to the end of its epoch before it was stopped, and serves what comes next.
+        let over = resting.next(&genesis)?.map(Arc::new);
         let (store, claim) = resting.into_parts();
         let (store, replica) =
             blocking(recover_step(store, &config, &genesis, me, &identity)).await?;
@@ -339,7 +341,7 @@ impl Node {
         let status = watch::Sender::new(NodeStatus::default());
         let heads = watch::Sender::new(emitted);
         let (blocks, _) = broadcast::channel(BLOCKS_TAIL_MAX);
-        let (ended, ending) = watch::channel(None);
+        let (ended, ending) = watch::channel(over);
         let handle = NodeHandle::new(Shared {
             origin: Arc::new(origin),
             genesis: Arc::new(genesis),
@@ -446,6 +448,20 @@ impl Node {
     /// # Errors
     /// The [`Failure`] that stopped it: exit code 1. Nothing acknowledged is lost (C7).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Failure> {
+        self.run_beside(shutdown, std::future::pending()).await
+    }
+
+    /// As [`run`](Self::run), and ends when `behind` is ready, because others are further. That they
+    /// are is nothing to a node that came to the end of its epoch and serves those who come next.
+    ///
+    /// # Errors
+    /// As of [`run`](Self::run).
+    pub async fn run_beside(
+        self,
+        shutdown: impl Future<Output = ()>,
+        behind: impl Future<Output = ()>,
+    ) -> Result<Ended, Failure> {
+        let mut shutdown = std::pin::pin!(shutdown);
         let mut stop = self.handle.stopping();
         let mut ending = self.ending.clone();
         let over = async {
@@ -457,33 +473,28 @@ impl Node {
                 None => std::future::pending().await,
             }
         };
-        let (failure, base) = tokio::select! {
+        let (failure, mut base) = tokio::select! {
             failure = self.failures.wait() => (Some(failure), None),
             base = over => (None, base),
-            () = shutdown => (None, None),
+            () = shutdown.as_mut() => (None, None),
+            () = behind => (None, None),
             _ = stop.wait_for(|stop| *stop) => (None, None),
         };
-        match (&failure, &base) {
-            (Some(_), _) => {}
-            (None, Some(base)) => {
-                tracing::info!(next = %base.epoch(), "this epoch is over");
-                // What was said last is on its way to members that are not so far.
-                tokio::time::sleep(HAND_OVER_TIME).await;
-                let taken = self.taken.as_ref().filter(|_| self.nobody_stays(base));
-                if let Some(taken) = taken {
-                    tracing::info!(
-                        "nobody of this committee is in the next one: serving until it is there"
-                    );
-                    tokio::select! {
-                        () = taken(Arc::clone(base)) => {}
-                        _ = stop.wait_for(|stop| *stop) => {}
-                    }
+        if let Some(next) = &base {
+            tracing::info!(next = %next.epoch(), "this epoch is over");
+            let asked = async {
+                tokio::select! {
+                    () = shutdown.as_mut() => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
                 }
+            };
+            tokio::select! {
+                () = self.serve_on(next) => {}
+                () = asked => base = None,
             }
-            (None, None) => {
-                tracing::info!("draining");
-                self.drain().await;
-            }
+        } else if failure.is_none() {
+            tracing::info!("draining");
+            self.drain().await;
         }
         self.shut_down(base.is_some()).await;
         match failure {
@@ -492,12 +503,17 @@ impl Node {
         }
     }
 
-    /// Whether the next committee has no member in common with this one: then those who come know
-    /// of nobody else from whom to take what their epoch begins with.
-    fn nobody_stays(&self, base: &EpochBase) -> bool {
-        let present = &self.handle.genesis().members;
-        let next = &base.genesis().members;
-        present.iter().all(|key| !next.contains(key))
+    /// What was said last is on its way to members that are not so far; and where nobody goes on,
+    /// those who come next get here what their epoch begins with.
+    async fn serve_on(&self, next: &Arc<EpochBase>) {
+        tokio::time::sleep(HAND_OVER_TIME).await;
+        let taken = self.taken.as_ref();
+        if let Some(taken) = taken.filter(|_| nobody_stays(self.handle.genesis(), next)) {
+            tracing::info!(
+                "nobody of this committee is in the next one: serving until it is there"
+            );
+            taken(Arc::clone(next)).await;
+        }
     }
 
     /// Takes no more requests and waits for the answers to those taken.

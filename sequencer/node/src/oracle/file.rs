@@ -47,9 +47,12 @@ impl FileSource {
         let permit = free.map_err(|_| "the last look at it hangs".to_owned())?;
         let (tell, told) = oneshot::channel();
         let run = move || {
-            let _permit: OwnedSemaphorePermit = permit;
+            let permit: OwnedSemaphorePermit = permit;
+            let found = look();
+            // Before it is told: who hears it may look again at once.
+            drop(permit);
             // Nobody may be waiting any more.
-            let _ = tell.send(look());
+            let _ = tell.send(found);
         };
         // A thread of its own: the runtime waits for its blocking ones when it stops.
         let started = std::thread::Builder::new().name("prices".into()).spawn(run);

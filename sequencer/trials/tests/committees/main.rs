@@ -12,6 +12,7 @@
 mod common;
 mod dealers;
 mod disks;
+mod leavers;
 mod traders;
 
 use std::collections::{BTreeMap, BTreeSet};
