@@ -166,6 +166,20 @@ pub enum Status {
     Frozen,
 }
 
+impl Status {
+    /// As interfaces name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Guarded { .. } => "guarded",
+            Self::Auction { .. } => "auction",
+            Self::Halted { .. } => "halted",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
 impl House {
     /// Whether orders of a market rest without matching until it is cleared.
     pub(crate) fn batches(&self, market: u32) -> bool {

@@ -2,7 +2,7 @@
 
 use fairlane_execution::account::PositionLeaf;
 use fairlane_execution::oracle::Validity;
-use fairlane_execution::{About, Change, Market, Proposal, Status};
+use fairlane_execution::{About, Change, Market, Proposal};
 use fairlane_types::{
     ChainId, Digest, Epoch, Height, MemberId, PAYLOAD_BYTES_MAX, PublicKey, Signature, StateClaim,
     decode, encode,
@@ -265,20 +265,13 @@ impl MarketBody {
             Validity::Stale => "stale",
             Validity::Dead => "dead",
         };
-        let status = match market.status {
-            Status::Normal => "normal",
-            Status::Guarded { .. } => "guarded",
-            Status::Auction { .. } => "auction",
-            Status::Halted { .. } => "halted",
-            Status::Frozen => "frozen",
-        };
         Self {
             market: number,
             mark: market.mark,
             price: market.oracle.price,
             spread: market.oracle.spread,
             oracle: oracle.to_owned(),
-            status: status.to_owned(),
+            status: market.status.name().to_owned(),
             open_interest: market.open_interest,
             funding: market.funding.to_string(),
         }

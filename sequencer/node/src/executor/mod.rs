@@ -24,8 +24,10 @@ use fairlane_types::{Digest, Height, PublicKey, Root};
 use tokio::sync::watch;
 
 mod attested;
+mod markets;
 
 pub use attested::{AttestedStates, Waiting};
+use markets::Markets;
 
 use crate::files::write_new;
 use crate::home::{Home, HomeError};
@@ -271,6 +273,7 @@ impl Executor {
             let applied = clearing.apply(block).map_err(|error| error.to_string())?;
             clearing.finalize(applied.height);
             let height = applied.height;
+            markets::tell_frozen(&applied);
             if height.0.is_multiple_of(STATE_HEIGHTS) {
                 let roots = StateRoots {
                     genesis: self.shared.genesis,
@@ -346,6 +349,7 @@ impl Executor {
         metrics::gauge!("fairlane_execution_stopped").set(0.0);
         metrics::gauge!("fairlane_execution_diverged").set(0.0);
         let mut told = Height(0);
+        let mut seen = Markets::default();
         loop {
             if self.saved() > told {
                 told = self.saved();
@@ -356,6 +360,7 @@ impl Executor {
             let (turn, telling) = (self.clone(), Arc::clone(&tell));
             let advanced = tokio::task::spawn_blocking(move || turn.advance(&*telling)).await;
             let advanced = advanced.unwrap_or_else(|error| Err(error.to_string()));
+            seen.look(&self.markets());
             match advanced {
                 Ok(true) if !*stopping.borrow() => continue,
                 Ok(_) => {}
