@@ -391,9 +391,9 @@ pub struct SubmitArgs {
     /// Longest wait, in milliseconds.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub timeout_ms: u64,
-    /// Members to send it to; further ones are asked only when one fails.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub fan_out: u8,
+    /// Members of `--to` to send it to at once, all if not given; with 1, further ones are asked only when it fails.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub fan_out: Option<u8>,
     /// Any unused number; random if not given.
     #[arg(long)]
     pub nonce: Option<u64>,
