@@ -11,13 +11,16 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 
-use crate::wire::{ApiError, ErrorCode};
+use crate::wire::{ApiError, BINARY, ErrorCode};
 use crate::{ANSWER_BYTES_MAX, VerifyError};
 
 /// A connection that was idle for this long is not used again: members close theirs a few
 /// seconds later.
 const POOL_IDLE_MAX: Duration = Duration::from_secs(5);
+/// A large answer that comes slower than this is given up, bytes a second.
+const LARGE_BYTES_PER_S: u64 = 256 << 10;
 /// Time for a connection to come up.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
@@ -239,21 +242,62 @@ impl Http {
         Err(self.refusal(status, &bytes))
     }
 
-    async fn read(&self, mut body: Incoming) -> Result<Bytes, ClientError> {
+    /// An answer that may be large: once `limit` is over, it has to have come at
+    /// [`LARGE_BYTES_PER_S`].
+    pub(crate) async fn large(
+        &self,
+        path: &str,
+        bytes_max: usize,
+        limit: Duration,
+    ) -> Result<Bytes, ClientError> {
+        let start = Instant::now();
+        let late = |ms: Duration| ClientError::TimedOut {
+            url: self.base.clone(),
+            ms: ms.as_millis() as u64,
+        };
+        let open = tokio::time::timeout(limit, self.open(path, BINARY)).await;
+        let mut body = open.map_err(|_| late(limit))??;
         let mut bytes = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| ClientError::Unreachable {
-                url: self.base.clone(),
-                reason: error.to_string(),
-            })?;
-            if let Ok(data) = frame.into_data() {
-                if bytes.len() + data.len() > ANSWER_BYTES_MAX {
-                    return Err(self.protocol("the answer is over the limit"));
-                }
-                bytes.extend_from_slice(&data);
+        loop {
+            let ms = bytes.len() as u64 * 1_000 / LARGE_BYTES_PER_S;
+            let allowed = limit + Duration::from_millis(ms);
+            let more = tokio::time::timeout_at(
+                start + allowed,
+                self.more(&mut body, bytes_max, &mut bytes),
+            );
+            if !more.await.map_err(|_| late(allowed))?? {
+                return Ok(bytes.freeze());
             }
         }
+    }
+
+    async fn read(&self, mut body: Incoming) -> Result<Bytes, ClientError> {
+        let mut bytes = BytesMut::new();
+        while self.more(&mut body, ANSWER_BYTES_MAX, &mut bytes).await? {}
         Ok(bytes.freeze())
+    }
+
+    /// Reads what comes next of a body; whether anything did.
+    async fn more(
+        &self,
+        body: &mut Incoming,
+        bytes_max: usize,
+        bytes: &mut BytesMut,
+    ) -> Result<bool, ClientError> {
+        let Some(frame) = body.frame().await else {
+            return Ok(false);
+        };
+        let frame = frame.map_err(|error| ClientError::Unreachable {
+            url: self.base.clone(),
+            reason: error.to_string(),
+        })?;
+        if let Ok(data) = frame.into_data() {
+            if bytes.len() + data.len() > bytes_max {
+                return Err(self.protocol("the answer is over the limit"));
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(true)
     }
 
     fn refusal(&self, status: StatusCode, bytes: &[u8]) -> ClientError {

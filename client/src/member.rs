@@ -201,12 +201,14 @@ impl Member {
         fairlane_types::decode(&bytes, bytes.len()).map_err(|error| self.http.protocol(error))
     }
 
-    /// `GET /v1/epochs/{epoch}/base`: all that a member begins an epoch with, borsh, unchecked.
+    /// `GET /v1/epochs/{epoch}/base`: all that a member begins an epoch with, borsh, unchecked, if
+    /// it is no longer than `bytes_max`.
     ///
     /// # Errors
     /// [`ClientError`]; code `not_found` when this member did not begin that epoch.
-    pub async fn epoch_base(&self, epoch: Epoch) -> Result<Bytes, ClientError> {
-        self.bytes(&format!("/v1/epochs/{epoch}/base")).await
+    pub async fn epoch_base(&self, epoch: Epoch, bytes_max: usize) -> Result<Bytes, ClientError> {
+        let path = format!("/v1/epochs/{epoch}/base");
+        self.http.large(&path, bytes_max, self.limit).await
     }
 
     /// `POST /admin/committee` of an ops port: hands in a change that a quorum approved.

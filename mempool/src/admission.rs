@@ -119,12 +119,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Until when an edge takes what is sealed to a former key and would outlive it: half of the
-    /// key's time is left then for it to come out. Earlier, members that left hand on what they
+    /// Until when an edge takes what is sealed to a former key and would outlive it: a quarter of
+    /// the key's time is left then for it to come out. Earlier, members that left hand on what they
     /// acknowledged; later, a sender is better told to seal again.
     #[must_use]
     pub fn former_taken_until(&self, until: Millis) -> Millis {
-        Millis(self.genesis_time.0.midpoint(until.0))
+        let grace = until.0.saturating_sub(self.genesis_time.0);
+        Millis(until.0.saturating_sub(grace / 4))
     }
 
     /// The stateless facts that need no cryptography; asked of every order everywhere.

@@ -110,18 +110,18 @@ impl Lanes {
         {
             return Err(EnvelopeError::Lane(label.lane).into());
         }
+        if label.expiry < self.final_time {
+            return Err(AdmissionError::Expired {
+                expiry: label.expiry,
+                time: self.final_time,
+            });
+        }
         if let Some((key, until)) = self.config.former
             && key == label.key_id
             && label.expiry > until
             && self.final_time.max(now.as_millis()) > self.config.former_taken_until(until)
         {
             return Err(AdmissionError::OldKey { until });
-        }
-        if label.expiry < self.final_time {
-            return Err(AdmissionError::Expired {
-                expiry: label.expiry,
-                time: self.final_time,
-            });
         }
         // Finalized time rests when the lanes do; then the own clock says how far ahead.
         let latest = self

@@ -38,13 +38,13 @@ fn solo() -> Solo {
     Solo::new(config)
 }
 
-/// At the edge: in the second half of the key's time, what would outlive it is to be sealed
+/// At the edge: in the last quarter of the key's time, what would outlive it is to be sealed
 /// again. What other lanes recorded, or what came along from the epoch before, is recorded as it
 /// is.
 #[test]
 fn orders_of_a_former_key_are_taken_while_it_outlives_them() {
     let mut solo = solo();
-    solo.run(2_600_000);
+    solo.run(3_800_000);
     solo.submit(1, sealed_to(FORMER, 1, UNTIL));
     solo.submit(2, sealed_to(FORMER, 2, UNTIL + 1));
     solo.submit(3, sealed_to(KEY, 3, UNTIL + 1));
@@ -65,17 +65,17 @@ fn orders_of_a_former_key_are_taken_while_it_outlives_them() {
     assert!(solo.faults.is_empty());
 }
 
-/// In the first half: who left hands on what it acknowledged, whatever its label says.
+/// Before: who left hands on what it acknowledged, whatever its label says.
 #[test]
 fn orders_that_outlive_a_former_key_are_taken_while_most_of_its_time_is_left() {
     let mut solo = solo();
     let far = UNTIL + 100_000;
-    solo.run(2_400_000);
+    solo.run(3_700_000);
     solo.submit(1, sealed_to(FORMER, 1, far));
     solo.run(10_000);
     assert_eq!(solo.accepted.len(), 1);
     // Whichever of the two times is later decides.
-    let (cut, time) = (Cut::genesis(N), Millis(T0 / 1_000 + 2_501));
+    let (cut, time) = (Cut::genesis(N), Millis(T0 / 1_000 + 3_751));
     solo.step(Input::Finalized { cut, time });
     solo.submit(2, sealed_to(FORMER, 2, far));
     let until = Millis(UNTIL);

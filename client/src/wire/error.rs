@@ -48,7 +48,7 @@ codes! {
     UnknownSuite, "unknown_suite", 422, false, "The label names an encryption suite that this chain does not offer.";
     WrongChain, "wrong_chain", 422, false, "The order is for another chain.";
     UnknownKey, "unknown_key", 422, false, "The order is encrypted to a key that this epoch does not hold. Fetch `/v1/epochs/current` and seal again.";
-    OldKey, "old_key", 422, false, "The order is encrypted to the key of the epoch before, which has less than half of its time left, and expires after that key does. Fetch `/v1/epochs/current` and seal again with the same nonce, so that only one of the two can come out.";
+    OldKey, "old_key", 422, false, "The order is encrypted to the key of the epoch before, which has less than a quarter of its time left, and expires after that key does. Fetch `/v1/epochs/current` and seal again with the same nonce, so that only one of the two can come out.";
     BadLabel, "bad_label", 422, false, "Fee or reserved bytes are not zero, or the lane is not a member.";
     BadLength, "bad_length", 422, false, "The ciphertext has the length of no size class.";
     BadSignature, "bad_signature", 422, false, "The sender's signature does not verify: the envelope was altered or signed with another key.";

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlane_client::Member;
-use fairlane_client::wire::BatchResult;
+use fairlane_client::wire::{BatchResult, ErrorCode};
 use fairlane_node::epochs::{Resting, Standing};
 use fairlane_types::{CtId, Envelope, Genesis, MemberId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::exit::Outcome;
+use crate::seed;
 
 /// Orders in one request.
 const BATCH: usize = 64;
@@ -22,6 +23,9 @@ const BATCH: usize = 64;
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Pause after a request that settled nothing.
 const PAUSE: Duration = Duration::from_secs(1);
+/// An order is offered until so long after its expiry, ms, by the clock here: others' time may be
+/// behind it, or rest.
+const OVERDUE_MS: u64 = 60_000;
 
 /// A member of the present committee.
 struct Taker {
@@ -94,6 +98,13 @@ impl Taker {
     async fn offer(self, orders: Arc<[Envelope]>, settled: mpsc::Sender<Vec<CtId>>) {
         let mut open: Vec<&Envelope> = orders.iter().collect();
         while !open.is_empty() {
+            let overdue = seed::now_ms().saturating_sub(OVERDUE_MS);
+            let is_over = |order: &&Envelope| order.label.expiry.0 < overdue;
+            let over = open.extract_if(.., |order| is_over(order));
+            let over: Vec<CtId> = over.map(Envelope::id).collect();
+            if !over.is_empty() && settled.send(over).await.is_err() {
+                return;
+            }
             let later = open.split_off(open.len().min(BATCH));
             let batch: Vec<Envelope> = open.iter().map(|order| (*order).clone()).collect();
             let results = match self.api.submit_batch(&batch).await {
@@ -123,14 +134,18 @@ impl Taker {
         }
     }
 
-    /// Whether it has an order now, or takes it at no time: expired, or in the sequence.
+    /// Whether it has an order now, or takes it at no time: expired, its nonce used, or in the
+    /// sequence. Other refusals pass: it may be in another epoch still, or without room.
     fn settles(&self, order: &Envelope, result: &BatchResult) -> bool {
+        use ErrorCode::{AlreadySequenced, Expired, NonceUsed};
         match result {
-            Err(error) => !error.retryable,
+            Err(error) => matches!(error.code, AlreadySequenced | Expired | NonceUsed),
             Ok(receipt) => {
                 let key = self.genesis.members.get(usize::from(self.id.0));
                 let signed = key.is_some_and(|key| receipt.signature_check(key).verify().is_ok());
-                signed && (receipt.ct_id, receipt.lane) == (order.id(), self.id)
+                let (chain, epoch) = (self.genesis.chain, self.genesis.epoch());
+                let of_now = receipt.chain == chain && receipt.epoch >= epoch;
+                signed && of_now && (receipt.ct_id, receipt.lane) == (order.id(), self.id)
             }
         }
     }

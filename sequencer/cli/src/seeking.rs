@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlane_client::Member;
-use fairlane_encryption::leads_on;
+use fairlane_encryption::{CERTIFICATE_KEY_BYTES, OnwardError, leads_on};
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
@@ -27,6 +27,35 @@ const LOOK: Duration = Duration::from_secs(1);
 const QUESTION_MAX: Duration = Duration::from_secs(3);
 /// A node that is just about to go there itself is left alone for so long.
 const GRACE: Duration = Duration::from_secs(2);
+/// What is missing is asked of one member for so long, then of the next one; twice as long in
+/// every further round, up to the last.
+const SOURCE_TIME: Duration = Duration::from_secs(20);
+const SOURCE_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// An epoch, and the key by which the chain is known in it where its genesis has none.
+#[derive(Clone)]
+pub struct Known {
+    genesis: Genesis,
+    certificate_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
+}
+
+impl Known {
+    /// Where a home stands.
+    pub fn by(standing: &Standing) -> Self {
+        Self {
+            genesis: standing.genesis.clone(),
+            certificate_key: standing.certificate_key,
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.genesis.epoch()
+    }
+
+    fn leads_on(&self, handover: &Handover) -> Result<(), OnwardError> {
+        leads_on(handover, &self.genesis, self.certificate_key.as_ref())
+    }
+}
 
 impl From<EpochError> for Problem {
     fn from(error: EpochError) -> Self {
@@ -51,19 +80,19 @@ pub fn sources(config: &Config, standing: &Standing) -> Outcome<Vec<Member>> {
     members.collect()
 }
 
-/// Ready when the committee of `genesis` has handed over to the next one for a while, with its
+/// Ready when the committee of an epoch has handed over to the next one for a while, with its
 /// word for that: what any other says of epochs is worth nothing.
-pub async fn left_behind(members: Vec<Member>, genesis: Genesis) -> Handover {
-    let genesis = Arc::new(genesis);
+pub async fn left_behind(members: Vec<Member>, known: Known) -> Handover {
+    let known = Arc::new(known);
     let mut doubted = BTreeSet::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        for (member, answer) in ask_all(&members, &genesis).await {
+        for (member, answer) in ask_all(&members, &known).await {
             match answer {
                 Ok(None) => {}
                 Ok(Some(handover)) => {
                     tokio::time::sleep(GRACE).await;
-                    let epoch = genesis.epoch();
+                    let epoch = known.epoch();
                     tracing::warn!(%epoch, "others are in a later epoch: following them");
                     return handover;
                 }
@@ -83,12 +112,12 @@ pub async fn left_behind(members: Vec<Member>, genesis: Genesis) -> Handover {
 /// holds up nobody for long.
 async fn ask_all<'a>(
     members: &'a [Member],
-    genesis: &Arc<Genesis>,
+    known: &Arc<Known>,
 ) -> Vec<(&'a Member, Outcome<Option<Handover>>)> {
     let mut asked = JoinSet::new();
     for (at, member) in members.iter().enumerate() {
-        let (member, genesis) = (member.clone().with_limit(QUESTION_MAX), genesis.clone());
-        asked.spawn(async move { (at, handed_over(&member, &genesis).await) });
+        let (member, known) = (member.clone().with_limit(QUESTION_MAX), known.clone());
+        asked.spawn(async move { (at, handed_over(&member, &known).await) });
     }
     let mut answers = asked.join_all().await;
     answers.sort_by_key(|(at, _)| *at);
@@ -97,17 +126,17 @@ async fn ask_all<'a>(
         .collect()
 }
 
-/// The hand-over of the committee of `genesis`, if a member says that it is in a later epoch; or has
+/// The hand-over of an epoch's committee, if a member says that it is in a later epoch; or has
 /// it while it is in this one, which it leaves: nobody else may be in both.
-async fn handed_over(member: &Member, genesis: &Genesis) -> Outcome<Option<Handover>> {
+async fn handed_over(member: &Member, known: &Known) -> Outcome<Option<Handover>> {
     let Ok(info) = member.info().await else {
         return Ok(None);
     };
-    let handover = match member.handover(genesis.epoch().next()).await {
-        Err(_) if info.epoch <= genesis.epoch().0 => return Ok(None),
+    let handover = match member.handover(known.epoch().next()).await {
+        Err(_) if info.epoch <= known.epoch().0 => return Ok(None),
         handover => handover?,
     };
-    leads_on(&handover, genesis, None).map_err(Problem::failed)?;
+    known.leads_on(&handover).map_err(Problem::failed)?;
     Ok(Some(handover))
 }
 
@@ -160,12 +189,12 @@ pub async fn until_it_runs(
 
 /// One epoch further, if any member has it.
 async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) -> Outcome<bool> {
-    let genesis = Arc::new(standing.genesis.clone());
-    for (at, (member, answer)) in ask_all(members, &genesis).await.into_iter().enumerate() {
+    let known = Arc::new(Known::by(standing));
+    for (at, (member, answer)) in ask_all(members, &known).await.into_iter().enumerate() {
         let from = member.address();
         let found = match answer {
             Ok(None) => continue,
-            Ok(Some(_)) => next_epoch(member, &genesis).await,
+            Ok(Some(_)) => next_epoch(member, &known).await,
             Err(error) => Err(error),
         };
         let (base, onward) = match found {
@@ -186,12 +215,13 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
     Ok(false)
 }
 
-/// What the next epoch begins with, as a member says and the committee of `genesis` signed.
-async fn next_epoch(member: &Member, genesis: &Genesis) -> Outcome<(EpochBase, Option<Handover>)> {
-    let next = genesis.epoch().next();
-    let bytes = member.epoch_base(next).await?;
+/// What the next epoch begins with, as a member says and the committee before it signed.
+async fn next_epoch(member: &Member, known: &Known) -> Outcome<(EpochBase, Option<Handover>)> {
+    let next = known.epoch().next();
+    let bytes = member.epoch_base(next, EPOCH_BASE_BYTES_MAX).await?;
     let base: EpochBase = decode(&bytes, EPOCH_BASE_BYTES_MAX).map_err(Problem::failed)?;
-    base.verify(genesis).map_err(Problem::failed)?;
+    base.verify(&known.genesis).map_err(Problem::failed)?;
+    known.leads_on(&base.handover).map_err(Problem::failed)?;
     // Without dealings nobody runs that epoch: a word that it is over goes with it, or a
     // member could keep this one out of the present epoch.
     let onward = match base.is_whole() {
@@ -219,22 +249,50 @@ async fn enter(
     resting.leave(&base.handover)?;
     let covered = Covered::by(&base.handover, &standing.genesis);
     let mut covered = covered.map_err(Problem::failed)?;
-    for source in sources {
-        match take_blocks(resting, source, base, &mut covered).await {
-            Ok(()) => {
-                match onward {
-                    Some(onward) => resting.pass(base, onward)?,
-                    None => resting.enter(base)?,
+    let mut sources = sources.to_vec();
+    if resting.last_block()?.is_none() {
+        sources = by_reach(sources).await;
+    }
+    let mut time = SOURCE_TIME;
+    while !sources.is_empty() {
+        let mut slow = Vec::new();
+        for source in sources {
+            let taking = take_blocks(resting, source, base, &mut covered);
+            let (from, error) = match tokio::time::timeout(time, taking).await {
+                Ok(Ok(())) => {
+                    match onward {
+                        Some(onward) => resting.pass(base, onward)?,
+                        None => resting.enter(base)?,
+                    }
+                    return Ok(());
                 }
-                return Ok(());
-            }
-            Err(error) => {
-                let (from, error) = (source.address(), error.what);
-                tracing::warn!(from, error, "not the blocks up to the next epoch");
-            }
+                Ok(Err(error)) => (source.address(), error.what),
+                Err(_) => {
+                    slow.push(source);
+                    (source.address(), format!("not in {time:?}"))
+                }
+            };
+            tracing::warn!(from, error, "not the blocks up to the next epoch");
         }
+        (sources, time) = (slow, (time * 2).min(SOURCE_TIME_MAX));
     }
     Err(Problem::failed("nobody has the blocks that are missing"))
+}
+
+/// Those that keep more of the sequence before others: a home that has none takes what the first
+/// one gives, for good.
+async fn by_reach(sources: Vec<&Member>) -> Vec<&Member> {
+    let mut asked = JoinSet::new();
+    for (at, source) in sources.iter().enumerate() {
+        let source = (*source).clone().with_limit(QUESTION_MAX);
+        asked.spawn(async move { (source.info().await.map(|info| info.first_available), at) });
+    }
+    let mut reach = asked.join_all().await;
+    reach.sort_unstable_by_key(|(first, at)| (*first.as_ref().unwrap_or(&u64::MAX), *at));
+    let order = reach.into_iter();
+    order
+        .filter_map(|(_, at)| sources.get(at).copied())
+        .collect()
 }
 
 /// Takes the blocks that are missing from one source: asks for them from the boundary down, to

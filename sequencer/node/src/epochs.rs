@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use fairlane_encryption::leads_on;
+use fairlane_encryption::{CERTIFICATE_KEY_BYTES, leads_on};
 use fairlane_replica::{
-    BaseError, Covered, EpochBase, RecoverError, Store as _, StoreError, Table, current_epoch,
-    entering, has_left, importing, leaving, next_base, used_receivers,
+    BaseError, Covered, EpochBase, RecoverError, Store as _, StoreError, Table,
+    activated_certificate_key, current_epoch, entering, has_left, importing, leaving, next_base,
+    used_receivers,
 };
 use fairlane_types::{Epoch, Genesis, Handover, MemberId, SequencedBlock, UsedReceivers};
 
@@ -55,6 +56,9 @@ pub struct Standing {
     pub left: bool,
     /// The file that its part of the epoch's keys is read with is there.
     pub keyed: bool,
+    /// The key by which it knows the chain, where that came of a ceremony in this epoch: no
+    /// hand-over to another one is followed.
+    pub certificate_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
 }
 
 impl Standing {
@@ -76,6 +80,15 @@ impl Standing {
         }
     }
 
+    /// Whether a hand-over leads on from here.
+    ///
+    /// # Errors
+    /// [`EpochError::Base`] if not.
+    pub fn follows(&self, word: &Handover) -> Result<(), EpochError> {
+        let known = self.certificate_key.as_ref();
+        Ok(leads_on(word, &self.genesis, known).map_err(BaseError::from)?)
+    }
+
     /// The epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -94,6 +107,7 @@ pub struct Present {
     pub used: UsedReceivers,
     /// Its member has left it.
     pub left: bool,
+    certificate_key: Option<[u8; CERTIFICATE_KEY_BYTES]>,
 }
 
 impl Present {
@@ -128,6 +142,7 @@ impl Present {
         let used = used_receivers(&get, &genesis)?;
         Ok(Self {
             left: has_left(&get)?,
+            certificate_key: activated_certificate_key(&get, &genesis)?,
             genesis,
             base,
             used,
@@ -145,6 +160,7 @@ impl Present {
             member: place.and_then(|at| u8::try_from(at).ok()).map(MemberId),
             left: self.left,
             keyed: home.part_path(&self.genesis).exists(),
+            certificate_key: self.certificate_key,
             genesis: self.genesis,
             base: self.base,
         })
@@ -162,11 +178,12 @@ impl Present {
     }
 }
 
-/// Whether the committee that begins with `next` has no member in common with that of `genesis`:
-/// then those who come know of nobody else from whom to take what their epoch begins with.
-pub(crate) fn nobody_stays(genesis: &Genesis, next: &EpochBase) -> bool {
-    let members = &next.genesis().members;
-    genesis.members.iter().all(|key| !members.contains(key))
+/// Whether a member of the committee of `genesis` is none of the one that begins with `next`. Such
+/// a member serves until the others are there: those who stay may all be down, and who comes
+/// knows of nobody else from whom to take what the epoch begins with.
+pub(crate) fn leaves(me: MemberId, genesis: &Genesis, next: &EpochBase) -> bool {
+    let key = genesis.members.get(usize::from(me.0));
+    key.is_some_and(|key| !next.genesis().members.contains(key))
 }
 
 /// A home whose database is open and whose node does not run; nobody else may have folder or
@@ -240,7 +257,7 @@ impl Resting {
     /// [`EpochError`]; nothing is written when the hand-over is not that committee's.
     pub fn leave(&mut self, word: &Handover) -> Result<(), EpochError> {
         let standing = self.standing()?;
-        word.verify(&standing.genesis).map_err(BaseError::from)?;
+        standing.follows(word)?;
         if let Some(me) = standing.member
             && !standing.left
         {
@@ -270,17 +287,18 @@ impl Resting {
         Ok(next_base(|table, key| self.store.get(table, key), genesis)?)
     }
 
-    /// Whether its node runs on at the end of its epoch, because nobody else has what those who
-    /// come next begin with.
+    /// Whether its node runs on at the end of its epoch, so that those who come next find what they
+    /// begin with.
     ///
     /// # Errors
     /// [`EpochError`].
     pub fn serves_on(&self) -> Result<bool, EpochError> {
         let standing = self.standing()?;
+        let Some(me) = (standing.member).filter(|_| standing.runs() && standing.keyed) else {
+            return Ok(false);
+        };
         let next = self.next(&standing.genesis)?;
-        Ok(standing.runs()
-            && standing.keyed
-            && next.is_some_and(|next| nobody_stays(&standing.genesis, &next)))
+        Ok(next.is_some_and(|next| leaves(me, &standing.genesis, &next)))
     }
 
     /// Goes on into the next epoch if this member came to the end of its own before it was
@@ -338,6 +356,7 @@ impl Resting {
     fn go_into(&mut self, base: &EpochBase) -> Result<(), EpochError> {
         let before = self.standing()?;
         base.verify(&before.genesis)?;
+        before.follows(&base.handover)?;
         let identity = self.home.identity()?.public();
         let members = &base.genesis().members;
         let me = members.iter().position(|key| *key == identity);

@@ -24,7 +24,7 @@ use crate::claim::Claim;
 use crate::config::{Config, Overrides};
 use crate::descriptors::{self, OPS_CONNECTIONS_MAX};
 use crate::driver::{Driver, Ingress, KeyOver, Links, Parts, crypto_pool};
-use crate::epochs::{EpochError, Resting, Standing, nobody_stays};
+use crate::epochs::{EpochError, Resting, Standing, leaves};
 use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
@@ -473,7 +473,7 @@ impl Node {
                 None => std::future::pending().await,
             }
         };
-        let (failure, mut base) = tokio::select! {
+        let (mut failure, mut base) = tokio::select! {
             failure = self.failures.wait() => (Some(failure), None),
             base = over => (None, base),
             () = shutdown.as_mut() => (None, None),
@@ -491,6 +491,7 @@ impl Node {
             tokio::select! {
                 () = self.serve_on(next) => {}
                 () = asked => base = None,
+                found = self.failures.wait() => failure = Some(found),
             }
         } else if failure.is_none() {
             tracing::info!("draining");
@@ -503,15 +504,14 @@ impl Node {
         }
     }
 
-    /// What was said last is on its way to members that are not so far; and where nobody goes on,
-    /// those who come next get here what their epoch begins with.
+    /// What was said last is on its way to members that are not so far; and from a member that leaves
+    /// those who come next get what their epoch begins with.
     async fn serve_on(&self, next: &Arc<EpochBase>) {
         tokio::time::sleep(HAND_OVER_TIME).await;
         let taken = self.taken.as_ref();
-        if let Some(taken) = taken.filter(|_| nobody_stays(self.handle.genesis(), next)) {
-            tracing::info!(
-                "nobody of this committee is in the next one: serving until it is there"
-            );
+        let (me, genesis) = (self.handle.me(), self.handle.genesis());
+        if let Some(taken) = taken.filter(|_| leaves(me, genesis, next)) {
+            tracing::info!("not in the next committee: serving until it is there");
             taken(Arc::clone(next)).await;
         }
     }

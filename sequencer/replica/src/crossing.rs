@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use fairlane_encryption::{CERTIFICATE_KEY_BYTES, certificate_key};
 use fairlane_types::{
-    CtId, Envelope, Epoch, Genesis, MemberId, SequencedBlock, UsedReceivers, decode, encode,
+    CtId, Envelope, Epoch, Genesis, KeyActivation, MemberId, SequencedBlock, UsedReceivers, decode,
+    encode,
 };
 
 use crate::covered::Covered;
@@ -47,6 +49,24 @@ pub fn next_base(
 ) -> Result<Option<EpochBase>, RecoverError> {
     let base = base_of(&get, genesis.epoch().next())?;
     Ok(base.filter(|base| base.is_whole() && base.verify(genesis).is_ok()))
+}
+
+/// The certificate key by which a folder knows its chain where that came of a ceremony in the
+/// epoch of `genesis`, which does not have it: from the committee's word that it is in force.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn activated_certificate_key(
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    genesis: &Genesis,
+) -> Result<Option<[u8; CERTIFICATE_KEY_BYTES]>, RecoverError> {
+    let damaged =
+        |error: &dyn core::fmt::Display| corrupt(Table::Meta, meta::ACTIVATION, &error.to_string());
+    let row = get(Table::Meta, meta::ACTIVATION)?.map(|row| decode(&row, row.len()));
+    let activation: Option<KeyActivation> = row.transpose().map_err(|error| damaged(&error))?;
+    let activation = activation.filter(|activation| activation.epoch == genesis.epoch());
+    let key = certificate_key(genesis, activation.as_ref()).map_err(|error| damaged(&error))?;
+    Ok(key.map(|key| *key.public_key()))
 }
 
 fn base_of(

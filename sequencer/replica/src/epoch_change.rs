@@ -217,9 +217,11 @@ impl EpochChange {
         true
     }
 
-    /// A final dealing that may belong to a change without verdict.
+    /// A final dealing that may belong to a change without verdict. One below all changes is for the
+    /// first keys: who was away may learn of both at once.
     pub fn early(&mut self, height: Height, dealing: &Arc<Dealing>) -> bool {
-        if self.unsettled.is_empty() || self.approved.is_some() {
+        let above = |(change, ..): &Judging| height > *change;
+        if self.approved.is_some() || !self.unsettled.front().is_some_and(above) {
             return false;
         }
         self.early.push(FinalDealing {
@@ -342,5 +344,37 @@ impl EpochChange {
         }
         self.ended = true;
         Some(Arc::new(base.as_ref().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlane_types::{ChainId, Epoch, NextKey};
+
+    use super::*;
+
+    #[test]
+    fn dealings_below_a_change_are_not_for_it() {
+        let change = Arc::new(CommitteeChange {
+            next: NextCommittee {
+                chain: ChainId(1),
+                epoch: Epoch(1),
+                key: NextKey::Fresh,
+                members: Vec::new(),
+            },
+            approved: QuorumWord::default(),
+        });
+        let dealing = Arc::new(Dealing {
+            dealer: MemberId(0),
+            deal: Vec::new(),
+            signature: Signature([0; 64]),
+        });
+        let mut ending = EpochChange::default();
+        assert!(!ending.early(Height(9), &dealing), "there is no change");
+        for height in [5, 7] {
+            assert!(ending.finalized(Height(height), &change));
+        }
+        let early = [3, 5, 6, 9].map(|height| ending.early(Height(height), &dealing));
+        assert_eq!(early, [false, false, true, true]);
     }
 }

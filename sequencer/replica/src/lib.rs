@@ -63,7 +63,8 @@ pub use class::Class;
 pub use composing::ReplicaError;
 pub use covered::{Covered, STRETCH_BLOCKS_MAX, STRETCH_BYTES_MAX};
 pub use crossing::{
-    carried_over, current_epoch, entering, has_left, importing, leaving, next_base, used_receivers,
+    activated_certificate_key, carried_over, current_epoch, entering, has_left, importing, leaving,
+    next_base, used_receivers,
 };
 pub use dealing::Dealing;
 pub use epoch_base::{BaseError, EPOCH_BASE_BYTES_MAX, EpochBase};

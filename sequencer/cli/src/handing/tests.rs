@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use fairlane_client::wire::{ApiError, ErrorCode};
+use fairlane_client::wire::ApiError;
 use fairlane_types::{
-    ChainId, Digest, EncryptionParams, Epoch, KeyId, Label, Micros, Millis, Receipt, SecretKey,
-    Seq, Signature, decode, encode,
+    BlockId, ChainId, Digest, EncryptionParams, Epoch, EpochStart, Height, KeyId, Label, Micros,
+    Millis, Position, Receipt, Root, SecretKey, Seq, Signature, decode, encode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ fn order(nonce: u64) -> Envelope {
         key_id: KeyId(Digest([1; 32])),
         sender: trader.public(),
         nonce,
-        expiry: Millis(1),
+        expiry: Millis(seed::now_ms()),
         fee: 0,
         lane: 255,
         reserved: [0; 19],
@@ -131,6 +131,50 @@ fn only_a_receipt_of_its_own_or_a_lasting_refusal_settles_an_order() {
     assert!(taker.settles(&first, &refusal(ErrorCode::Expired)));
     assert!(!taker.settles(&first, &refusal(ErrorCode::OverCapacity)));
     assert!(!taker.settles(&first, &refusal(ErrorCode::Timeout)));
+    // It may be in an epoch before, or the former key has little time left; another member
+    // may say otherwise, and so may it.
+    for code in [
+        ErrorCode::UnknownKey,
+        ErrorCode::OldKey,
+        ErrorCode::ExpiryTooFar,
+    ] {
+        assert!(!taker.settles(&first, &refusal(code)));
+    }
+    let other_epoch = |epoch| {
+        let word = receipt(&first, 2, &identity(2)).unwrap();
+        let word = Receipt {
+            epoch: Epoch(epoch),
+            ..word
+        };
+        taker.settles(&first, &Ok(word.signed(&identity(2))))
+    };
+    assert!(other_epoch(2));
+    let mut genesis = genesis().as_ref().clone();
+    let none = Digest::default();
+    genesis.start = Some(EpochStart {
+        epoch: Epoch(2),
+        origin: none,
+        before: none,
+        height: Height(9),
+        block: BlockId::default(),
+        root: Root::default(),
+        position: Position(0),
+        committee: none,
+        memory: none,
+        dealings: none,
+    });
+    let genesis = Arc::new(genesis);
+    let later = Taker { genesis, ..taker };
+    assert!(!later.settles(&first, &receipt(&first, 2, &identity(2))));
+}
+
+/// What is long past its time is offered to nobody any more.
+#[tokio::test]
+async fn what_is_long_over_ends_it() {
+    let silent = listen().await;
+    let mut over = order(1);
+    over.label.expiry = Millis(seed::now_ms() - OVERDUE_MS - 1);
+    hand_on(vec![over].into(), vec![taker(0, &silent)], 1).await;
 }
 
 /// One of four is not there, another answers nothing, and one has no room the first time: all

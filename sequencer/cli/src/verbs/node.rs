@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, reload};
 
 use crate::args::NodeArgs;
 use crate::exit::{Exit, Outcome, Problem};
-use crate::seeking;
+use crate::seeking::{self, Known};
 
 impl From<HomeError> for Problem {
     fn from(error: HomeError) -> Self {
@@ -121,17 +121,15 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
         let Some(standing) = standing else {
             return Ok(());
         };
-        let (genesis, members) = (
-            standing.genesis.clone(),
-            seeking::sources(&config, &standing)?,
-        );
+        let members = seeking::sources(&config, &standing)?;
+        let known = Known::by(&standing);
         let node = Node::start_from(options.clone(), resting, standing).await?;
         let behind = async {
             // Where no other API is known, nothing can be learnt from them.
             if members.is_empty() {
                 std::future::pending::<()>().await;
             }
-            word = Some(seeking::left_behind(members, genesis).await);
+            word = Some(seeking::left_behind(members, known).await);
         };
         let ended = node.run_beside(stop.as_mut(), behind).await;
         let ended = ended.map_err(Problem::failed)?;

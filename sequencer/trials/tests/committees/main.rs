@@ -242,7 +242,11 @@ fn decide(
 }
 
 async fn epoch_base(machine: &Machine, epoch: u64) -> EpochBase {
-    let bytes = machine.api.epoch_base(Epoch(epoch)).await.unwrap();
+    let bytes = machine
+        .api
+        .epoch_base(Epoch(epoch), EPOCH_BASE_BYTES_MAX)
+        .await
+        .unwrap();
     decode(&bytes, EPOCH_BASE_BYTES_MAX).unwrap()
 }
 
