@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fairlane_client::Member;
 use fairlane_encryption::{CERTIFICATE_KEY_BYTES, OnwardError, leads_on};
+use fairlane_node::at_rest::Serving;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
 use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
@@ -148,6 +149,33 @@ pub fn nobody_to_ask(reason: &str) -> Problem {
     .next("join = [\"http://MEMBER:PORT\"] in config.toml")
 }
 
+/// What goes on while a home waits in an epoch.
+struct Waiting {
+    epoch: Epoch,
+    /// What came along is handed on beside all this.
+    _handing: JoinSet<()>,
+    serving: Option<Serving>,
+}
+
+impl Waiting {
+    async fn end(self) {
+        if let Some(serving) = self.serving {
+            serving.stop().await;
+        }
+    }
+}
+
+/// Others may find what they need here alone. It can do without.
+async fn serve(resting: &Resting, config: &Config, standing: &Standing) -> Option<Serving> {
+    match resting.serve(config, standing).await {
+        Ok(serving) => Some(serving),
+        Err(error) => {
+            tracing::warn!(%error, "nothing is served meanwhile");
+            None
+        }
+    }
+}
+
 /// Waits until the home is in an epoch in which its node can run, and says where it stands;
 /// nothing when `stop` is ready first.
 pub async fn until_it_runs(
@@ -155,24 +183,32 @@ pub async fn until_it_runs(
     config: &Config,
     mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
 ) -> Outcome<Option<Standing>> {
-    let mut waiting: Option<(Epoch, JoinSet<()>)> = None;
+    let mut waiting: Option<Waiting> = None;
     loop {
         if resting.go_on()? {
             continue;
         }
         let standing = resting.standing()?;
         let members = sources(config, &standing)?;
-        let Some(reason) = standing.waits(!members.is_empty()) else {
+        let reason = standing.waits(!members.is_empty());
+        let epoch = standing.epoch();
+        if let Some(before) = waiting.take_if(|waiting| reason.is_none() || waiting.epoch != epoch)
+        {
+            before.end().await;
+        }
+        let Some(reason) = reason else {
             return Ok(Some(standing));
         };
         if members.is_empty() {
             return Err(nobody_to_ask(reason));
         }
-        let epoch = standing.epoch();
-        if waiting.as_ref().is_none_or(|(known, _)| *known != epoch) {
+        if waiting.is_none() {
             tracing::info!(%epoch, "{reason}: waiting for the next");
-            // What came along is handed on beside all this, as long as it waits here.
-            waiting = Some((epoch, handing::start(resting, &standing)?));
+            waiting = Some(Waiting {
+                epoch,
+                _handing: handing::start(resting, &standing)?,
+                serving: serve(resting, config, &standing).await,
+            });
         }
         let round = async {
             if !follow(resting, &standing, &members).await? {
@@ -335,27 +371,5 @@ async fn lowest_wanted(resting: &Resting, source: &Member) -> Outcome<Height> {
     match resting.last_block()? {
         Some(block) => Ok(block.height.next()),
         None => Ok(Height(source.info().await?.first_available.max(1))),
-    }
-}
-
-/// Ready once so many members of the committee that begins with `base` run that one of them is honest.
-pub async fn taken(base: Arc<EpochBase>) {
-    let members: Vec<_> = (base.next.members.iter())
-        .filter_map(|member| Member::new(&member.api).ok())
-        .map(|member| member.with_limit(QUESTION_MAX))
-        .collect();
-    let needed = base.next.members.len().saturating_sub(1) / 3 + 1;
-    loop {
-        let mut asked = JoinSet::new();
-        for member in members.clone() {
-            asked.spawn(async move { member.info().await });
-        }
-        let there = asked.join_all().await.into_iter();
-        let there =
-            there.filter(|info| info.as_ref().is_ok_and(|info| info.epoch >= base.epoch().0));
-        if there.count() >= needed {
-            return;
-        }
-        tokio::time::sleep(ROUND).await;
     }
 }

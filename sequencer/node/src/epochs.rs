@@ -16,7 +16,7 @@ use fairlane_types::{Epoch, Genesis, Handover, MemberId, SequencedBlock, UsedRec
 use crate::claim::Claim;
 use crate::config::Config;
 use crate::home::{Home, HomeError, MemberKeys};
-use crate::store::{RocksStore, StoreOptions};
+use crate::store::{RocksStore, StoreOptions, StoreReader};
 
 /// Looks at the database of a running node before it counts as damaged.
 const PEEKS_MAX: usize = 10;
@@ -178,14 +178,6 @@ impl Present {
     }
 }
 
-/// Whether a member of the committee of `genesis` is none of the one that begins with `next`. Such
-/// a member serves until the others are there: those who stay may all be down, and who comes
-/// knows of nobody else from whom to take what the epoch begins with.
-pub(crate) fn leaves(me: MemberId, genesis: &Genesis, next: &EpochBase) -> bool {
-    let key = genesis.members.get(usize::from(me.0));
-    key.is_some_and(|key| !next.genesis().members.contains(key))
-}
-
 /// A home whose database is open and whose node does not run; nobody else may have folder or
 /// identity meanwhile.
 pub struct Resting {
@@ -226,6 +218,14 @@ impl Resting {
     /// Store and claim, for a node that is to run on them.
     pub(crate) fn into_parts(self) -> (RocksStore, Claim) {
         (self.store, self.claim)
+    }
+
+    pub(crate) const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn reader(&self) -> StoreReader {
+        self.store.reader()
     }
 
     /// Where it stands.
@@ -282,25 +282,6 @@ impl Resting {
         Ok(self.store.commit(&writes, true)?)
     }
 
-    /// What the next epoch begins with, if this member came to the end of its own.
-    pub(crate) fn next(&self, genesis: &Genesis) -> Result<Option<EpochBase>, EpochError> {
-        Ok(next_base(|table, key| self.store.get(table, key), genesis)?)
-    }
-
-    /// Whether its node runs on at the end of its epoch, so that those who come next find what they
-    /// begin with.
-    ///
-    /// # Errors
-    /// [`EpochError`].
-    pub fn serves_on(&self) -> Result<bool, EpochError> {
-        let standing = self.standing()?;
-        let Some(me) = (standing.member).filter(|_| standing.runs() && standing.keyed) else {
-            return Ok(false);
-        };
-        let next = self.next(&standing.genesis)?;
-        Ok(next.is_some_and(|next| leaves(me, &standing.genesis, &next)))
-    }
-
     /// Goes on into the next epoch if this member came to the end of its own before it was
     /// stopped: what the next one begins with is here then, and nobody need be asked.
     ///
@@ -308,7 +289,7 @@ impl Resting {
     /// [`EpochError`].
     pub fn go_on(&mut self) -> Result<bool, EpochError> {
         let genesis = self.standing()?.genesis;
-        let Some(base) = self.next(&genesis)? else {
+        let Some(base) = next_base(|table, key| self.store.get(table, key), &genesis)? else {
             return Ok(false);
         };
         self.leave(&base.handover)?;

@@ -12,6 +12,7 @@
 //! and its pool. The first [`failure`](failure::Failure) of a part stops the node.
 
 pub mod api;
+pub mod at_rest;
 pub mod backup;
 pub mod blind;
 pub mod claim;
@@ -29,6 +30,7 @@ pub mod home;
 pub mod inbox;
 pub mod key_files;
 pub mod known_key;
+mod listening;
 pub mod net;
 pub mod node;
 pub mod oracle;

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -15,7 +14,6 @@ use fairlane_replica::{
 };
 use fairlane_types::{Epoch, Genesis, Height, MemberId, Planted, SequencedBlock};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle as Task, JoinSet};
 
@@ -24,13 +22,14 @@ use crate::claim::Claim;
 use crate::config::{Config, Overrides};
 use crate::descriptors::{self, OPS_CONNECTIONS_MAX};
 use crate::driver::{Driver, Ingress, KeyOver, Links, Parts, crypto_pool};
-use crate::epochs::{EpochError, Resting, Standing, leaves};
+use crate::epochs::{EpochError, Resting, Standing};
 use crate::executor::Executor;
 use crate::failure::{Failure, Failures};
 use crate::handle::{BLOCKS_TAIL_MAX, LogControl, NodeHandle, NodeStatus, Shared};
 use crate::home::{EncryptionKeys, Home, HomeError, MemberKeys};
 use crate::inbox::Inbox;
 use crate::key_files::AtRest;
+use crate::listening::{listen, local, when_free};
 use crate::net::{NetConfig, NetError, Network};
 use crate::oracle::Observer;
 use crate::passphrase::Passphrase;
@@ -50,10 +49,6 @@ const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 const HAND_OVER_TIME: Duration = Duration::from_millis(200);
 /// How often the database's sizes and the queues' lengths are published.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
-/// An address that is in use is tried again for so long.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(10);
-/// After so long each time.
-const LISTEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How to start a node.
 #[derive(Clone)]
@@ -72,16 +67,9 @@ pub struct NodeOptions {
     pub api: ApiLimits,
     /// Threads for cryptography; by the cores if none is given.
     pub crypto_threads: Option<usize>,
-    /// Looks whether the next committee is there, see [`Taken`].
-    pub taken: Option<Taken>,
     /// Lies, in a test member.
     pub tamper: Option<Arc<dyn Tamper>>,
 }
-
-/// Ready once so many members of the committee that begins with this run that one of them is
-/// honest: others can take what it begins with from it.
-pub type Taken =
-    Arc<dyn Fn(Arc<EpochBase>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl NodeOptions {
     /// The defaults for a home.
@@ -95,7 +83,6 @@ impl NodeOptions {
             log_control: None,
             api: ApiLimits::default(),
             crypto_threads: None,
-            taken: None,
             tamper: None,
         }
     }
@@ -226,8 +213,6 @@ pub struct Node {
     observing: Option<Task<()>>,
     /// What the next epoch begins with, once this one is over.
     ending: watch::Receiver<Option<Arc<EpochBase>>>,
-    /// Looks whether the next committee is there.
-    taken: Option<Taken>,
     /// Goes last: until then nobody else may have folder and identity.
     claim: Claim,
 }
@@ -292,8 +277,6 @@ impl Node {
             descriptors::connections(descriptors::raise(), limits.connections_max)?;
         let api_listener = listen("api", config.listen_api).await?;
         let ops_listener = listen("ops", config.listen_ops).await?;
-        // It came to the end of its epoch before it was stopped, and serves what comes next.
-        let over = resting.next(&genesis)?.map(Arc::new);
         let (store, claim) = resting.into_parts();
         let (store, replica) =
             blocking(recover_step(store, &config, &genesis, me, &identity)).await?;
@@ -341,7 +324,7 @@ impl Node {
         let status = watch::Sender::new(NodeStatus::default());
         let heads = watch::Sender::new(emitted);
         let (blocks, _) = broadcast::channel(BLOCKS_TAIL_MAX);
-        let (ended, ending) = watch::channel(over);
+        let (ended, ending) = watch::channel(None);
         let handle = NodeHandle::new(Shared {
             origin: Arc::new(origin),
             genesis: Arc::new(genesis),
@@ -425,7 +408,6 @@ impl Node {
             executing,
             observing,
             ending,
-            taken: options.taken,
             claim,
         })
     }
@@ -448,20 +430,6 @@ impl Node {
     /// # Errors
     /// The [`Failure`] that stopped it: exit code 1. Nothing acknowledged is lost (C7).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Failure> {
-        self.run_beside(shutdown, std::future::pending()).await
-    }
-
-    /// As [`run`](Self::run), and ends when `behind` is ready, because others are further. That they
-    /// are is nothing to a node that came to the end of its epoch and serves those who come next.
-    ///
-    /// # Errors
-    /// As of [`run`](Self::run).
-    pub async fn run_beside(
-        self,
-        shutdown: impl Future<Output = ()>,
-        behind: impl Future<Output = ()>,
-    ) -> Result<Ended, Failure> {
-        let mut shutdown = std::pin::pin!(shutdown);
         let mut stop = self.handle.stopping();
         let mut ending = self.ending.clone();
         let over = async {
@@ -473,46 +441,28 @@ impl Node {
                 None => std::future::pending().await,
             }
         };
-        let (mut failure, mut base) = tokio::select! {
+        let (failure, base) = tokio::select! {
             failure = self.failures.wait() => (Some(failure), None),
             base = over => (None, base),
-            () = shutdown.as_mut() => (None, None),
-            () = behind => (None, None),
+            () = shutdown => (None, None),
             _ = stop.wait_for(|stop| *stop) => (None, None),
         };
-        if let Some(next) = &base {
-            tracing::info!(next = %next.epoch(), "this epoch is over");
-            let asked = async {
-                tokio::select! {
-                    () = shutdown.as_mut() => {}
-                    _ = stop.wait_for(|stop| *stop) => {}
-                }
-            };
-            tokio::select! {
-                () = self.serve_on(next) => {}
-                () = asked => base = None,
-                found = self.failures.wait() => failure = Some(found),
+        match (&failure, &base) {
+            (Some(_), _) => {}
+            (None, Some(base)) => {
+                tracing::info!(next = %base.epoch(), "this epoch is over");
+                // What was said last is on its way to members that are not so far.
+                tokio::time::sleep(HAND_OVER_TIME).await;
             }
-        } else if failure.is_none() {
-            tracing::info!("draining");
-            self.drain().await;
+            (None, None) => {
+                tracing::info!("draining");
+                self.drain().await;
+            }
         }
         self.shut_down(base.is_some()).await;
         match failure {
             Some(failure) => Err(failure),
             None => Ok(base.map_or(Ended::Stopped, Ended::Epoch)),
-        }
-    }
-
-    /// What was said last is on its way to members that are not so far; and from a member that leaves
-    /// those who come next get what their epoch begins with.
-    async fn serve_on(&self, next: &Arc<EpochBase>) {
-        tokio::time::sleep(HAND_OVER_TIME).await;
-        let taken = self.taken.as_ref();
-        let (me, genesis) = (self.handle.me(), self.handle.genesis());
-        if let Some(taken) = taken.filter(|_| leaves(me, genesis, next)) {
-            tracing::info!("not in the next committee: serving until it is there");
-            taken(Arc::clone(next)).await;
         }
     }
 
@@ -700,43 +650,6 @@ fn report_start(genesis: &Genesis, me: MemberId, at_rest: AtRest, replica: &Repl
              vote; it was not made by `fairlane testnet init` or its data folder was lost"
         );
     }
-}
-
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = when_free(|| TcpListener::bind(address)).await;
-    bound.map_err(|source| StartError::Listen {
-        what,
-        address,
-        source,
-    })
-}
-
-/// Opens what somebody else may hold for a moment: at a crossing the parts of the epoch before
-/// close their sockets in their own time.
-async fn when_free<T, F>(open: impl Fn() -> F) -> std::io::Result<T>
-where
-    F: Future<Output = std::io::Result<T>>,
-{
-    let until = Instant::now() + LISTEN_PATIENCE;
-    loop {
-        match open().await {
-            Err(error)
-                if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until =>
-            {
-                tokio::time::sleep(LISTEN_PAUSE).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-fn local(what: &'static str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    let unknown = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
-    listener.local_addr().map_err(|source| StartError::Listen {
-        what,
-        address: unknown,
-        source,
-    })
 }
 
 async fn publish_stats(reader: StoreReader, inbox: Arc<Inbox>, metrics: Option<PrometheusHandle>) {

@@ -71,7 +71,6 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
         let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
     }));
-    options.taken = Some(Arc::new(|base| Box::pin(seeking::taken(base))));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers())
         .enable_all()
@@ -101,8 +100,6 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
     let mut stop = std::pin::pin!(stop);
     let mut word: Option<Handover> = None;
     let mut ran = false;
-    // The node served to the end of its epoch, and longer where nobody of it goes on.
-    let mut over = false;
     loop {
         let config = Config::load(home, options.overrides.clone())?;
         let mut resting = match Resting::open(home, &config) {
@@ -114,28 +111,31 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
         if let Some(word) = word.take() {
             resting.leave(&word)?;
         }
-        let standing = match !over && resting.serves_on()? {
-            true => Some(resting.standing()?),
-            false => seeking::until_it_runs(&mut resting, &config, stop.as_mut()).await?,
-        };
-        let Some(standing) = standing else {
+        let Some(standing) = seeking::until_it_runs(&mut resting, &config, stop.as_mut()).await?
+        else {
             return Ok(());
         };
         let members = seeking::sources(&config, &standing)?;
         let known = Known::by(&standing);
         let node = Node::start_from(options.clone(), resting, standing).await?;
-        let behind = async {
-            // Where no other API is known, nothing can be learnt from them.
-            if members.is_empty() {
-                std::future::pending::<()>().await;
-            }
-            word = Some(seeking::left_behind(members, known).await);
+        let ended = {
+            let looking = async {
+                // Where no other API is known, nothing can be learnt from them.
+                if members.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                seeking::left_behind(members, known).await
+            };
+            let stopped = async {
+                tokio::select! {
+                    () = stop.as_mut() => {}
+                    handover = looking => word = Some(handover),
+                }
+            };
+            node.run(stopped).await.map_err(Problem::failed)?
         };
-        let ended = node.run_beside(stop.as_mut(), behind).await;
-        let ended = ended.map_err(Problem::failed)?;
-        over = matches!(ended, Ended::Epoch(_));
         // What comes after its end is on disk, or others have it: `until_it_runs` looks.
-        if !over && word.is_none() {
+        if matches!(ended, Ended::Stopped) && word.is_none() {
             return Ok(());
         }
     }

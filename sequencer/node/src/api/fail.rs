@@ -119,6 +119,12 @@ pub(crate) async fn no_path(uri: Uri) -> Fail {
     Fail::new(ErrorCode::NotFound, format!("there is no path {path}"))
 }
 
+/// What only a member answers.
+pub(crate) async fn at_rest() -> Fail {
+    let message = "no node runs here: this is no member of the epoch that it knows of last";
+    Fail::new(ErrorCode::NotReady, message)
+}
+
 /// Wrong method.
 pub(crate) async fn no_method(method: Method, uri: Uri) -> Fail {
     let path: String = uri.path().chars().take(200).collect();

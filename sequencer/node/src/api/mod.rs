@@ -111,6 +111,20 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
         .with_state(Api::new(node, limits))
 }
 
+/// Routes of the public port of a home on which no node runs.
+pub(crate) fn at_rest(node: NodeHandle, limits: ApiLimits) -> Router {
+    Router::new()
+        .route("/v1/info", get(info::info))
+        .route("/v1/genesis", get(info::genesis))
+        .route("/v1/epochs/{epoch}/handover", get(epochs::handover))
+        .route("/v1/epochs/{epoch}/base", get(epochs::base))
+        .route("/v1/blocks", get(blocks::page))
+        .route("/v1/blocks/{height}", get(blocks::block))
+        .fallback(fail::at_rest)
+        .layer(axum::middleware::from_fn(server::count))
+        .with_state(Api::new(node, limits))
+}
+
 /// Routes of the ops port: bind it to loopback only, nobody is asked who they are.
 pub fn ops(node: NodeHandle, limits: ApiLimits) -> Router {
     Router::new()

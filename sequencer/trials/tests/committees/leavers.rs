@@ -1,5 +1,5 @@
-//! A committee that hands over to one without a common member, whose machines are not up yet, is
-//! stopped and killed meanwhile: those who come still find what their epoch begins with, and every
+//! A committee that hands over to one whose machines are not up yet, without a common member or
+//! with one that is down, is stopped and killed meanwhile: those who come still find what their epoch begins with, and every
 //! order that the others acknowledged (PROTOCOL §6, THREATS A27).
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::common::{PATIENCE, free_ports, pause};
 use crate::traders::{Sent, trade};
 use crate::{Machine, decide, first_four, join, outcomes_of, sequence};
 
-const SERVING: &str = "serving until it is there";
+const AT_REST: &str = "no member of this epoch: waiting for the next epoch=1";
 
 impl Machine {
     /// How often its log says something.
@@ -24,13 +24,13 @@ impl Machine {
         text.matches(what).count()
     }
 
-    async fn serves_on(&self, times: usize) {
+    async fn is_at_rest(&self, times: usize) {
         let until = Instant::now() + PATIENCE;
-        while self.says(SERVING) < times {
+        while self.says(AT_REST) < times {
             let log = || self.log();
             assert!(
                 Instant::now() < until,
-                "{} does not serve\n{}",
+                "{} is not at rest\n{}",
                 self.port,
                 log()
             );
@@ -60,6 +60,16 @@ impl Machine {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_leave_serve_those_who_come_whatever_happens_to_them_meanwhile() {
+    serve(&[0, 1, 2, 3], None).await;
+}
+
+/// One member stays, and is down at the boundary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_leave_serve_where_the_one_who_stays_is_down() {
+    serve(&[0, 1, 2], Some(3)).await;
+}
+
+async fn serve(leavers: &[usize], stays: Option<usize>) {
     let dir = tempfile::tempdir().unwrap();
     let mut options = InitOptions::new(dir.path().join("net"), 4);
     options.port = free_ports(8);
@@ -72,9 +82,10 @@ async fn those_who_leave_serve_those_who_come_whatever_happens_to_them_meanwhile
     for machine in &mut machines {
         machine.ready_in(0).await;
     }
-    join(dir.path(), &mut machines, 4..8);
-    let (first, next) = ([0, 1, 2, 3], [4, 5, 6, 7]);
-    for joiner in next {
+    let joiners = 4..4 + leavers.len();
+    join(dir.path(), &mut machines, 4..joiners.end as u16);
+    let next: Vec<usize> = stays.into_iter().chain(joiners.clone()).collect();
+    for joiner in joiners.clone() {
         machines[joiner].kill();
     }
     let pin = machines[0].api.pin(net.genesis.clone()).await.unwrap();
@@ -84,31 +95,33 @@ async fn those_who_leave_serve_those_who_come_whatever_happens_to_them_meanwhile
         Arc::new(AtomicBool::new(false)),
     );
     let load = tokio::spawn(trade(pin, apis, Arc::clone(&sent), Arc::clone(&stop)));
-    decide((dir.path(), "fresh"), &machines, &first, &next, 1);
-    for machine in &machines[..4] {
-        machine.serves_on(1).await;
+    decide((dir.path(), "fresh"), &machines, &[0, 1, 2, 3], &next, 1);
+    if let Some(machine) = stays {
+        machines[machine].kill();
+    }
+    for leaver in leavers {
+        machines[*leaver].is_at_rest(1).await;
     }
     machines[0].stops().await;
-    for leaver in [1, 2, 3] {
-        machines[leaver].kill();
+    for leaver in &leavers[1..] {
+        machines[*leaver].kill();
     }
-    for leaver in first {
-        machines[leaver].spawn();
+    for leaver in leavers {
+        machines[*leaver].spawn();
     }
-    for machine in &machines[..4] {
-        machine.serves_on(2).await;
+    for leaver in leavers {
+        machines[*leaver].is_at_rest(2).await;
     }
-    for joiner in next {
+    for joiner in joiners.clone() {
         machines[joiner].spawn();
     }
-    for joiner in next {
+    for joiner in joiners {
         machines[joiner].ready_in(1).await;
     }
-    for machine in &machines[..4] {
-        machine.follows_to(1).await;
+    if let Some(machine) = stays {
+        machines[machine].spawn();
+        machines[machine].ready_in(1).await;
     }
-    // Their end is in order from there as well.
-    machines[0].stops().await;
     stop.store(true, Ordering::Relaxed);
     load.await.unwrap();
 

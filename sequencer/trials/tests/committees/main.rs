@@ -185,11 +185,11 @@ async fn sequence(machine: &Machine, sent: &Sent) -> Vec<SequencedBlock> {
                 blocks.push(block);
             }
             Err(error) => {
-                let left = open.len();
                 assert!(
                     Instant::now() < until,
-                    "{left} orders are missing at {next} of {}: {error}\n{}",
+                    "missing at {next} of {}: {:?}\n{error}\n{}",
                     machine.port,
+                    sent.what_became_of(&open, &outcomes_of(&blocks)),
                     machine.log()
                 );
                 pause().await;

@@ -26,6 +26,27 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// What came out of some orders, by nonce: what was sealed, whether it was acknowledged, and its
+    /// outcome.
+    pub fn what_became_of(
+        &self,
+        orders: &BTreeSet<u64>,
+        outcomes: &BTreeMap<CtId, Outcome>,
+    ) -> BTreeMap<u64, Vec<(CtId, bool, Option<Outcome>)>> {
+        let mut found: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        for (id, nonce) in &self.sealed {
+            if orders.contains(nonce) {
+                let outcome = outcomes.get(id).cloned();
+                let acknowledged = self.acknowledged.contains(id);
+                found
+                    .entry(*nonce)
+                    .or_default()
+                    .push((*id, acknowledged, outcome));
+            }
+        }
+        found
+    }
+
     /// Every acknowledged order came out as what was sealed; of one that was sealed twice one
     /// did. Returns how many were.
     pub fn complete(&self, outcomes: &BTreeMap<CtId, Outcome>) -> usize {
