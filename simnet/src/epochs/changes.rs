@@ -237,8 +237,8 @@ impl Run<'_> {
                     found.push(format!("machine {machine} keeps a dealing at {height}"));
                 }
             }
-            // One that is down erases it before it does anything else.
-            if m.member.up() && m.former_is_over() {
+            // One that is down erases it before it does anything else, and no run waits for a liar.
+            if m.member.up() && self.honest(machine) && m.former_is_over() {
                 if m.receivers.contains_key(&epoch) {
                     found.push(format!(
                         "machine {machine} can read the former key of {epoch}"
