@@ -358,25 +358,66 @@ fn a_fall_of_forty_per_cent_is_a_staircase() {
 }
 
 /// LUNA, May 2022: feeds stopped at their floor, and collateral was lent against a price that
-/// was not one. Here there is no floor but one tick.
+/// was not one. Here there is no floor but one tick, and a way back: where 2 % is under a
+/// tick a mark goes by ticks, and margins are those of 50 ticks, so that they cover one.
 #[test]
-fn luna_2022_05_has_no_floor() {
-    let mut run = Run::new(&quiet(
+fn luna_2022_05_falls_to_one_tick_and_comes_back() {
+    let mut genesis = quiet(
         4,
         OracleParams {
             jump_ppm: 1_000_000,
             ..strict()
         },
-    ));
+    );
+    // 100 lots need 10 % of 50 ticks, with nothing predicted on top.
+    genesis.markets[0].predictive = None;
+    genesis.accounts[0].1 = 520;
+    genesis.accounts[1].1 = 499;
+    let mut run = Run::new(&genesis);
     for _ in 0..3 {
         run.seeing(1_000, &[]);
     }
-    for _ in 0..400 {
+    // A report is the next block's, and a jump waits for one more.
+    let heard = 2;
+    let mut before = run.mark(0);
+    for n in 0..400 {
         run.seeing(1, &[]);
+        let now = run.mark(0);
+        let most = (before * 20_000 / PPM as u64).max(1);
+        assert!(before - now <= most, "{before} {now}");
+        assert!(now < before || now == 1 || n < heard, "stuck at {now}");
+        before = now;
     }
-    // Under 50 ticks a step of 2 % is none: a market needs ticks finer than that.
-    assert_eq!(run.mark(0), 49);
-    assert_eq!(run.clearing.house().market(0).unwrap().0.oracle.price, 1);
+    assert_eq!(run.mark(0), 1);
+    let short_at_one = |who| place_in(0, who, false, 1, 100, 1);
+    let (codes, _) = run.seeing(
+        1,
+        &[
+            place_in(0, 2, true, 1, 200, 1),
+            short_at_one(0),
+            short_at_one(1),
+        ],
+    );
+    assert_eq!(codes, [0, 0, Reject::Margin.code()]);
+    // Up by a tick a block, then by 2 %; somebody sells at every mark.
+    let (mut before, mut events, mut blocks) = (1, Vec::new(), 0);
+    while run.mark(0) < 1_000 {
+        let ask = place_in(0, 3, false, before, 100, 10 + blocks);
+        events.extend(run.seeing(1_000, &[ask]).1);
+        let now = run.mark(0);
+        let most = (before * 20_000 / PPM as u64).max(1);
+        assert!(now - before <= most, "{before} {now}");
+        assert!(now > before || blocks < heard, "stuck at {now}");
+        before = now;
+        blocks += 1;
+        assert!(blocks < 250, "it does not come back");
+    }
+    // The short was closed in time: no tick outran its margin.
+    let closed = events
+        .iter()
+        .any(|e| matches!(e, Event::Liquidated { account: 0, .. }));
+    assert!(closed && run.collateral(0) >= 0);
+    assert_eq!((run.lots(0, 0), taken(&events)), (0, (0, 0)));
 }
 
 /// Pyth, 20 September 2021: two publishers are off by powers of ten, with great confidence,
