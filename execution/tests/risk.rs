@@ -325,6 +325,39 @@ fn an_hour_lets_no_more_than_its_share_out() {
 }
 
 #[test]
+fn a_day_lets_no_more_than_its_share_out_though_the_hour_would() {
+    let mut genesis = plain(1_000_000);
+    (genesis.withdraw_hour_ppm, genesis.withdraw_day_ppm) = (100_000, 150_000);
+    genesis.oracles.clear();
+    let mut run = Run::new(&genesis);
+    let gated = Reject::Gated.code();
+    // A tenth of six million, the hour's all.
+    assert_eq!(run.block(&[withdraw(0, 600_000)]).0, [0]);
+    assert_eq!(run.block(&[withdraw(1, 1)]).0, [gated]);
+    // Blocks come as late as is no outage.
+    let idle = |run: &mut Run, minutes: u64| {
+        for _ in 0..minutes / 5 {
+            run.later_ms += 299_000;
+            assert_eq!(run.block(&[]).1, []);
+        }
+    };
+    idle(&mut run, 70);
+    let [hour, day] = run.clearing.house().core().limits;
+    // The hour's is empty again: it would let 540,000 of 5,400,000 out. The day's has 810,000.
+    assert_eq!(hour.level, 0);
+    let left = 810_000 - u64::try_from(day.level).unwrap();
+    assert!((240_000..260_000).contains(&left), "{left}");
+    // A second drains less than 10.
+    let (codes, _) = run.block(&[withdraw(1, left + 100), withdraw(1, left)]);
+    assert_eq!(codes, [gated, 0]);
+    // A day later that much may leave once more, and an hour's at once.
+    idle(&mut run, 25 * 60);
+    let held = 6_000_000 - 600_000 - left;
+    let (codes, _) = run.block(&[withdraw(2, held / 10 + 1), withdraw(2, held / 10)]);
+    assert_eq!(codes, [gated, 0]);
+}
+
+#[test]
 fn funding_moves_money_from_longs_to_shorts_and_rounds_against_both() {
     let mut genesis = plain(100_000);
     genesis.markets[0].funding_heights = 2;
