@@ -82,8 +82,13 @@ def unsettled(k, paid_at, index, lots):
 
 
 def step_ticks(k, mark, step_ppm):
-    """mark.rs, `next_mark`: the most that a mark moves, rounded down."""
-    return k.floor(mark * step_ppm, PPM)
+    """mark.rs, `step_ticks`: the most that a mark moves, rounded down, but a tick at least."""
+    return k.most(k.floor(mark * step_ppm, PPM), k.least(step_ppm, 1))
+
+
+def margin_ticks(k, mark, step_ppm):
+    """mark.rs, `Market::margin_ticks`: the price that margins are taken at, for a step > 0."""
+    return k.most(mark, k.ceil(PPM, step_ppm))
 
 
 def worst(step, funding, closing_fee):

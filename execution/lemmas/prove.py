@@ -132,23 +132,38 @@ def tiers():
 def envelope():
     """An account at its maintenance margin is still solvent after one block's worst."""
 
-    def story(left_side):
+    # First step: a move, a tick at least, is within the step of the price that margins are taken
+    # at. Two cases, as `step_ticks` has two.
+    def moves(margin_ticks):
+        k = m.Terms()
+        mark, step = reals("mark step")
+        move, at = m.step_ticks(k, mark, step), margin_ticks(k, mark, step)
+        return [mark >= 1, step >= 1, step <= PPM, *k.facts], z3.And(move * PPM <= at * step, move >= 1, at >= mark)
+
+    check("envelope: a move is within the step of the price of margins", *moves(m.margin_ticks))
+    control("envelope: a move of one tick with margins at the mark", *moves(lambda k, mark, step: mark))
+
+    def story(left_side, at_margin=True):
         k = m.Terms()
         lots, mark, step, cap, closing, mm, equity = reals("lots mark step cap closing mm equity")
         rates = [z3.And(x >= 0, x <= PPM) for x in (step, cap, closing, mm)]
-        move = m.step_ticks(k, mark, step)
+        move, above = reals("move above")
         n = lots * mark
         # Funding and fee are at the mark that has moved, up in the worst case.
         after = n + lots * move
         lost = lots * move + k.ceil(after * cap, PPM) + m.fee(k, after, closing)
         facts = [lots >= 1, mark >= 1, *rates, *k.facts]
-        # `move` · ppm ≤ mark · step, times lots: a product that z3 need not look for.
-        facts += [lots * move * PPM <= n * step, lots * move >= 0]
-        facts += [left_side(step, cap, closing) <= mm * PPM, equity * PPM >= n * mm]
+        # Margins are taken at a price that is by `above` over the mark. The first step's claim,
+        # times lots: a product that z3 need not look for.
+        size = n + lots * above
+        facts += [above >= 0, lots * above >= 0, lots * move * PPM <= size * step, lots * move >= 0]
+        held = size if at_margin else n
+        facts += [left_side(step, cap, closing) <= mm * PPM, equity * PPM >= held * mm]
         # One quantum for each of the two quotients that are rounded up.
         return facts, equity - lost > -2
 
     check("envelope: one step, one funding and the closing fee are covered", *story(m.worst))
+    control("envelope with margins at the mark and a move of one tick", *story(m.worst, at_margin=False))
     control("envelope with funding at the mark before the step", *story(lambda step, cap, closing: (step + cap) * PPM + closing * (PPM + step)))
     control("envelope with the fee at the mark before the step", *story(lambda step, cap, closing: step * PPM + cap * (PPM + step) + closing * PPM))
 
@@ -309,6 +324,10 @@ def vectors():
         line("unsettled", paid, index, lots, m.unsettled(k, paid, index, lots))
         mark, step = draw.randint(1, m.TICKS_MAX) >> draw.randint(0, 30) or 1, draw.randint(0, PPM // 2)
         line("step_ticks", mark, step, m.step_ticks(k, mark, step))
+        # As many low marks, whose step is under a tick.
+        low, small = draw.randint(1, 200), draw.randint(1, 20_000)
+        line("step_ticks", low, small, m.step_ticks(k, low, small))
+        line("margin_ticks", low, small, m.margin_ticks(k, low, small))
         whole = size(90) + 1
         bound = whole // PPM + 2
         equity = draw.randint(-bound, bound) if n % 4 else draw.choice([-1, 1]) * size(95)

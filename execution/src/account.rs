@@ -91,7 +91,7 @@ impl Position {
     #[must_use]
     pub fn initial_micro(&self, market: &Market) -> i128 {
         let size = |lots: u64| times(i128::from(market.mark), lots);
-        let margin = market.initial(size(self.worst_lots()));
+        let margin = market.initial(market.margin_size(self.worst_lots()));
         if self.open_buy | self.open_sell == 0 {
             return margin;
         }
@@ -283,7 +283,7 @@ impl Health {
         let profit = position.profit(market);
         self.equity += profit;
         self.losses += profit.min(0);
-        let size = times(i128::from(market.mark), position.lots.unsigned_abs());
+        let size = market.margin_size(position.lots.unsigned_abs());
         self.maintenance_micro += market.maintenance(size);
         self.initial_micro += position.initial_micro(market);
     }

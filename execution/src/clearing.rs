@@ -21,7 +21,7 @@ use crate::params::{
     ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
     ORDERS_PER_ACCOUNT_MAX,
 };
-use crate::tx::Tx;
+use crate::tx::{Request, Tx};
 use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, notional};
 use crate::{Fill, Reject, Status};
 
@@ -162,26 +162,45 @@ impl Clearing {
         self.root = state_root(self.header(), self.tree.root());
     }
 
-    /// The class in which a transaction meets the markets: those of `CancelFirst` take
-    /// cancels before and post-only orders after all else. A cancel of all markets keeps
-    /// its place.
+    /// The class in which a transaction meets the markets. Those of `CancelFirst` take cancels
+    /// before all else and post-only orders next. A cancel of all markets comes first where all
+    /// are of that rule; a batch is never taken apart.
     fn class(&self, tx: &Result<(PublicKey, Tx), Reject>) -> u8 {
-        let Ok((_, Tx::Order(action))) = tx else {
-            return 1;
+        const CANCEL: u8 = 0;
+        const POST_ONLY: u8 = 1;
+        const REST: u8 = 2;
+        let Ok((_, tx)) = tx else {
+            return REST;
         };
-        let (market, class) = match action {
-            OrderAction::Cancel { market, .. } => (*market, 0),
-            OrderAction::CancelAll {
-                market: Some(market),
-            } => (*market, 0),
-            OrderAction::Place { market, tif, .. } => {
-                (*market, if *tif == TimeInForce::PostOnly { 2 } else { 1 })
+        let by_tif = |tif: &TimeInForce| {
+            if *tif == TimeInForce::PostOnly {
+                POST_ONLY
+            } else {
+                REST
             }
-            OrderAction::CancelAll { market: None } => return 1,
         };
-        match self.house.core.markets.get(market as usize) {
-            Some(found) if found.params.rule == MatchingRule::CancelFirst => class,
-            _ => 1,
+        let markets = &self.house.core.markets;
+        let is_of = |m: &crate::Market| m.params.rule == MatchingRule::CancelFirst;
+        let (market, class) = match tx {
+            Tx::Order(OrderAction::Cancel { market, .. })
+            | Tx::Order(OrderAction::CancelAll {
+                market: Some(market),
+            })
+            | Tx::Request(Request::Shrink { market, .. }) => (*market, CANCEL),
+            Tx::Order(OrderAction::CancelAll { market: None }) if markets.iter().all(is_of) => {
+                (0, CANCEL)
+            }
+            Tx::Order(OrderAction::Place { market, tif, .. })
+            | Tx::Request(Request::Until {
+                order: OrderAction::Place { market, tif, .. },
+                ..
+            })
+            | Tx::Request(Request::Replace { market, tif, .. }) => (*market, by_tif(tif)),
+            _ => return REST,
+        };
+        match markets.get(market as usize) {
+            Some(found) if is_of(found) => class,
+            _ => REST,
         }
     }
 }

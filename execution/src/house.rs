@@ -30,7 +30,7 @@ use crate::watch::Watch;
 pub struct Market {
     /// Parameters.
     pub params: MarketParams,
-    /// Price that margins are taken at.
+    /// Price that positions are worth, and margins taken at.
     pub mark: u64,
     /// Lots held long, and as many short.
     pub open_interest: u64,

@@ -165,8 +165,7 @@ impl House {
     /// Maintenance margin × ppm of lots at the mark.
     pub(crate) fn maintenance_of(&self, market: u32, lots: i64) -> i128 {
         let market = &self.core.markets[market as usize];
-        let value = notional(market.mark, lots).abs();
-        market.maintenance(value)
+        market.maintenance(market.margin_size(lots.unsigned_abs()))
     }
 
     /// Closes up to `lots` of a position against the book; gives how many.

@@ -30,9 +30,8 @@ pub const ORDERS_PER_MARKET_MAX: usize = 1 << 18;
 pub enum MatchingRule {
     /// The finalized order, strictly.
     PriceTime,
-    /// A block's cancels in this market come before its other transactions, its post-only
-    /// orders after them, each in the finalized order: resting quotes are safer from being
-    /// sniped (A30).
+    /// A block's cancels in this market come first, then its post-only orders, then the rest,
+    /// each in the finalized order: resting quotes are safer from being sniped (A30).
     CancelFirst,
     /// A block's orders rest first, and all that meet trade at one price at its end: a place
     /// inside the block is worth nothing. Fill-or-kill is refused, post-only means nothing.

@@ -158,18 +158,18 @@ fn an_order_that_the_mark_left_behind_is_covered_when_it_fills_or_goes() {
 
 #[test]
 fn fees_of_many_small_fills_are_covered_too() {
-    let mut genesis = poor(MatchingRule::PriceTime, 140);
-    genesis.markets[0].mark_ticks = 10;
+    let mut genesis = poor(MatchingRule::PriceTime, 420);
+    genesis.markets[0].mark_ticks = 50;
     genesis.markets[0].taker_fee_ppm = 500;
     genesis.accounts.extend((10..90).map(|n| (key(n), 1_000)));
     let mut run = Run::new(&genesis);
-    let sellers: Vec<_> = (10..90).map(|n| place(n, false, 10, 1, 1)).collect();
+    let sellers: Vec<_> = (10..90).map(|n| place(n, false, 50, 1, 1)).collect();
     run.block(&sellers);
-    // 80 lots at 10: a margin of 80, and a fee of a quantum for each of 80 fills.
-    let (codes, _) = run.block(&[place(0, true, 10, 80, 1)]);
+    // 80 lots at 50: a margin of 400, and a fee of a quantum for each of 80 fills.
+    let (codes, _) = run.block(&[place(0, true, 50, 80, 1)]);
     assert_eq!(codes, [Reject::Margin.code()]);
-    let (codes, _) = run.block(&[place(0, true, 10, 70, 1)]);
-    assert_eq!((codes, run.collateral(0)), (vec![0], 70));
+    let (codes, _) = run.block(&[place(0, true, 50, 70, 1)]);
+    assert_eq!((codes, run.collateral(0)), (vec![0], 350));
     assert!(run.clearing.house().health(0).covers_initial());
 }
 

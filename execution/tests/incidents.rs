@@ -7,11 +7,11 @@
 use fairlane_execution::oracle::{OracleParams, Validity};
 use fairlane_execution::params::{Deleveraging, ExecutionGenesis};
 use fairlane_execution::units::PPM;
-use fairlane_execution::{Event, GATE_HEIGHTS, Reject};
+use fairlane_execution::{Event, GATE_HEIGHTS, Reject, Status};
 
 mod common;
 use common::run::{Run, place_in, plain, withdraw};
-use common::{key, seen};
+use common::{breaker, key, seen};
 
 fn long(who: u8, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
     place_in(0, who, true, 1_000, lots, cloid)
@@ -177,16 +177,128 @@ fn halt_and_restart_2025_10_10() {
     );
 }
 
+/// Where market 0 is after each block of a run, as the first letters, without repeats.
+fn path(statuses: &[&'static str]) -> String {
+    let mut names = statuses.to_vec();
+    names.dedup();
+    names.iter().map(|name| &name[..1]).collect()
+}
+
+/// The cascade with a breaker: guarded at once as the mark lags, an auction while it falls, and
+/// back by it as soon as the mark has come near the price. Those who are below zero in between
+/// are closed against the others; nothing is liquidated into the empty book of an auction.
+#[test]
+fn cascade_2025_10_10_with_a_breaker() {
+    let mut genesis = plain(2_000_000);
+    genesis.markets[0].breaker = Some(breaker());
+    genesis.accounts[0].1 = 13_000;
+    let mut run = Run::new(&genesis);
+    for _ in 0..2 {
+        run.seeing(1_000, &[]);
+    }
+    // A breaker waits for the first price.
+    let mut blocks = 0;
+    while run.status(0) != Status::Normal {
+        run.seeing(1_000, &[]);
+        blocks += 1;
+        assert!(blocks < 10);
+    }
+    let (codes, _) = run.seeing(1_000, &[short(2, 100, 1), long(0, 100, 1)]);
+    assert_eq!(codes, [0; 2]);
+    let (mut statuses, mut events) = (Vec::new(), Vec::new());
+    loop {
+        // Somebody tries to sell into it in every block.
+        let sale = place_in(0, 3, false, 869, 1, 10 + statuses.len() as u64);
+        let (codes, new) = run.seeing(869, &[sale]);
+        let status = run.status(0).name();
+        assert_eq!(codes[0] == Reject::Guarded.code(), status == "guarded");
+        let shut = status == "auction" || status == "halted";
+        let liquidated = new.iter().any(|e| matches!(e, Event::Liquidated { .. }));
+        assert!(!shut || !liquidated, "liquidated in an auction");
+        events.extend(new);
+        statuses.push(status);
+        if statuses.len() > 1 && status == "normal" {
+            break;
+        }
+        assert!(statuses.len() < 40, "{statuses:?}");
+    }
+    // The report is the next block's. Two guarded, two of the auction, and in the next it is
+    // cleared: by then five steps have brought the mark within 6 %.
+    assert_eq!((path(&statuses).as_str(), statuses.len()), ("ngan", 6));
+    // The long is closed once the market is open again, and pays it all.
+    let mut blocks = 0;
+    while run.lots(0, 0) != 0 {
+        events.extend(run.seeing(869, &[]).1);
+        blocks += 1;
+        assert!(blocks < 20, "it does not end");
+    }
+    assert_eq!((run.status(0), run.collateral(0)), (Status::Normal, 0));
+    let (haircuts, bad_debt) = taken(&events);
+    assert!(
+        haircuts <= 100 * 20 && bad_debt == 0,
+        "{haircuts} {bad_debt}"
+    );
+}
+
+/// The halt with a breaker: nothing trades on the old price, an auction follows the outage, and
+/// the first trades are at one price near the mark.
+#[test]
+fn halt_and_restart_2025_10_10_with_a_breaker() {
+    let mut genesis = plain(100_000);
+    genesis.insurance = 100_000;
+    genesis.oracle = strict();
+    genesis.markets[0].breaker = Some(breaker());
+    let mut run = Run::new(&genesis);
+    let mut blocks = 0;
+    while run.status(0) != Status::Normal || blocks < 4 {
+        run.seeing(1_000, &[]);
+        blocks += 1;
+        assert!(blocks < 20);
+    }
+    let (codes, _) = run.seeing(1_000, &[short(1, 100, 1), long(0, 100, 1)]);
+    assert_eq!(codes, [0; 2]);
+    run.later_ms = 8 * 3_600_000;
+    let mut statuses = vec![run.status(0).name()];
+    // For five heights nobody reports; then all do, 3 % lower.
+    for n in 0..40 {
+        let order = place_in(0, 2, true, 1_000, 1, n);
+        let (codes, _) = if n < 5 {
+            run.block(&[order])
+        } else {
+            run.seeing(970, &[order])
+        };
+        let status = run.status(0).name();
+        if n < 5 {
+            assert_ne!(codes[0], 0, "it trades on an old price");
+        }
+        statuses.push(status);
+        if status == "normal" && n > 5 {
+            break;
+        }
+    }
+    // Two guarded; an auction of two, prolonged once for want of a price, then a halt. With
+    // the eighth block of reports it trades again, after the halt's heights without trouble
+    // and another auction of two.
+    assert_eq!((path(&statuses).as_str(), statuses.len()), ("ngahan", 14));
+    assert_eq!(statuses.len() - 1 - 5, 8);
+    // The auction's price is one at which somebody sells: here nobody does.
+    assert_eq!((run.lots(2, 0), run.lots(0, 0)), (0, 100));
+}
+
 /// JELLY, 26 March 2025: one trader with two accounts builds a position much larger than
 /// the market's depth, withdraws from one side and lets the other be liquidated into a
 /// price that runs away. Here the size is refused unless it is committed, pieces end at the
-/// market's bound for open interest, and no flat account pays for the rest.
+/// market's bound for open interest, only what is free may leave, and what the book does not
+/// take is closed against the trader's own other side.
 #[test]
 fn jelly_2025_03_26() {
     let mut genesis = plain(1_000_000);
     let params = &mut genesis.markets[1];
     params.large.as_mut().unwrap().always = 10_000;
     params.interest_max = 40;
+    // The trader: 40 lots need 4,000 a side.
+    genesis.accounts[0].1 = 4_500;
+    genesis.accounts[1].1 = 5_000;
     let mut run = Run::new(&genesis);
     run.seeing(1_000, &[]);
     // A thin book: 8 lots a side.
@@ -216,13 +328,52 @@ fn jelly_2025_03_26() {
         assert_eq!(codes, if cloid < 6 { [0; 2] } else { [full; 2] });
     }
     assert_eq!((run.lots(0, 1), run.lots(1, 1)), (-40, 40));
-    let before: Vec<i128> = [2, 3].map(|who| run.collateral(who)).to_vec();
-    // Spot × 4.
+    // The other side takes out what is free, and no more.
+    let (codes, _) = run.seeing(1_000, &[withdraw(1, 1_001), withdraw(1, 1_000)]);
+    assert_eq!(codes, [Reject::Amount.code(), 0]);
+    let others = [2, 3, 4].map(|who| run.collateral(who));
+    // Spot × 4, and its profit is no money.
+    let mut events = Vec::new();
     for _ in 0..80 {
-        run.seeing(4_000, &[]);
+        let held = run.lots(1, 1) == 40;
+        let most = if held { 4_001 } else { 1 << 40 };
+        let (codes, new) = run.seeing(4_000, &[withdraw(1, most)]);
+        assert_eq!(codes, [Reject::Amount.code()]);
+        events.extend(new);
     }
-    assert_eq!([2, 3].map(|who| run.collateral(who)).to_vec(), before);
-    assert!(run.clearing.house().core().insurance >= 0);
+    let bought: u64 = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Liquidated {
+                account: 0, fills, ..
+            } => Some(fills.iter().map(|fill| fill.lots).sum::<u64>()),
+            _ => None,
+        })
+        .sum();
+    let closed: Vec<(u32, u64)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Deleveraged {
+                account: 0,
+                against,
+                lots,
+                ..
+            } => Some((*against, *lots)),
+            _ => None,
+        })
+        .collect();
+    // The book's 8 lots, and the rest against account 1.
+    assert_eq!((bought, closed), (8, vec![(1, 32)]));
+    assert_eq!((run.lots(0, 1), run.collateral(0)), (0, 0));
+    let (haircuts, bad_debt) = taken(&events);
+    // What was missing is less than a step of the mark for the 32 lots, and account 1 pays.
+    assert!(haircuts > 0 && haircuts <= 32 * 1_200 / 50, "{haircuts}");
+    assert_eq!(bad_debt, 0);
+    assert_eq!([2, 3, 4].map(|who| run.collateral(who)), others);
+    // Both accounts together have what they brought and what the seller of 8 lots lost.
+    let equity = |who| run.clearing.house().health(who).equity;
+    assert_eq!(equity(0) + equity(1) - 8_500, 1_000_000 - equity(5));
+    assert_eq!((run.lots(1, 1), run.lots(5, 1)), (8, -8));
     // Nobody but the oracles has a say about the price.
     let (codes, _) = run.seeing(4_000, &[seen(0, 1, 950), seen(200, 1, 950)]);
     assert_eq!(codes, [Reject::Forbidden.code(); 2]);
@@ -358,25 +509,66 @@ fn a_fall_of_forty_per_cent_is_a_staircase() {
 }
 
 /// LUNA, May 2022: feeds stopped at their floor, and collateral was lent against a price that
-/// was not one. Here there is no floor but one tick.
+/// was not one. Here there is no floor but one tick, and a way back: where 2 % is under a
+/// tick a mark goes by ticks, and margins are those of 50 ticks, so that they cover one.
 #[test]
-fn luna_2022_05_has_no_floor() {
-    let mut run = Run::new(&quiet(
+fn luna_2022_05_falls_to_one_tick_and_comes_back() {
+    let mut genesis = quiet(
         4,
         OracleParams {
             jump_ppm: 1_000_000,
             ..strict()
         },
-    ));
+    );
+    // 100 lots need 10 % of 50 ticks, with nothing predicted on top.
+    genesis.markets[0].predictive = None;
+    genesis.accounts[0].1 = 520;
+    genesis.accounts[1].1 = 499;
+    let mut run = Run::new(&genesis);
     for _ in 0..3 {
         run.seeing(1_000, &[]);
     }
-    for _ in 0..400 {
+    // A report is the next block's, and a jump waits for one more.
+    let heard = 2;
+    let mut before = run.mark(0);
+    for n in 0..400 {
         run.seeing(1, &[]);
+        let now = run.mark(0);
+        let most = (before * 20_000 / PPM as u64).max(1);
+        assert!(before - now <= most, "{before} {now}");
+        assert!(now < before || now == 1 || n < heard, "stuck at {now}");
+        before = now;
     }
-    // Under 50 ticks a step of 2 % is none: a market needs ticks finer than that.
-    assert_eq!(run.mark(0), 49);
-    assert_eq!(run.clearing.house().market(0).unwrap().0.oracle.price, 1);
+    assert_eq!(run.mark(0), 1);
+    let short_at_one = |who| place_in(0, who, false, 1, 100, 1);
+    let (codes, _) = run.seeing(
+        1,
+        &[
+            place_in(0, 2, true, 1, 200, 1),
+            short_at_one(0),
+            short_at_one(1),
+        ],
+    );
+    assert_eq!(codes, [0, 0, Reject::Margin.code()]);
+    // Up by a tick a block, then by 2 %; somebody sells at every mark.
+    let (mut before, mut events, mut blocks) = (1, Vec::new(), 0);
+    while run.mark(0) < 1_000 {
+        let ask = place_in(0, 3, false, before, 100, 10 + blocks);
+        events.extend(run.seeing(1_000, &[ask]).1);
+        let now = run.mark(0);
+        let most = (before * 20_000 / PPM as u64).max(1);
+        assert!(now - before <= most, "{before} {now}");
+        assert!(now > before || blocks < heard, "stuck at {now}");
+        before = now;
+        blocks += 1;
+        assert!(blocks < 250, "it does not come back");
+    }
+    // The short was closed in time: no tick outran its margin.
+    let closed = events
+        .iter()
+        .any(|e| matches!(e, Event::Liquidated { account: 0, .. }));
+    assert!(closed && run.collateral(0) >= 0);
+    assert_eq!((run.lots(0, 0), taken(&events)), (0, (0, 0)));
 }
 
 /// Pyth, 20 September 2021: two publishers are off by powers of ten, with great confidence,

@@ -180,8 +180,8 @@ fn cancel_first_with_a_breaker() {
         roots(MatchingRule::CancelFirst, true),
         [
             SEQUENCE,
-            "ea52e2163e1503d2102f706826ec3728bc669e1ee902c8b45487ebd2386b946c",
-            "b48dd608a8f8970d13f0476bb804e2f2dc8fadbddf08d41ab3ccd6a5f87eea12"
+            "b38434f4a6cb30c075fe9a94d0f25b0302548c289578208ac677322125f31f8d",
+            "8e0eae3eca88bb0ad09536223fa2ae300352bb7aff0c8c9ec661a34f64400d3a"
         ]
     );
 }

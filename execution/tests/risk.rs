@@ -212,7 +212,9 @@ fn a_liquidation_is_partial_and_no_fill_makes_the_ratio_worse() {
 fn what_is_missing_is_paid_out_of_profits_by_lots_and_never_by_flat_accounts() {
     for (rule, want) in [
         (Deleveraging::ProRata, [75, 25]),
-        (Deleveraging::Queue, [100, 0]),
+        (Deleveraging::RiskAware, [75, 25]),
+        // As much profit and leverage: the first one, whole as long as it lasts.
+        (Deleveraging::Queue, [90, 10]),
     ] {
         let mut genesis = plain(1_000_000);
         // One market step takes all: the envelope allows 5 %, three steps pass unanswered.
@@ -220,15 +222,13 @@ fn what_is_missing_is_paid_out_of_profits_by_lots_and_never_by_flat_accounts() {
         genesis.deleveraging = rule;
         let mut run = Run::new(&genesis);
         run.block(&[
-            place(1, false, 1_000, 75, 1),
-            place(2, false, 1_000, 25, 1),
+            place(1, false, 1_000, 90, 1),
+            place(2, false, 1_000, 30, 1),
             place(0, true, 1_000, 100, 1),
+            place(4, true, 1_000, 20, 1),
         ]);
-        assert_eq!(
-            [run.lots(0, 0), run.lots(1, 0), run.lots(2, 0)],
-            [100, -75, -25]
-        );
-        // The other two sell to each other lower down, for the queue to have an order.
+        let lots = |run: &Run| [0, 1, 2, 4].map(|who| run.lots(who, 0));
+        assert_eq!(lots(&run), [100, -90, -30, 20]);
         let mut events = Vec::new();
         for _ in 0..8 {
             events.extend(run.block(&observe(850)).1);
@@ -246,16 +246,18 @@ fn what_is_missing_is_paid_out_of_profits_by_lots_and_never_by_flat_accounts() {
         for (against, lots) in closed {
             got[against as usize - 1] += lots;
         }
-        if rule == Deleveraging::ProRata {
-            assert_eq!(got, want);
-        } else {
-            assert_eq!(got.iter().sum::<u64>(), 100);
-        }
-        assert_eq!(run.lots(0, 0), 0);
+        assert_eq!(got, want, "{rule:?}");
+        let [first, second] = want.map(|lots| lots as i64);
+        assert_eq!(lots(&run), [0, first - 90, second - 30, 20]);
         // What the long lost beyond its money came off the shorts' profit, to the quantum.
         assert_eq!(run.collateral(0), 0);
-        assert_eq!(run.collateral(1) + run.collateral(2), 2_010_000);
-        assert_eq!(run.collateral(3), 1_000_000);
+        let equity = |who| run.clearing.house().health(who).equity;
+        let other = 20 * (1_000 - i128::from(run.mark(0)));
+        assert_eq!(equity(1) + equity(2), 2_010_000 + other);
+        assert_eq!(
+            (equity(4), run.collateral(3)),
+            (1_000_000 - other, 1_000_000)
+        );
         assert!(!events.iter().any(|e| matches!(e, Event::BadDebt { .. })));
     }
 }
@@ -320,6 +322,39 @@ fn an_hour_lets_no_more_than_its_share_out() {
     assert_eq!(run.block(&[withdraw(1, 1)]).0, [Reject::Gated.code()]);
     let core = run.clearing.house().core();
     assert_eq!(core.withdrawn, i128::from(held / 10));
+}
+
+#[test]
+fn a_day_lets_no_more_than_its_share_out_though_the_hour_would() {
+    let mut genesis = plain(1_000_000);
+    (genesis.withdraw_hour_ppm, genesis.withdraw_day_ppm) = (100_000, 150_000);
+    genesis.oracles.clear();
+    let mut run = Run::new(&genesis);
+    let gated = Reject::Gated.code();
+    // A tenth of six million, the hour's all.
+    assert_eq!(run.block(&[withdraw(0, 600_000)]).0, [0]);
+    assert_eq!(run.block(&[withdraw(1, 1)]).0, [gated]);
+    // Blocks come as late as is no outage.
+    let idle = |run: &mut Run, minutes: u64| {
+        for _ in 0..minutes / 5 {
+            run.later_ms += 299_000;
+            assert_eq!(run.block(&[]).1, []);
+        }
+    };
+    idle(&mut run, 70);
+    let [hour, day] = run.clearing.house().core().limits;
+    // The hour's is empty again: it would let 540,000 of 5,400,000 out. The day's has 810,000.
+    assert_eq!(hour.level, 0);
+    let left = 810_000 - u64::try_from(day.level).unwrap();
+    assert!((240_000..260_000).contains(&left), "{left}");
+    // A second drains less than 10.
+    let (codes, _) = run.block(&[withdraw(1, left + 100), withdraw(1, left)]);
+    assert_eq!(codes, [gated, 0]);
+    // A day later that much may leave once more, and an hour's at once.
+    idle(&mut run, 25 * 60);
+    let held = 6_000_000 - 600_000 - left;
+    let (codes, _) = run.block(&[withdraw(2, held / 10 + 1), withdraw(2, held / 10)]);
+    assert_eq!(codes, [gated, 0]);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use fairlane_execution::account::AccountLeaf;
 use fairlane_execution::params::MatchingRule;
 use fairlane_execution::units::PPM;
@@ -28,6 +31,71 @@ fn leaves(clearing: &Clearing) -> Vec<AccountLeaf> {
     accounts
         .map(|account| clearing.prove(&account.key, height).unwrap().account)
         .collect()
+}
+
+/// Everything that is committed, and each book as it would be met.
+fn state(clearing: &Clearing) -> impl PartialEq + std::fmt::Debug {
+    let house = clearing.house();
+    let markets = 0..house.core().markets.len() as u32;
+    let mut books = Vec::new();
+    for (market, buy) in markets.flat_map(|market| [(market, true), (market, false)]) {
+        let (_, book) = house.market(market).unwrap();
+        // Slots are a book's own business.
+        book.walk(buy, if buy { 0 } else { u64::MAX }, |_, order| {
+            books.push((market, *order));
+            true
+        });
+    }
+    (
+        leaves(clearing),
+        house.core().clone(),
+        house.changes().to_vec(),
+        books,
+    )
+}
+
+#[test]
+fn a_rejected_transaction_leaves_everything_as_it_was() {
+    // By code, in each rule.
+    for rule in [
+        MatchingRule::PriceTime,
+        MatchingRule::CancelFirst,
+        MatchingRule::UniformBatch,
+    ] {
+        let refused = RefCell::new(BTreeMap::new());
+        proptest!(
+            ProptestConfig::with_cases(96),
+            |(payloads in proptest::collection::vec(payload(), 1..80))| {
+                let mut clearing = Clearing::new(&genesis(3_000, rule), Root::default()).unwrap();
+                let mut parent = Root::default();
+                for one in payloads {
+                    // A block of one, beside an empty one that moves the marks as far.
+                    let block = next(&clearing, &parent, std::slice::from_ref(&one));
+                    let idle = next(&clearing, &parent, &[]);
+                    let mut twin = clearing.clone();
+                    twin.apply(&idle).unwrap();
+                    parent = block.root;
+                    let code = clearing.apply(&block).unwrap().receipts[0].code;
+                    check(&clearing);
+                    if code != 0 {
+                        *refused.borrow_mut().entry(code).or_insert(0) += 1;
+                        prop_assert_eq!(state(&clearing), state(&twin));
+                    }
+                    for (id, _) in clearing.house().accounts().iter().enumerate() {
+                        let health = clearing.house().health(id as u32);
+                        // Invariant 5: one that opened exposure was covered when it did.
+                        if health.equity * PPM < health.maintenance_micro {
+                            let before = twin.house().health(id as u32);
+                            prop_assert!(health.maintenance_micro <= before.maintenance_micro);
+                        }
+                    }
+                }
+            }
+        );
+        let refused = refused.into_inner();
+        let all: usize = refused.values().sum();
+        assert!(all > 1_000 && refused.len() >= 12, "{rule:?}: {refused:?}");
+    }
 }
 
 proptest! {
@@ -69,40 +137,9 @@ proptest! {
     }
 
     #[test]
-    fn a_rejected_transaction_leaves_accounts_and_core_as_they_were(
-        payloads in proptest::collection::vec(payload(), 1..80),
-    ) {
-        let genesis = genesis(3_000, MatchingRule::PriceTime);
-        let mut clearing = Clearing::new(&genesis, Root::default()).unwrap();
-        let mut parent = Root::default();
-        for one in payloads {
-            // A block of one, after an empty one that moved the marks as far as they go.
-            let block = next(&clearing, &parent, std::slice::from_ref(&one));
-            let idle = next(&clearing, &parent, &[]);
-            let mut twin = clearing.clone();
-            twin.apply(&idle).unwrap();
-            parent = block.root;
-            let code = clearing.apply(&block).unwrap().receipts[0].code;
-            if code != 0 {
-                // Slots are a book's own business: leaves have what is committed.
-                prop_assert_eq!(leaves(&clearing), leaves(&twin));
-                prop_assert_eq!(clearing.house().core(), twin.house().core());
-            }
-            for (id, _) in clearing.house().accounts().iter().enumerate() {
-                let health = clearing.house().health(id as u32);
-                // Invariant 5: one that opened exposure was covered when it did.
-                if health.equity * PPM < health.maintenance_micro {
-                    let before = twin.house().health(id as u32);
-                    prop_assert!(health.maintenance_micro <= before.maintenance_micro);
-                }
-            }
-        }
-    }
-
-    #[test]
     fn fills_are_those_of_lobster_and_obcore(
         orders in proptest::collection::vec(
-            (any::<bool>(), 900..1_100u64, 1..50u64, prop::bool::weighted(0.25), any::<prop::sample::Index>()),
+            (any::<bool>(), 900..1_100u64, 1..50u64, kind(), any::<prop::sample::Index>()),
             1..200,
         ),
     ) {
@@ -117,59 +154,184 @@ proptest! {
             .collect();
         let mut clearing = Clearing::new(&genesis, Root::default()).unwrap();
         let mut block = next(&clearing, &Root::default(), &vec![(0, Vec::new()); orders.len()]);
-        let mut lobster = lobster::OrderBook::default();
-        let mut obcore = obcore::OrderBook::<Theirs>::default();
-        let mut eval = obcore::Evaluator::default();
-        let (mut want, mut also) = (Vec::new(), Vec::new());
-        for (n, (buy, price, lots, cancel, which)) in orders.iter().enumerate() {
+        let mut peers = Peers::default();
+        let mut sides: Vec<(bool, u64)> = Vec::new();
+        for (n, &(buy, price, lots, kind, which)) in orders.iter().enumerate() {
             let target = which.index(n + 1);
-            let (sender, action) = if *cancel {
-                lobster.execute(lobster::OrderType::Cancel { id: target as u128 });
-                eval.reset();
-                for step in eval.eval(&obcore, obcore::Op::Delete(target as u64)) {
-                    obcore.apply(step);
+            sides.push((buy, price));
+            let place = |price_ticks, tif| Tx::Order(OrderAction::Place {
+                market: 0,
+                side: if buy { Side::Buy } else { Side::Sell },
+                price_ticks,
+                lots,
+                tif,
+                reduce_only: false,
+                cloid: n as u64,
+            });
+            let (sender, tx) = match kind {
+                Kind::Cancel => {
+                    peers.cancel(target as u64);
+                    (target, Tx::Order(OrderAction::Cancel { market: 0, cloid: target as u64 }))
                 }
-                (target, OrderAction::Cancel { market: 0, cloid: target as u64 })
-            } else {
-                let side = if *buy { lobster::Side::Bid } else { lobster::Side::Ask };
-                let event = lobster.execute(lobster::OrderType::Limit {
-                    id: n as u128,
-                    side,
-                    qty: *lots,
-                    price: *price,
-                });
-                if let lobster::OrderEvent::PartiallyFilled { fills, .. }
-                | lobster::OrderEvent::Filled { fills, .. } = event
-                {
-                    want.extend(fills.iter().map(|f| (n as u64, f.order_2 as u64, f.price, f.qty)));
-                }
-                eval.reset();
-                let theirs = Theirs { id: n as u64, buy: *buy, price: *price, quantity: *lots, remaining: *lots };
-                for step in eval.eval(&obcore, obcore::Op::Insert(theirs)) {
-                    if let obcore::Instruction::Fill(id, _, price, lots, false) = &step {
-                        also.push((n as u64, *id, *price, *lots));
+                Kind::Replace => {
+                    // Another price: an order that only shrinks would keep its place.
+                    let (buy, old) = sides[target];
+                    let price_ticks = if price == old { price + 1 } else { price };
+                    if peers.cancel(target as u64) {
+                        peers.insert(target as u64, buy, price_ticks, lots, TimeInForce::Gtc);
+                        sides[target].1 = price_ticks;
                     }
-                    obcore.apply(step);
+                    let cloid = target as u64;
+                    let tif = TimeInForce::Gtc;
+                    (target, Tx::Request(Request::Replace { market: 0, cloid, price_ticks, lots, tif }))
                 }
-                (n, OrderAction::Place {
-                    market: 0,
-                    side: if *buy { Side::Buy } else { Side::Sell },
-                    price_ticks: *price,
-                    lots: *lots,
-                    tif: TimeInForce::Gtc,
-                    reduce_only: false,
-                    cloid: n as u64,
-                })
+                Kind::Market => {
+                    peers.market(n as u64, buy, lots);
+                    (n, place(if buy { EDGES.1 } else { EDGES.0 }, TimeInForce::Ioc))
+                }
+                Kind::Limit(tif) => {
+                    peers.insert(n as u64, buy, price, lots, tif);
+                    (n, place(price, tif))
+                }
             };
             block.items[n].label.sender = genesis.accounts[sender].0;
-            block.items[n].outcome = Outcome::Opened { payload: Tx::Order(action).to_bytes(), opening: [0; 32] };
+            block.items[n].outcome = Outcome::Opened { payload: tx.to_bytes(), opening: [0; 32] };
         }
         let done = clearing.apply(&block.sealed()).unwrap();
         check(&clearing);
         let fills = done.receipts.iter().flat_map(|r| &r.fills);
         let got: Vec<_> = fills.map(|f| (u64::from(f.taker), f.maker_cloid, f.ticks, f.lots)).collect();
-        prop_assert_eq!(&got, &want);
-        prop_assert_eq!(&got, &also);
+        prop_assert_eq!(&got, &peers.of_lobster);
+        prop_assert_eq!(&got, &peers.of_obcore);
+    }
+}
+
+/// Prices at which everything fills, at both ends of the band.
+const EDGES: (u64, u64) = (800, 1_200);
+
+/// More than there are prices.
+const LEVELS: usize = 1_000;
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Limit(TimeInForce),
+    Market,
+    Cancel,
+    Replace,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        8 => Just(Kind::Limit(TimeInForce::Gtc)),
+        2 => Just(Kind::Limit(TimeInForce::Ioc)),
+        2 => Just(Kind::Limit(TimeInForce::Fok)),
+        2 => Just(Kind::Limit(TimeInForce::PostOnly)),
+        1 => Just(Kind::Market),
+        3 => Just(Kind::Cancel),
+        2 => Just(Kind::Replace),
+    ]
+}
+
+/// Taker, maker, price, lots.
+type Traded = Vec<(u64, u64, u64, u64)>;
+
+/// Two other engines. What lobster has not, fill-or-kill and post-only, is asked of its book.
+#[derive(Default)]
+struct Peers {
+    lobster: lobster::OrderBook,
+    obcore: obcore::OrderBook<Theirs>,
+    eval: obcore::Evaluator<Theirs>,
+    of_lobster: Traded,
+    of_obcore: Traded,
+}
+
+impl Peers {
+    fn obcore(&mut self, taker: u64, op: obcore::Op<Theirs>) -> bool {
+        let mut gone = false;
+        self.eval.reset();
+        for step in self.eval.eval(&self.obcore, op) {
+            match &step {
+                obcore::Instruction::Fill(id, _, price, lots, false) => {
+                    self.of_obcore.push((taker, *id, *price, *lots));
+                }
+                obcore::Instruction::Delete(..) => gone = true,
+                _ => {}
+            }
+            self.obcore.apply(step);
+        }
+        gone
+    }
+
+    fn lobster(&mut self, taker: u64, order: lobster::OrderType) {
+        if let lobster::OrderEvent::PartiallyFilled { fills, .. }
+        | lobster::OrderEvent::Filled { fills, .. } = self.lobster.execute(order)
+        {
+            let fills = fills.iter();
+            let traded = fills.map(|f| (taker, f.order_2 as u64, f.price, f.qty));
+            self.of_lobster.extend(traded);
+        }
+    }
+
+    /// Says whether it was there.
+    fn cancel(&mut self, id: u64) -> bool {
+        self.lobster(id, lobster::OrderType::Cancel { id: id.into() });
+        self.obcore(id, obcore::Op::Delete(id))
+    }
+
+    fn market(&mut self, n: u64, buy: bool, lots: u64) {
+        let (id, side) = (n.into(), side(buy));
+        self.lobster(
+            n,
+            lobster::OrderType::Market {
+                id,
+                side,
+                qty: lots,
+            },
+        );
+        let price = if buy { EDGES.1 } else { EDGES.0 };
+        let order = Theirs::new(n, buy, price, lots, TimeInForce::Ioc);
+        self.obcore(n, obcore::Op::Insert(order));
+    }
+
+    fn insert(&mut self, n: u64, buy: bool, price: u64, lots: u64, tif: TimeInForce) {
+        let order = Theirs::new(n, buy, price, lots, tif);
+        self.obcore(n, obcore::Op::Insert(order));
+        let depth = self.lobster.depth(LEVELS);
+        let met = if buy { depth.asks } else { depth.bids };
+        let meets = |level: &&lobster::BookLevel| {
+            if buy {
+                level.price <= price
+            } else {
+                level.price >= price
+            }
+        };
+        let there: u64 = met.iter().filter(meets).map(|level| level.qty).sum();
+        match tif {
+            TimeInForce::Fok if there < lots => return,
+            TimeInForce::PostOnly if there > 0 => return,
+            _ => {}
+        }
+        let (id, side) = (n.into(), side(buy));
+        self.lobster(
+            n,
+            lobster::OrderType::Limit {
+                id,
+                side,
+                qty: lots,
+                price,
+            },
+        );
+        if tif == TimeInForce::Ioc {
+            self.lobster.execute(lobster::OrderType::Cancel { id });
+        }
+    }
+}
+
+const fn side(buy: bool) -> lobster::Side {
+    if buy {
+        lobster::Side::Bid
+    } else {
+        lobster::Side::Ask
     }
 }
 
@@ -180,6 +342,21 @@ struct Theirs {
     price: u64,
     quantity: u64,
     remaining: u64,
+    tif: TimeInForce,
+}
+
+impl Theirs {
+    const fn new(id: u64, buy: bool, price: u64, quantity: u64, tif: TimeInForce) -> Self {
+        let remaining = quantity;
+        Self {
+            id,
+            buy,
+            price,
+            quantity,
+            remaining,
+            tif,
+        }
+    }
 }
 
 impl obcore::OrderInterface for Theirs {
@@ -206,6 +383,16 @@ impl obcore::OrderInterface for Theirs {
     }
     fn owner(&self) -> &u64 {
         &self.id
+    }
+    fn tif(&self) -> obcore::TIF {
+        match self.tif {
+            TimeInForce::Ioc => obcore::TIF::IOC,
+            TimeInForce::Fok => obcore::TIF::FOK,
+            TimeInForce::Gtc | TimeInForce::PostOnly => obcore::TIF::GTC,
+        }
+    }
+    fn post_only(&self) -> bool {
+        self.tif == TimeInForce::PostOnly
     }
 }
 

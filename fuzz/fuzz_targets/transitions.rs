@@ -7,20 +7,20 @@ use fairlane_fuzz::clearing::{Step, block, genesis, steps};
 use fairlane_types::Root;
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../execution/tests/common/short.rs"]
+mod short;
+
 fn check(house: &House) {
     let core = house.core();
     let mut money = core.fees + core.withdrawn + core.insurance + core.funding - core.bad_debt;
     let mut held = vec![(0i64, 0u64); core.markets.len()];
-    for (id, account) in house.accounts().iter().enumerate() {
+    for account in house.accounts() {
         money += account.collateral;
         for p in &account.positions {
             money -= p.cost;
             held[p.market as usize].0 += p.lots;
             held[p.market as usize].1 += p.lots.max(0) as u64;
         }
-        let health = house.health(id as u32);
-        let short = health.liquidatable() || health.equity < 0;
-        assert!(!short || core.unsafe_left, "left short: {health:?}");
     }
     assert_eq!(money, core.deposited, "money is made or lost");
     assert!(core.insurance >= 0 && core.bad_debt >= 0);
@@ -63,6 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(known && (receipt.code == 0 || receipt.fills.is_empty()));
             }
             check(clearing.house());
+            short::check_short(&clearing);
         }
     }
     let mut other = Clearing::new(&genesis, Root::default()).unwrap();

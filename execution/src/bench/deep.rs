@@ -7,7 +7,7 @@ use std::hint::black_box;
 use fairlane_types::{OrderAction, Root, SequencedBlock, Side, TimeInForce};
 
 use super::stream::{MID, TRADERS, key};
-use super::{BenchError, Clock, RUNS, genesis};
+use super::{BenchError, Clock, Fills, RUNS, genesis};
 use crate::book::Resting;
 use crate::{Clearing, Execution, House, Tx};
 
@@ -76,7 +76,7 @@ pub(super) fn deep(blocks: &[SequencedBlock], clock: Clock<'_>) -> Result<Deep, 
         let left = clearing.house().books[0].len() as u64;
         let least = ORDERS * 9 / 10;
         if left < least {
-            let (engine, got, want) = ("a deep book", (left, 0), (least, 0));
+            let (engine, got, want) = ("a deep book", Fills::counted(left), Fills::counted(least));
             return Err(BenchError::Fills { engine, got, want });
         }
         let take = Tx::Order(OrderAction::Place {
@@ -94,8 +94,8 @@ pub(super) fn deep(blocks: &[SequencedBlock], clock: Clock<'_>) -> Result<Deep, 
         black_box(house.execute(&key(0), &take, 1, &mut fills)).ok();
         figures.taken = figures.taken.min(clock() - begin);
         if fills.len() as u64 != ORDERS / 2 {
-            let got = (fills.len() as u64, 0);
-            let (engine, want) = ("a deep book", (ORDERS / 2, 0));
+            let got = Fills::counted(fills.len() as u64);
+            let (engine, want) = ("a deep book", Fills::counted(ORDERS / 2));
             return Err(BenchError::Fills { engine, got, want });
         }
     }

@@ -7,10 +7,10 @@ use super::{Clock, Fills, best};
 pub(super) fn lobster(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
     use lobster::{OrderBook, OrderEvent, OrderType, Side};
     let side = |buy| if buy { Side::Bid } else { Side::Ask };
-    let mut sum = (0, 0);
+    let mut sum = Fills::default();
     let time = best(|| {
         let mut book = OrderBook::default();
-        sum = (0, 0);
+        sum = Fills::default();
         let start = clock();
         for (n, (_, op)) in ops.iter().enumerate() {
             let id = n as u128;
@@ -31,8 +31,9 @@ pub(super) fn lobster(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
             if let OrderEvent::PartiallyFilled { fills, .. } | OrderEvent::Filled { fills, .. } =
                 event
             {
-                sum.0 += fills.len() as u64;
-                sum.1 += fills.iter().map(|f| f.qty).sum::<u64>();
+                for f in &fills {
+                    sum.add(n as u64, f.order_2 as u64, f.price, f.qty);
+                }
             }
         }
         clock() - start
@@ -78,11 +79,11 @@ impl obcore::OrderInterface for Theirs {
 
 /// obcore 0.1.6. It has no market orders: a limit at the band's edge, whose rest is deleted.
 pub(super) fn obcore(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
-    let mut sum = (0, 0);
+    let mut sum = Fills::default();
     let time = best(|| {
         let mut book = obcore::OrderBook::<Theirs>::default();
         let mut eval = obcore::Evaluator::default();
-        sum = (0, 0);
+        sum = Fills::default();
         let start = clock();
         for (n, (_, op)) in ops.iter().enumerate() {
             let id = n as u64;
@@ -106,9 +107,8 @@ pub(super) fn obcore(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
             };
             eval.reset();
             for step in eval.eval(&book, op) {
-                if let obcore::Instruction::Fill(_, _, _, lots, false) = &step {
-                    sum.0 += 1;
-                    sum.1 += *lots;
+                if let obcore::Instruction::Fill(maker, _, price, lots, false) = &step {
+                    sum.add(id, *maker, *price, *lots);
                     market = market.saturating_sub(*lots);
                 }
                 book.apply(step);
@@ -125,15 +125,16 @@ pub(super) fn obcore(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
     (time, sum)
 }
 
-/// orderbook-rs 0.15.3: a concurrent book, used by one thread.
+/// orderbook-rs 0.15.3: a concurrent book, used by one thread. Its fills are compared by number
+/// and lots.
 #[cfg(feature = "peers")]
 pub(super) fn orderbook_rs(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
     use orderbook_rs::{Id, OrderBook, Side, TimeInForce};
     let side = |buy| if buy { Side::Buy } else { Side::Sell };
-    let mut sum = (0, 0);
+    let mut sum = Fills::default();
     let time = best(|| {
         let book = OrderBook::<()>::new("ONE");
-        sum = (0, 0);
+        sum = Fills::default();
         let start = clock();
         for (n, (_, op)) in ops.iter().enumerate() {
             let id = Id::Sequential(n as u64);
@@ -154,8 +155,8 @@ pub(super) fn orderbook_rs(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) 
                 }
             };
             for trade in trades.iter().flat_map(|result| result.trades().as_vec()) {
-                sum.0 += 1;
-                sum.1 += trade.quantity().as_u64();
+                sum.count += 1;
+                sum.lots += trade.quantity().as_u64();
             }
         }
         clock() - start

@@ -23,6 +23,7 @@ use fairlane_types::{
 use proptest::prelude::*;
 
 pub mod run;
+pub mod short;
 
 pub const TRADERS: u8 = 6;
 
@@ -206,22 +207,14 @@ pub fn check(clearing: &Clearing) {
     let core = house.core();
     let mut money = core.fees + core.withdrawn + core.insurance + core.funding - core.bad_debt;
     let mut unsettled = 0;
-    for (id, account) in house.accounts().iter().enumerate() {
+    for account in house.accounts() {
         money += account.collateral;
         money -= account.positions.iter().map(|p| p.cost).sum::<i128>();
         for p in &account.positions {
             unsettled += p.unsettled(core.markets[p.market as usize].funding);
         }
-        let health = house.health(id as u32);
-        assert!(
-            !health.liquidatable() || core.unsafe_left,
-            "left: {health:?}"
-        );
-        assert!(
-            health.equity >= 0 || core.unsafe_left,
-            "below zero: {health:?}"
-        );
     }
+    short::check_short(clearing);
     assert_eq!(money, core.deposited, "money is neither made nor lost");
     assert!(core.insurance >= 0);
     assert!(
