@@ -2,8 +2,8 @@
 //! all pairs of live orders at every cut, on the same lanes in the same run.
 //!
 //! Arguments that are numbers are sizes of the committee; others are parts of the names of
-//! loads. Without any, all are run. `--no-pairs` leaves out the count of all pairs. The last
-//! column is the start of a hash of the order that came out: two builds that give different
+//! loads. Without any, all are run. `--no-pairs` leaves out the count of all pairs. `--check` runs
+//! what the aims are about, whatever else is asked, and fails if one is missed. The last column is the start of a hash of the order that came out: two builds that give different
 //! ones are not the same rule.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -12,6 +12,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use common::{Rng, label};
@@ -29,6 +30,13 @@ const START: u64 = 1_700_000_000_000_000;
 const REPEAT: usize = 5;
 /// Between two cuts.
 const CUT_US: u64 = 80_000;
+/// Loads of the aims, with delays like eu-us.
+const STEADY: &str = "2,000/s";
+const BURST: &str = "5,000 in 100 ms";
+/// Aims of rule `strong`: members, and µs per order at [`STEADY`].
+const EACH_US: [(usize, f64); 2] = [(16, 10.0), (100, 20.0)];
+/// No cut takes so long under either load, ms.
+const WORST_MS: f64 = 20.0;
 
 /// One way between four places, µs: us-east-1, us-west-2, eu-west-1, eu-central-1. Half of
 /// the median round trips that cloudping.co gives.
@@ -215,11 +223,11 @@ fn steady() -> (Vec<u64>, u64) {
 
 fn loads() -> Vec<Load> {
     let times = [
-        ("2,000/s", steady()),
+        (STEADY, steady()),
         ("500 in 100 ms", burst(500)),
         ("1,000 in 100 ms", burst(1_000)),
         ("2,000 in 100 ms", burst(2_000)),
-        ("5,000 in 100 ms", burst(5_000)),
+        (BURST, burst(5_000)),
     ];
     let places = [
         ("", Places::Four(WAN)),
@@ -241,20 +249,49 @@ fn loads() -> Vec<Load> {
     loads
 }
 
-fn main() {
+/// What the aims say of a run that misses them.
+fn missed(n: usize, load: &str, cost: &Cost) -> Vec<String> {
+    let mut out = Vec::new();
+    for (_, aim) in EACH_US.iter().filter(|(size, _)| *size == n) {
+        if load == STEADY && cost.each > *aim {
+            out.push(format!(
+                "n = {n}, {load}: {:.1} µs an order, not {aim}",
+                cost.each
+            ));
+        }
+    }
+    if cost.worst >= WORST_MS {
+        out.push(format!(
+            "n = {n}, {load}: a cut of {:.1} ms, not below {WORST_MS}",
+            cost.worst
+        ));
+    }
+    out
+}
+
+fn main() -> ExitCode {
     let (mut sizes, mut parts) = (Vec::new(), Vec::new());
-    let mut with_pairs = true;
+    let (mut with_pairs, mut check) = (true, false);
+    let mut misses = Vec::new();
     for arg in std::env::args().skip(1) {
         match arg.parse::<usize>() {
             Ok(n) => sizes.push(n),
             Err(_) if arg == "--no-pairs" => with_pairs = false,
+            Err(_) if arg == "--check" => check = true,
             Err(_) => parts.push(arg),
         }
+    }
+    let mut loads = loads();
+    if check {
+        // Nothing else asked for may make it check less.
+        with_pairs = false;
+        parts.clear();
+        sizes = EACH_US.map(|(n, _)| n).to_vec();
+        loads.retain(|load| [STEADY, BURST].contains(&load.name.as_str()));
     }
     if sizes.is_empty() {
         sizes = vec![4, 16, 31, 100];
     }
-    let mut loads = loads();
     loads.retain(|load| parts.is_empty() || parts.iter().any(|part| load.name.contains(part)));
     println!(
         "| n | load | `arrival` µs | `strong` µs | worst cut ms | all pairs / `strong` | cycle | order |"
@@ -267,6 +304,9 @@ fn main() {
             let strong = run(n, OrderRule::Strong, &deltas);
             let sent = load.times.len();
             assert!(strong.emitted == sent && arrival.emitted == sent);
+            if check {
+                misses.extend(missed(n, &load.name, &strong));
+            }
             let pairs = if with_pairs {
                 all_pairs(n, &deltas) / strong.each
             } else {
@@ -283,5 +323,11 @@ fn main() {
                 strong.order.to_string(),
             );
         }
+    }
+    misses.iter().for_each(|miss| eprintln!("missed: {miss}"));
+    if misses.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

@@ -8,11 +8,16 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common::story::Story;
-use fairlane_mempool::CutDelta;
+use common::{T0, label};
 use fairlane_mempool::fair::{FairOrder, LaneOrder};
-use fairlane_types::{CtId, OrderRule};
+use fairlane_mempool::{CutDelta, FinalEntry, LaneDelta};
+use fairlane_types::{
+    BlockId, CtId, Digest, Envelope, LANE_NONE, MemberId, Micros, Millis, OrderParams, OrderRule,
+    PublicKey, Signature,
+};
 
 /// What lanes said of an order, and what came of it.
 struct Said {
@@ -40,8 +45,14 @@ impl History {
     fn run(seed: u64, cuts: usize, rule: OrderRule) -> Self {
         let mut story = Story::new(seed, !seed.is_multiple_of(3));
         story.params.rule = rule;
-        let (n, f, back_ms) = (story.n, story.f, story.params.back_dating_max_ms);
-        let mut rule = LaneOrder::new(n, f, &story.params);
+        let (n, params) = (story.n, story.params.clone());
+        Self::of(n, &params, (0..cuts).map(|_| story.cut(&|_| false)))
+    }
+
+    /// What comes of these cuts.
+    fn of(n: usize, params: &OrderParams, cuts: impl Iterator<Item = CutDelta>) -> Self {
+        let f = (n - 1) / 3;
+        let mut rule = LaneOrder::new(n, f, params);
         let mut out = Self {
             f,
             base: 0,
@@ -50,9 +61,14 @@ impl History {
         };
         let mut names: BTreeMap<CtId, usize> = BTreeMap::new();
         let (mut heads, mut place) = (vec![0; n], 0);
-        for at in 0..cuts {
-            let delta = story.cut(&|_| false);
-            out.record(&mut names, &mut heads, at, &delta, back_ms * 1_000);
+        for (at, delta) in cuts.enumerate() {
+            out.record(
+                &mut names,
+                &mut heads,
+                at,
+                &delta,
+                params.back_dating_max_ms * 1_000,
+            );
             let emission = rule.on_cut(&delta);
             out.cycles.push(emission.cycle_max > 1);
             for order in &emission.ordered {
@@ -220,18 +236,72 @@ fn f1(rule: OrderRule, seeds: u64) -> Found {
 fn f3(rule: OrderRule, seeds: u64) -> Found {
     let mut found = Found::default();
     for seed in 0..seeds {
-        let history = History::run(seed, 40, rule);
-        let together = history.together();
-        for y in 0..history.said.len() {
-            let Some(solid) = history.said[y].solid else {
-                continue;
-            };
-            for x in (0..history.said.len()).filter(|x| history.said[*x].seen > solid) {
-                found.judge(&history, &together, (y, x), seed);
-            }
-        }
+        f3_of(&History::run(seed, 40, rule), seed, &mut found);
     }
     found
+}
+
+fn f3_of(history: &History, seed: u64, found: &mut Found) {
+    let together = history.together();
+    for y in 0..history.said.len() {
+        let Some(solid) = history.said[y].solid else {
+            continue;
+        };
+        for x in (0..history.said.len()).filter(|x| history.said[*x].seen > solid) {
+            found.judge(history, &together, (y, x), seed);
+        }
+    }
+}
+
+/// The history of decision 6, which random ones do not come upon: what each of four lanes adds in
+/// each cut, and how far it is then, ms. Order 0 is solid after the first cut, order 1 in no lane.
+fn late_insertion(rule: OrderRule) -> History {
+    type Added<'a> = (&'a [(usize, u64)], u64);
+    let cuts: [[Added; 4]; 3] = [
+        [
+            (&[(0, 1)], 2),
+            (&[(0, 100)], 100),
+            (&[(0, 100)], 100),
+            (&[], 0),
+        ],
+        [
+            (&[(1, 3)], 110),
+            (&[(1, 101)], 110),
+            (&[(1, 101)], 110),
+            (&[(1, 3), (0, 102)], 110),
+        ],
+        [(&[], 500), (&[], 500), (&[], 500), (&[], 500)],
+    ];
+    let at = |ms: u64| Micros(T0 + ms * 1_000);
+    let orders = [0_u8, 1].map(|i| {
+        Arc::new(Envelope {
+            label: label(PublicKey([i; 32]), 0, T0 / 1_000 + 60_000, LANE_NONE),
+            ciphertext: vec![i],
+            signature: Signature::default(),
+        })
+    });
+    let deltas = cuts.iter().enumerate().map(|(cut, lanes)| CutDelta {
+        block: BlockId(Digest([cut as u8; 32])),
+        time: Millis(at(lanes[1].1).0 / 1_000),
+        lanes: (lanes.iter().enumerate())
+            .map(|(lane, (added, head))| LaneDelta {
+                lane: MemberId(lane as u8),
+                head: at(*head),
+                entries: (added.iter())
+                    .map(|(order, ms)| FinalEntry {
+                        ct_id: orders[*order].id(),
+                        stamp: at(*ms),
+                        order: Some(Arc::clone(&orders[*order])),
+                    })
+                    .collect(),
+            })
+            .collect(),
+    });
+    let params = OrderParams {
+        rule,
+        ..OrderParams::default()
+    };
+    History::of(4, &params, deltas)
 }
 
 #[test]
@@ -257,4 +327,11 @@ fn f3_no_late_insertion_on_random_histories() {
     assert!(found.broken.is_empty(), "{:?}", found.broken);
     assert!(found.kept > 100_000, "{found:?}");
     println!("F3: {found:?}");
+    // The promise is one that a rule can break.
+    let [arrival, strong] = [OrderRule::Arrival, OrderRule::Strong].map(|rule| {
+        let mut found = Found::default();
+        f3_of(&late_insertion(rule), 0, &mut found);
+        (found.kept, found.broken.len())
+    });
+    assert_eq!((arrival, strong), ((0, 1), (1, 0)));
 }

@@ -9,7 +9,7 @@ use fairlane_types::{BlockId, Domain, MemberId, Micros, Millis};
 
 use super::Experiment;
 use super::search::Behaviour;
-use super::traffic::{Role, START, Sent, Traffic, place_of};
+use super::traffic::{Role, START, Traffic, place_of};
 use crate::engine::{Owner, Purpose, Stream};
 
 /// What bad lanes, leaders or clients do.
@@ -112,8 +112,35 @@ impl Attack {
             _ => false,
         }
     }
+
+    /// When a bad lane takes an order in that came at a time, if it does.
+    fn records(self, role: Role, at: u64) -> Option<u64> {
+        match (self, role) {
+            (Self::Omit | Self::PredateOmit, Role::Victim(_)) => None,
+            (Self::Tuned(behaviour), Role::Victim(_)) => {
+                (!behaviour.omit).then_some(at + behaviour.late_us)
+            }
+            (Self::Delay | Self::Predate | Self::Lag | Self::LeaveOut, Role::Victim(_)) => {
+                Some(at + LATE_US)
+            }
+            _ => Some(at),
+        }
+    }
+
+    /// When a bad lane begins to pass on an order that came at a time, if it does: no
+    /// sooner than it records it, since members take its batches in only with what is in them.
+    pub(super) fn echoes(self, role: Role, at: u64) -> Option<u64> {
+        match self {
+            Self::Stall if at > STALL_US => None,
+            // L2: nobody looks at such a batch for ten seconds, and here not at all.
+            Self::ClockAhead => None,
+            _ => self.records(role, at),
+        }
+    }
 }
 
+/// A lane that stops does so then, µs.
+const STALL_US: u64 = START + 1_000_000;
 /// How late a bad lane records a victim, µs.
 const LATE_US: u64 = 100_000;
 /// Cuts go on for so long after the last order, µs.
@@ -130,7 +157,7 @@ struct Sealed {
 }
 
 /// Bad lanes: those of the members nearest to the victims (place 0).
-fn bad(experiment: &Experiment) -> Vec<usize> {
+pub(super) fn bad(experiment: &Experiment) -> Vec<usize> {
     by_distance(experiment)
         .into_iter()
         .take(experiment.bad)
@@ -280,7 +307,8 @@ fn seal(
     };
     let mut queue: BTreeMap<(u64, usize), usize> = BTreeMap::new();
     for (i, order) in traffic.orders.iter().enumerate() {
-        let Some(at) = recorded(attack, order, lane) else {
+        let at = order.arrivals[lane].and_then(|at| attack.records(order.role, at));
+        let Some(at) = at else {
             continue;
         };
         queue.insert((at, i), i);
@@ -289,7 +317,7 @@ fn seal(
     let mut at = START + rng.below(interval);
     let (mut batches, mut head) = (Vec::new(), 0);
     while at < until {
-        if attack == Attack::Stall && at > START + 1_000_000 {
+        if attack == Attack::Stall && at > STALL_US {
             break;
         }
         let later = queue.split_off(&(at + 1, 0));
@@ -329,19 +357,4 @@ fn seal(
         at += interval;
     }
     batches
-}
-
-/// When a lane takes an order in, if it does.
-fn recorded(attack: Attack, order: &Sent, lane: usize) -> Option<u64> {
-    let at = order.arrivals[lane];
-    match (attack, order.role) {
-        (Attack::Omit | Attack::PredateOmit, Role::Victim(_)) => None,
-        (Attack::Tuned(behaviour), Role::Victim(_)) => {
-            (!behaviour.omit).then_some(at + behaviour.late_us)
-        }
-        (Attack::Delay | Attack::Predate | Attack::Lag | Attack::LeaveOut, Role::Victim(_)) => {
-            Some(at + LATE_US)
-        }
-        _ => Some(at),
-    }
 }

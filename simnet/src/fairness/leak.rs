@@ -155,8 +155,9 @@ fn observe(traffic: &Traffic, deals: &[Deal]) -> Vec<Observed> {
         .filter(|(order, _)| !deals[*order].attacks())
         .filter_map(|(order, sent)| {
             let arrivals = sent.arrivals.iter().enumerate();
-            let (entry, at) = arrivals.min_by_key(|(member, at)| (**at, *member))?;
-            Some((*at, order, entry))
+            let arrivals = arrivals.filter_map(|(member, at)| Some(((*at)?, member)));
+            let (at, entry) = arrivals.min()?;
+            Some((at, order, entry))
         })
         .collect();
     all.sort_unstable();

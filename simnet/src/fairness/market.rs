@@ -387,6 +387,7 @@ impl Snipers {
                 order
                     .arrivals
                     .iter_mut()
+                    .flatten()
                     .for_each(|at| *at += self.taker_delay_us);
             }
         }

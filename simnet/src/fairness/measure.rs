@@ -22,8 +22,10 @@ pub struct Outcome {
     pub attacker_first: [(u64, u64); 4],
     /// Time from sending to the place, of every order, µs.
     pub delays: Vec<u64>,
-    /// Orders without a place at the end.
+    /// Orders without a place at the end that an honest member held.
     pub unplaced: u64,
+    /// Orders that liars kept to themselves.
+    pub unheld: u64,
     /// Orders in the largest strong cycle.
     pub cycle_max: usize,
 }
@@ -40,7 +42,13 @@ pub(super) fn measure(traffic: &Traffic, places: &[(CtId, u64)], cycle_max: usiz
         out.delays
             .push(final_us.saturating_sub(traffic.orders[order].at_us));
     }
-    out.unplaced = place.iter().filter(|place| place.is_none()).count() as u64;
+    for (order, place) in traffic.orders.iter().zip(&place) {
+        match (place, order.held) {
+            (None, true) => out.unplaced += 1,
+            (None, false) => out.unheld += 1,
+            (Some(_), _) => {}
+        }
+    }
     for (x, first) in traffic.orders.iter().enumerate() {
         if first.role != Role::Trader {
             continue;
@@ -104,6 +112,7 @@ pub fn merge(all: Vec<Outcome>) -> Outcome {
         add(&mut sum.attacker_first, &one.attacker_first);
         sum.delays.extend(one.delays);
         sum.unplaced += one.unplaced;
+        sum.unheld += one.unheld;
         sum.cycle_max = sum.cycle_max.max(one.cycle_max);
     }
     sum.delays.sort_unstable();
@@ -138,11 +147,12 @@ impl Outcome {
         }
         let _ = write!(
             out,
-            "\"delay_ms\":{{\"p50\":{:.1},\"p99\":{:.1},\"max\":{:.1}}},\"unplaced\":{},\"orders\":{},\"cycle_max\":{}}}}}",
+            "\"delay_ms\":{{\"p50\":{:.1},\"p99\":{:.1},\"max\":{:.1}}},\"unplaced\":{},\"unheld\":{},\"orders\":{},\"cycle_max\":{}}}}}",
             self.delay_ms(500),
             self.delay_ms(990),
             self.delay_ms(1_000),
             self.unplaced,
+            self.unheld,
             self.delays.len(),
             self.cycle_max
         );

@@ -7,7 +7,7 @@ use fairlane_types::{
     ChainId, CtId, Envelope, KeyId, LANE_NONE, Label, Millis, PublicKey, SUITE_TDH2, Signature,
 };
 
-use super::{Attack, Experiment};
+use super::{Attack, Experiment, lanes};
 use crate::engine::{Owner, Purpose, Stream};
 
 /// Virtual time starts here, µs.
@@ -76,8 +76,10 @@ pub struct Sent {
     pub place: usize,
     /// When it was sent, µs.
     pub at_us: u64,
-    /// When each member gets it, µs.
-    pub arrivals: Vec<u64>,
+    /// When each member gets it, µs, if it does.
+    pub arrivals: Vec<Option<u64>>,
+    /// Whether an honest member gets it: F5 says nothing of what liars keep to themselves.
+    pub held: bool,
 }
 
 /// All orders of a run.
@@ -131,13 +133,17 @@ impl Traffic {
 
     fn sent(experiment: &Experiment, plan: Plan, rng: &mut Stream) -> Self {
         let end_us = plan.last().map_or(START, |(at, ..)| *at);
+        let liars = lanes::bad(experiment);
         let orders: Vec<Sent> = (plan.into_iter().enumerate())
             .map(|(i, (at_us, role, place))| {
                 let envelope = envelope(i as u64, at_us);
                 let arrivals = match role {
                     Role::Chain => chain(experiment, at_us),
-                    _ => arrivals(experiment, place, at_us, rng),
+                    _ => arrivals(experiment, &liars, (role, place), at_us, rng),
                 };
+                let honest =
+                    |(member, at): (usize, &Option<u64>)| at.is_some() && !liars.contains(&member);
+                let held = arrivals.iter().enumerate().any(honest);
                 Sent {
                     ct_id: envelope.id(),
                     envelope: Arc::new(envelope),
@@ -145,6 +151,7 @@ impl Traffic {
                     place,
                     at_us,
                     arrivals,
+                    held,
                 }
             })
             .collect();
@@ -191,8 +198,15 @@ pub(super) fn delay(experiment: &Experiment, from: usize, to: usize, rng: &mut S
     base + (rng.normal().abs() * spread) as u64
 }
 
-/// When members hear of an order: from the trader, or from a lane that has it (L3).
-fn arrivals(experiment: &Experiment, place: usize, at_us: u64, rng: &mut Stream) -> Vec<u64> {
+/// When members hear of an order: from the trader, or from a lane that has it (L3). What a liar
+/// passes on it also records: an echo is an entry of its lane.
+fn arrivals(
+    experiment: &Experiment,
+    liars: &[usize],
+    (role, place): (Role, usize),
+    at_us: u64,
+    rng: &mut Stream,
+) -> Vec<Option<u64>> {
     let (n, matrix) = (experiment.members, experiment.matrix);
     let f = (n - 1) / 3;
     let to = match experiment.fan_out {
@@ -215,21 +229,29 @@ fn arrivals(experiment: &Experiment, place: usize, at_us: u64, rng: &mut Stream)
     (0..n)
         .map(|i| {
             if let Some((_, at)) = direct.iter().find(|(to, _)| *to == i) {
-                return *at;
+                return Some(*at);
             }
-            let echoes = direct.iter().map(|(from, at)| {
-                let (from, to) = (place_of(experiment, *from), place_of(experiment, i));
-                at + rng.below(matrix.batch_us()) + delay(experiment, from, to, rng)
+            let echoes = direct.iter().filter_map(|(by, at)| {
+                let (from, to) = (place_of(experiment, *by), place_of(experiment, i));
+                let way = rng.below(matrix.batch_us()) + delay(experiment, from, to, rng);
+                let at = if liars.contains(by) {
+                    experiment.attack.echoes(role, *at)?
+                } else {
+                    *at
+                };
+                Some(at + way)
             });
-            echoes.min().unwrap_or(at_us)
+            echoes.min()
         })
         .collect()
 }
 
 /// A link of a chain of cycles. Four links, each a quarter of the members further, are a
 /// cycle: every one is before the next in three quarters of the lanes.
-fn chain(experiment: &Experiment, at_us: u64) -> Vec<u64> {
+fn chain(experiment: &Experiment, at_us: u64) -> Vec<Option<u64>> {
     let n = experiment.members as u64;
     let turn = (at_us - START) / LINK_US * (n / 4);
-    (0..n).map(|i| at_us + LINK_US * ((i + turn) % n)).collect()
+    (0..n)
+        .map(|i| Some(at_us + LINK_US * ((i + turn) % n)))
+        .collect()
 }
