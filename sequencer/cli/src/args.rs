@@ -167,6 +167,10 @@ pub struct DevnetArgs {
     /// What breaks ties: block-id or beacon.
     #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
     pub tie: TieSource,
+    /// Blocks between two commitments to the order state; audits and members that join begin at one.
+    #[arg(long, default_value_t = OrderParams::default().snapshot_interval,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub snapshot_interval: u32,
     /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees of
     /// 16 members and more do it sharded.
     #[arg(long, value_parser = combining)]

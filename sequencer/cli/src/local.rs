@@ -72,6 +72,8 @@ pub struct Chain {
     pub rule: OrderRule,
     /// What breaks ties.
     pub tie: TieSource,
+    /// Blocks between two commitments to the order state.
+    pub snapshot_interval: u32,
     /// Who combines, if not what follows from the size.
     pub combining: Option<Combining>,
     /// A dealer makes the encryption key.
@@ -160,10 +162,14 @@ impl LocalNet {
         options.dealer = chain.dealer;
         options.oracle = execution.as_ref().map(crate::dev_markets::prices);
         options.execution = execution;
-        let net = tokio::task::spawn_blocking(move || init(&options, |_| {}))
-            .await
-            .map_err(Problem::failed)?
-            .map_err(Problem::preflight)?;
+        let net = tokio::task::spawn_blocking(move || {
+            init(&options, |genesis| {
+                genesis.order.snapshot_interval = chain.snapshot_interval
+            })
+        })
+        .await
+        .map_err(Problem::failed)?
+        .map_err(Problem::preflight)?;
         let client = |address: SocketAddr| Member::new(&address.to_string());
         let addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_api).collect();
         let ops_addresses: Vec<_> = net.members.iter().map(|m| m.config.listen_ops).collect();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fairlane_client::{Committee, Cursor, Feed, Pin, SealOptions, Sealer, dev};
 use fairlane_types::{
-    Combining, CtId, Envelope, Height, MemberId, Millis, Order, OrderAction,
+    Combining, CtId, Envelope, Height, MemberId, Millis, Order, OrderAction, OrderParams,
     Outcome as OrderOutcome, Side, TimeInForce,
 };
 use rand_core::Rng;
@@ -102,6 +102,7 @@ pub async fn once(args: &BenchArgs, liars: u8, term: Term) -> Outcome<serde_json
         scheme: args.scheme,
         rule: args.rule,
         tie: args.tie,
+        snapshot_interval: OrderParams::default().snapshot_interval,
         combining: args.combining,
         dealer: true,
     };

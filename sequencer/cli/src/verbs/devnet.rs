@@ -89,6 +89,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
             scheme: args.scheme,
             rule: args.rule,
             tie: args.tie,
+            snapshot_interval: args.snapshot_interval,
             combining: args.combining,
             dealer: args.dealer || args.scheme == Scheme::BaekZheng,
         },
