@@ -6,18 +6,25 @@
 use std::fs;
 use std::sync::Arc;
 
-use fairlane_encryption::{ReceiverSecret, Signing, deal_pairing_insecure};
+use fairlane_client::Member;
+use fairlane_client::wire::ErrorCode;
+use fairlane_encryption::{
+    CertificateKeyError, ReceiverSecret, Signing, deal_pairing_insecure, deal_suite_insecure,
+};
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::epochs::{EpochError, Present, Resting};
 use fairlane_node::home::Home;
 use fairlane_node::passphrase::Passphrase;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{InitOptions, Testnet, init};
-use fairlane_replica::{BaseError, Dealing, EpochBase, Store, Table, Write, height_key};
+use fairlane_replica::{
+    BaseError, Dealing, EPOCH_BASE_BYTES_MAX, EpochBase, Store, Table, Write, height_key, meta,
+};
 use fairlane_types::{
-    ActiveKeys, BlockId, ChainId, Digest, Domain, Epoch, EpochStart, Genesis, Handover,
-    HandoverError, Height, KeyId, MemberId, Millis, NextCommittee, NextKey, NextMember, Position,
-    QuorumWord, ReceiverBytes, Root, SecretKey, SeededRng, SequencedBlock, Signature, encode,
+    ActiveKeys, BlockId, ChainId, Digest, Domain, Envelope, Epoch, EpochStart, Genesis, Handover,
+    HandoverError, Height, KeyActivation, KeyId, LANE_NONE, Label, MemberId, Millis, NextCommittee,
+    NextKey, NextMember, Position, QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, SeededRng,
+    SequencedBlock, Signature, SignerSet, encode,
 };
 use zeroize::Zeroizing;
 
@@ -186,11 +193,12 @@ fn base(net: &Testnet, before: &Genesis, height: Height) -> EpochBase {
     let time = before.time.plus(1);
     let mut rng = SeededRng::new(&[7; 32], b"certificates");
     let (certificate, _) = deal_pairing_insecure::<Signing, _>(Epoch(0), 4, &mut rng).unwrap();
+    let (encryption, _) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), 4, &mut rng).unwrap();
     let keys = ActiveKeys {
-        encryption: vec![1],
+        encryption: encryption.to_bytes(),
         certificate: encode(&certificate),
     };
-    let genesis = before.next(&next, start, time, (KeyId(Digest([1; 32])), &keys), None);
+    let genesis = before.next(&next, start, time, (encryption.id(), &keys), None);
     let mut word = QuorumWord::default();
     for (id, home) in homes().enumerate().take(3) {
         let identity = home.identity().unwrap();
@@ -300,4 +308,111 @@ fn an_epoch_without_dealings_is_passed_through_only_if_it_is_over() {
         names(&home),
         ["identity.key", "receiver-1.key", "receiver-2.key"]
     );
+}
+
+/// A home on which no node runs tells others what it has, takes no orders, and gives its port back.
+#[tokio::test]
+async fn a_home_at_rest_serves_epochs_and_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (net, home, mut config) = testnet(&dir);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    config.listen_api = free.local_addr().unwrap();
+    drop(free);
+    let one = base(&net, &net.genesis, Height(1));
+    let mut resting = Resting::open(&home, &config).unwrap();
+    let api = Member::new(&config.listen_api.to_string()).unwrap();
+    for epoch in 0..2 {
+        let standing = resting.standing().unwrap();
+        let serving = resting.serve(&config, &standing).await.unwrap();
+        let info = api.info().await.unwrap();
+        assert_eq!((info.epoch, info.head.height), (epoch, 1));
+        let blocks = api.blocks(Height(1), Height(2)).await.unwrap();
+        assert_eq!(blocks, [emitted(net.genesis.chain)]);
+        let trader = SecretKey::from_seed([9; 32]);
+        let order = Envelope::sign(label(net.genesis.chain, &trader), vec![7; 300], &trader);
+        let refused = api.submit(&order).await.unwrap_err();
+        assert_eq!(refused.code(), Some(ErrorCode::NotReady));
+        let served = api.epoch_base(Epoch(1), EPOCH_BASE_BYTES_MAX).await;
+        let handover = api.handover(Epoch(1)).await;
+        match epoch {
+            0 => {
+                assert_eq!(served.unwrap_err().code(), Some(ErrorCode::NotFound));
+                assert!(handover.is_err());
+            }
+            _ => {
+                assert_eq!(served.unwrap(), encode(&one));
+                assert_eq!(handover.unwrap(), one.handover);
+                // Larger than one asks for.
+                assert!(api.epoch_base(Epoch(1), 100).await.is_err());
+            }
+        }
+        serving.stop().await;
+        assert!(api.info().await.is_err());
+        if epoch == 0 {
+            resting.enter(&one).unwrap();
+        }
+    }
+}
+
+fn label(chain: ChainId, sender: &SecretKey) -> Label {
+    Label {
+        suite: 1,
+        chain,
+        key_id: KeyId(Digest([1; 32])),
+        sender: sender.public(),
+        nonce: 1,
+        expiry: Millis(1),
+        fee: 0,
+        lane: LANE_NONE,
+        reserved: [0; 19],
+    }
+}
+
+/// After a ceremony the genesis has no certificate key, but the folder knows it from the committee's
+/// word. A quorum that was taken over later leads no such home to another key (A21).
+#[test]
+fn a_home_that_knows_the_certificate_key_follows_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (net, home, config) = testnet(&dir);
+    let one = base(&net, &net.genesis, Height(1));
+    let keys = |seed: &[u8; 32]| {
+        let mut rng = SeededRng::new(seed, b"certificates");
+        let (key, _) = deal_pairing_insecure::<Signing, _>(Epoch(0), 4, &mut rng).unwrap();
+        ActiveKeys {
+            encryption: vec![1],
+            certificate: encode(&key),
+        }
+    };
+    let knows = |keys: ActiveKeys| {
+        let activation = KeyActivation {
+            epoch: Epoch(0),
+            keys,
+            signers: SignerSet::default(),
+            signatures: Vec::new(),
+        };
+        let mut store = RocksStore::open(&StoreOptions {
+            path: home.data_path(),
+            reserve_bytes: 1 << 20,
+        })
+        .unwrap();
+        let row = Write::put(Table::Meta, meta::ACTIVATION.to_vec(), encode(&activation));
+        store.commit(&[row], true).unwrap();
+    };
+    knows(keys(&[8; 32]));
+    let mut resting = Resting::open(&home, &config).unwrap();
+    for refused in [resting.leave(&one.handover), resting.enter(&one)] {
+        let changed = matches!(
+            refused,
+            Err(EpochError::Base(BaseError::Certificates(
+                CertificateKeyError::Changed
+            )))
+        );
+        assert!(changed);
+    }
+    assert!(!resting.standing().unwrap().left);
+    drop(resting);
+    knows(keys(&[7; 32]));
+    let mut resting = Resting::open(&home, &config).unwrap();
+    resting.enter(&one).unwrap();
+    assert_eq!(resting.standing().unwrap().epoch(), Epoch(1));
 }
