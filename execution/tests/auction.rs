@@ -4,23 +4,15 @@
 
 use fairlane_execution::params::MatchingRule;
 use fairlane_execution::{Event, Reject, Status, Tx};
-use fairlane_types::{OrderAction, Side, TimeInForce};
+use fairlane_types::TimeInForce;
 use proptest::prelude::*;
 
 mod common;
-use common::run::Run;
+use common::run::{Run, order_in};
 use common::{TRADERS, breaker, genesis, observe, seen};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, tif: TimeInForce) -> (u8, Vec<u8>) {
-    let order = OrderAction::Place {
-        market: 0,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif,
-        reduce_only: false,
-        cloid: price_ticks,
-    };
+    let order = order_in(0, buy, price_ticks, lots, tif, price_ticks);
     (who, Tx::Order(order).to_bytes())
 }
 

@@ -4,10 +4,10 @@
 
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_execution::{BreakerParams, Event, Reject, Status, Trouble, Tx};
-use fairlane_types::{OrderAction, Side, TimeInForce};
+use fairlane_types::{OrderAction, TimeInForce};
 
 mod common;
-use common::run::{Run, place_in, plain, withdraw};
+use common::run::{Run, order_in, place_in, plain, withdraw};
 use common::{breaker, seen};
 
 /// Trips by nothing but what a test sets: no lag within reach, no shares.
@@ -66,15 +66,7 @@ fn quote(
     lots: u64,
     cloid: u64,
 ) -> (u8, Vec<u8>) {
-    let order = OrderAction::Place {
-        market,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif: TimeInForce::PostOnly,
-        reduce_only: false,
-        cloid,
-    };
+    let order = order_in(market, buy, price_ticks, lots, TimeInForce::PostOnly, cloid);
     (who, Tx::Order(order).to_bytes())
 }
 

@@ -4,10 +4,10 @@
 
 use fairlane_execution::params::{ExecutionGenesis, MatchingRule};
 use fairlane_execution::{Execution, Reject, Request, Tx};
-use fairlane_types::{OrderAction, Side, TimeInForce};
+use fairlane_types::{OrderAction, TimeInForce};
 
 mod common;
-use common::run::{Run, place_in, plain};
+use common::run::{Run, order_in, place_in, plain};
 
 type Payload = (u8, Vec<u8>);
 
@@ -24,15 +24,7 @@ fn of(rules: [MatchingRule; 2]) -> ExecutionGenesis {
 }
 
 fn order(buy: bool, price_ticks: u64, lots: u64, tif: TimeInForce, cloid: u64) -> OrderAction {
-    OrderAction::Place {
-        market: 0,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif,
-        reduce_only: false,
-        cloid,
-    }
+    order_in(0, buy, price_ticks, lots, tif, cloid)
 }
 
 fn send(who: u8, action: OrderAction) -> Payload {

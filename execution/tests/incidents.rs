@@ -10,7 +10,7 @@ use fairlane_execution::units::PPM;
 use fairlane_execution::{Event, GATE_HEIGHTS, Reject, Status};
 
 mod common;
-use common::run::{Run, place_in, plain, withdraw};
+use common::run::{Run, deleveraged, place_in, plain, withdraw};
 use common::{breaker, key, seen};
 
 fn long(who: u8, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
@@ -350,18 +350,7 @@ fn jelly_2025_03_26() {
             _ => None,
         })
         .sum();
-    let closed: Vec<(u32, u64)> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Deleveraged {
-                account: 0,
-                against,
-                lots,
-                ..
-            } => Some((*against, *lots)),
-            _ => None,
-        })
-        .collect();
+    let closed = deleveraged(&events);
     // The book's 8 lots, and the rest against account 1.
     assert_eq!((bought, closed), (8, vec![(1, 32)]));
     assert_eq!((run.lots(0, 1), run.collateral(0)), (0, 0));

@@ -10,7 +10,7 @@ use fairlane_types::Millis;
 use proptest::prelude::*;
 
 mod common;
-use common::run::{Run, place_in, plain, withdraw};
+use common::run::{Run, deleveraged, place_in, plain, withdraw};
 use common::{TRADERS, breaker, genesis, next, observe, payload};
 
 fn place(who: u8, buy: bool, price_ticks: u64, lots: u64, cloid: u64) -> (u8, Vec<u8>) {
@@ -233,17 +233,8 @@ fn what_is_missing_is_paid_out_of_profits_by_lots_and_never_by_flat_accounts() {
         for _ in 0..8 {
             events.extend(run.block(&observe(850)).1);
         }
-        let closed = events.iter().filter_map(|event| match event {
-            Event::Deleveraged {
-                account: 0,
-                against,
-                lots,
-                ..
-            } => Some((*against, *lots)),
-            _ => None,
-        });
         let mut got = [0, 0];
-        for (against, lots) in closed {
+        for (against, lots) in deleveraged(&events) {
             got[against as usize - 1] += lots;
         }
         assert_eq!(got, want, "{rule:?}");

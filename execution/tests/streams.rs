@@ -14,6 +14,7 @@ use fairlane_types::{Digest, Height, OrderAction, Outcome, PublicKey, Root, Side
 use proptest::prelude::*;
 
 mod common;
+use common::run::order_in;
 use common::{check, genesis, key, next, payload};
 
 fn rule() -> impl Strategy<Value = MatchingRule> {
@@ -159,15 +160,8 @@ proptest! {
         for (n, &(buy, price, lots, kind, which)) in orders.iter().enumerate() {
             let target = which.index(n + 1);
             sides.push((buy, price));
-            let place = |price_ticks, tif| Tx::Order(OrderAction::Place {
-                market: 0,
-                side: if buy { Side::Buy } else { Side::Sell },
-                price_ticks,
-                lots,
-                tif,
-                reduce_only: false,
-                cloid: n as u64,
-            });
+            let place =
+                |price_ticks, tif| Tx::Order(order_in(0, buy, price_ticks, lots, tif, n as u64));
             let (sender, tx) = match kind {
                 Kind::Cancel => {
                     peers.cancel(target as u64);
@@ -401,15 +395,7 @@ fn a_shrunk_order_keeps_its_place() {
     let rule = MatchingRule::PriceTime;
     let mut clearing = Clearing::new(&genesis(1 << 30, rule), Root::default()).unwrap();
     let place = |who: u8, buy: bool, lots: u64, cloid: u64| {
-        let order = OrderAction::Place {
-            market: 0,
-            side: if buy { Side::Buy } else { Side::Sell },
-            price_ticks: 1_000,
-            lots,
-            tif: TimeInForce::Gtc,
-            reduce_only: false,
-            cloid,
-        };
+        let order = order_in(0, buy, 1_000, lots, TimeInForce::Gtc, cloid);
         (who, Tx::Order(order).to_bytes())
     };
     let shrink = |lots: u64| {
@@ -496,15 +482,8 @@ fn a_block_that_does_not_follow_is_no_receipt() {
 fn a_batch_is_done_whole_or_not_at_all_and_the_queue_is_as_it_was() {
     let rule = MatchingRule::PriceTime;
     let mut clearing = Clearing::new(&genesis(1 << 30, rule), Root::default()).unwrap();
-    let order = |buy: bool, price_ticks: u64, lots: u64, tif, cloid| OrderAction::Place {
-        market: 0,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif,
-        reduce_only: false,
-        cloid,
-    };
+    let order =
+        |buy, price_ticks, lots, tif, cloid| order_in(0, buy, price_ticks, lots, tif, cloid);
     let gtc = TimeInForce::Gtc;
     let batch = |who, orders| (who, Tx::Request(Request::Batch { orders }).to_bytes());
     let replace = |who, price_ticks, lots, tif| {

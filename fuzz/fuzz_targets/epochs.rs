@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         1 => {
             if let Some(base) = canonical::<EpochBase>(bytes) {
-                assert!(base.verify(before).is_err(), "nobody signed this");
+                assert!(base.verify(before, None).is_err(), "nobody signed this");
                 assert!(base.sharing(MemberId(0), receiver).is_err());
                 let _ = base.is_covered();
             }

@@ -122,6 +122,26 @@ pub fn plain(collateral: u64) -> ExecutionGenesis {
     genesis
 }
 
+/// An order that may add to a position.
+pub fn order_in(
+    market: u32,
+    buy: bool,
+    price_ticks: u64,
+    lots: u64,
+    tif: TimeInForce,
+    cloid: u64,
+) -> OrderAction {
+    OrderAction::Place {
+        market,
+        side: if buy { Side::Buy } else { Side::Sell },
+        price_ticks,
+        lots,
+        tif,
+        reduce_only: false,
+        cloid,
+    }
+}
+
 pub fn place_in(
     market: u32,
     who: u8,
@@ -130,16 +150,22 @@ pub fn place_in(
     lots: u64,
     cloid: u64,
 ) -> (u8, Vec<u8>) {
-    let order = OrderAction::Place {
-        market,
-        side: if buy { Side::Buy } else { Side::Sell },
-        price_ticks,
-        lots,
-        tif: TimeInForce::Gtc,
-        reduce_only: false,
-        cloid,
-    };
+    let order = order_in(market, buy, price_ticks, lots, TimeInForce::Gtc, cloid);
     (who, Tx::Order(order).to_bytes())
+}
+
+/// Against whom account 0 was closed out, and how many lots.
+pub fn deleveraged(events: &[Event]) -> Vec<(u32, u64)> {
+    let lots = events.iter().filter_map(|event| match event {
+        Event::Deleveraged {
+            account: 0,
+            against,
+            lots,
+            ..
+        } => Some((*against, *lots)),
+        _ => None,
+    });
+    lots.collect()
 }
 
 pub fn withdraw(who: u8, amount: u64) -> (u8, Vec<u8>) {

@@ -256,8 +256,8 @@ async fn next_epoch(member: &Member, known: &Known) -> Outcome<(EpochBase, Optio
     let next = known.epoch().next();
     let bytes = member.epoch_base(next, EPOCH_BASE_BYTES_MAX).await?;
     let base: EpochBase = decode(&bytes, EPOCH_BASE_BYTES_MAX).map_err(Problem::failed)?;
-    base.verify(&known.genesis).map_err(Problem::failed)?;
-    known.leads_on(&base.handover).map_err(Problem::failed)?;
+    base.verify(&known.genesis, known.certificate_key.as_ref())
+        .map_err(Problem::failed)?;
     // Without dealings nobody runs that epoch: a word that it is over goes with it, or a
     // member could keep this one out of the present epoch.
     let onward = match base.is_whole() {

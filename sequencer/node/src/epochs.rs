@@ -336,8 +336,7 @@ impl Resting {
 
     fn go_into(&mut self, base: &EpochBase) -> Result<(), EpochError> {
         let before = self.standing()?;
-        base.verify(&before.genesis)?;
-        before.follows(&base.handover)?;
+        base.verify(&before.genesis, before.certificate_key.as_ref())?;
         let identity = self.home.identity()?.public();
         let members = &base.genesis().members;
         let me = members.iter().position(|key| *key == identity);

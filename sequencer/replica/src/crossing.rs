@@ -48,7 +48,7 @@ pub fn next_base(
     genesis: &Genesis,
 ) -> Result<Option<EpochBase>, RecoverError> {
     let base = base_of(&get, genesis.epoch().next())?;
-    Ok(base.filter(|base| base.is_whole() && base.verify(genesis).is_ok()))
+    Ok(base.filter(|base| base.is_whole() && base.verify(genesis, None).is_ok()))
 }
 
 /// The certificate key by which a folder knows its chain where that came of a ceremony in the

@@ -4,8 +4,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{
-    Ceremony, CertificateKeyError, CombineError, CommitteeKeys, DealError, KeyError, OnwardError,
-    ReceiverSecret, leads_on,
+    CERTIFICATE_KEY_BYTES, Ceremony, CertificateKeyError, CombineError, CommitteeKeys, DealError,
+    KeyError, OnwardError, ReceiverSecret, leads_on,
 };
 use fairlane_types::{
     ActiveKeys, DecodeError, Digest, Domain, Epoch, Genesis, Handover, HandoverError, MemberId,
@@ -104,12 +104,17 @@ impl EpochBase {
         self.handover.genesis.epoch()
     }
 
-    /// Whether the committee of `before` handed all of this over.
+    /// Whether the committee of `before` handed all of this over, with the certificate key that is
+    /// `known` where the genesis has none ([`leads_on`]).
     ///
     /// # Errors
     /// [`BaseError`].
-    pub fn verify(&self, before: &Genesis) -> Result<(), BaseError> {
-        leads_on(&self.handover, before, None)?;
+    pub fn verify(
+        &self,
+        before: &Genesis,
+        known: Option<&[u8; CERTIFICATE_KEY_BYTES]>,
+    ) -> Result<(), BaseError> {
+        leads_on(&self.handover, before, known)?;
         self.is_covered()
     }
 
@@ -311,7 +316,7 @@ mod tests {
     #[test]
     fn members_read_their_shares_and_nobody_else_does() {
         let (base, before, receivers) = handed_over();
-        assert_eq!(base.verify(&before), Ok(()));
+        assert_eq!(base.verify(&before, None), Ok(()));
         for (id, receiver) in receivers.iter().enumerate() {
             let sharing = base.sharing(MemberId(id as u8), receiver).unwrap();
             assert_eq!(Some(sharing.key.id()), before.encryption.key_id);
@@ -323,7 +328,7 @@ mod tests {
     #[test]
     fn a_fresh_key_comes_with_the_one_before() {
         let (base, before, receivers) = handed_over_with(NextKey::Fresh);
-        assert_eq!(base.verify(&before), Ok(()));
+        assert_eq!(base.verify(&before, None), Ok(()));
         let old = before.encryption.key_id.unwrap();
         let genesis = base.genesis();
         let until = genesis.time.plus(genesis.order.key_grace_ms);
@@ -363,14 +368,14 @@ mod tests {
         let (base, before, receivers) = handed_over();
         let stripped = base.clone().stripped();
         assert!(base.is_whole() && !stripped.is_whole());
-        assert_eq!(stripped.verify(&before), Ok(()));
+        assert_eq!(stripped.verify(&before, None), Ok(()));
         let nothing = stripped.sharing(MemberId(0), &receivers[0]);
         assert_eq!(nothing.err(), Some(BaseError::Stripped(Epoch(1))));
         let of_dealings = base.dealings.iter().map(|d| d.deal.len()).sum::<usize>();
         assert!(encode(&stripped).len() + of_dealings < encode(&base).len());
         let mut other = stripped;
         other.next.members[2].api.push('x');
-        assert!(other.verify(&before).is_err());
+        assert!(other.verify(&before, None).is_err());
     }
 
     #[test]
@@ -379,7 +384,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut EpochBase)| {
             let mut other = base.clone();
             change(&mut other);
-            other.verify(&before).is_err()
+            other.verify(&before, None).is_err()
         };
         assert!(refused(&|base| base.memory[0] ^= 1));
         assert!(refused(&|base| drop(base.dealings.pop())));
@@ -406,7 +411,7 @@ mod tests {
             let place = at.index(bytes.len());
             bytes[place] ^= flip;
             if let Ok(changed) = decode::<EpochBase>(&bytes, EPOCH_BASE_BYTES_MAX)
-                && changed.verify(before).is_ok()
+                && changed.verify(before, None).is_ok()
                 && let Ok(sharing) = changed.sharing(MemberId(0), &receivers[0])
             {
                 prop_assert_eq!(changed.genesis(), base.genesis());

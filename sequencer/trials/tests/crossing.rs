@@ -353,7 +353,7 @@ fn an_audit_goes_over_the_boundary(cluster: &mut Cluster, copy: &Path, orders: u
         let signature = Handover::sign(&identity, before.epoch(), &other.handover.genesis);
         other.handover.word.add(MemberId(member as u8), signature);
     }
-    other.verify(before).unwrap();
+    other.verify(before, None).unwrap();
     let signed = auditor.cross(&other, key(&other)).unwrap_err().to_string();
     assert!(signed.contains("another remembered orders"), "{signed}");
 }

@@ -179,7 +179,8 @@ impl Machine {
     /// # Errors
     /// Why it cannot, in words.
     pub fn enter(&mut self, base: &EpochBase) -> Result<(), String> {
-        base.verify(&self.genesis).map_err(|e| e.to_string())?;
+        base.verify(&self.genesis, None)
+            .map_err(|e| e.to_string())?;
         let me = committee_of(base.genesis()).member(&self.identity.public());
         let me = me.unwrap_or_default();
         let writes = entering(&self.member.store, &self.genesis, base, me)

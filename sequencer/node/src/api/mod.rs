@@ -76,21 +76,26 @@ impl Api {
     }
 }
 
-/// Routes of the public port.
-pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
+/// What a folder answers whether a node runs on it or not.
+fn kept() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/info", get(info::info))
         .route("/v1/genesis", get(info::genesis))
-        .route("/v1/epochs/{epoch}", get(info::epoch))
         .route("/v1/epochs/{epoch}/handover", get(epochs::handover))
         .route("/v1/epochs/{epoch}/base", get(epochs::base))
+        .route("/v1/blocks", get(blocks::page))
+        .route("/v1/blocks/{height}", get(blocks::block))
+}
+
+/// Routes of the public port.
+pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
+    kept()
+        .route("/v1/epochs/{epoch}", get(info::epoch))
         .route("/v1/orders", post(orders::submit))
         .route("/v1/orders/batch", post(orders::submit_batch))
         .route("/v1/orders/{id}", get(orders::order))
         .route("/v1/orders/{id}/proof", get(orders::proof))
         .route("/v1/orders/{id}/blind", get(orders::blind))
-        .route("/v1/blocks", get(blocks::page))
-        .route("/v1/blocks/{height}", get(blocks::block))
         .route("/v1/certs/{height}", get(blocks::certificate))
         .route("/v1/attestations/{height}", get(attestations::attestation))
         .route("/v1/beacons/{height}", get(attestations::beacon))
@@ -113,13 +118,7 @@ pub fn public(node: NodeHandle, limits: ApiLimits) -> Router {
 
 /// Routes of the public port of a home on which no node runs.
 pub(crate) fn at_rest(node: NodeHandle, limits: ApiLimits) -> Router {
-    Router::new()
-        .route("/v1/info", get(info::info))
-        .route("/v1/genesis", get(info::genesis))
-        .route("/v1/epochs/{epoch}/handover", get(epochs::handover))
-        .route("/v1/epochs/{epoch}/base", get(epochs::base))
-        .route("/v1/blocks", get(blocks::page))
-        .route("/v1/blocks/{height}", get(blocks::block))
+    kept()
         .fallback(fail::at_rest)
         .layer(axum::middleware::from_fn(server::count))
         .with_state(Api::new(node, limits))

@@ -35,18 +35,19 @@ impl Markets {
     pub fn look(&mut self, markets: &[Market]) -> Vec<usize> {
         let mut moved = Vec::new();
         for (number, market) in markets.iter().enumerate() {
+            let status = market.status.name();
+            let before = self.seen.get(number).copied();
+            if before == Some(status) {
+                continue;
+            }
             let gauge = metrics::gauge!("fairlane_market_status", "market" => number.to_string());
             gauge.set(f64::from(level(market.status)));
-            let before = self.seen.get(number).copied();
-            if before.unwrap_or(Status::Normal.name()) != market.status.name() {
+            if before.unwrap_or(Status::Normal.name()) != status {
+                tracing::info!(market = number, status, "the market is elsewhere");
                 moved.push(number);
             }
         }
         self.seen = markets.iter().map(|market| market.status.name()).collect();
-        for number in &moved {
-            let status = self.seen[*number];
-            tracing::info!(market = number, status, "the market is elsewhere");
-        }
         moved
     }
 }

@@ -71,6 +71,7 @@ struct Shared {
     /// Height of the snapshot on disk: what follows is applied again after a kill.
     saved: AtomicU64,
     states: AttestedStates,
+    markets: Mutex<Markets>,
     status: watch::Sender<ExecutorStatus>,
 }
 
@@ -166,6 +167,7 @@ impl Executor {
                 snapshot,
                 saved: AtomicU64::new(height.0),
                 states: AttestedStates::default(),
+                markets: Mutex::default(),
                 status,
             }),
         }))
@@ -293,6 +295,9 @@ impl Executor {
                 self.save()?;
             }
         }
+        let seen = self.shared.markets.lock();
+        let mut seen = seen.unwrap_or_else(PoisonError::into_inner);
+        seen.look(&self.clearing().house().core().markets);
         Ok(!blocks.is_empty())
     }
 
@@ -349,7 +354,6 @@ impl Executor {
         metrics::gauge!("fairlane_execution_stopped").set(0.0);
         metrics::gauge!("fairlane_execution_diverged").set(0.0);
         let mut told = Height(0);
-        let mut seen = Markets::default();
         loop {
             if self.saved() > told {
                 told = self.saved();
@@ -360,7 +364,6 @@ impl Executor {
             let (turn, telling) = (self.clone(), Arc::clone(&tell));
             let advanced = tokio::task::spawn_blocking(move || turn.advance(&*telling)).await;
             let advanced = advanced.unwrap_or_else(|error| Err(error.to_string()));
-            seen.look(&self.markets());
             match advanced {
                 Ok(true) if !*stopping.borrow() => continue,
                 Ok(_) => {}

@@ -137,7 +137,7 @@ impl Auditor {
     pub fn cross(&self, base: &EpochBase, key: SuiteKey) -> Result<Self, Violation> {
         let height = self.height();
         let wrong = |why: String| Violation::Boundary { height, why };
-        base.verify(&self.genesis)
+        base.verify(&self.genesis, None)
             .map_err(|error| wrong(error.to_string()))?;
         let start = base
             .genesis()

@@ -14,7 +14,7 @@ use fairlane_node::home::Home;
 use fairlane_node::testnet::{self, InitOptions};
 use fairlane_types::{Epoch, Genesis};
 
-use crate::common::{PATIENCE, free_ports, pause};
+use crate::common::free_ports;
 use crate::traders::{Sent, trade};
 use crate::{
     KEY_GRACE_MS, Machine, a_file_over_all_epochs_verifies, decide, first_four, join, outcomes_of,
@@ -61,34 +61,16 @@ impl Machine {
 
     /// Waits until it has judged more dealings false than before.
     async fn refuses_more_than(&self, before: f64) {
-        let until = Instant::now() + PATIENCE;
-        while self.refused_dealings().await <= before {
-            let log = || self.log();
-            assert!(
-                Instant::now() < until,
-                "{} judged none\n{}",
-                self.port,
-                log()
-            );
-            pause().await;
-        }
+        let more = async || self.refused_dealings().await > before;
+        self.waits_until("judged none", more).await;
     }
 
     /// Waits until its folder is in an epoch, as a member's or not.
-    pub(crate) async fn follows_to(&self, epoch: u64) {
-        let until = Instant::now() + PATIENCE;
+    async fn follows_to(&self, epoch: u64) {
         let home = Home::open(&self.home).unwrap();
         let present = || Present::of(&home).map(|present| present.genesis.epoch());
-        while !present().is_ok_and(|present| present == Epoch(epoch)) {
-            let log = || self.log();
-            assert!(
-                Instant::now() < until,
-                "{} stays behind\n{}",
-                self.port,
-                log()
-            );
-            pause().await;
-        }
+        let is_there = async || present().is_ok_and(|present| present == Epoch(epoch));
+        self.waits_until("stays behind", is_there).await;
     }
 
     /// It is started again as a liar, or as one that does not lie.

@@ -25,17 +25,8 @@ impl Machine {
     }
 
     async fn is_at_rest(&self, times: usize) {
-        let until = Instant::now() + PATIENCE;
-        while self.says(AT_REST) < times {
-            let log = || self.log();
-            assert!(
-                Instant::now() < until,
-                "{} is not at rest\n{}",
-                self.port,
-                log()
-            );
-            pause().await;
-        }
+        let is_so = async || self.says(AT_REST) >= times;
+        self.waits_until("is not at rest", is_so).await;
     }
 
     /// It is asked to stop and does.

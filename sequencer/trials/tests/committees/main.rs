@@ -102,6 +102,16 @@ impl Machine {
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
+    /// Waits until something is so of it, and says what is not if it never is.
+    async fn waits_until(&self, lacks: &str, is_so: impl AsyncFn() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !is_so().await {
+            let log = || self.log();
+            assert!(Instant::now() < until, "{} {lacks}\n{}", self.port, log());
+            pause().await;
+        }
+    }
+
     /// Waits until it is ready in an epoch.
     async fn ready_in(&mut self, epoch: u64) {
         let until = Instant::now() + PATIENCE;
