@@ -140,6 +140,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        // Who fails may be another one than who says so.
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.port, self.log());
+        }
         if let Some(child) = &mut self.child {
             drop(child.kill());
             drop(child.wait());

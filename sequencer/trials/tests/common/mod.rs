@@ -8,7 +8,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +29,10 @@ const DELAYS_MS: [u64; 4] = [0, 3, 7, 12];
 /// One committee at a time: the machine is what they share.
 static MACHINE: Mutex<()> = Mutex::new(());
 /// Ports are not used twice, so that nothing of one test reaches another.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
+/// Below those that the system gives to clients.
+const PORT_FIRST: u16 = 20_000;
+const PORTS: u16 = 12_000;
 
 /// Members as child processes.
 pub struct Cluster {
@@ -621,8 +624,11 @@ pub fn complete_opened(
 pub fn free_ports(n: usize) -> u16 {
     let span = (n as u16) * 10;
     for _ in 0..200 {
-        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-        let base = 20_000 + ((std::process::id() as u16 % 200) * 200 + step * span) % 12_000;
+        // By ports, not by calls: committees of different sizes must not overlap, and members
+        // that join later take theirs long after this look.
+        let taken = NEXT_PORT.fetch_add(u32::from(span), Ordering::Relaxed);
+        let offset = (std::process::id() % 60 * 200 + taken) % u32::from(PORTS - span);
+        let base = PORT_FIRST + offset as u16;
         // On no address of this machine: some committees listen at another than 127.0.0.1.
         let free = |port: u16| {
             std::net::TcpListener::bind(("0.0.0.0", port)).is_ok()
