@@ -8,6 +8,7 @@ use fairlane_encryption::CERTIFICATE_KEY_BYTES;
 use fairlane_simnet::cli::SimVerb;
 use fairlane_types::{Combining, CtId, Digest, OrderParams, OrderRule, Scheme, TieSource};
 
+use crate::ceremony_args::CeremonyVerb;
 use crate::committee_args::CommitteeVerb;
 use crate::exec_args::{AccountArgs, ExecVerb};
 use crate::follow_args::{FollowArgs, VerifyArgs};
@@ -49,6 +50,9 @@ pub enum Verb {
     /// Make, show, back up and restore a member's keys.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Found a committee: every operator makes its own keys, and shows nobody a secret.
+    #[command(subcommand)]
+    Ceremony(CeremonyVerb),
     /// Change the committee: who joins, who leaves, and new shares for who stays.
     #[command(subcommand)]
     Committee(CommitteeVerb),
@@ -100,21 +104,21 @@ fn scheme(name: &str) -> Result<Scheme, String> {
 }
 
 /// A rule by the name it has in genesis; baselines are for simulations.
-fn rule(name: &str) -> Result<OrderRule, String> {
+pub fn rule(name: &str) -> Result<OrderRule, String> {
     let baseline = |rule: &OrderRule| matches!(rule, OrderRule::Leader | OrderRule::RoundRobin);
     let rule = OrderRule::from_name(name).filter(|rule| !baseline(rule));
     rule.ok_or_else(|| "rules are strong, arrival, majority and shuffle".to_owned())
 }
 
 /// A tie source by the name it has in genesis.
-fn tie(name: &str) -> Result<TieSource, String> {
+pub fn tie(name: &str) -> Result<TieSource, String> {
     let sources = [TieSource::BlockId, TieSource::Beacon];
     let found = sources.into_iter().find(|tie| tie.name() == name);
     found.ok_or_else(|| "tie sources are block-id and beacon".to_owned())
 }
 
 /// Who combines by the name it has in genesis.
-fn combining(name: &str) -> Result<Combining, String> {
+pub fn combining(name: &str) -> Result<Combining, String> {
     let ways = [Combining::AllToAll, Combining::Sharded];
     let found = ways.into_iter().find(|way| way.name() == name);
     found.ok_or_else(|| "combining is all-to-all or sharded".to_owned())
@@ -235,7 +239,7 @@ pub struct KeysHome {
 /// `keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysVerb {
-    /// Make an identity for a new member; its public key goes into the genesis.
+    /// Make an identity alone, and print its public key.
     Generate {
         /// Folder to make.
         #[arg(short = 'o', long, value_name = "DIR")]

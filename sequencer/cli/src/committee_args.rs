@@ -106,15 +106,9 @@ impl From<KeyChoice> for NextKey {
     }
 }
 
-/// `committee join`.
+/// Where a new home is.
 #[derive(Debug, Args)]
-pub struct JoinArgs {
-    /// The chain's genesis file.
-    #[arg(long, value_name = "FILE")]
-    pub genesis: PathBuf,
-    /// Folder to make.
-    #[arg(short = 'o', long, value_name = "DIR")]
-    pub out: PathBuf,
+pub struct PlaceArgs {
     /// Address to listen on for members and traders; operators are heard on loopback only.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub host: IpAddr,
@@ -127,15 +121,29 @@ pub struct JoinArgs {
     /// First of three ports: links, API, operators.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..65_533))]
     pub port: u16,
+    /// Space on the disk that is never used, MiB.
+    #[arg(long, default_value_t = fairlane_node::config::StoreConfig::default().reserve_mb)]
+    pub reserve_mb: u64,
+}
+
+/// `committee join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The chain's genesis file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// Folder to make.
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// APIs of present members, from which it learns of its committee.
     #[arg(long, required = true, value_name = "URL", value_delimiter = ',')]
     pub from: Vec<String>,
     /// The epoch that the card is for; otherwise members are asked which is the next one.
     #[arg(long, value_name = "N")]
     pub epoch: Option<u64>,
-    /// Space on the disk that is never used, MiB.
-    #[arg(long, default_value_t = fairlane_node::config::StoreConfig::default().reserve_mb)]
-    pub reserve_mb: u64,
     /// Of its key files.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod args;
+mod cards;
+mod ceremony_args;
 mod children;
 mod committee_args;
 mod dev_markets;

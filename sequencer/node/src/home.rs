@@ -40,7 +40,9 @@ const HOME_BEGUN: &str = ".fairlane-begun";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HomeError {
     /// A file or folder is not there.
-    #[error("{0} is missing; make a home with `fairlane testnet init`, or check --home")]
+    #[error(
+        "{0} is missing; make a home with `fairlane ceremony prepare` or `fairlane testnet init`, or check --home"
+    )]
     Missing(PathBuf),
     /// A file is there that would be overwritten.
     #[error("{0} exists already; it is never overwritten: choose another folder or move it away")]
@@ -571,6 +573,34 @@ impl Home {
         self.write_database(&birth_of_joiner(genesis), reserve_bytes)
     }
 
+    /// Makes a member's database, unless it is there already with the birth record of this chain.
+    ///
+    /// # Errors
+    /// [`HomeError`]; `Content` when it is another chain's or another member's.
+    pub fn write_birth_once(
+        &self,
+        genesis: &Genesis,
+        me: MemberId,
+        reserve_bytes: u64,
+    ) -> Result<(), HomeError> {
+        let path = self.data_path();
+        let mut store = RocksStore::open(&StoreOptions {
+            path: path.clone(),
+            reserve_bytes,
+        })?;
+        let writes = birth(genesis, me);
+        for write in &writes {
+            if let Write::Put { table, key, value } = write
+                && let Some(found) = store.get(*table, key)?
+                && found != *value
+            {
+                let reason = "the database is of another chain or another member";
+                return Err(HomeError::content(&path, reason));
+            }
+        }
+        Ok(store.commit(&writes, true)?)
+    }
+
     fn write_database(&self, writes: &[Write], reserve_bytes: u64) -> Result<(), HomeError> {
         let path = self.data_path();
         if path.exists() {
@@ -667,7 +697,7 @@ pub fn member_of(home: &Home, genesis: &Genesis, key: &PublicKey) -> Result<Memb
         })
 }
 
-fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeError> {
+pub(crate) fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeError> {
     let file = fs::File::open(path).map_err(|e| HomeError::io(path, &e))?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(bytes_max + 1)

@@ -25,6 +25,7 @@ pub mod exec_diff;
 pub mod executor;
 pub mod failure;
 mod files;
+pub mod founding;
 pub mod handle;
 pub mod home;
 pub mod inbox;

@@ -1,34 +1,21 @@
 //! `fairlane committee`: who follows, decided by the operators of those who are.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use fairlane_client::Member;
-use fairlane_encryption::ReceiverSecret;
-use fairlane_node::config::{ApiConfig, Config, StoreConfig};
 use fairlane_node::epochs::Present;
 use fairlane_node::home::{Home, HomeError, read_genesis, write_genesis};
-use fairlane_node::testnet::write_config;
 use fairlane_types::{
-    ChainId, CommitteeChange, Epoch, Genesis, NextCommittee, NextMember, QuorumWord, ReceiverBytes,
-    SecretKey, UsedReceivers,
+    CommitteeChange, Epoch, Genesis, NextCommittee, QuorumWord, ReceiverBytes, UsedReceivers,
 };
-use rand_core::UnwrapErr;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::addresses;
 use crate::args::PassphraseArgs;
+use crate::cards::{CARD, Card, Place, read, write};
 use crate::committee_args::{CommitteeVerb, JoinArgs, KeyChoice};
 use crate::exit::{Outcome, Problem};
 use crate::term::{Term, short};
-
-/// Largest file of this verb that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Name of a joiner's card in its home.
-const CARD: &str = "card.json";
 
 /// Runs the verb.
 pub async fn run(verb: CommitteeVerb, term: Term) -> Outcome {
@@ -63,48 +50,6 @@ fn open(home: &Path, passphrase: &PassphraseArgs) -> Outcome<Home> {
     Ok(Home::open(home)?.with_passphrase(passphrase.map(Into::into)))
 }
 
-/// What an operator hands to the others: who its member is in one epoch. Another epoch takes
-/// another card, since every epoch has receiver keys of its own (THREATS A21).
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Card {
-    chain: ChainId,
-    epoch: Epoch,
-    member: NextMember,
-}
-
-/// A home's receiver key for an epoch; made where there is none yet. The card has what can be
-/// read back.
-fn receiver(home: &Home, epoch: Epoch) -> Outcome<ReceiverBytes> {
-    let secret = match home.receiver(epoch) {
-        Err(HomeError::Missing(_)) => {
-            let secret = ReceiverSecret::generate(&mut UnwrapErr(getrandom::SysRng));
-            home.write_receiver(epoch, &secret)?;
-            home.receiver(epoch)?
-        }
-        found => found?,
-    };
-    Ok(ReceiverBytes(*secret.key().bytes()))
-}
-
-fn card_of(
-    home: &Home,
-    (chain, epoch): (ChainId, Epoch),
-    (quic, api): (String, String),
-) -> Outcome<Card> {
-    let member = NextMember {
-        identity: home.identity()?.public(),
-        receiver: receiver(home, epoch)?,
-        quic,
-        api,
-    };
-    Ok(Card {
-        chain,
-        epoch,
-        member,
-    })
-}
-
 /// The epoch after the one that members say is the present one.
 async fn next_epoch(genesis: &Genesis, from: &[String]) -> Outcome<Epoch> {
     let mut last = Problem::usage("no member's API was given");
@@ -126,42 +71,16 @@ async fn join(args: &JoinArgs, term: Term) -> Outcome {
                 .next("--passphrase-file FILE"),
         );
     }
-    let listen_quic = SocketAddr::new(args.host, args.port);
-    let listen_api = SocketAddr::new(args.host, args.port + 1);
-    // The ops port asks nobody who they are.
-    let listen_ops = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), args.port + 2);
-    let quic = args.quic.clone();
-    let quic = quic.unwrap_or_else(|| listen_quic.to_string());
-    let api = args.api.clone();
-    let api = api.unwrap_or_else(|| format!("http://{listen_api}"));
-    addresses::check("the card", &quic, &api, term)?;
+    let place = Place::new(&args.place, &args.from, term)?;
     let epoch = match args.epoch {
         Some(epoch) => Epoch(epoch),
         None => next_epoch(&genesis, &args.from).await?,
     };
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *seed).map_err(Problem::failed)?;
-    let config = Config {
-        listen_quic,
-        listen_api,
-        listen_ops,
-        log: "info".to_owned(),
-        peers: BTreeMap::new(),
-        join: args.from.clone(),
-        api: ApiConfig::default(),
-        store: StoreConfig {
-            reserve_mb: args.reserve_mb,
-            ..StoreConfig::default()
-        },
-        oracle: None,
-    };
     let fill = |home: &Home| {
-        home.write_identity(&SecretKey::from_seed(*seed))?;
+        let reserve_bytes = place.reserve_bytes();
+        let card = place.fill(home, (genesis.chain, epoch))?;
         write_genesis(&home.genesis_path(), &genesis)?;
-        write_config(home, &config)?;
-        home.write_birth_of_joiner(&genesis, config.reserve_bytes())?;
-        let card = card_of(home, (genesis.chain, epoch), (quic, api))?;
-        write(&home.root().join(CARD), &card)?;
+        home.write_birth_of_joiner(&genesis, reserve_bytes)?;
         Ok::<_, Problem>(card)
     };
     let (home, card) = Home::make(&args.out, passphrase.map(Into::into), fill)?;
@@ -201,7 +120,7 @@ fn card(
             present.epoch()
         )));
     }
-    let card = card_of(home, (present.chain, epoch), address)?;
+    let card = Card::of(home, (present.chain, epoch), address)?;
     write(out, &card)?;
     let identity = card.member.identity;
     let value = json!({ "card": { "file": out, "epoch": epoch, "identity": identity } });
@@ -230,7 +149,7 @@ async fn propose(
         .await?;
     let (chain, epoch) = (present.chain, present.epoch().next());
     let members = cards.iter().map(|path| {
-        let member = member_of_card(path, chain, epoch)?;
+        let member = Card::member_of(path, chain, epoch)?;
         addresses::check(&path.display().to_string(), &member.quic, &member.api, term)?;
         Outcome::Ok(member)
     });
@@ -260,23 +179,6 @@ async fn propose(
         )
     });
     Ok(())
-}
-
-/// What a card says of a member of the epoch, which it must be for.
-fn member_of_card(path: &Path, chain: ChainId, epoch: Epoch) -> Outcome<NextMember> {
-    let card: Card = read(path)?;
-    if card.chain != chain {
-        let (of, path) = (card.chain, path.display());
-        return Err(Problem::usage(format!("{path} is a card of chain {of}")));
-    }
-    if card.epoch != epoch {
-        let (of, path) = (card.epoch, path.display());
-        let what = format!("{path} is a card for epoch {of}, the next one is {epoch}");
-        return Err(
-            Problem::usage(what).next("its operator makes another: fairlane committee card")
-        );
-    }
-    Ok(card.member)
 }
 
 fn approve(home: &Path, passphrase: &PassphraseArgs, path: &Path, term: Term) -> Outcome {
@@ -358,24 +260,4 @@ async fn submit(path: &Path, ops: &[String], term: Term) -> Outcome {
         },
     );
     Ok(())
-}
-
-fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Outcome<T> {
-    let wrong =
-        |error: &dyn std::fmt::Display| Problem::usage(format!("{}: {error}", path.display()));
-    let length = std::fs::metadata(path)
-        .map_err(|error| wrong(&error))?
-        .len();
-    if length > FILE_BYTES_MAX {
-        return Err(wrong(&format!("longer than {FILE_BYTES_MAX} bytes")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
-    serde_json::from_slice(&bytes).map_err(|error| wrong(&error))
-}
-
-fn write(path: &Path, value: &impl Serialize) -> Outcome {
-    let mut text = serde_json::to_string_pretty(value).map_err(Problem::failed)?;
-    text.push('\n');
-    std::fs::write(path, text)
-        .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))
 }

@@ -88,7 +88,7 @@ pub fn run(verb: KeysVerb, term: Term) -> Outcome {
 }
 
 /// What encrypts, where plain files are a wish of their own.
-fn sealing(args: &PassphraseArgs, plain: bool) -> Outcome<Option<Arc<Passphrase>>> {
+pub fn sealing(args: &PassphraseArgs, plain: bool) -> Outcome<Option<Arc<Passphrase>>> {
     if plain {
         return Ok(None);
     }

@@ -7,6 +7,7 @@ mod bench;
 mod bench_crypto;
 mod bench_liar;
 mod blind;
+mod ceremony;
 mod committee;
 mod completions;
 mod config;
@@ -62,6 +63,7 @@ pub fn run(cli: Cli, term: Term) -> Outcome {
                 None => blocking(follow::run(args, term)),
             }
         }
+        Verb::Ceremony(verb) => ceremony::run(verb, term),
         Verb::Committee(verb) => blocking(committee::run(verb, term)),
         Verb::Status(args) => blocking(status::run(args, term)),
         Verb::Doctor(args) => blocking(doctor::run(args, term)),

@@ -120,11 +120,18 @@ pub fn read_genesis(path: &Path) -> Result<Option<ExecutionGenesis>, HomeError> 
         Err(error) => return Err(HomeError::io(path, &error)),
     }
     let text = fs::read_to_string(path).map_err(|error| HomeError::io(path, &error))?;
-    let genesis: ExecutionGenesis =
-        toml::from_str(&text).map_err(|error| HomeError::content(path, error))?;
-    let sound = genesis.validate();
-    sound.map_err(|error| HomeError::content(path, error))?;
+    let genesis = parse_genesis(&text).map_err(|error| HomeError::content(path, error))?;
     Ok(Some(genesis))
+}
+
+/// An `execution.toml` from its text, checked.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_genesis(text: &str) -> Result<ExecutionGenesis, String> {
+    let genesis: ExecutionGenesis = toml::from_str(text).map_err(|error| error.to_string())?;
+    genesis.validate().map_err(|error| error.to_string())?;
+    Ok(genesis)
 }
 
 impl Executor {

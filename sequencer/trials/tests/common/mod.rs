@@ -41,6 +41,8 @@ pub struct Cluster {
     pub ops: Vec<Member>,
     children: Vec<Option<Child>>,
     liar: Option<usize>,
+    /// File with the passphrase of all key files, where they are encrypted.
+    passphrase: Option<PathBuf>,
     /// Kept for its drop.
     _dir: TempDir,
     _machine: MutexGuard<'static, ()>,
@@ -90,30 +92,43 @@ impl Cluster {
     /// and stays down.
     pub async fn start_making_a_key(n: usize, late: usize) -> Self {
         let (testnet, dir) = homes(n, |options| options.dealer = false);
-        // What it runs with until the key is there, which no request asks for.
-        let unkeyed = {
-            let (dealt, _dir) = homes(n, |_| {});
-            Pin::new(dealt.genesis).unwrap()
-        };
-        let genesis = testnet.genesis.clone();
-        let mut cluster = Self::over(unkeyed, testnet, dir, None);
+        let mut cluster = Self::over(unkeyed(n), testnet, dir, None);
         for member in 0..n {
             cluster.spawn(member);
         }
         cluster.kill(late);
-        let others = (0..n).filter(|member| *member != late);
-        for member in others.clone() {
-            cluster.ready(member).await;
+        cluster.makes_its_key(Some(late)).await;
+        cluster
+    }
+
+    /// Starts members whose homes were made apart, with the passphrase of their key files, and
+    /// waits until they have made their key.
+    pub async fn start_founded(testnet: Testnet, dir: TempDir, passphrase: PathBuf) -> Self {
+        let n = testnet.members.len();
+        let mut cluster = Self::over(unkeyed(n), testnet, dir, None);
+        cluster.passphrase = Some(passphrase);
+        for member in 0..n {
+            cluster.spawn(member);
         }
-        let members = cluster.committee.members().to_vec();
+        cluster.makes_its_key(None).await;
+        cluster
+    }
+
+    /// Waits until all but one have the key, and goes on with it.
+    async fn makes_its_key(&mut self, but: Option<usize>) {
+        let there = (0..self.n()).filter(|member| Some(*member) != but);
+        for member in there.clone() {
+            self.ready(member).await;
+        }
+        let members = self.committee.members().to_vec();
         let mut pins = Vec::new();
-        for member in others {
-            pins.push(members[member].pin(genesis.clone()).await.unwrap());
+        for member in there {
+            let genesis = self.testnet.genesis.clone();
+            pins.push(members[member].pin(genesis).await.unwrap());
         }
         let key = pins[0].key().id();
         assert!(pins.iter().all(|pin| pin.key().id() == key), "two keys");
-        cluster.committee = Committee::new(pins.swap_remove(0), members);
-        cluster
+        self.committee = Committee::new(pins.swap_remove(0), members);
     }
 
     fn over(pin: Pin, testnet: Testnet, dir: TempDir, liar: Option<usize>) -> Self {
@@ -131,6 +146,7 @@ impl Cluster {
             ops,
             children: testnet.members.iter().map(|_| None).collect(),
             liar,
+            passphrase: None,
             testnet,
             _dir: dir,
             _machine: machine,
@@ -229,6 +245,9 @@ impl Cluster {
             command.arg("node");
             command
         };
+        if let Some(file) = &self.passphrase {
+            command.arg("--passphrase-file").arg(file);
+        }
         let child = command
             .arg("--home")
             .arg(self.testnet.members[member].home.root())
@@ -439,6 +458,12 @@ pub fn fairlane(args: &[&str]) {
 
 fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
+}
+
+/// What a committee runs with until its key is there, which no request asks for.
+fn unkeyed(n: usize) -> Pin {
+    let (dealt, _dir) = homes(n, |_| {});
+    Pin::new(dealt.genesis).unwrap()
 }
 
 /// Homes of a committee on free ports.

@@ -1,0 +1,92 @@
+//! Arguments of `fairlane ceremony`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use fairlane_types::{Combining, Digest, OrderParams, OrderRule, TieSource};
+
+use crate::args::{KeysHome, PassphraseArgs, combining, rule, tie};
+use crate::committee_args::PlaceArgs;
+
+/// `ceremony`.
+#[derive(Debug, Subcommand)]
+pub enum CeremonyVerb {
+    /// Make the home of a member of the first committee, and its card.
+    ///
+    /// Its keys are made here and stay here. The card goes to whoever puts the genesis together.
+    Prepare(PrepareArgs),
+    /// Make the genesis of a chain from the cards of all members of its first committee.
+    ///
+    /// It holds nothing secret, so anybody may do it. The file goes to all of them.
+    Genesis(Box<GenesisArgs>),
+    /// Take a genesis into a home that was prepared, if it has this home's own keys.
+    ///
+    /// All operators compare the hash that is printed before they start their nodes.
+    Adopt {
+        /// The member's folder.
+        #[command(flatten)]
+        home: KeysHome,
+        /// The founding file.
+        founding: PathBuf,
+        /// The hash that the operators agreed on; another genesis is refused.
+        #[arg(long, value_name = "HASH", value_parser = digest)]
+        genesis_hash: Option<Digest>,
+    },
+}
+
+/// `ceremony prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareArgs {
+    /// The chain's id, which its founders agree on: a number of their own.
+    #[arg(long, value_name = "N")]
+    pub chain: u64,
+    /// Folder to make.
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Of its key files.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    /// Do not encrypt them: for tests only, and refused by chains that are no experiment.
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub plain: bool,
+}
+
+/// `ceremony genesis`.
+#[derive(Debug, Args)]
+pub struct GenesisArgs {
+    /// The chain's id, as on the cards.
+    #[arg(long, value_name = "N")]
+    pub chain: u64,
+    /// Their cards, in the order of their ids.
+    #[arg(required = true, value_name = "CARD")]
+    pub cards: Vec<PathBuf>,
+    /// Founding file to write. Must not exist yet.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Allow what protects nobody's orders: plain key files, development traders.
+    #[arg(long)]
+    pub experiment: bool,
+    /// How orders are ordered: strong, arrival, majority or shuffle.
+    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
+    pub rule: OrderRule,
+    /// What breaks ties: block-id or beacon.
+    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
+    pub tie: TieSource,
+    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees
+    /// of 16 members and more do it sharded.
+    #[arg(long, value_parser = combining)]
+    pub combining: Option<Combining>,
+    /// An execution.toml for all members: what they execute.
+    #[arg(long, value_name = "FILE")]
+    pub execution: Option<PathBuf>,
+    /// The members are its oracles, whatever the file says.
+    #[arg(long, requires = "execution")]
+    pub member_prices: bool,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
