@@ -132,15 +132,6 @@ impl Founding {
         Ok(execution.as_ref().map(executor::digest_of))
     }
 
-    /// Reads one, checked.
-    ///
-    /// # Errors
-    /// [`HomeError`].
-    pub fn read(path: &Path) -> Result<Self, HomeError> {
-        let bytes = crate::home::read_limited(path, FOUNDING_BYTES_MAX)?;
-        Self::parse(&bytes).map_err(|reason| HomeError::content(path, reason))
-    }
-
     /// One from its bytes, checked.
     ///
     /// # Errors

@@ -697,7 +697,7 @@ pub fn member_of(home: &Home, genesis: &Genesis, key: &PublicKey) -> Result<Memb
         })
 }
 
-pub(crate) fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeError> {
+fn read_limited(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, HomeError> {
     let file = fs::File::open(path).map_err(|e| HomeError::io(path, &e))?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(bytes_max + 1)

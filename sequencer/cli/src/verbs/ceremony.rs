@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fairlane_execution::params::ExecutionGenesis;
-use fairlane_node::founding::{Founding, Terms};
+use fairlane_node::founding::{FOUNDING_BYTES_MAX, Founding, Terms};
 use fairlane_node::home::{Home, HomeError};
 use fairlane_types::{ChainId, Digest, Epoch, Millis, OrderParams};
 use serde_json::json;
@@ -111,7 +111,9 @@ fn execution(path: &Path) -> Outcome<ExecutionGenesis> {
 fn adopt(args: &KeysHome, path: &Path, expected: Option<Digest>, term: Term) -> Outcome {
     let passphrase = super::keys::passphrase(&args.passphrase)?;
     let home = Home::open(&args.home)?.with_passphrase(passphrase.map(Arc::new));
-    let founding = Founding::read(path)?;
+    let founding = Founding::parse(&input::read(path, FOUNDING_BYTES_MAX)?);
+    let founding =
+        founding.map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
     let hash = founding.genesis.hash();
     if let Some(expected) = expected.filter(|expected| *expected != hash) {
         let what = format!(

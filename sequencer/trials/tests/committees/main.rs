@@ -13,6 +13,7 @@ mod common;
 mod dealers;
 mod disks;
 mod leavers;
+mod steps;
 mod traders;
 
 use std::collections::{BTreeMap, BTreeSet};
