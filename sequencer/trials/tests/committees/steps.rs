@@ -84,6 +84,15 @@ impl Machine {
         }
     }
 
+    /// Final dealings to the first keys, and how many are needed; none once there are keys.
+    async fn first_dealings(&self, genesis: &Genesis) -> Option<(u64, u64)> {
+        let error = self.api.pin(genesis.clone()).await.err()?.to_string();
+        let (before, after) = error.split_once(" of ")?;
+        let found = before.rsplit(' ').next()?.parse().ok()?;
+        let needed = after.split(' ').next()?.parse().ok()?;
+        Some((found, needed))
+    }
+
     /// What lies on its disk. Nobody runs it.
     fn disk(&self) -> Disk {
         let mut clear = BTreeSet::new();
@@ -157,21 +166,58 @@ fn in_the_clear(folder: &Path, found: &mut BTreeSet<u64>) {
     }
 }
 
+/// All are killed when the first dealing is final, and when all are that the keys need (THREATS A19).
+async fn the_first_keys_are_made(machines: &mut [Machine], genesis: &Genesis) {
+    let mut hit = Vec::new();
+    for wanted in [1, 3] {
+        for machine in &mut *machines {
+            machine.spawn();
+        }
+        let until = Instant::now() + PATIENCE;
+        let seen = loop {
+            if let Some((found, needed)) = machines[0].first_dealings(genesis).await
+                && found >= wanted.min(needed)
+            {
+                break Some(found);
+            }
+            // Nobody listens yet; or there are keys already, since the last step is a short one.
+            if machines[0].ops.status().await.is_ok_and(|s| s.ready) {
+                break None;
+            }
+            let log = || machines[0].log();
+            assert!(Instant::now() < until, "no dealing\n{}", log());
+            tokio::time::sleep(LOOK).await;
+        };
+        if hit.is_empty() {
+            assert!(seen.is_some(), "no dealing seen in time");
+            let status = machines[0].ops.status().await.unwrap();
+            assert!(status.reasons.iter().any(|why| why == "no-encryption-key"));
+        }
+        for machine in &mut *machines {
+            machine.kill();
+        }
+        hit.push(seen);
+    }
+    println!("first keys: 4 killed at {hit:?} dealings");
+    for machine in &mut *machines {
+        machine.spawn();
+    }
+    for machine in machines {
+        machine.ready_in(0).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_shown_early() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = InitOptions::new(dir.path().join("net"), MEMBERS.len());
     options.port = free_ports(MEMBERS.len());
     options.reserve_mb = RESERVE_MB;
+    options.dealer = false;
     let grace = |genesis: &mut Genesis| genesis.order.key_grace_ms = KEY_GRACE_MS;
     let net = testnet::init(&options, grace).unwrap();
     let mut machines = first_four(&net);
-    for machine in &mut machines {
-        machine.spawn();
-    }
-    for machine in &mut machines {
-        machine.ready_in(0).await;
-    }
+    the_first_keys_are_made(&mut machines, &net.genesis).await;
     let pin = machines[0].api.pin(net.genesis.clone()).await.unwrap();
     let apis: Vec<Member> = machines.iter().map(|machine| machine.api.clone()).collect();
     let (sent, stop) = (
