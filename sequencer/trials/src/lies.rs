@@ -7,7 +7,7 @@ use fairlane_node::tamper::Tamper;
 use fairlane_replica::{
     Effect, Event, Job, Message, Peers, ShareMessage, SharesJob, Table, Write, list_digest_of,
 };
-use fairlane_types::{ChainId, Epoch, Genesis, Height, MemberId, SecretKey};
+use fairlane_types::{ChainId, Epoch, Genesis, Height, KeyId, MemberId, SecretKey};
 
 /// Encoding of the ristretto255 generator (RFC 9496, A.1): a point, and nobody's share.
 const GENERATOR: [u8; 32] = [
@@ -62,13 +62,37 @@ impl Lie {
     }
 }
 
+/// What a share set says of the key that it is under.
+#[derive(Clone, Copy)]
+enum Form {
+    Tdh2(KeyId),
+    BaekZheng(KeyId),
+}
+
+impl Form {
+    fn of_key(key: &SuiteKey) -> Self {
+        match key {
+            SuiteKey::Tdh2(key) => Self::Tdh2(key.sharing()),
+            SuiteKey::BaekZheng(key) => Self::BaekZheng(key.sharing()),
+        }
+    }
+
+    const fn of_set(set: &SuiteBatch) -> Self {
+        match set {
+            SuiteBatch::Tdh2(set) => Self::Tdh2(set.key),
+            SuiteBatch::BaekZheng(set) => Self::BaekZheng(set.key),
+        }
+    }
+}
+
 /// A member's lies.
 pub struct Liar {
     chain: ChainId,
     epoch: Epoch,
     me: MemberId,
     identity: SecretKey,
-    key: SuiteKey,
+    /// How share sets of the committee's key look; unknown until the members have made it.
+    form: Mutex<Option<Form>>,
     /// The same lie always; all by turns if none is named.
     lie: Option<Lie>,
     /// What others sent, to be passed off as its own.
@@ -81,7 +105,7 @@ impl Liar {
     /// A liar with a member's keys.
     pub fn new(
         genesis: &Genesis,
-        key: SuiteKey,
+        key: Option<&SuiteKey>,
         me: MemberId,
         identity: SecretKey,
         lie: Option<Lie>,
@@ -92,7 +116,7 @@ impl Liar {
             epoch,
             me,
             identity,
-            key,
+            form: Mutex::new(key.map(Form::of_key)),
             lie,
             heard: Mutex::default(),
             late: Mutex::default(),
@@ -137,15 +161,16 @@ impl Liar {
         count: fn(usize) -> usize,
     ) -> Option<Arc<ShareMessage>> {
         let count = count(statements.len());
-        let batch = match &self.key {
-            SuiteKey::Tdh2(key) => {
+        let form = *self.form.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = match form? {
+            Form::Tdh2(key) => {
                 let shares = vec![GENERATOR; count];
-                let mut bytes = borsh::to_vec(&(key.id(), job.block, self.me, &shares)).ok()?;
+                let mut bytes = borsh::to_vec(&(key, job.block, self.me, &shares)).ok()?;
                 bytes.extend([0; 64]); // a proof of nothing
                 SuiteBatch::Tdh2(borsh::from_slice::<ShareBatch>(&bytes).ok()?)
             }
-            SuiteKey::BaekZheng(key) => SuiteBatch::BaekZheng(BaekZhengBatch {
-                key: key.sharing(),
+            Form::BaekZheng(key) => SuiteBatch::BaekZheng(BaekZhengBatch {
+                key,
                 block: job.block,
                 member: self.me,
                 shares: vec![GENERATOR_G1; count],
@@ -163,11 +188,15 @@ impl Liar {
         self.lie.unwrap_or_else(|| Lie::in_turn(height))
     }
 
-    /// Keeps a true set that is to be late.
+    /// Keeps a true set that is to be late, and learns from any how they look.
     fn hold_back(&self, message: &Message) {
-        if let Message::Shares(set) = message
-            && self.lie_at(set.height) == Lie::Late
-        {
+        let Message::Shares(set) = message else {
+            return;
+        };
+        let mut form = self.form.lock().unwrap_or_else(PoisonError::into_inner);
+        form.get_or_insert_with(|| Form::of_set(&set.batch));
+        drop(form);
+        if self.lie_at(set.height) == Lie::Late {
             let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
             if late.len() < LATE_MAX
                 && late

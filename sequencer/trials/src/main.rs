@@ -92,8 +92,9 @@ fn liar(home: &Home, lie: Option<Lie>) -> Lying {
     let genesis = home.genesis()?;
     let identity = home.identity()?;
     let me = home::member_of(home, &genesis, &identity.public())?;
-    let key = home::encryption_key(&genesis)?.ok_or("these lies are about a dealt key")?;
-    Ok(Arc::new(Liar::new(&genesis, key, me, identity, lie)))
+    let key = home::encryption_key(&genesis)?;
+    let liar = Liar::new(&genesis, key.as_ref(), me, identity, lie);
+    Ok(Arc::new(liar))
 }
 
 fn false_dealer(home: &Home) -> Lying {

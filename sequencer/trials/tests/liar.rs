@@ -1,28 +1,48 @@
-//! One member sends wrong, empty, duplicate and foreign shares first, at load: output is
-//! complete and identical, and the liar is named by every honest member with evidence
-//! that anyone can check (THREATS A6, A7).
+//! One member sends wrong, empty, duplicate and foreign shares first, at load, of a dealt key, of
+//! one that the members made, and of the second scheme: output is complete and identical, and the liar
+//! is named by every honest member with evidence that anyone can check (THREATS A6, A7).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use common::{Cluster, Load, complete, program};
-use fairlane_encryption::SuiteKey;
 use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_replica::{Evidence, Store, Table};
-use fairlane_types::{MemberId, decode};
+use fairlane_types::{MemberId, Scheme, decode};
 
 const ORDERS: usize = 2_000;
+/// Orders, and those a second, where each costs a member some 8 ms.
+const FEW: usize = 60;
+const FEW_RATE: usize = 5;
 const LIAR: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_liar_changes_nothing_and_is_named_by_all() {
     let mut cluster = Cluster::start(4, Some(LIAR)).await;
     let load = Load::above_half_of_the_maximum(&cluster, ORDERS).await;
+    lies_come_to_nothing(&mut cluster, load, ORDERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_with_a_share_of_a_made_key_is_named_by_all() {
+    let mut cluster = Cluster::start_with_made_key(4, LIAR).await;
+    let load = Load::above_half_of_the_maximum(&cluster, ORDERS).await;
+    lies_come_to_nothing(&mut cluster, load, ORDERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_of_the_second_scheme_is_named_by_all() {
+    let mut cluster = Cluster::start_with(4, Some(LIAR), Scheme::BaekZheng).await;
+    let load = Load::start(&cluster, FEW, FEW_RATE);
+    lies_come_to_nothing(&mut cluster, load, FEW).await;
+}
+
+async fn lies_come_to_nothing(cluster: &mut Cluster, load: Load, orders: usize) {
     let sent = load.finish().await;
     let outcomes = cluster.settled(&sent.acknowledged).await;
     complete(&sent, &outcomes);
-    assert_eq!(sent.acknowledged.len() - sent.warm_up, ORDERS);
+    assert_eq!(sent.acknowledged.len() - sent.warm_up, orders);
 
     for member in (0..4).filter(|m| *m != LIAR) {
         let share = |peer: usize| format!("peer=\"{peer}\"");
@@ -71,8 +91,7 @@ async fn a_liar_changes_nothing_and_is_named_by_all() {
     // And from the database of each honest member.
     let genesis = cluster.testnet.genesis.clone();
     let committee = genesis.validate().unwrap();
-    let scheme = genesis.encryption.scheme;
-    let key = SuiteKey::from_bytes(scheme, &genesis.encryption.public_key).unwrap();
+    let key = cluster.committee.pin().key().clone();
     for member in (0..4).filter(|m| *m != LIAR) {
         cluster.kill(member);
         let path = cluster.testnet.members[member].home.data_path();

@@ -101,6 +101,17 @@ impl Cluster {
         cluster
     }
 
+    /// Starts `n` members that make their key, one of them a liar, and waits until they have it.
+    pub async fn start_with_made_key(n: usize, liar: usize) -> Self {
+        let (testnet, dir) = homes(n, |options| options.dealer = false);
+        let mut cluster = Self::over(unkeyed(n), testnet, dir, Some(liar));
+        for member in 0..n {
+            cluster.spawn(member);
+        }
+        cluster.makes_its_key(None).await;
+        cluster
+    }
+
     /// Starts members whose homes were made apart, with the passphrase of their key files, and
     /// waits until they have made their key.
     pub async fn start_founded(testnet: Testnet, dir: TempDir, passphrase: PathBuf) -> Self {
