@@ -124,6 +124,14 @@ pub fn combining(name: &str) -> Result<Combining, String> {
     found.ok_or_else(|| "combining is all-to-all or sharded".to_owned())
 }
 
+/// A bound of a ratio.
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    let good = ratio.is_finite() && ratio >= 1.0;
+    good.then_some(ratio)
+        .ok_or_else(|| "a ratio is 1 or more".to_owned())
+}
+
 /// Generated tables.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DocsTable {
@@ -577,6 +585,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "RUNS", requires = "liar", conflicts_with = "home",
         value_parser = clap::value_parser!(u8).range(1..=15))]
     pub against_clean: Option<u8>,
+    /// Fail if p50 with the liars is more than so many times that without: the median over
+    /// pairs of runs that follow each other.
+    #[arg(long, value_name = "RATIO", requires = "against_clean", value_parser = ratio)]
+    pub ratio_max: Option<f64>,
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::args::BenchArgs;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Outcome, Problem};
 use crate::measure::{percentiles, round};
 use crate::term::Term;
 
@@ -38,8 +38,8 @@ pub async fn run(args: &BenchArgs, runs: u8, term: Term) -> Outcome {
         let row = |name: &str| {
             let figure = &compared[name];
             format!(
-                "\n  {name}: clean {}, with liars {}, ratio {}",
-                figure["clean"], figure["lied"], figure["ratio"]
+                "\n  {name}: clean {}, with liars {}, ratio {}, median of pairs {}",
+                figure["clean"], figure["lied"], figure["ratio"], figure["pairs"]["median"]
             )
         };
         let rows: String = FIGURES.iter().map(|name| row(name)).collect();
@@ -51,22 +51,47 @@ pub async fn run(args: &BenchArgs, runs: u8, term: Term) -> Outcome {
             args.rate
         )
     });
-    Ok(())
+    let ratio = compared["p50_ms"]["pairs"]["median"].as_f64();
+    match (args.ratio_max, ratio) {
+        (Some(most), Some(ratio)) if ratio > most => {
+            let what = format!("p50 with liars is {ratio} times that without, over {most}");
+            Err(Problem::new(Exit::Failed, what))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The medians of each figure, and with liars over without.
 fn compare(clean: &[Value], lied: &[Value]) -> Value {
     let figures = FIGURES.iter().map(|name| {
+        let pairs = pairs(clean, lied, name);
         let (clean, lied) = (median(clean, name), median(lied, name));
-        let ratio = if clean > 0.0 {
-            round(lied / clean)
-        } else {
-            0.0
-        };
-        let figure = json!({ "clean": clean, "lied": lied, "ratio": ratio });
+        let figure = json!({
+            "clean": clean, "lied": lied, "ratio": ratio(clean, lied), "pairs": pairs,
+        });
         ((*name).to_owned(), figure)
     });
     Value::Object(figures.collect())
+}
+
+/// Of runs that follow each other, which meet the same machine more than others do.
+fn pairs(clean: &[Value], lied: &[Value], name: &str) -> Value {
+    let both = clean.iter().zip(lied);
+    let ratios = both.filter_map(|(clean, lied)| {
+        let (clean, lied) = (clean[name].as_f64()?, lied[name].as_f64()?);
+        Some(ratio(clean, lied))
+    });
+    let ratios: Vec<f64> = ratios.collect();
+    let median = percentiles(ratios.clone()).p50_ms;
+    json!({ "ratios": ratios, "median": median })
+}
+
+fn ratio(clean: f64, lied: f64) -> f64 {
+    if clean > 0.0 {
+        round(lied / clean)
+    } else {
+        0.0
+    }
 }
 
 fn median(runs: &[Value], name: &str) -> f64 {
@@ -85,6 +110,8 @@ mod tests {
         assert_eq!(figure["clean"], 10.0);
         assert_eq!(figure["lied"], 12.0);
         assert_eq!(figure["ratio"], 1.2);
+        assert_eq!(figure["pairs"]["ratios"], json!([1.33, 0.22, 9.0]));
+        assert_eq!(figure["pairs"]["median"], 1.33);
         assert_eq!(compared["p99_ms"]["ratio"], 0.0);
     }
 }
