@@ -22,6 +22,8 @@
 mod attestation;
 mod baek_zheng;
 mod beacon;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod certificate;
 mod ciphertext;
 mod combine;
