@@ -41,6 +41,8 @@ pub struct Cluster {
     pub ops: Vec<Member>,
     children: Vec<Option<Child>>,
     liar: Option<usize>,
+    /// Arguments of every command on a home.
+    with: Vec<String>,
     /// Kept for its drop.
     _dir: TempDir,
     _machine: MutexGuard<'static, ()>,
@@ -89,7 +91,20 @@ impl Cluster {
     /// Starts `n` members that make their key; member `late` is killed before there is one
     /// and stays down.
     pub async fn start_making_a_key(n: usize, late: usize) -> Self {
-        let (testnet, dir) = homes(n, |options| options.dealer = false);
+        Self::start_making_a_key_with(n, Some(late), Vec::new(), |_| {}).await
+    }
+
+    /// The same with other options and more arguments to commands; nobody need be late.
+    pub async fn start_making_a_key_with(
+        n: usize,
+        late: Option<usize>,
+        with: Vec<String>,
+        change: impl FnOnce(&mut InitOptions),
+    ) -> Self {
+        let (testnet, dir) = homes(n, |options| {
+            options.dealer = false;
+            change(options);
+        });
         // What it runs with until the key is there, which no request asks for.
         let unkeyed = {
             let (dealt, _dir) = homes(n, |_| {});
@@ -97,11 +112,14 @@ impl Cluster {
         };
         let genesis = testnet.genesis.clone();
         let mut cluster = Self::over(unkeyed, testnet, dir, None);
+        cluster.with = with;
         for member in 0..n {
             cluster.spawn(member);
         }
-        cluster.kill(late);
-        let others = (0..n).filter(|member| *member != late);
+        if let Some(late) = late {
+            cluster.kill(late);
+        }
+        let others = (0..n).filter(|member| Some(*member) != late);
         for member in others.clone() {
             cluster.ready(member).await;
         }
@@ -131,6 +149,7 @@ impl Cluster {
             ops,
             children: testnet.members.iter().map(|_| None).collect(),
             liar,
+            with: Vec::new(),
             testnet,
             _dir: dir,
             _machine: machine,
@@ -164,7 +183,7 @@ impl Cluster {
         for member in next {
             let config = &self.testnet.members[*member].config;
             let (card, quic) = (dir.join(format!("{member}.json")), config.listen_quic);
-            fairlane(&[
+            self.on_home(&[
                 "committee",
                 "card",
                 "--home",
@@ -186,10 +205,16 @@ impl Cluster {
         args.extend(["-o", &change]);
         fairlane(&args);
         for member in 0..3 {
-            fairlane(&["committee", "approve", "--home", &home(member), &change]);
+            self.on_home(&["committee", "approve", "--home", &home(member), &change]);
         }
         let ops = url(first.listen_ops);
         fairlane(&["committee", "submit", "--ops", &ops, &change]);
+    }
+
+    /// Runs `fairlane` on a home and wants it to succeed.
+    fn on_home(&self, args: &[&str]) {
+        let with = self.with.iter().map(String::as_str);
+        fairlane(&args.iter().copied().chain(with).collect::<Vec<_>>());
     }
 
     /// Waits until the API of a member is one of an epoch.
@@ -233,6 +258,7 @@ impl Cluster {
             .arg("--home")
             .arg(self.testnet.members[member].home.root())
             .arg("--stop-with-stdin")
+            .args(&self.with)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
