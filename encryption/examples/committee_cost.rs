@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use fairlane_encryption::{
     Ceremony, CertificateKey, ReceiverSecret, Subject, accept_certificate_share, certify,
-    deal_pairing_insecure, sign_attestation,
+    deal_pairing_insecure, sign_attestation, threshold,
 };
 use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, encode};
 use rand_chacha::ChaCha20Rng;
@@ -90,14 +90,33 @@ fn ceremony(n: usize, certified: bool) -> ([f64; 2], usize) {
     (costs, encode(&deal).len())
 }
 
+/// What a member pays for the certificates of one block, by what a replica does: for a tied block
+/// it signs a beacon, decodes t shares and combines them; for an attested one it signs, and does the
+/// same if it is its turn (once in n heights), else it verifies the certificate.
+fn per_block(n: usize, [sign, accept, combine, verify]: [f64; 4]) -> [f64; 3] {
+    let combined = sign + threshold(n) as f64 * accept + combine;
+    let verified = sign + verify;
+    let attested = (combined + (n as f64 - 1.0) * verified) / n as f64;
+    [combined, attested, combined + attested]
+}
+
 fn main() {
     println!("certificates, ms of CPU: share, accept one, combine and verify, verify alone");
     let mut base = f64::NAN;
+    let mut blocks = Vec::new();
     for n in MEMBERS {
         let [sign, accept, combine, verify] = certificates(n);
+        blocks.push((n, per_block(n, [sign, accept, combine, verify])));
         base = if base.is_nan() { combine } else { base };
         let ratio = combine / base;
         println!("{n:>4} | {sign:>7.2} {accept:>7.2} {combine:>7.2} {verify:>7.2} | {ratio:>5.1}x");
+    }
+    println!(
+        "certificates of one block, ms of CPU a member: beacon of a tied block, or an attestation \
+         that it combines; an attestation on the mean of n; beacon and attestation on the mean"
+    );
+    for (n, [beacon, attested, both]) in blocks {
+        println!("{n:>4} | {beacon:>7.2} {attested:>7.2} {both:>7.2}");
     }
     for (certified, what) in [(false, "encryption key"), (true, "both keys")] {
         println!("ceremony for {what}, ms of CPU for one dealing: deal, verify; bytes");

@@ -81,13 +81,21 @@ impl CombinerSchedule {
     }
 }
 
-/// W of one order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+/// W of one order. Whoever has it reads the order: it is not printed.
+#[derive(Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct KeyPoint {
     /// Place in the slice.
     pub order: u32,
     /// enc(W).
     pub point: [u8; ENCODED],
+}
+
+impl core::fmt::Debug for KeyPoint {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("KeyPoint")
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a combiner tells the others of a slice of a final block: the key points of orders

@@ -2,59 +2,143 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod common;
+#[path = "../../types/tests/common/printed.rs"]
+mod printed;
 
-use common::{World, finalized};
-use fairlane_encryption::{Plain, Tdh2, ThresholdScheme};
-use fairlane_types::encode;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use common::rig::{Rig, Stage};
+use common::{ENTROPY, World, block, ids, rng};
+use fairlane_encryption::{
+    BaekZheng, Ceremony, CertificateKeys, Encrypting, KeyBatch, KeyPoint, Opened, ReceiverSecret,
+    Signing, SuiteSecret, Tdh2, deal_pairing_insecure,
+};
+use fairlane_types::{Digest, Epoch, MemberId, encode};
+use printed::{Secrets, hidden};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Whether any run of 4 bytes of `secret` shows in `text`, as hex, decimals or text.
-fn shows(text: &str, secret: &[u8]) -> bool {
-    let lower = text.to_lowercase().replace([' ', '\n'], "");
-    secret.windows(4).any(|run| {
-        let decimals: Vec<String> = run.iter().map(u8::to_string).collect();
-        lower.contains(&hex::encode(run))
-            || lower.contains(&decimals.join(","))
-            || (run.is_ascii() && lower.contains(&String::from_utf8_lossy(run).to_lowercase()))
-    })
+const ORDER: &[u8] = b"sell all of it, at any price";
+
+#[test]
+fn debug_shows_no_share_of_a_key() {
+    fn holds<S: Debug>(secret: &[u8], share: S) {
+        hidden("a share", secret, &share);
+    }
+    for share in World::new(4, 0).secrets {
+        let secret = share.expose_secret();
+        hidden("a share", &*secret, &share);
+        holds(&*secret, SuiteSecret::Tdh2(share));
+    }
+    let mut rng = rng(7);
+    let (_, shares) = deal_pairing_insecure::<Encrypting, _>(Epoch(0), 4, &mut rng).unwrap();
+    for share in shares {
+        let secret = share.expose_secret();
+        hidden("a share", &*secret, &share);
+        holds(&*secret, SuiteSecret::BaekZheng(share));
+    }
+    let (key, shares) = deal_pairing_insecure::<Signing, _>(Epoch(0), 4, &mut rng).unwrap();
+    for share in shares {
+        let secret = share.expose_secret();
+        let held = CertificateKeys {
+            key: Arc::new(key.clone()),
+            secret: Arc::new(share),
+        };
+        hidden("a share", &*secret, &held);
+    }
+}
+
+/// Of a ceremony: what it is read with, what comes of it, and what travels.
+#[test]
+fn debug_shows_nothing_of_a_ceremony() {
+    let mut rng = rng(8);
+    let receivers: Vec<_> = (0..4).map(|_| ReceiverSecret::generate(&mut rng)).collect();
+    let keys = receivers.iter().map(ReceiverSecret::key).collect();
+    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), keys, true).unwrap();
+    let mut deals = Vec::new();
+    for dealer in 0..ceremony.needed() {
+        let dealer = MemberId(dealer as u8);
+        let deal = ceremony.deal(dealer, &mut rng).unwrap();
+        // Sealed as it is, a dealing is for its receivers.
+        hidden("a dealing", &encode(&deal)[3..], &deal);
+        deals.push(ceremony.verify(dealer, deal).unwrap());
+    }
+    for (member, receiver) in receivers.iter().enumerate() {
+        let member = MemberId(member as u8);
+        let (_, shares) = ceremony.shares(&deals, member, receiver).unwrap();
+        let certificate = shares.certificate.as_ref().unwrap();
+        hidden("a receiver", &*receiver.expose_secret(), receiver);
+        hidden("a share", &*shares.encryption.expose_secret(), &shares);
+        hidden("a share", &*certificate.expose_secret(), &shares);
+        for deal in &deals {
+            hidden("a receiver", &*receiver.expose_secret(), deal);
+        }
+    }
+}
+
+/// Shares of orders and what they combine to: whoever has t of them reads the orders.
+fn debug_shows_nothing_of_orders<T: Rig>() {
+    let mut stage = Stage::<T>::new(4, 0);
+    let bytes = stage.encrypt(0, ORDER);
+    stage.push(0, bytes, ORDER.to_vec());
+    hidden("an order", ORDER, &stage.list);
+    let sealed = T::shares(&stage.secrets[0], stage.block, &stage.list, &mut stage.rng);
+    let sealed_text = [format!("{sealed:?}"), format!("{sealed:#?}")];
+    let one = T::prove_one(
+        &stage.secrets[0],
+        stage.block,
+        &stage.list[0],
+        &mut stage.rng,
+    );
+    let sets = stage.all_shares();
+    let share = T::first_share(T::batch(&sets[0]).0);
+    hidden("an order's share", &share, &one);
+    hidden("an order's share", &share, &(&sets[0], T::batch(&sets[0])));
+    for text in sealed_text {
+        assert!(
+            Secrets::new([("it", &share)])
+                .shown(text.as_bytes())
+                .is_none()
+        );
+    }
+    let combiner = T::combiner(&stage.key, &ids(&[0, 1, 2])).unwrap();
+    let used: Vec<_> = sets[..3].iter().collect();
+    let points = T::combine(&combiner, &used).unwrap();
+    hidden("a key point", &T::first_point(&points), &points);
+    let plain = T::open(&stage.key, &stage.list, &points, &ENTROPY).remove(0);
+    let plain = plain.expect("it opens");
+    assert_eq!(plain.payload, ORDER);
+    let (payload, opening) = (plain.payload.clone(), plain.opening);
+    let opened = Opened::Plain(plain);
+    hidden("an order", &payload, &opened);
+    hidden("an opening", &opening, &opened);
 }
 
 #[test]
-fn debug_shows_no_secret() {
-    let mut world = World::new(4, 2);
-    for share in &world.secrets {
-        for text in [format!("{share:?}"), format!("{share:#?}")] {
-            assert!(!shows(&text, &*share.expose_secret()), "{text}");
-        }
-    }
-    let sealed = Tdh2::shares(&world.secrets[0], world.block, &world.list, &mut world.rng);
-    let texts = [format!("{sealed:?}"), format!("{sealed:#?}")];
-    let one = Tdh2::prove_one(
-        &world.secrets[0],
-        world.block,
-        &world.list[0],
-        &mut world.rng,
-    );
-    let one_text = format!("{one:?}");
-    let shares = sealed.take(&finalized(world.block)).unwrap();
-    for share in &shares.batch().shares {
-        for text in texts
-            .iter()
-            .chain([&one_text, &format!("{shares:?} {:?}", shares.batch())])
-        {
-            assert!(!shows(text, share), "{text}");
-        }
-    }
-    let plain = Plain {
-        payload: b"sell everything".to_vec(),
-        opening: [0xc3; 32],
+fn debug_shows_nothing_of_orders_under_tdh2() {
+    debug_shows_nothing_of_orders::<Tdh2>();
+}
+
+#[test]
+fn debug_shows_nothing_of_orders_under_baek_zheng() {
+    debug_shows_nothing_of_orders::<BaekZheng>();
+}
+
+/// What a combiner tells the others.
+#[test]
+fn debug_shows_no_point_that_opens_an_order() {
+    let point = KeyPoint {
+        order: 0,
+        point: core::array::from_fn(|n| (n * 29 + 7) as u8),
     };
-    let text = format!("{plain:?} {:?}", world.list);
-    assert!(
-        !shows(&text, &plain.payload) && !shows(&text, &plain.opening),
-        "{text}"
-    );
-    assert!(shows("[1, 2, 3, 4]", &[1, 2, 3, 4]) && shows("c3c3c3c3", &[0xc3; 4]));
+    hidden("a key point", &point.point, &point);
+    let batch = KeyBatch {
+        key: World::new(4, 0).key.id(),
+        block: block(1),
+        member: MemberId(0),
+        points: vec![point],
+    };
+    hidden("a key point", &point.point, &batch);
 }
 
 #[test]

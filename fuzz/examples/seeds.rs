@@ -15,13 +15,13 @@ use fairlane_execution::oracle::Quote;
 use fairlane_execution::params::{Deleveraging, MarketParams};
 use fairlane_execution::{Change, Request, Tx};
 use fairlane_fuzz::clearing::{END, IDLE, genesis};
-use fairlane_fuzz::epochs;
+use fairlane_fuzz::{epochs, home};
 use fairlane_replica::{Dealing, Message, ShareMessage};
 use fairlane_types::{
-    BlockId, Certificate, CertificateKind, ChainId, Digest, EncryptionParams, Envelope, Epoch,
-    Genesis, Height, Item, LANE_NONE, Label, MemberId, Millis, Order, OrderAction, Outcome,
-    Position, PublicKey, Root, Scheme, SecretKey, SeededRng, SequencedBlock, Side, Signature,
-    SignerSet, TimeInForce, UsedReceivers, View, encode,
+    ActiveKeys, BlockId, Certificate, CertificateKind, ChainId, Digest, EncryptionParams, Envelope,
+    Epoch, Genesis, Height, Item, KeyActivation, LANE_NONE, Label, MemberId, Millis, Order,
+    OrderAction, Outcome, Position, PublicKey, Root, Scheme, SecretKey, SeededRng, SequencedBlock,
+    Side, Signature, SignerSet, TimeInForce, UsedReceivers, View, encode,
 };
 
 const CHAIN: ChainId = ChainId(1);
@@ -161,6 +161,7 @@ fn main() -> std::io::Result<()> {
         signatures: vec![Signature([1; 64]); 3],
     };
     record(&write, 2, "certificate", &certificate)?;
+    record(&write, 9, "activation", &activation())?;
     let mut file = SequenceWriter::new(Vec::new(), Digest([5; 32]))?;
     file.write(&Record::Block(block.clone()))?;
     write("files", "sequence", &file.finish()?)?;
@@ -195,11 +196,14 @@ fn main() -> std::io::Result<()> {
     json(&write, 0, "genesis", &genesis)?;
     write("files", "genesis", &serde_json::to_vec(&genesis)?)?;
     between_epochs(&write)?;
+    of_a_home(&write)?;
     clearing(&write)
 }
 
 /// What leads from one epoch into the next, by the first byte.
-fn between_epochs(write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+fn between_epochs(
+    write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let (base, change) = (epochs::base(), epochs::change());
     let (_, secrets) = epochs::keys();
     let certificate: Option<CertificateSecret> = None;
@@ -217,7 +221,11 @@ fn between_epochs(write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> 
         (1, "base", encode(&base)),
         (2, "change", encode(&change)),
         (3, "change-json", serde_json::to_vec(&change)?),
-        (3, "member-json", serde_json::to_vec(&change.next.members[0])?),
+        (
+            3,
+            "member-json",
+            serde_json::to_vec(&change.next.members[0])?,
+        ),
         (4, "receivers", encode(&used)),
         (5, "beacon", encode(&beacon)),
         (6, "shares", encode(&(&secrets[0], certificate))),
@@ -225,6 +233,52 @@ fn between_epochs(write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> 
         (7, "order", order.snapshot()),
     ] {
         write("epochs", name, &[&[which], &bytes[..]].concat())?;
+    }
+    Ok(())
+}
+
+/// A word for keys that no committee of the targets gave.
+fn activation() -> KeyActivation {
+    KeyActivation {
+        epoch: EPOCH,
+        keys: ActiveKeys {
+            encryption: epochs::keys().0.to_bytes(),
+            certificate: Vec::new(),
+        },
+        signers: SignerSet(7),
+        signatures: vec![Signature([1; 64]); 3],
+    }
+}
+
+/// Files of operators, by the first byte.
+fn of_a_home(write: &impl Fn(&str, &str, &[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    let config = r#"listen_quic = "127.0.0.1:7700"
+listen_api = "127.0.0.1:7701"
+listen_ops = "127.0.0.1:7702"
+log = "info"
+join = ["http://127.0.0.1:7711"]
+[peers]
+1 = "127.0.0.1:7710"
+2 = "member-2.example:7720"
+3 = "[::1]:7730"
+[store]
+reserve_mb = 64
+archive = true
+[api]
+connections_max = 10
+"#;
+    // Altered: nobody sealed it.
+    let mut altered = home::sealed(b"a secret");
+    altered.push(0);
+    for (which, name, bytes) in [
+        (16, "sealed", altered),
+        (1, "nothing-changed", Vec::new()),
+        (1, "cost-changed", vec![19, 0, 0xff, 20, 0, 0xff]),
+        (2, "backup", home::backup()),
+        (2, "dealt-backup", home::dealt_backup()),
+        (3, "config", config.as_bytes().to_vec()),
+    ] {
+        write("home", name, &[&[which], &bytes[..]].concat())?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod clearing;
 pub mod epochs;
+pub mod home;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

@@ -1,5 +1,5 @@
-//! The one canonical encoding (borsh): fixed field order, no maps, no floats; decoding
-//! refuses trailing bytes, so a value has exactly one encoding.
+//! The one canonical encoding (borsh): fixed field order, keys of maps ascending, no floats;
+//! decoding refuses trailing bytes, so a value has exactly one encoding.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

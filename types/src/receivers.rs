@@ -80,3 +80,24 @@ impl UsedReceivers {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{decode, encode};
+
+    #[test]
+    fn one_encoding_alone_is_read() {
+        let key = |first| (ReceiverBytes([first; 32]), Epoch(u64::from(first)));
+        let read = |keys: &[(ReceiverBytes, Epoch)]| {
+            let bytes = encode(keys);
+            let used = decode::<UsedReceivers>(&bytes, bytes.len()).ok()?;
+            assert_eq!(encode(&used), bytes, "a second encoding was accepted");
+            Some(used)
+        };
+        let sorted = UsedReceivers(BTreeMap::from([key(1), key(2)]));
+        assert_eq!(read(&[key(1), key(2)]), Some(sorted));
+        assert_eq!(read(&[key(2), key(1)]), None);
+        assert_eq!(read(&[key(1), key(1)]), None);
+    }
+}

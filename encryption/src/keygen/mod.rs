@@ -57,7 +57,7 @@
 //! that are sealed to it have come out.
 
 mod ceremony;
-mod curve;
+pub(crate) mod curve;
 mod deal;
 mod part;
 mod slots;

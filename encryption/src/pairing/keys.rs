@@ -7,6 +7,7 @@ use std::io::{Read, Result as IoResult, Write};
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_types::{Digest, Epoch, KeyId, MemberId};
 use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
 use threshold_crypto::poly::Poly;
 use threshold_crypto::{Ciphertext, Fr, PublicKeySet, PublicKeyShare, SecretKeyShare};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -14,6 +15,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::adapter::{self, FR_BYTES, G1_BYTES, SeededStream};
 use crate::KeyError;
 use crate::group::Hs;
+use crate::keygen::curve::{Bls, Curve};
 use crate::keys::{SHARE_HOLDERS_MAX, invalid, threshold};
 
 /// What a key is for; keys of different purpose are different types and have different
@@ -293,7 +295,7 @@ impl<P: Purpose> PairingShare<P> {
         secret: &[u8; FR_BYTES],
     ) -> Result<Self, KeyError> {
         let mut scalar = adapter::decode_fr(secret).ok_or(KeyError::BadScalar)?;
-        if *secret == [0; FR_BYTES] {
+        if bool::from(secret.ct_eq(&[0; FR_BYTES])) {
             return Err(KeyError::BadScalar);
         }
         Ok(Self {
@@ -311,8 +313,11 @@ impl<P: Purpose> PairingShare<P> {
     /// # Errors
     /// [`KeyError::ShareMismatch`] when it is not.
     pub fn belongs_to(&self, key: &PairingKey<P>) -> Result<(), KeyError> {
-        let mine = self.secret.public_key_share();
-        if self.sharing == key.sharing() && key.member_key(self.member) == Some(&mine) {
+        // blst multiplies in a time that does not depend on the secret, `threshold_crypto` does not.
+        let mine = Bls::decode_scalar(&self.bytes).map(|secret| Bls::commit(&[secret]));
+        let mine = mine.as_ref().and_then(|points| points.first());
+        let public = key.member_key(self.member).map(PublicKeyShare::to_bytes);
+        if self.sharing == key.sharing() && public.is_some() && mine == public.as_ref() {
             Ok(())
         } else {
             Err(KeyError::ShareMismatch {

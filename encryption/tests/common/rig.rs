@@ -41,6 +41,10 @@ pub trait Rig: ThresholdScheme + Sized {
         points: &Self::KeyPoints,
         k: usize,
     ) -> bool;
+    /// The share of the first order.
+    fn first_share(batch: &Self::ShareBatch) -> Vec<u8>;
+    /// What the first order opens with.
+    fn first_point(points: &Self::KeyPoints) -> Vec<u8>;
 }
 
 /// A key with all shares and a list of valid orders.
@@ -155,6 +159,14 @@ impl Rig for Tdh2 {
         let parts: [&[u8]; 3] = [id.as_bytes(), &bytes[1..33], &points.encoded()[k]];
         let ke = sha("FAIRLANE-V1-TDH2-KDF", &parts)[..32].try_into();
         unseals(ke.unwrap(), label, &bytes[163..])
+    }
+
+    fn first_share(batch: &ShareBatch) -> Vec<u8> {
+        batch.shares[0].to_vec()
+    }
+
+    fn first_point(points: &KeyPoints) -> Vec<u8> {
+        points.encoded()[0].to_vec()
     }
 }
 
@@ -325,5 +337,13 @@ impl Rig for BaekZheng {
         let u = bytes[1..49].try_into().unwrap();
         let ke = bz_ke(key.id().as_bytes(), &u, &points.pads()[k]);
         unseals(ke, label, &bytes[147..])
+    }
+
+    fn first_share(batch: &BaekZhengBatch) -> Vec<u8> {
+        batch.shares[0].to_vec()
+    }
+
+    fn first_point(points: &BaekZhengPoints) -> Vec<u8> {
+        points.pads()[0].to_vec()
     }
 }

@@ -74,4 +74,7 @@ pub struct VerifyArgs {
     /// Do not fail where no attestation covers the end of the file, or any of it.
     #[arg(long)]
     pub unattested: bool,
+    /// Do not fail where the file lacks the envelopes that openings are checked against.
+    #[arg(long, conflicts_with_all = ["committee_key", "evidence", "blind"])]
+    pub without_envelopes: bool,
 }

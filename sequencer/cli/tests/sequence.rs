@@ -1,18 +1,21 @@
-//! `fairlane verify` on sequence files: what the committee's attestations cover, and the rest.
+//! `fairlane verify` on sequence files: what the committee's attestations cover, what openings
+//! show, and the rest.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::Command;
 
 use fairlane_client::sequence_file::{Record, SequenceWriter};
+use fairlane_client::{Pin, SealOptions, Sealer};
 use fairlane_encryption::{
-    Attestation, CERTIFICATE_BYTES, CertificateKey, CertificateSecret, ThresholdCertificate,
-    accept_certificate_share, certify, deal_pairing_insecure, deal_suite_insecure,
-    sign_attestation,
+    Attestation, CERTIFICATE_BYTES, CertificateKey, CertificateSecret, Opened, Suite, SuiteSecret,
+    ThresholdCertificate, ThresholdScheme, accept_certificate_share, certify,
+    deal_pairing_insecure, deal_suite_insecure, resolve, sign_attestation,
 };
 use fairlane_types::{
-    BlockId, CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, Height, Millis,
-    Position, Root, Scheme, SecretKey, SeededRng, SequencedBlock, encode,
+    BlockId, Certificate, CertificateKind, CertificateParams, ChainId, Commit, EncryptionParams,
+    Envelope, Epoch, Finalized, Genesis, Height, Item, Micros, Millis, Outcome, Position, Root,
+    Scheme, SecretKey, SeededRng, SequencedBlock, SignerSet, View, encode,
 };
 
 struct World {
@@ -20,12 +23,13 @@ struct World {
     genesis: Genesis,
     key: CertificateKey,
     secrets: Vec<CertificateSecret>,
+    shares: Vec<SuiteSecret>,
 }
 
 impl World {
     fn new() -> Self {
         let mut rng = SeededRng::new(&[3; 32], b"deal");
-        let (sealing, _) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), 4, &mut rng).unwrap();
+        let (sealing, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), 4, &mut rng).unwrap();
         let (key, secrets) = deal_pairing_insecure(Epoch(0), 4, &mut rng).unwrap();
         let member = |i| SecretKey::from_seed([i; 32]).public();
         let genesis = Genesis {
@@ -48,7 +52,54 @@ impl World {
             genesis,
             key,
             secrets,
+            shares,
         }
+    }
+
+    /// A block of two opened orders, and their envelopes.
+    fn opened(&self) -> (SequencedBlock, Vec<Record>) {
+        let mut rng = SeededRng::new(&[4; 32], b"seal");
+        let pin = Pin::new(self.genesis.clone()).unwrap();
+        let sealer = Sealer::new(&pin, SecretKey::from_seed([8; 32]));
+        let (expiry, lane) = (Millis(9_000), None);
+        let seal = |nonce| {
+            let options = SealOptions {
+                nonce,
+                expiry,
+                lane,
+            };
+            sealer.seal_bytes(b"an order", options, &mut rng).unwrap()
+        };
+        let envelopes: Vec<Envelope> = [1, 2].map(seal).into();
+        let check = |e: &Envelope| Suite::check(pin.key(), &e.label.to_bytes(), &e.ciphertext);
+        let list: Vec<_> = envelopes.iter().map(|e| check(e).unwrap()).collect();
+        let token = finalized(&pin);
+        let sets = self.shares.iter().map(|share| {
+            let sealed = Suite::shares(share, BlockId::default(), &list, &mut rng);
+            (share.member(), sealed.take(&token).unwrap())
+        });
+        let sets: Vec<_> = sets.collect();
+        let sets: Vec<_> = sets.iter().map(|(member, set)| (*member, set)).collect();
+        let found = resolve::<Suite, _>(pin.key(), &list, &sets, &[1; 32]).unwrap();
+        let item = |(index, opened): (usize, Option<Opened>)| {
+            let Some(Opened::Plain(plain)) = opened else {
+                unreachable!("an honest ciphertext opens")
+            };
+            Item {
+                position: Position(index as u64),
+                label: envelopes[index].label.clone(),
+                ct_id: envelopes[index].id(),
+                stamp: Micros(0),
+                outcome: Outcome::Opened {
+                    payload: plain.payload,
+                    opening: plain.opening,
+                },
+            }
+        };
+        let mut block = self.blocks(1, 0).remove(0);
+        block.items = found.outcomes.into_iter().enumerate().map(item).collect();
+        let envelopes = envelopes.into_iter().map(Record::Envelope);
+        (block.sealed(), envelopes.collect())
     }
 
     /// Blocks of heights 1 to `count`; `salt` makes another sequence.
@@ -120,6 +171,30 @@ impl World {
     }
 }
 
+/// The right to open the first block: all members have signed its place.
+fn finalized(pin: &Pin) -> Finalized {
+    let (epoch, view, height, block) = (Epoch(0), View(1), Height(1), BlockId::default());
+    let commit = Commit {
+        epoch,
+        view,
+        height,
+        block,
+    };
+    let sign = |i| commit.sign(&SecretKey::from_seed([i; 32]), pin.genesis().chain);
+    Certificate {
+        kind: CertificateKind::Final,
+        epoch,
+        view,
+        height,
+        block,
+        signers: SignerSet::from_iter(pin.committee().ids()),
+        dirty: SignerSet(0),
+        signatures: (1..=4).map(sign).collect(),
+    }
+    .finalize(pin.genesis().chain, pin.committee(), &[2; 32])
+    .unwrap()
+}
+
 #[test]
 fn only_what_the_committee_attested_is_verified() {
     let world = World::new();
@@ -175,4 +250,59 @@ fn only_what_the_committee_attested_is_verified() {
         let (code, _, said) = world.verify(&[&trust[..], &["--unattested"]].concat());
         assert_eq!(code, Some(5), "{said}");
     }
+}
+
+#[test]
+fn openings_without_their_envelopes_prove_nothing() {
+    let world = World::new();
+    let (block, envelopes) = world.opened();
+    let attestation = world.attest(&block);
+    let file = |block: &SequencedBlock, envelopes: &[Record], attestation: &Record| {
+        let block = Record::Block(block.clone());
+        world.file(&[&[block], envelopes, std::slice::from_ref(attestation)].concat());
+    };
+    let trust = ["--genesis", "genesis.json"];
+    let accepting = [&trust[..], &["--without-envelopes"]].concat();
+    let counts = |value: &serde_json::Value| {
+        let count = |name: &str| value[name].as_u64().unwrap();
+        ["opened", "openings_checked", "openings_unchecked"].map(count)
+    };
+
+    file(&block, &envelopes, &attestation);
+    let (code, value, said) = world.verify(&trust);
+    assert_eq!((code, &value["ok"]), (Some(0), &true.into()), "{said}");
+    assert_eq!(counts(&value), [2, 2, 0]);
+
+    for kept in [0, 1] {
+        file(&block, &envelopes[..kept], &attestation);
+        let (code, value, said) = world.verify(&trust);
+        assert_eq!((code, &value["ok"]), (Some(5), &false.into()), "{said}");
+        assert_eq!(counts(&value), [2, kept as u64, 2 - kept as u64]);
+        assert!(said.contains("could not be checked"), "{said}");
+        let (code, value, said) = world.verify(&accepting);
+        assert_eq!((code, &value["ok"]), (Some(0), &false.into()), "{said}");
+        assert!(said.contains("could not be checked"), "{said}");
+    }
+
+    // A committee that signs what was not sealed: only the envelope shows it.
+    let mut false_block = block.clone();
+    let Outcome::Opened { payload, .. } = &mut false_block.items[0].outcome else {
+        unreachable!()
+    };
+    *payload = b"another order".to_vec();
+    let false_block = false_block.sealed();
+    let attestation = world.attest(&false_block);
+    file(&false_block, &[], &attestation);
+    let (code, ..) = world.verify(&trust);
+    assert_eq!(code, Some(5));
+    file(&false_block, &envelopes, &attestation);
+    let (code, _, said) = world.verify(&accepting);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(!said.contains("could not be checked"), "{said}");
+
+    // The committee's key alone says nothing of openings, and says so.
+    let key = hex::encode(world.key.public_key());
+    let (code, value, said) = world.verify(&["--committee-key", &key]);
+    assert_eq!((code, &value["ok"]), (Some(0), &true.into()), "{said}");
+    assert_eq!(counts(&value), [2, 0, 2]);
 }

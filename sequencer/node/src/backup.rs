@@ -157,7 +157,11 @@ impl Backup {
         Self::parse(&bytes).map_err(|reason| HomeError::content(path, reason))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// From what is in a file, opened.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let body: Body = fairlane_types::decode(bytes, bytes.len()).map_err(|e| e.to_string())?;
         let secrets = || {
             let secrets = body.receivers.as_slice();

@@ -237,7 +237,11 @@ impl Config {
         }
     }
 
-    fn check(&self, path: &Path) -> Result<(), HomeError> {
+    /// Checks what its types leave open.
+    ///
+    /// # Errors
+    /// [`HomeError::Content`] names it.
+    pub fn check(&self, path: &Path) -> Result<(), HomeError> {
         if self.reserve_bytes() < DISK_RESERVE_BYTES_MIN {
             let least = DISK_RESERVE_BYTES_MIN >> 20;
             let reason = format!("store.reserve_mb must be at least {least}");

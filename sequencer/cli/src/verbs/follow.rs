@@ -30,6 +30,8 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
     let mut feed = feed(&pin, &members, start, args.unattested, term)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let until = Height(args.until.unwrap_or(u64::MAX));
+    // Orders in the file whose envelopes no member has any more.
+    let mut bare = 0;
     // Whether the file ends with blocks that nothing in it covers yet.
     let mut open = false;
     while feed.height() < until || open {
@@ -59,7 +61,7 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                     }
                 }
                 if let Some(out) = &mut out {
-                    record(out, &pin, &members, &block).await?;
+                    bare += record(out, &pin, &members, &block).await?;
                     open = !args.unattested;
                 }
                 if block.height <= until && (args.all || !block.items.is_empty()) {
@@ -70,6 +72,12 @@ pub async fn run(args: FollowArgs, term: Term) -> Outcome {
                 }
             }
         }
+    }
+    if bare > 0 {
+        term.note(format!(
+            "{bare} orders are in the file without their envelopes: no member has them, and \
+             `fairlane verify` cannot check what those orders opened to"
+        ));
     }
     keep(&args, &feed, &mut out)
 }
@@ -154,15 +162,18 @@ fn start(args: &FollowArgs, pin: &Pin) -> Outcome<(Start, bool)> {
     Ok((start, false))
 }
 
-/// Writes a block and the envelopes of its orders, each checked.
+/// Writes a block and the envelopes of its orders, each checked; gives how many opened orders
+/// no member has the envelope of.
 async fn record(
     out: &mut SequenceOut,
     pin: &Pin,
     members: &[Member],
     block: &SequencedBlock,
-) -> Outcome {
+) -> Outcome<u64> {
     out.write(&Record::Block(block.clone()))?;
+    let mut bare = 0;
     for item in &block.items {
+        let mut found = false;
         for member in members {
             let Ok(proof) = member.proof(item.ct_id).await else {
                 continue;
@@ -178,10 +189,13 @@ async fn record(
                 Ok(_) => {}
             }
             out.write(&Record::Envelope(envelope))?;
+            found = true;
             break;
         }
+        let opened = matches!(item.outcome, OrderOutcome::Opened { .. });
+        bare += u64::from(opened && !found);
     }
-    Ok(())
+    Ok(bare)
 }
 
 /// A block and its items.

@@ -37,7 +37,7 @@ pub fn run(args: &VerifyArgs, term: Term) -> Outcome {
         return super::blind::verify(file, &trusted, term);
     }
     match (&args.file, &args.evidence) {
-        (Some(file), _) => sequence(file, genesis, trusted, args.unattested, term),
+        (Some(file), _) => sequence(file, genesis, trusted, args, term),
         (None, Some(file)) => evidence(file, trusted, term),
         (None, None) => Err(Problem::usage(
             "neither a sequence file nor --evidence".to_owned(),
@@ -161,7 +161,7 @@ fn sequence(
     path: &Path,
     genesis: &Path,
     trusted: Genesis,
-    unattested: bool,
+    args: &VerifyArgs,
     term: Term,
 ) -> Outcome {
     let wrong = |error| unreadable(path, error);
@@ -258,32 +258,48 @@ fn sequence(
     };
     let cursor = verifier.cursor();
     let covered = attested == cursor.height();
+    let unchecked = opened - checked;
     let value = serde_json::json!({ "verify": {
-        "ok": covered, "from": first, "height": cursor.height(), "orders": orders,
-        "opened": opened, "openings_checked": checked, "root": cursor.root(),
+        "ok": covered && unchecked == 0, "from": first, "height": cursor.height(), "orders": orders,
+        "opened": opened, "openings_checked": checked, "openings_unchecked": unchecked, "root": cursor.root(),
         "from_genesis": first == 1, "attested": attested,
         "not_covered": cursor.height().0 - attested.0.max(first - 1),
     }});
     term.result(&value, || {
+        let mark = if covered && unchecked == 0 { format!("{} ", term.green("✔")) } else { String::new() };
         let what = match attested {
-            _ if covered => format!("{} attested by the committee", term.green("✔")),
+            _ if covered => "attested by the committee".to_owned(),
             Height(0) => "not attested".to_owned(),
             to => format!("attested by the committee to {to}"),
         };
         format!(
-            "{what}: blocks {first} to {} · {orders} orders, {opened} opened, {checked} openings proven · root {}",
+            "{mark}{what}: blocks {first} to {} · {orders} orders, {opened} opened: {checked} openings proven, {unchecked} not · root {}",
             cursor.height(),
             cursor.root(),
         )
     });
-    if checked < opened {
-        term.note(format!(
-            "{} openings could not be checked: the file lacks their envelopes",
-            opened - checked
-        ));
-    }
     let begin = attested.next().max(Height(first));
-    uncovered(begin, cursor.height(), unattested, term)
+    uncovered(begin, cursor.height(), args.unattested, term)?;
+    unproven(unchecked, args.without_envelopes, term)
+}
+
+/// What to say of plaintexts whose ciphertexts are not in a file.
+fn unproven(openings: u64, accepted: bool, term: Term) -> Outcome {
+    if openings == 0 {
+        return Ok(());
+    }
+    let what = format!(
+        "{openings} openings could not be checked: the file lacks their envelopes, and nothing in \
+         it shows that those plaintexts are what was sealed"
+    );
+    if accepted {
+        term.note(what);
+        return Ok(());
+    }
+    Err(Problem::new(Exit::Verification, what).next(
+        "--without-envelopes accepts that; `fairlane follow --genesis FILE --out FILE` writes the \
+         envelopes that members still keep",
+    ))
 }
 
 /// What to say of blocks at the end of a file that no attestation in it covers.

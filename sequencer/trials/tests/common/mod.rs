@@ -41,8 +41,8 @@ pub struct Cluster {
     pub ops: Vec<Member>,
     children: Vec<Option<Child>>,
     liar: Option<usize>,
-    /// File with the passphrase of all key files, where they are encrypted.
-    passphrase: Option<PathBuf>,
+    /// Arguments of every command on a home.
+    with: Vec<String>,
     /// Kept for its drop.
     _dir: TempDir,
     _machine: MutexGuard<'static, ()>,
@@ -91,13 +91,29 @@ impl Cluster {
     /// Starts `n` members that make their key; member `late` is killed before there is one
     /// and stays down.
     pub async fn start_making_a_key(n: usize, late: usize) -> Self {
-        let (testnet, dir) = homes(n, |options| options.dealer = false);
+        Self::start_making_a_key_with(n, Some(late), Vec::new(), |_| {}).await
+    }
+
+    /// The same with other options and more arguments to commands; nobody need be late.
+    pub async fn start_making_a_key_with(
+        n: usize,
+        late: Option<usize>,
+        with: Vec<String>,
+        change: impl FnOnce(&mut InitOptions),
+    ) -> Self {
+        let (testnet, dir) = homes(n, |options| {
+            options.dealer = false;
+            change(options);
+        });
         let mut cluster = Self::over(unkeyed(n), testnet, dir, None);
+        cluster.with = with;
         for member in 0..n {
             cluster.spawn(member);
         }
-        cluster.kill(late);
-        cluster.makes_its_key(Some(late)).await;
+        if let Some(late) = late {
+            cluster.kill(late);
+        }
+        cluster.makes_its_key(late).await;
         cluster
     }
 
@@ -117,7 +133,8 @@ impl Cluster {
     pub async fn start_founded(testnet: Testnet, dir: TempDir, passphrase: PathBuf) -> Self {
         let n = testnet.members.len();
         let mut cluster = Self::over(unkeyed(n), testnet, dir, None);
-        cluster.passphrase = Some(passphrase);
+        let file = passphrase.to_str().unwrap().to_owned();
+        cluster.with = vec!["--passphrase-file".to_owned(), file];
         for member in 0..n {
             cluster.spawn(member);
         }
@@ -157,7 +174,7 @@ impl Cluster {
             ops,
             children: testnet.members.iter().map(|_| None).collect(),
             liar,
-            passphrase: None,
+            with: Vec::new(),
             testnet,
             _dir: dir,
             _machine: machine,
@@ -191,7 +208,7 @@ impl Cluster {
         for member in next {
             let config = &self.testnet.members[*member].config;
             let (card, quic) = (dir.join(format!("{member}.json")), config.listen_quic);
-            fairlane(&[
+            self.on_home(&[
                 "committee",
                 "card",
                 "--home",
@@ -213,10 +230,16 @@ impl Cluster {
         args.extend(["-o", &change]);
         fairlane(&args);
         for member in 0..3 {
-            fairlane(&["committee", "approve", "--home", &home(member), &change]);
+            self.on_home(&["committee", "approve", "--home", &home(member), &change]);
         }
         let ops = url(first.listen_ops);
         fairlane(&["committee", "submit", "--ops", &ops, &change]);
+    }
+
+    /// Runs `fairlane` on a home and wants it to succeed.
+    fn on_home(&self, args: &[&str]) {
+        let with = self.with.iter().map(String::as_str);
+        fairlane(&args.iter().copied().chain(with).collect::<Vec<_>>());
     }
 
     /// Waits until the API of a member is one of an epoch.
@@ -256,13 +279,11 @@ impl Cluster {
             command.arg("node");
             command
         };
-        if let Some(file) = &self.passphrase {
-            command.arg("--passphrase-file").arg(file);
-        }
         let child = command
             .arg("--home")
             .arg(self.testnet.members[member].home.root())
             .arg("--stop-with-stdin")
+            .args(&self.with)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
