@@ -35,7 +35,7 @@ pub const SNAPSHOT_BYTES_MAX: usize = 1 << 32;
 /// The clearing house as an [`Execution`].
 #[derive(Clone)]
 pub struct Clearing {
-    house: House,
+    pub(crate) house: House,
     tree: DenseTree,
     height: Height,
     sequence: Root,
@@ -54,7 +54,7 @@ impl Clearing {
         Ok(Self::at(House::new(genesis)?, Height(0), sequence))
     }
 
-    fn at(house: House, height: Height, sequence: Root) -> Self {
+    pub(crate) fn at(house: House, height: Height, sequence: Root) -> Self {
         let mut clearing = Self {
             house,
             tree: DenseTree::default(),
@@ -145,7 +145,7 @@ impl Clearing {
         (self.height, self.sequence, accounts, leaf(&core))
     }
 
-    fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         let mut dirty = std::mem::take(&mut self.house.dirty);
         dirty.sort_unstable();
         let (mut leaves, mut orders) = (Inputs::new(leaves()), Vec::new());
