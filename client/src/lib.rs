@@ -8,6 +8,7 @@
 //!   out once the committee's attestations cover them, so that no member has to be trusted for
 //!   what it serves. `Feed::unattested` gives them sooner, on the members' word.
 //! - [`AttestedChain`] and `AttestedFeed`: the same with nothing but the committee's key.
+//! - [`Kept`]: an execution of your own with its place in the sequence, across kills.
 //! - [`ChainVerifier`]: roots and parent links alone. They show that blocks belong together, not
 //!   that they are the committee's.
 //! - [`sample`]: sample orders, one JSON object a line.
@@ -17,6 +18,7 @@ mod account;
 mod attested;
 mod cursor;
 pub mod dev;
+mod kept;
 mod pin;
 pub mod sample;
 mod seal;
@@ -45,6 +47,7 @@ pub use account::{
 };
 pub use attested::{AttestedChain, AttestedError};
 pub use cursor::{Cursor, CursorError};
+pub use kept::{Kept, KeptError};
 pub use pin::{Pin, PinError};
 pub use seal::{SealError, SealOptions, Sealer};
 pub use verify::{

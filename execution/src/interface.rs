@@ -114,7 +114,8 @@ pub trait Execution: Send {
     /// Height and state root of the last block applied; height 0 is the genesis.
     fn head(&self) -> (Height, Digest);
 
-    /// Applies the next block. A height already applied gives its stored result.
+    /// Applies the next block. A height already applied gives its stored result, as long as
+    /// that is kept.
     ///
     /// # Errors
     /// [`ExecutionError::Fork`], `Root`, `TooOld`; the state is unchanged.

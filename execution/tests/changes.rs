@@ -229,7 +229,7 @@ fn a_rise_of_margins_is_seen_before_it_liquidates() {
     };
     while run.clearing.head().0.0 + 1 < height {
         let (_, events) = run.block(&[]);
-        assert_eq!(liquidated(&events), []);
+        assert!(liquidated(&events).is_empty());
     }
     // The long has closed half in time; the short has not.
     let (codes, events) = run.block(&[place_in(0, 1, false, 1_000, 10, 2)]);

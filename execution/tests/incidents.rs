@@ -627,8 +627,8 @@ fn gmx_2025_07_a_wrong_aggregate_is_found() {
     let mut run = Run::new(&plain(100_000));
     run.seeing(1_000, &[short(1, 7, 1), long(0, 7, 1)]);
     let snapshot = run.clearing.snapshot();
-    // The state root commits to it, and a snapshot with another sum is refused even when
-    // its root is made to fit; here the root already does not.
+    // The state root commits to it. Where the root is made to fit, the snapshot is refused for
+    // the sum (`clearing.rs`), and a running market is frozen for it (`audit/tests.rs`).
     let interest = run.clearing.house().market(0).unwrap().0.open_interest;
     assert_eq!(interest, 7);
     let bytes = interest.to_le_bytes();

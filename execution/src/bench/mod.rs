@@ -5,23 +5,20 @@
 mod deep;
 mod fills;
 mod peers;
+mod root;
 mod stream;
 mod sweep;
 
 use std::hint::black_box;
 
-use fairlane_types::{Inputs, Root, SequencedBlock, append};
+use fairlane_types::{Root, SequencedBlock};
 
-use crate::account::AccountLeaf;
-use crate::merkle::{DenseTree, leaves};
 use crate::params::{Deleveraging, ExecutionGenesis, MarketParams, MatchingRule, ParamsError};
 use crate::{Clearing, Execution, ExecutionError, House, Tx};
 pub use deep::Deep;
 pub use fills::Fills;
 use stream::{BLOCK, MID, OPS, Op, TRADERS, action, key};
 
-/// Accounts under the tree whose root is timed.
-const LEAVES: u64 = 1_000_000;
 /// Runs of each figure; the best counts, since other load only slows.
 const RUNS: usize = 3;
 
@@ -39,8 +36,10 @@ pub struct Figures {
     pub matching: u64,
     /// The same through blocks with receipts and roots.
     pub apply: u64,
-    /// Hashing what a block of 5,000 changed accounts changes, of 1,000,000.
+    /// The state root after some of 1,000,000 accounts changed, each with a position.
     pub root: u64,
+    /// How many changed.
+    pub changed: u64,
     /// Sweep of 100,000 accounts.
     pub sweep: u64,
     /// Accounts that it liquidates.
@@ -53,6 +52,9 @@ pub struct Figures {
     pub deep: Deep,
     /// The stream through orderbook-rs 0.15.3, likewise; only with the feature `peers`.
     pub orderbook_rs: Option<u64>,
+    /// The stream through matchcore 0.4.0, likewise, and the fills it makes, which are others
+    /// (docs/decisions/0056).
+    pub matchcore: Option<(u64, Fills)>,
 }
 
 impl Figures {
@@ -85,7 +87,9 @@ impl Figures {
                 self.per_second(self.apply)
             ),
             format!(
-                "root, {BLOCK} of {LEAVES} accounts changed: {} µs",
+                "root, {} of {} accounts with a position changed: {} µs",
+                self.changed,
+                root::ACCOUNTS,
                 self.root / 1_000
             ),
             format!(
@@ -108,6 +112,11 @@ impl Figures {
         if let Some(time) = self.orderbook_rs {
             lines.insert(4, peer("orderbook-rs 0.15.3  ", time));
         }
+        if let Some((time, fills)) = self.matchcore {
+            let line = peer("matchcore 0.4.0      ", time);
+            let fills = format!("{} fills of {} lots", fills.count, fills.lots);
+            lines.insert(5, format!("{line}, no peer: it makes {fills}"));
+        }
         lines
     }
 
@@ -118,8 +127,12 @@ impl Figures {
         let orderbook_rs = self.orderbook_rs.map_or_else(String::new, |time| {
             format!(",\"orderbook-rs\":{}", self.per_second(time))
         });
+        let other_fills = self.matchcore.map_or_else(String::new, |(time, _)| {
+            let speed = self.per_second(time);
+            format!(",\"other_fills\":{{\"matchcore\":{speed}}}")
+        });
         format!(
-            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"deep\":{{\"orders\":{},\"apply_ops_per_s\":{},\"audit_ms\":{},\"taken_ms\":{}}},\"peers\":{{\"lobster\":{},\"obcore\":{}{orderbook_rs}}}}}}}",
+            "{{\"exec\":{{\"match_ops_per_core_s\":{},\"apply_ops_per_s\":{},\"root_ms\":{},\"liquidation_sweep_ms\":{},\"deep\":{{\"orders\":{},\"apply_ops_per_s\":{},\"audit_ms\":{},\"taken_ms\":{}}},\"peers\":{{\"lobster\":{},\"obcore\":{}{orderbook_rs}}}{other_fills}}}}}",
             self.per_second(self.matching),
             self.per_second(self.apply),
             millis(self.root),
@@ -173,25 +186,31 @@ pub fn measure(clock: Clock<'_>) -> Result<Figures, BenchError> {
     let lobster = agree("lobster", peers::lobster(&ops, clock))?;
     let obcore = agree("obcore", peers::obcore(&ops, clock))?;
     #[cfg(feature = "peers")]
-    let orderbook_rs = Some(agree("orderbook-rs", peers::orderbook_rs(&ops, clock))?);
+    let (orderbook_rs, matchcore) = (
+        Some(agree("orderbook-rs", peers::orderbook_rs(&ops, clock))?),
+        Some(peers::matchcore(&ops, clock)),
+    );
     #[cfg(not(feature = "peers"))]
-    let orderbook_rs = None;
+    let (orderbook_rs, matchcore) = (None, None);
     let blocks = stream::blocks(&ops);
     let apply = agree("apply", apply(&blocks, clock)?)?;
     let deep = deep::deep(&blocks, clock)?;
+    let (root, changed) = root::root(clock)?;
     let (sweep, liquidated) = sweep::sweep(clock)?;
     Ok(Figures {
         orders: OPS as u64,
         fills: fills.count,
         matching,
         apply,
-        root: root(clock),
+        root,
+        changed,
         sweep,
         liquidated,
         deep,
         lobster,
         obcore,
         orderbook_rs,
+        matchcore,
     })
 }
 
@@ -264,28 +283,4 @@ fn apply(blocks: &[SequencedBlock], clock: Clock<'_>) -> Result<(u64, Fills), Be
         least = least.min(clock() - start);
     }
     Ok((least, sum))
-}
-
-fn root(clock: Clock<'_>) -> u64 {
-    let account = |n: u64| AccountLeaf {
-        key: key(n),
-        collateral: i128::from(n),
-        positions: Vec::new(),
-    };
-    let hash = |numbers: &mut dyn Iterator<Item = u64>| {
-        let mut inputs = Inputs::new(leaves());
-        numbers.for_each(|n| inputs.push(|bytes| append(&account(n), bytes)));
-        inputs.finish()
-    };
-    let mut tree = DenseTree::new(hash(&mut (0..LEAVES)));
-    let changed = |n| n * (LEAVES / BLOCK as u64) + n % 100;
-    best(|| {
-        let start = clock();
-        let dirty = (0..BLOCK as u64).map(changed);
-        let digests = hash(&mut dirty.clone().map(|n| n + 1));
-        let changes = dirty.map(|n| n as usize).zip(digests);
-        tree.update(&changes.collect::<Vec<_>>());
-        black_box(tree.root());
-        clock() - start
-    })
 }

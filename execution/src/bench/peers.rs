@@ -163,3 +163,102 @@ pub(super) fn orderbook_rs(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) 
     });
     (time, sum)
 }
+
+/// matchcore 0.4.0. Its fills are others: a limit order that crosses trades on beyond its limit
+/// (docs/decisions/0056). Its orders are numbered as they come, cancels with them.
+#[cfg(feature = "peers")]
+pub(super) fn matchcore(ops: &[(u64, Op)], clock: Clock<'_>) -> (u64, Fills) {
+    use matchcore::{
+        CancelCmd, Command, CommandKind, CommandMeta, CommandOutcome, CommandReport, LimitOrder,
+        MarketOrder, NewOrder, OrderBook, OrderFlags, OrderId, OrderKind, Price, Quantity,
+        QuantityPolicy, SequenceNumber, Side, SubmitCmd, TimeInForce, Timestamp,
+    };
+    let side = |buy| if buy { Side::Buy } else { Side::Sell };
+    let submit = |order| CommandKind::Submit(SubmitCmd { order });
+    let mut sum = Fills::default();
+    let time = best(|| {
+        let mut book = OrderBook::new("ONE");
+        sum = Fills::default();
+        let start = clock();
+        for (n, (_, op)) in ops.iter().enumerate() {
+            let kind = match *op {
+                Op::Limit { buy, ticks, lots } => {
+                    let quantity = Quantity(lots);
+                    submit(NewOrder::Limit(LimitOrder::new(
+                        Price(ticks),
+                        QuantityPolicy::Standard { quantity },
+                        OrderFlags::new(side(buy), false, TimeInForce::Gtc),
+                    )))
+                }
+                Op::Market { buy, lots } => {
+                    let order = MarketOrder::new(Quantity(lots), side(buy), false);
+                    submit(NewOrder::Market(order))
+                }
+                Op::Cancel { target } => CommandKind::Cancel(CancelCmd {
+                    order_id: OrderId(target as u64),
+                    order_kind: OrderKind::Limit,
+                }),
+            };
+            let meta = CommandMeta {
+                sequence_number: SequenceNumber(n as u64),
+                timestamp: Timestamp(n as u64),
+            };
+            let CommandOutcome::Applied(CommandReport::Submit(effects)) =
+                book.execute(&Command { meta, kind })
+            else {
+                continue;
+            };
+            let matched = effects.target_order().match_result();
+            for trade in matched.iter().flat_map(|result| result.trades()) {
+                let maker = trade.maker_order_id().0;
+                sum.add(n as u64, maker, trade.price().0, trade.quantity().0);
+            }
+        }
+        clock() - start
+    });
+    (time, sum)
+}
+
+#[cfg(all(test, feature = "peers"))]
+mod tests {
+    use super::super::{matching, stream};
+    use super::*;
+
+    /// Taker, maker, price and lots of each.
+    fn fills(all: &[(u64, u64, u64, u64)]) -> Fills {
+        let mut sum = Fills::default();
+        for (taker, maker, ticks, lots) in all {
+            sum.add(*taker, *maker, *ticks, *lots);
+        }
+        sum
+    }
+
+    #[test]
+    fn a_limit_order_trades_beyond_its_limit_in_matchcore_alone() {
+        let limit = |buy, ticks, lots| Op::Limit { buy, ticks, lots };
+        let ops = [
+            (1, limit(true, 9_976, 21)),
+            (1, limit(true, 10_004, 22)),
+            (2, limit(false, 9_998, 45)),
+        ];
+        let within = fills(&[(2, 1, 10_004, 22)]);
+        let beyond = fills(&[(2, 1, 10_004, 22), (2, 0, 9_976, 21)]);
+        assert_eq!(matching(&ops, &|| 0).unwrap().1, within);
+        assert_eq!(lobster(&ops, &|| 0).1, within);
+        assert_eq!(obcore(&ops, &|| 0).1, within);
+        assert_eq!(matchcore(&ops, &|| 0).1, beyond);
+    }
+
+    #[test]
+    fn the_stream_differs_from_the_order_named() {
+        let ops = stream::stream();
+        let both = |until: usize| {
+            let ours = matching(&ops[..until], &|| 0).unwrap().1;
+            (ours, matchcore(&ops[..until], &|| 0).1)
+        };
+        let (ours, theirs) = both(55);
+        assert_eq!(ours, theirs);
+        let (ours, theirs) = both(56);
+        assert_eq!(theirs.count, ours.count + 2);
+    }
+}

@@ -1,6 +1,6 @@
 //! Exit codes, and errors that say what to do next.
 
-use fairlane_client::{ClientError, VerifyError};
+use fairlane_client::{ClientError, KeptError, VerifyError};
 
 /// Why the process ends with another code than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,17 @@ impl From<ClientError> for Problem {
             }
             ClientError::False { .. } => Self::new(Exit::Verification, what)
                 .next("do not use this member; keep its answer as evidence"),
+        }
+    }
+}
+
+impl From<KeptError> for Problem {
+    fn from(error: KeptError) -> Self {
+        let what = error.to_string();
+        match error {
+            KeptError::Io { .. } => Self::failed(what),
+            KeptError::Other(_) => Self::preflight(what).next("choose another folder"),
+            KeptError::Damaged { .. } => Self::preflight(what).next("remove it to begin again"),
         }
     }
 }

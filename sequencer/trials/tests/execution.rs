@@ -1,6 +1,6 @@
-//! The clearing house in a process of its own, over the resumable feed: kill −9 of it, or of
-//! the member that feeds it, at any point, and it goes on at the next height to the same
-//! roots as the members'.
+//! The clearing house, and a rollup's own execution, in a process of its own over the resumable
+//! feed: kill −9 of it, or of the member that feeds it, at any point, and it goes on at the next
+//! height to the same roots.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,7 +20,7 @@ use fairlane_execution::{NOTICE_HEIGHTS, Reject};
 use fairlane_node::executor::write_genesis;
 use fairlane_node::oracle::{MockFeed, OracleConfig};
 use fairlane_replica::STATE_HEIGHTS;
-use fairlane_types::{Height, Millis, Order, OrderAction, SeededRng, Side, TimeInForce};
+use fairlane_types::{Height, Millis, Order, OrderAction, Outcome, SeededRng, Side, TimeInForce};
 use tempfile::TempDir;
 
 const MIDDLE: u64 = 100_000;
@@ -43,19 +43,38 @@ fn genesis() -> ExecutionGenesis {
 
 /// The process, and what each of its lives said.
 struct Follower {
+    program: PathBuf,
     folder: TempDir,
     arguments: Vec<String>,
     lives: Vec<PathBuf>,
     child: Option<Child>,
 }
 
+fn text(path: PathBuf) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// The members' public addresses.
+fn addresses(cluster: &Cluster) -> Vec<String> {
+    let members = cluster.testnet.members.iter();
+    members.map(|m| m.config.listen_api.to_string()).collect()
+}
+
 impl Follower {
-    fn new(cluster: &Cluster) -> Self {
+    fn of(program: PathBuf, folder: TempDir, arguments: &[&[String]]) -> Self {
+        Self {
+            program,
+            folder,
+            arguments: arguments.concat(),
+            lives: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// The clearing house.
+    fn clearing(cluster: &Cluster) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let member = cluster.testnet.members[0].home.root();
-        let addresses = cluster.testnet.members.iter();
-        let addresses: Vec<_> = addresses.map(|m| m.config.listen_api.to_string()).collect();
         let arguments = [
             "--json".to_owned(),
             "exec".to_owned(),
@@ -67,16 +86,23 @@ impl Follower {
             "--genesis".to_owned(),
             text(cluster.testnet.genesis_path.clone()),
             "--to".to_owned(),
-            addresses.join(","),
+            addresses(cluster).join(","),
             "--save-every".to_owned(),
             "4".to_owned(),
         ];
-        Self {
-            folder,
-            arguments: arguments.to_vec(),
-            lives: Vec::new(),
-            child: None,
-        }
+        Self::of(program("fairlane"), folder, &[&arguments])
+    }
+
+    /// The client's example of another execution.
+    fn tally(cluster: &Cluster) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = [
+            text(cluster.testnet.genesis_path.clone()),
+            text(folder.path().join("state")),
+            "0".to_owned(),
+        ];
+        let example = program("examples/own_execution");
+        Self::of(example, folder, &[&arguments, &addresses(cluster)])
     }
 
     fn spawn(&mut self) {
@@ -86,7 +112,7 @@ impl Follower {
             .join(format!("life-{}", self.lives.len()));
         let log = self.folder.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(program("fairlane"));
+        let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null());
         command.stdout(File::create(&said).unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
@@ -120,6 +146,30 @@ impl Follower {
             (from, roots)
         };
         self.lives.iter().map(life).collect()
+    }
+
+    /// What all lives came to: each from where it was saved, at the next height, without a gap,
+    /// and where one did again what another had done, to the same root.
+    fn roots(&self) -> BTreeMap<u64, String> {
+        let mut roots: BTreeMap<u64, String> = BTreeMap::new();
+        for (life, (from, said)) in self.said().iter().enumerate() {
+            let heights: Vec<u64> = said.keys().copied().collect();
+            assert_eq!(heights.first(), Some(&(from + 1)), "life {life}");
+            assert_eq!(
+                heights.len() as u64,
+                heights.last().unwrap() - from,
+                "life {life}"
+            );
+            assert!(life == 0 || *from > 0, "life {life} began again");
+            for (height, root) in said {
+                let before = roots.insert(*height, root.clone());
+                assert!(
+                    before.is_none_or(|b| b == *root),
+                    "two roots at height {height}"
+                );
+            }
+        }
+        roots
     }
 
     fn reached(&self) -> u64 {
@@ -203,7 +253,7 @@ async fn killed_at_any_point_it_goes_on_to_the_roots_of_the_members() {
         assert!(Instant::now() < deadline, "the members make no price");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let mut follower = Follower::new(&cluster);
+    let mut follower = Follower::clearing(&cluster);
     follower.spawn();
     for round in 0..6u64 {
         trade(&cluster, 100 * round).await;
@@ -225,26 +275,7 @@ async fn killed_at_any_point_it_goes_on_to_the_roots_of_the_members() {
     follower.until(head.0).await;
     follower.kill();
 
-    let lives = follower.said();
-    let mut roots: BTreeMap<u64, String> = BTreeMap::new();
-    for (life, (from, said)) in lives.iter().enumerate() {
-        // From where it was saved, at the next height, without a gap.
-        let heights: Vec<u64> = said.keys().copied().collect();
-        assert_eq!(heights.first(), Some(&(from + 1)), "life {life}");
-        assert_eq!(
-            heights.len() as u64,
-            heights.last().unwrap() - from,
-            "life {life}"
-        );
-        assert!(life == 0 || *from > 0, "life {life} began again");
-        for (height, root) in said {
-            let before = roots.insert(*height, root.clone());
-            assert!(
-                before.is_none_or(|b| b == *root),
-                "two roots at height {height}"
-            );
-        }
-    }
+    let roots = follower.roots();
     // The members keep the results of their last heights, member 0 those since its restart.
     let (mut compared, mut fills) = (0, 0);
     for (height, root) in roots.range(head.0.saturating_sub(60)..=head.0) {
@@ -273,6 +304,78 @@ async fn killed_at_any_point_it_goes_on_to_the_roots_of_the_members() {
         assert!(!proven.account.positions.is_empty());
         assert!(proven.state.height.0.is_multiple_of(STATE_HEIGHTS));
     }
+    cluster.nobody_contradicts().await;
+}
+
+/// Another execution than the clearing house, as a rollup would bring it: killed with −9, and
+/// the member that feeds it, it ends with what the sequence says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_execution_of_ones_own_goes_on_to_what_the_sequence_says() {
+    let mut cluster = Cluster::start(4, None).await;
+    let mut tally = Follower::tally(&cluster);
+    tally.spawn();
+    for round in 0..4u64 {
+        trade(&cluster, 100 * round).await;
+        let before = tally.reached();
+        tally.until(before + 1 + round).await;
+        // It saves when an attestation covers what it did; before the first one a new life would
+        // rightly begin again.
+        let deadline = Instant::now() + PATIENCE;
+        while !tally.folder.path().join("state").exists() {
+            assert!(Instant::now() < deadline, "it saves nothing");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if round == 2 {
+            cluster.kill(0);
+        }
+        tally.kill();
+        tally.spawn();
+    }
+    cluster.spawn(0);
+    cluster.ready(0).await;
+    // An order makes the committee attest what is before it.
+    trade(&cluster, 400).await;
+    let head = cluster.head(1).await.unwrap().0;
+    tally.until(head).await;
+    tally.kill();
+    // Once more, to its end: at the head it has nothing to do but to say what it holds.
+    let reached = tally.reached();
+    tally.arguments[2] = reached.to_string();
+    let done = Command::new(&tally.program)
+        .args(&tally.arguments)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8(done.stdout).unwrap();
+    let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let roots = tally.roots();
+    let same = |line: &serde_json::Value| {
+        let height = line["height"].as_str().unwrap().parse().unwrap();
+        height == 0 || roots[&height] == line["state_root"].as_str().unwrap()
+    };
+    assert!(same(&lines[0]["from"]), "{said}");
+    let again = lines.iter().filter_map(|line| line.get("executed"));
+    assert!(again.clone().all(same), "{said}");
+
+    let mut wanted: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let sequence = cluster.blocks(1, Height(reached)).await;
+    for item in sequence.iter().flat_map(|block| &block.items) {
+        let Outcome::Opened { payload, .. } = &item.outcome else {
+            continue;
+        };
+        let row = wanted.entry(item.label.sender.to_string()).or_default();
+        *row = (row.0 + 1, hex::encode(payload));
+    }
+    let rows = lines.iter().filter_map(|line| {
+        let sender = line.get("sender")?.as_str()?.to_owned();
+        let last = line["last"].as_str()?.to_owned();
+        Some((sender, (line["orders"].as_u64()?, last)))
+    });
+    let rows: BTreeMap<_, _> = rows.collect();
+    assert_eq!(rows, wanted);
+    let orders: u64 = wanted.values().map(|(orders, _)| orders).sum();
+    assert!(wanted.len() == TRADERS.len() && orders >= 48, "{wanted:?}");
     cluster.nobody_contradicts().await;
 }
 
