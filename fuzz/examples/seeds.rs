@@ -271,12 +271,13 @@ connections_max = 10
     let mut altered = home::sealed(b"a secret");
     altered.push(0);
     for (which, name, bytes) in [
-        (16, "sealed", altered),
+        (20, "sealed", altered),
         (1, "nothing-changed", Vec::new()),
         (1, "cost-changed", vec![19, 0, 0xff, 20, 0, 0xff]),
         (2, "backup", home::backup()),
         (2, "dealt-backup", home::dealt_backup()),
         (3, "config", config.as_bytes().to_vec()),
+        (4, "founding", home::founding()),
     ] {
         write("home", name, &[&[which], &bytes[..]].concat())?;
     }

@@ -1,5 +1,5 @@
 //! What lies in a member's home or beside it, as whoever can write there may leave it: encrypted
-//! key files, backups, `config.toml`.
+//! key files, backups, `config.toml`, founding files.
 #![no_main]
 
 use std::path::Path;
@@ -9,6 +9,7 @@ use fairlane_encryption::{KeyFileError, KeyFileKind, open_key_file};
 use fairlane_fuzz::{epochs, home};
 use fairlane_node::backup::Backup;
 use fairlane_node::config::Config;
+use fairlane_node::founding::Founding;
 use fairlane_types::{Genesis, MemberId};
 use libfuzzer_sys::fuzz_target;
 
@@ -53,9 +54,9 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (genesis, sealed) = world();
-    match which % 4 {
+    match which % 5 {
         0 => {
-            let kind = KINDS[usize::from(which / 4) % KINDS.len()];
+            let kind = KINDS[usize::from(which / 5) % KINDS.len()];
             assert_eq!(open(kind, &mut bytes.to_vec()), None, "nobody sealed this");
         }
         1 => {
@@ -78,7 +79,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(backup.belongs_to(genesis).is_err(), "of another chain");
             }
         }
-        _ => {
+        3 => {
             let (Ok(text), path) = (core::str::from_utf8(bytes), Path::new("config.toml")) else {
                 return;
             };
@@ -89,6 +90,13 @@ fuzz_target!(|bytes: &[u8]| {
                 }
                 let text = config.to_toml().expect("what was read can be written");
                 assert_eq!(Config::parse(path, &text).ok(), Some(config));
+            }
+        }
+        _ => {
+            if let Ok(founding) = Founding::parse(bytes) {
+                assert!(founding.genesis.validate().is_ok() && founding.genesis.start.is_none());
+                let text = serde_json::to_vec(&founding).expect("what was read can be written");
+                assert_eq!(Founding::parse(&text).as_ref(), Ok(&founding));
             }
         }
     }

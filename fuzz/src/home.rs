@@ -5,7 +5,11 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use fairlane_encryption::{ReceiverSecret, Signing, deal_pairing_insecure};
-use fairlane_types::{Digest, Epoch, MemberId, SeededRng, encode};
+use fairlane_node::founding::{Founding, Terms};
+use fairlane_types::{
+    ChainId, Digest, Epoch, MemberId, Millis, NextMember, OrderParams, ReceiverBytes, SecretKey,
+    SeededRng, encode,
+};
 
 /// What files are sealed with.
 pub const PASSPHRASE: &[u8] = b"correct horse";
@@ -70,6 +74,27 @@ pub fn backup() -> Vec<u8> {
         vec![(0_u64, receiver)],
         Vec::<u8>::new(),
     ))
+}
+
+/// A founding file of four members.
+#[must_use]
+pub fn founding() -> Vec<u8> {
+    let mut rng = SeededRng::new(&[6; 32], b"founding");
+    let members = (0..4_u8).map(|id| NextMember {
+        identity: SecretKey::from_seed([id + 1; 32]).public(),
+        receiver: ReceiverBytes(*ReceiverSecret::generate(&mut rng).key().bytes()),
+        quic: format!("m{id}.example:7700"),
+        api: format!("http://m{id}.example:7701"),
+    });
+    let terms = Terms {
+        chain: ChainId(9),
+        time: Millis(1),
+        experiment: false,
+        order: OrderParams::default(),
+        combining: None,
+    };
+    let founding = Founding::new(terms, members.collect(), None).expect("they are four");
+    serde_json::to_vec(&founding).expect("it is plain data")
 }
 
 /// Of keys that a dealer made.

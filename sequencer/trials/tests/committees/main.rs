@@ -349,7 +349,7 @@ async fn a_used_receiver_key_is_refused(dir: &Path, machines: &[Machine], base: 
     cards[0].clone_from(&old);
     let args = propose(dir, &machines[0], "kept", &cards, &change);
     let args: Vec<_> = args.iter().map(String::as_str).collect();
-    refused(&args, "a card for epoch 1, the next one is 2");
+    refused(&args, "a card for epoch 1, not for epoch 2");
     let text = std::fs::read_to_string(&old).unwrap();
     std::fs::write(&new, text.replace("\"epoch\": 1", "\"epoch\": 2")).unwrap();
     cards[0].clone_from(&new);
