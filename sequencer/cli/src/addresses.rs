@@ -43,6 +43,11 @@ pub fn check(what: &str, quic: &str, api: &str, term: Term) -> Outcome {
 fn host(place: &str) -> Option<&str> {
     let (host, port) = place.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
+    // They are shown to operators, who compare what they see.
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
+    if !host.chars().all(plain) {
+        return None;
+    }
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
@@ -97,6 +102,9 @@ mod tests {
             "::1:7800",
             "[::1]",
             "[]:1",
+            "a\u{1b}[2K:1",
+            "a b:1",
+            "a\r\nb:1",
         ];
         for place in not {
             assert_eq!(of(place), None, "{place}");

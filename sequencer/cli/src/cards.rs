@@ -54,6 +54,16 @@ impl Card {
         })
     }
 
+    /// The card that a home was made with.
+    pub fn in_home(home: &Home) -> Outcome<Self> {
+        read(&home.root().join(CARD))
+    }
+
+    /// The chain that it is for.
+    pub const fn chain(&self) -> ChainId {
+        self.chain
+    }
+
     /// What a card says of a member of the epoch, which it must be for.
     pub fn member_of(path: &Path, chain: ChainId, epoch: Epoch) -> Outcome<NextMember> {
         let card: Self = read(path)?;

@@ -19,18 +19,19 @@ pub enum CeremonyVerb {
     ///
     /// It holds nothing secret, so anybody may do it. The file goes to all of them.
     Genesis(Box<GenesisArgs>),
-    /// Take a genesis into a home that was prepared, if it has this home's own keys.
+    /// Show a founding file and its hash; with --hash, take it into a home that was prepared.
     ///
-    /// All operators compare the hash that is printed before they start their nodes.
+    /// It is taken in only if it has this home's own keys and addresses. All operators compare the
+    /// hash that is shown without --hash, and then say it.
     Adopt {
         /// The member's folder.
         #[command(flatten)]
         home: KeysHome,
         /// The founding file.
         founding: PathBuf,
-        /// The hash that the operators agreed on; another genesis is refused.
+        /// The hash that the operators agreed on; another file is refused.
         #[arg(long, value_name = "HASH", value_parser = digest)]
-        genesis_hash: Option<Digest>,
+        hash: Option<Digest>,
     },
 }
 

@@ -54,10 +54,26 @@ impl Founders {
         run(&[&args[..], more, &cards].concat())
     }
 
+    /// Looks at a founding file, and takes it in if it shows a hash.
     fn adopt(&self, index: usize, founding: &str, more: &[&str]) -> Output {
+        let seen = self.adopt_as(index, founding, &[&["--json"], more].concat());
+        if !seen.status.success() {
+            return seen;
+        }
+        assert!(!self.home(index).join("execution.toml").exists() || self.adopted(index));
+        let told: Value = serde_json::from_slice(&seen.stdout).unwrap();
+        let hash = told["seen"]["hash"].as_str().unwrap();
+        self.adopt_as(index, founding, &[&["--hash", hash], more].concat())
+    }
+
+    fn adopt_as(&self, index: usize, founding: &str, more: &[&str]) -> Output {
         let (home, founding) = (self.home(index), self.path(founding));
         let args = ["ceremony", "adopt", "--home", text(&home), text(&founding)];
         run(&[&args[..], more].concat())
+    }
+
+    fn adopted(&self, index: usize) -> bool {
+        self.home(index).join("genesis.json").exists()
     }
 }
 
@@ -104,7 +120,7 @@ fn keys_are_encrypted_unless_the_chain_is_an_experiment() {
     ends(&founders.genesis(&[0, 1, 2, 3], "real.json", &[]), 0, "✔");
     ends(&founders.adopt(0, "real.json", &secret), 0, "member 0");
     ends(&founders.adopt(1, "real.json", &[]), 3, "not encrypted");
-    assert!(!founders.home(1).join("genesis.json").exists());
+    assert!(!founders.adopted(1));
     let experiment = ["--experiment"];
     let made = founders.genesis(&[0, 1, 2, 3], "toy.json", &experiment);
     ends(&made, 0, "experiment");
@@ -127,7 +143,10 @@ fn a_prepared_home_runs_only_once_it_has_a_genesis() {
     ends(&check, 0, "");
     let keys = run(&["keys", "verify", "--home", text(&home)]);
     ends(&keys, 0, "member 2");
-    ends(&founders.adopt(2, "f.json", &[]), 3, "already");
+    // Until it has run it may be founded again.
+    ends(&founders.adopt(2, "f.json", &[]), 0, "member 2");
+    fs::remove_dir_all(home.join("data")).unwrap();
+    ends(&founders.adopt(2, "f.json", &[]), 3, "data is missing");
 }
 
 #[test]
@@ -141,7 +160,7 @@ fn cards_of_other_chains_epochs_and_addresses_are_refused() {
     );
     ends(&founders.genesis(&[0, 1, 2], "f.json", &[]), 2, "members");
     let twice = founders.genesis(&[0, 1, 2, 2], "f.json", &[]);
-    ends(&twice, 2, "");
+    ends(&twice, 2, "same identity key");
     edit(&founders.home(3).join("card.json"), |card| {
         card["epoch"] = 1.into();
     });
@@ -191,14 +210,58 @@ fn a_genesis_with_another_key_or_hash_is_not_taken_in() {
     let stranger = founders.adopt(5, "f.json", &[]);
     ends(&stranger, 3, "no member");
     let other = "00".repeat(32);
-    let hash = ["--genesis-hash", other.as_str()];
-    ends(&founders.adopt(1, "f.json", &hash), 5, "do not run with it");
+    let refused = founders.adopt_as(1, "f.json", &["--hash", &other]);
+    ends(&refused, 5, "do not run with it");
+    let short = founders.adopt_as(1, "f.json", &["--hash", "12"]);
+    ends(&short, 2, "--hash");
+    // A look writes nothing.
     ends(
-        &founders.adopt(1, "f.json", &["--genesis-hash", "12"]),
-        2,
-        "",
+        &founders.adopt_as(1, "f.json", &[]),
+        0,
+        "nothing is written",
     );
+    assert!(!founders.adopted(1));
     ends(&founders.adopt(1, "f.json", &[]), 0, "member 1");
+}
+
+/// What a middleman may choose: addresses, a time to come, parameters.
+#[test]
+fn what_the_cards_do_not_say_is_shown_or_refused() {
+    let founders = Founders::four();
+    let made = founders.genesis(&[0, 1, 2, 3], "f.json", &["--experiment"]);
+    ends(&made, 0, "✔");
+    let change = |name: &str, change: fn(&mut Value)| {
+        fs::copy(founders.path("f.json"), founders.path(name)).unwrap();
+        edit(&founders.path(name), change);
+    };
+    change("moved.json", |f| {
+        f["members"][2]["quic"] = "m2.example:7720".into();
+    });
+    let moved = founders.adopt(2, "moved.json", &[]);
+    ends(&moved, 5, "other addresses");
+    let hash = |name: &str| {
+        let seen = founders.adopt_as(1, name, &["--json"]);
+        let told: Value = serde_json::from_slice(&seen.stdout).unwrap();
+        told["seen"]["hash"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(hash("moved.json"), hash("f.json"), "where members are");
+    change("later.json", |f| {
+        let time = &mut f["genesis"]["time"];
+        *time = (time.as_u64().unwrap() + 3_600_000).into();
+    });
+    ends(&founders.adopt(1, "later.json", &[]), 5, "ahead");
+    change("bare.json", |f| f["genesis"]["certificates"] = Value::Null);
+    ends(&founders.adopt(1, "bare.json", &[]), 3, "both keys");
+    change("blind.json", |f| {
+        f["members"][2]["quic"] = "\u{1b}[2Ka:7720".into();
+    });
+    let blind = founders.adopt(1, "blind.json", &[]);
+    ends(&blind, 2, "is not host:port");
+    change("other.json", |f| {
+        f["genesis"]["order"]["key_grace_ms"] = 60_000.into();
+    });
+    let seen = founders.adopt_as(1, "other.json", &[]);
+    ends(&seen, 0, "order.key_grace_ms = 60000");
 }
 
 /// What they execute goes along, with the members as oracles.

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use fairlane_encryption::Ceremony;
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
     CertificateParams, ChainId, Combining, Digest, EncryptionParams, Epoch, Genesis, KeySource,
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Overrides};
 use crate::executor;
-use crate::files::{write_new, write_over};
+use crate::files::{check_owner, write_new, write_over};
 use crate::home::{Home, HomeError};
 
 /// Largest founding file that is read, in bytes.
@@ -91,9 +92,13 @@ impl Founding {
         let genesis = &self.genesis;
         genesis.validate().map_err(|error| error.to_string())?;
         let source = genesis.encryption.source;
-        if genesis.start.is_some() || source != KeySource::Ceremony {
-            return Err("it is not the start of a chain whose members make the key".to_owned());
+        let certificates = genesis.certificates.as_ref().map(|c| c.source);
+        let made = Some(KeySource::Ceremony);
+        if genesis.start.is_some() || Some(source) != made || certificates != made {
+            return Err("it is not the start of a chain whose members make both keys".to_owned());
         }
+        // A key that is no point would be noticed by the nodes only.
+        Ceremony::of_genesis(genesis).map_err(|error| error.to_string())?;
         let identities = self.members.iter().map(|member| &member.identity);
         let receivers = self.members.iter().map(|member| &member.receiver);
         if !identities.eq(&genesis.members) || !receivers.eq(&genesis.encryption.receivers) {
@@ -130,6 +135,16 @@ impl Founding {
     pub fn execution_digest(&self) -> Result<Option<Digest>, String> {
         let execution = self.execution()?;
         Ok(execution.as_ref().map(executor::digest_of))
+    }
+
+    /// What tells it from any other: genesis, addresses, what is executed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn hash(&self) -> Result<Digest, String> {
+        let all = (self.genesis.hash(), &self.members, self.execution_digest()?);
+        let bytes = fairlane_types::encode(&all);
+        Ok(Digest(blake3::derive_key("fairlane founding file", &bytes)))
     }
 
     /// One from its bytes, checked.
@@ -171,20 +186,20 @@ impl Founding {
     }
 
     /// Makes a home the member's that it is in it. `genesis.json` comes last: until it is there the
-    /// same call goes on where it was stopped.
+    /// same call goes on where it was stopped. A home that has never run may take in another one.
     ///
     /// # Errors
-    /// [`HomeError`]; `Exists` when the home is a member's already.
+    /// [`HomeError`].
     pub fn take_in(&self, home: &Home) -> Result<MemberId, HomeError> {
         let wrong = |reason: String| HomeError::content(home.root(), reason);
         self.check().map_err(wrong)?;
+        // Its node runs as the owner of the folder, and has to write there.
+        check_owner(&home.genesis_path())?;
         let me = self.member_of(home)?;
-        let place = home.genesis_path();
-        if place.exists() {
-            return Err(HomeError::Exists(place));
-        }
         home.at_rest(&self.genesis)?;
+        let execution = self.execution_to_write(home)?;
         let mut config = Config::load(home, Overrides::default())?;
+        home.write_founding(&self.genesis, me, config.reserve_bytes())?;
         let members = self.members.iter().enumerate();
         let others = members.filter(|(id, _)| *id != me.index());
         config.join = others.clone().map(|(_, other)| other.api.clone()).collect();
@@ -195,12 +210,29 @@ impl Founding {
         let text = config.to_toml();
         let text = text.map_err(|error| HomeError::content(&path, error))?;
         write_over(&path, 0o644, text.as_bytes())?;
-        if let Some(text) = &self.execution {
-            write_over(&executor::genesis_path(home), 0o644, text.as_bytes())?;
+        if let Some(text) = execution {
+            write_new(&executor::genesis_path(home), 0o644, text.as_bytes())?;
         }
-        home.write_birth_once(&self.genesis, me, config.reserve_bytes())?;
-        home.write_genesis(&self.genesis)?;
+        let genesis = crate::home::genesis_text(&home.genesis_path(), &self.genesis)?;
+        write_over(&home.genesis_path(), 0o644, genesis.as_bytes())?;
         Ok(me)
+    }
+
+    /// Its `execution.toml`, unless that is there already. Another one is never run by mistake.
+    fn execution_to_write(&self, home: &Home) -> Result<Option<&str>, HomeError> {
+        let path = executor::genesis_path(home);
+        let found = executor::read_genesis(&path)?;
+        let ours = self
+            .execution()
+            .map_err(|error| HomeError::content(home.root(), error))?;
+        match found {
+            None => Ok(self.execution.as_deref()),
+            same if same == ours => Ok(None),
+            Some(_) => Err(HomeError::content(
+                &path,
+                "it is not what the founding file says; move it away",
+            )),
+        }
     }
 }
 
@@ -212,6 +244,8 @@ mod tests {
     use getrandom::rand_core::UnwrapErr;
 
     use super::*;
+    use fairlane_replica::{Store, Table, Write, meta};
+
     use crate::store::{RocksStore, StoreOptions};
     use crate::testnet::write_config;
 
@@ -233,6 +267,7 @@ mod tests {
         );
         let config = Config::parse(&home.config_path(), &text).unwrap();
         write_config(&home, &config).unwrap();
+        home.write_birth_of_founder(RESERVE_MB << 20).unwrap();
         let card = NextMember {
             identity: identity.public(),
             receiver: ReceiverBytes(*receiver.key().bytes()),
@@ -272,43 +307,72 @@ mod tests {
             for (id, place) in &config.peers {
                 assert_eq!(*place, cards[id.parse::<usize>().unwrap()].quic);
             }
-            let again = founding.take_in(home);
-            assert!(matches!(again, Err(HomeError::Exists(_))), "{again:?}");
+            assert_eq!(founding.take_in(home), Ok(MemberId(index as u8)), "again");
         }
     }
 
-    /// A stop at any point: what is there already is taken as it is, and nothing is born twice.
+    /// A stop at any point, or another founding file before the first start.
     #[test]
-    fn it_goes_on_where_it_was_stopped() {
+    fn until_it_runs_a_home_may_take_in_again() {
         let dir = tempfile::tempdir().unwrap();
         let (homes, cards) = four(dir.path());
-        let (home, founding) = (&homes[0], founding(&cards));
-        founding.take_in(home).unwrap();
+        let (home, first) = (&homes[0], founding(&cards));
+        first.take_in(home).unwrap();
         std::fs::remove_file(home.genesis_path()).unwrap();
-        founding.take_in(home).unwrap();
-        // A database that was opened and has nothing yet.
-        std::fs::remove_file(home.genesis_path()).unwrap();
-        std::fs::remove_dir_all(home.data_path()).unwrap();
+        first.take_in(home).unwrap();
+        let mut other = first.clone();
+        other.genesis.order.key_grace_ms += 1;
+        assert_ne!(other.hash(), first.hash());
+        other.take_in(home).unwrap();
+        assert_eq!(home.genesis().unwrap(), other.genesis);
         let options = StoreOptions {
             path: home.data_path(),
             reserve_bytes: RESERVE_MB << 20,
         };
-        drop(RocksStore::open(&options).unwrap());
-        founding.take_in(home).unwrap();
-        assert!(Home::is_born(&RocksStore::open(&options).unwrap()).unwrap());
+        let mut store = RocksStore::open(&options).unwrap();
+        let of = store.get(Table::Meta, meta::GENESIS).unwrap();
+        assert_eq!(of, Some(fairlane_types::encode(&other.genesis.hash())));
+        // As its first start writes.
+        let started = Write::meta(meta::BIRTH, b"started".to_vec());
+        store.commit(&[started], true).unwrap();
+        drop(store);
+        std::fs::remove_file(home.genesis_path()).unwrap();
+        for founding in [&first, &other] {
+            let error = founding.take_in(home).unwrap_err().to_string();
+            assert!(error.contains("has run"), "{error}");
+        }
+        assert!(!home.genesis_path().exists());
     }
 
-    /// With the record of another chain it would vote from a folder that has voted there.
+    /// C7: a copy of the keys is no second birth.
     #[test]
-    fn a_folder_of_another_chain_is_not_taken() {
+    fn a_home_without_its_database_is_not_born_again() {
         let dir = tempfile::tempdir().unwrap();
         let (homes, cards) = four(dir.path());
-        let mut other = founding(&cards);
-        other.take_in(&homes[0]).unwrap();
-        std::fs::remove_file(homes[0].genesis_path()).unwrap();
-        other.genesis.chain = ChainId(10);
-        let error = other.take_in(&homes[0]).unwrap_err();
-        assert!(error.to_string().contains("another chain"), "{error}");
+        let founding = founding(&cards);
+        std::fs::remove_dir_all(homes[1].data_path()).unwrap();
+        let gone = founding.take_in(&homes[1]);
+        assert!(matches!(gone, Err(HomeError::Missing(path)) if path == homes[1].data_path()));
+        let options = StoreOptions {
+            path: homes[2].data_path(),
+            reserve_bytes: RESERVE_MB << 20,
+        };
+        let mut store = RocksStore::open(&options).unwrap();
+        let unborn = Write::delete(Table::Meta, meta::BIRTH.to_vec());
+        store.commit(&[unborn], true).unwrap();
+        drop(store);
+        let error = founding.take_in(&homes[2]).unwrap_err().to_string();
+        assert!(error.contains("observer"), "{error}");
+    }
+
+    /// What was executed in a test is not what the founders agreed on.
+    #[test]
+    fn another_execution_is_not_left_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (homes, cards) = four(dir.path());
+        let path = executor::genesis_path(&homes[0]);
+        std::fs::write(&path, "markets = 1").unwrap();
+        assert!(founding(&cards).take_in(&homes[0]).is_err());
         assert!(!homes[0].genesis_path().exists());
     }
 
@@ -335,7 +399,7 @@ mod tests {
         let bytes = serde_json::to_vec(&good).unwrap();
         assert_eq!(Founding::parse(&bytes).unwrap(), good);
         type Spoil = fn(&mut Founding);
-        let spoilt: [(Spoil, &str); 6] = [
+        let spoilt: [(Spoil, &str); 8] = [
             (|f| f.members.swap(0, 1), "other keys"),
             (|f| drop(f.members.pop()), "other keys"),
             (|f| f.members[1].quic = f.members[0].quic.clone(), "0 and 1"),
@@ -350,7 +414,15 @@ mod tests {
                 |f| f.genesis.encryption.source = KeySource::Reshared,
                 "first epoch",
             ),
-            (|f| f.execution = Some("markets = 1".to_owned()), ""),
+            (|f| f.genesis.certificates = None, "both keys"),
+            (
+                |f| {
+                    f.members[3].receiver = ReceiverBytes([0xff; 32]);
+                    f.genesis.encryption.receivers[3] = ReceiverBytes([0xff; 32]);
+                },
+                "",
+            ),
+            (|f| f.execution = Some("markets = 1".to_owned()), "markets"),
         ];
         for (spoil, says) in spoilt {
             let mut bad = good.clone();

@@ -21,7 +21,8 @@ use fairlane_encryption::{
     CertificateKeys, CertificateSecret, KeyFileError, SuiteKey, SuiteSecret, certificate_key,
 };
 use fairlane_replica::{
-    CeremonyKeys, EpochBase, Sharing, Store, StoreError, Table, Write, birth, birth_of_joiner, meta,
+    BORN, CeremonyKeys, EpochBase, Sharing, Store, StoreError, Table, Write, birth,
+    birth_of_founder, birth_of_joiner, meta,
 };
 use fairlane_types::{
     Digest, GENESIS_BYTES_MAX, Genesis, KeySource, MemberId, PublicKey, SecretKey,
@@ -573,32 +574,44 @@ impl Home {
         self.write_database(&birth_of_joiner(genesis), reserve_bytes)
     }
 
-    /// Makes a member's database, unless it is there already with the birth record of this chain.
+    /// Makes the database of a founder, with the birth record of its identity (C7).
     ///
     /// # Errors
-    /// [`HomeError`]; `Content` when it is another chain's or another member's.
-    pub fn write_birth_once(
+    /// [`HomeError`]; `Exists` when there is a database already.
+    pub fn write_birth_of_founder(&self, reserve_bytes: u64) -> Result<(), HomeError> {
+        self.write_database(&birth_of_founder(), reserve_bytes)
+    }
+
+    /// Makes the database of a founder that of a member of this genesis. An identity is born with its
+    /// keys and never again: what it signed since is known by that database alone (C7).
+    ///
+    /// # Errors
+    /// [`HomeError`]; `Missing` without a database, `Content` when it has run or was never born.
+    pub fn write_founding(
         &self,
         genesis: &Genesis,
         me: MemberId,
         reserve_bytes: u64,
     ) -> Result<(), HomeError> {
         let path = self.data_path();
+        if !path.exists() {
+            return Err(HomeError::Missing(path));
+        }
         let mut store = RocksStore::open(&StoreOptions {
             path: path.clone(),
             reserve_bytes,
         })?;
-        let writes = birth(genesis, me);
-        for write in &writes {
-            if let Write::Put { table, key, value } = write
-                && let Some(found) = store.get(*table, key)?
-                && found != *value
-            {
-                let reason = "the database is of another chain or another member";
-                return Err(HomeError::content(&path, reason));
+        let refuse = |reason: &str| Err(HomeError::content(&path, reason));
+        match store.get(Table::Meta, meta::BIRTH)?.as_deref() {
+            Some(BORN) => {}
+            Some(_) => {
+                return refuse(
+                    "this member has run: if its genesis.json is lost, copy any other member's",
+                );
             }
+            None => return refuse("no identity was born here: it would be an observer"),
         }
-        Ok(store.commit(&writes, true)?)
+        Ok(store.commit(&birth(genesis, me), true)?)
     }
 
     fn write_database(&self, writes: &[Write], reserve_bytes: u64) -> Result<(), HomeError> {
@@ -642,10 +655,14 @@ pub fn read_genesis(path: &Path) -> Result<Genesis, HomeError> {
 /// # Errors
 /// [`HomeError`].
 pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
-    let mut text =
-        serde_json::to_string_pretty(genesis).map_err(|e| HomeError::content(path, e))?;
-    text.push('\n');
-    write_new(path, 0o644, text.as_bytes())
+    write_new(path, 0o644, genesis_text(path, genesis)?.as_bytes())
+}
+
+/// The text of a genesis file.
+pub(crate) fn genesis_text(path: &Path, genesis: &Genesis) -> Result<String, HomeError> {
+    let text = serde_json::to_string_pretty(genesis);
+    let text = text.map_err(|e| HomeError::content(path, e))?;
+    Ok(text + "\n")
 }
 
 /// The encryption key of a genesis, checked against its own id and the committee; `None`

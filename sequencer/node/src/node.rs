@@ -647,7 +647,7 @@ fn report_start(genesis: &Genesis, me: MemberId, at_rest: AtRest, replica: &Repl
     if status.observer {
         tracing::warn!(
             "observer: this folder has no birth record of the identity, so the node does not \
-             vote; it was not made by `fairlane testnet init` or its data folder was lost"
+             vote; its data folder was lost, or is not the one that the identity was made with"
         );
     }
 }

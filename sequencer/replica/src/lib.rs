@@ -82,7 +82,9 @@ pub use keys::{
 };
 pub use message::{Message, MessageError, SHARE_HEIGHTS_MAX};
 pub use payload::{CutPayload, EpochStep, FinalBlock, SafetyRecord};
-pub use recovery::{RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_joiner};
+pub use recovery::{
+    BORN, RecoverError, Recovered, RecoveredKey, Snapshot, birth, birth_of_founder, birth_of_joiner,
+};
 pub use replica::{Replica, ReplicaConfig};
 pub use share_job::{CombineJob, Combined, OpenKeysJob, ShareSlice, SharesJob};
 pub use share_message::{KeyMessage, ShareFault, ShareMessage, list_digest_of};

@@ -109,6 +109,9 @@ pub struct RecoveredKey {
     pub used: UsedReceivers,
 }
 
+/// What the birth record says until the identity has run for the first time.
+pub const BORN: &[u8] = b"born";
+
 /// The writes with which an identity is born (C7): made once by `keys init`, before the
 /// first start. Without them a folder can only be an observer's.
 #[must_use]
@@ -118,13 +121,20 @@ pub fn birth(genesis: &Genesis, me: MemberId) -> Vec<Write> {
     writes
 }
 
+/// The writes with which the identity of a founder is born, when its keys are made: it belongs to no
+/// chain yet.
+#[must_use]
+pub fn birth_of_founder() -> Vec<Write> {
+    vec![Write::meta(meta::BIRTH, BORN.to_vec())]
+}
+
 /// The writes with which the identity of a future member is born: it belongs to the chain
 /// and to no committee yet.
 #[must_use]
 pub fn birth_of_joiner(genesis: &Genesis) -> Vec<Write> {
     vec![
         Write::meta(meta::GENESIS, encode(&genesis.hash())),
-        Write::meta(meta::BIRTH, b"born".to_vec()),
+        Write::meta(meta::BIRTH, BORN.to_vec()),
     ]
 }
 

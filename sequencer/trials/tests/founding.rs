@@ -65,10 +65,10 @@ fn founded() -> (Testnet, TempDir, PathBuf) {
     let cards: Vec<&str> = cards.iter().map(|card| text(card)).collect();
     let told = fairlane(&[&args[..], &["-o", text(&founding)], &cards].concat());
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    let hash = told["founding"]["genesis"].as_str().unwrap();
+    let hash = told["founding"]["hash"].as_str().unwrap();
     let members = homes.iter().enumerate().map(|(index, home)| {
         let args = ["ceremony", "adopt", "--home", text(home), text(&founding)];
-        fairlane(&[&args[..], &["--genesis-hash", hash], &secret].concat());
+        fairlane(&[&args[..], &["--hash", hash], &secret].concat());
         let home = Home::open(home).unwrap();
         let config = Config::load(&home, Overrides::default()).unwrap();
         let id = MemberId(index as u8);

@@ -1,14 +1,15 @@
 //! `fairlane ceremony`: the first committee, by operators who show each other nothing secret.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_node::founding::{FOUNDING_BYTES_MAX, Founding, Terms};
-use fairlane_node::home::{Home, HomeError};
-use fairlane_types::{ChainId, Digest, Epoch, Millis, OrderParams};
-use serde_json::json;
+use fairlane_node::home::Home;
+use fairlane_types::{CertificateParams, ChainId, Digest, Epoch, Genesis, Millis, OrderParams};
+use serde_json::{Value, json};
 
 use super::input;
 use super::keys::sealing;
@@ -21,6 +22,8 @@ use crate::term::{Term, short};
 
 /// Largest `execution.toml` that is read, in bytes.
 const EXECUTION_BYTES_MAX: u64 = 1 << 20;
+/// How far the time of a genesis may be ahead of this machine's clock, ms.
+const AHEAD_MAX_MS: u64 = 300_000;
 
 /// Runs a verb.
 pub fn run(verb: CeremonyVerb, term: Term) -> Outcome {
@@ -30,8 +33,8 @@ pub fn run(verb: CeremonyVerb, term: Term) -> Outcome {
         CeremonyVerb::Adopt {
             home,
             founding,
-            genesis_hash,
-        } => adopt(&home, &founding, genesis_hash, term),
+            hash,
+        } => adopt(&home, &founding, hash, term),
     }
 }
 
@@ -39,7 +42,12 @@ fn prepare(args: &PrepareArgs, term: Term) -> Outcome {
     let passphrase = sealing(&args.passphrase, args.plain)?;
     let place = Place::new(&args.place, &[], term)?;
     let of = (ChainId(args.chain), Epoch(0));
-    let (home, card) = Home::make(&args.out, passphrase, |home| place.fill(home, of))?;
+    let reserve_bytes = place.reserve_bytes();
+    let fill = |home: &Home| {
+        home.write_birth_of_founder(reserve_bytes)?;
+        place.fill(home, of)
+    };
+    let (home, card) = Home::make(&args.out, passphrase, fill)?;
     let path = home.root().join(CARD);
     let identity = card.member.identity;
     let value = json!({ "prepared": {
@@ -72,11 +80,9 @@ fn genesis(args: &GenesisArgs, term: Term) -> Outcome {
     if let Some(execution) = execution.as_mut().filter(|_| args.member_prices) {
         execution.oracles = members.iter().map(|member| member.identity).collect();
     }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = since.map_err(Problem::failed)?.as_millis();
     let terms = Terms {
         chain,
-        time: Millis(u64::try_from(now).map_err(Problem::failed)?),
+        time: now()?,
         experiment: args.experiment,
         order: OrderParams {
             rule: args.rule,
@@ -88,11 +94,12 @@ fn genesis(args: &GenesisArgs, term: Term) -> Outcome {
     let founding = Founding::new(terms, members, execution.as_ref()).map_err(Problem::usage)?;
     founding.write(&args.out)?;
     let value = json!({ "founding": described(&founding, &args.out)? });
+    let hash = founding.hash().map_err(Problem::failed)?;
     term.result(&value, || {
         format!(
-            "{} {}\n  in {}: every operator takes it in with `fairlane ceremony adopt`",
+            "{} {}\n  in {}: every operator looks at it with `fairlane ceremony adopt`",
             term.green("✔"),
-            summary(&founding),
+            summary(&founding, hash),
             args.out.display()
         )
     });
@@ -108,56 +115,91 @@ fn execution(path: &Path) -> Outcome<ExecutionGenesis> {
     toml::from_str(&text).map_err(|error| wrong(&error))
 }
 
-fn adopt(args: &KeysHome, path: &Path, expected: Option<Digest>, term: Term) -> Outcome {
+fn adopt(args: &KeysHome, path: &Path, agreed: Option<Digest>, term: Term) -> Outcome {
     let passphrase = super::keys::passphrase(&args.passphrase)?;
     let home = Home::open(&args.home)?.with_passphrase(passphrase.map(Arc::new));
-    let founding = Founding::parse(&input::read(path, FOUNDING_BYTES_MAX)?);
-    let founding =
-        founding.map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
-    let hash = founding.genesis.hash();
-    if let Some(expected) = expected.filter(|expected| *expected != hash) {
-        let what = format!(
-            "{} has genesis {hash}, not {expected}: do not run with it",
-            path.display()
-        );
-        return Err(Problem::new(Exit::Verification, what));
-    }
+    let wrong = |what: String| Problem::new(Exit::Verification, what);
+    let founding = Founding::parse(&input::read(path, FOUNDING_BYTES_MAX)?)
+        .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
     for (id, member) in founding.members.iter().enumerate() {
         addresses::check(&format!("member {id}"), &member.quic, &member.api, term)?;
     }
-    let me = founding.take_in(&home).map_err(|error| match error {
-        HomeError::Exists(_) => Problem::from(error).next("this home has its genesis already"),
-        error => error.into(),
-    })?;
+    let me = founding.member_of(&home)?;
+    let card = Card::in_home(&home)?;
+    if card.chain() != founding.genesis.chain
+        || founding.members.get(me.index()) != Some(&card.member)
+    {
+        return Err(wrong(format!(
+            "{} has another chain or other addresses for this member than {}: do not run with it",
+            path.display(),
+            home.root().join(CARD).display()
+        )));
+    }
+    let latest = now()?.0.saturating_add(AHEAD_MAX_MS);
+    if founding.genesis.time.0 > latest {
+        let what = "its time is ahead of this machine's clock: no order would live";
+        return Err(wrong(format!("{}: {what}", path.display())));
+    }
+    let hash = founding.hash().map_err(Problem::failed)?;
     let mut value = described(&founding, path)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("member".to_owned(), json!(me));
         fields.insert("home".to_owned(), json!(home.root()));
     }
-    term.result(&json!({ "adopted": value }), || {
-        format!(
-            "{} member {me} of {}\n  compare this hash with the other operators', then: fairlane node --home {}",
-            term.green("✔"),
-            summary(&founding),
-            home.root().display()
-        )
-    });
+    match agreed {
+        None => {
+            term.result(&json!({ "seen": value }), || {
+                format!(
+                    "member {me} of {}\n  nothing is written yet: compare this hash with the other operators', then\n  \
+                     fairlane ceremony adopt --home {} {} --hash {hash}",
+                    summary(&founding, hash),
+                    home.root().display(),
+                    path.display()
+                )
+            });
+        }
+        Some(agreed) if agreed != hash => {
+            let path = path.display();
+            let what = format!("{path} has hash {hash}, not {agreed}: do not run with it");
+            return Err(wrong(what));
+        }
+        Some(_) => {
+            founding.take_in(&home)?;
+            term.result(&json!({ "adopted": value }), || {
+                format!(
+                    "{} member {me} of {}\n  fairlane node --home {}",
+                    term.green("✔"),
+                    summary(&founding, hash),
+                    home.root().display()
+                )
+            });
+        }
+    }
     Ok(())
 }
 
-fn described(founding: &Founding, path: &Path) -> Outcome<serde_json::Value> {
+/// The system's time.
+fn now() -> Outcome<Millis> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since.map_err(Problem::failed)?.as_millis();
+    Ok(Millis(u64::try_from(now).map_err(Problem::failed)?))
+}
+
+fn described(founding: &Founding, path: &Path) -> Outcome<Value> {
     let genesis = &founding.genesis;
     let execution = founding.execution_digest().map_err(Problem::failed)?;
     Ok(json!({
-        "file": path, "genesis": genesis.hash(), "chain": genesis.chain.to_string(),
+        "file": path, "hash": founding.hash().map_err(Problem::failed)?, "genesis": genesis.hash(),
+        "chain": genesis.chain.to_string(), "time_ms": genesis.time.0.to_string(),
         "experiment": genesis.experiment, "execution": execution, "members": founding.members,
+        "parameters": chosen(genesis),
     }))
 }
 
-fn summary(founding: &Founding) -> String {
+fn summary(founding: &Founding, hash: Digest) -> String {
     let genesis = &founding.genesis;
     let mut text = format!(
-        "chain {}{} · genesis {}",
+        "chain {}{} · hash {hash}\n  genesis {}",
         genesis.chain,
         match genesis.experiment {
             true => " (experiment)",
@@ -168,6 +210,9 @@ fn summary(founding: &Founding) -> String {
     if let Ok(Some(digest)) = founding.execution_digest() {
         text.push_str(&format!("\n  execution.toml {digest}"));
     }
+    for (name, value) in chosen(genesis) {
+        text.push_str(&format!("\n  {name} = {value}"));
+    }
     for (id, member) in founding.members.iter().enumerate() {
         text.push_str(&format!(
             "\n  {id:>3}  {}  {}  {}",
@@ -177,4 +222,34 @@ fn summary(founding: &Founding) -> String {
         ));
     }
     text
+}
+
+/// Parameters that are not what they are by default.
+fn chosen(genesis: &Genesis) -> BTreeMap<String, Value> {
+    let mut usual = genesis.clone();
+    (usual.lanes, usual.consensus, usual.order) = Default::default();
+    usual.encryption.combining = None;
+    usual.certificates = Some(CertificateParams::ceremony());
+    let mut found = BTreeMap::new();
+    differences("", &json!(genesis), &json!(usual), &mut found);
+    found
+}
+
+fn differences(name: &str, ours: &Value, usual: &Value, found: &mut BTreeMap<String, Value>) {
+    match (ours, usual) {
+        (Value::Object(ours), Value::Object(usual)) => {
+            for (key, value) in ours {
+                let name = match name {
+                    "" => key.clone(),
+                    above => format!("{above}.{key}"),
+                };
+                let usual = usual.get(key).unwrap_or(&Value::Null);
+                differences(&name, value, usual, found);
+            }
+        }
+        (ours, usual) if ours != usual => {
+            found.insert(name.to_owned(), ours.clone());
+        }
+        _ => {}
+    }
 }

@@ -684,7 +684,10 @@ pub fn free_ports(n: usize) -> u16 {
         // By ports, not by calls: committees of different sizes must not overlap, and members
         // that join later take theirs long after this look.
         let taken = NEXT_PORT.fetch_add(u32::from(span), Ordering::Relaxed);
-        let offset = (std::process::id() % 60 * 200 + taken) % u32::from(PORTS - span);
+        let offset = (std::process::id() % 60 * 200 + taken) % u32::from(PORTS);
+        if offset + u32::from(span) > u32::from(PORTS) {
+            continue;
+        }
         let base = PORT_FIRST + offset as u16;
         // On no address of this machine: some committees listen at another than 127.0.0.1.
         let free = |port: u16| {
