@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_node::founding::{FOUNDING_BYTES_MAX, Founding, Terms};
 use fairlane_node::home::Home;
-use fairlane_types::{CertificateParams, ChainId, Digest, Epoch, Genesis, Millis, OrderParams};
+use fairlane_types::{
+    CertificateParams, ChainId, Digest, Epoch, Genesis, MemberId, Millis, OrderParams,
+};
 use serde_json::{Value, json};
 
 use super::input;
@@ -118,28 +120,9 @@ fn execution(path: &Path) -> Outcome<ExecutionGenesis> {
 fn adopt(args: &KeysHome, path: &Path, agreed: Option<Digest>, term: Term) -> Outcome {
     let passphrase = super::keys::passphrase(&args.passphrase)?;
     let home = Home::open(&args.home)?.with_passphrase(passphrase.map(Arc::new));
-    let wrong = |what: String| Problem::new(Exit::Verification, what);
     let founding = Founding::parse(&input::read(path, FOUNDING_BYTES_MAX)?)
         .map_err(|error| Problem::preflight(format!("{}: {error}", path.display())))?;
-    for (id, member) in founding.members.iter().enumerate() {
-        addresses::check(&format!("member {id}"), &member.quic, &member.api, term)?;
-    }
-    let me = founding.member_of(&home)?;
-    let card = Card::in_home(&home)?;
-    if card.chain() != founding.genesis.chain
-        || founding.members.get(me.index()) != Some(&card.member)
-    {
-        return Err(wrong(format!(
-            "{} has another chain or other addresses for this member than {}: do not run with it",
-            path.display(),
-            home.root().join(CARD).display()
-        )));
-    }
-    let latest = now()?.0.saturating_add(AHEAD_MAX_MS);
-    if founding.genesis.time.0 > latest {
-        let what = "its time is ahead of this machine's clock: no order would live";
-        return Err(wrong(format!("{}: {what}", path.display())));
-    }
+    let me = place_of(&home, &founding, path, term)?;
     let hash = founding.hash().map_err(Problem::failed)?;
     let mut value = described(&founding, path)?;
     if let Some(fields) = value.as_object_mut() {
@@ -151,7 +134,7 @@ fn adopt(args: &KeysHome, path: &Path, agreed: Option<Digest>, term: Term) -> Ou
             term.result(&json!({ "seen": value }), || {
                 format!(
                     "member {me} of {}\n  nothing is written yet: compare this hash with the other operators', then\n  \
-                     fairlane ceremony adopt --home {} {} --hash {hash}",
+                     fairlane ceremony adopt --home {} {} --hash THE-AGREED-ONE",
                     summary(&founding, hash),
                     home.root().display(),
                     path.display()
@@ -161,7 +144,7 @@ fn adopt(args: &KeysHome, path: &Path, agreed: Option<Digest>, term: Term) -> Ou
         Some(agreed) if agreed != hash => {
             let path = path.display();
             let what = format!("{path} has hash {hash}, not {agreed}: do not run with it");
-            return Err(wrong(what));
+            return Err(Problem::new(Exit::Verification, what));
         }
         Some(_) => {
             founding.take_in(&home)?;
@@ -176,6 +159,31 @@ fn adopt(args: &KeysHome, path: &Path, agreed: Option<Digest>, term: Term) -> Ou
         }
     }
     Ok(())
+}
+
+/// The member that a home is in a founding file, which says of it what its own card says.
+fn place_of(home: &Home, founding: &Founding, path: &Path, term: Term) -> Outcome<MemberId> {
+    let wrong = |what: String| Problem::new(Exit::Verification, what);
+    for (id, member) in founding.members.iter().enumerate() {
+        addresses::check(&format!("member {id}"), &member.quic, &member.api, term)?;
+    }
+    let me = founding.member_of(home)?;
+    let card = Card::in_home(home)?;
+    if card.chain() != founding.genesis.chain
+        || founding.members.get(me.index()) != Some(&card.member)
+    {
+        return Err(wrong(format!(
+            "{} has another chain or other addresses for this member than {}: do not run with it",
+            path.display(),
+            home.root().join(CARD).display()
+        )));
+    }
+    let latest = now()?.0.saturating_add(AHEAD_MAX_MS);
+    if founding.genesis.time.0 > latest {
+        let what = "its time is ahead of this machine's clock: no order would live";
+        return Err(wrong(format!("{}: {what}", path.display())));
+    }
+    Ok(me)
 }
 
 /// The system's time.
