@@ -1,9 +1,9 @@
 //! A rollup's own execution over a committee's feed, in a process of its own: it counts each
 //! sender's orders and remembers the last payload of each. Take it as a pattern.
 //!
-//! `own_execution GENESIS STATE UNTIL MEMBER…`: the committee's `genesis.json`, which has the
-//! key that blocks are attested by; the file to go on from; the height to end at and print the
-//! table (0: never); members' public addresses. Each block gives a line of JSON.
+//! `own_execution GENESIS STATE UNTIL MEMBER…`: the committee's `genesis.json`; the file to go on
+//! from; the height to end at and print the table (0: never); members' public addresses. Each
+//! block gives a line of JSON.
 //!
 //! It may be killed at any time: the next start goes on after the last save.
 
@@ -144,15 +144,29 @@ impl Execution for Tally {
     }
 }
 
+/// The committee's keys. Where its members made them, the genesis has none: the first member
+/// that answers tells them, with the signatures of a quorum of those in the genesis.
+async fn trusted(genesis: &Path, members: &[Member]) -> Result<Pin, Box<dyn Error>> {
+    let genesis = Pin::read_genesis(genesis)?;
+    let mut last = None;
+    for member in members {
+        match member.pin(genesis.clone()).await {
+            Ok(pin) => return Ok(pin),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(|| "no member's address was given".into(), Into::into))
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [genesis, state, until, members @ ..] = arguments.as_slice() else {
         return Err("own_execution GENESIS STATE UNTIL MEMBER…".into());
     };
-    let pin = Pin::read(Path::new(genesis))?;
     let members = members.iter().map(|to| Member::new(to));
     let members: Vec<_> = members.collect::<Result<_, _>>()?;
+    let pin = trusted(Path::new(genesis), &members).await?;
     let until = match until.parse()? {
         0 => Height(u64::MAX),
         height => Height(height),

@@ -16,6 +16,9 @@ use crate::{Cursor, Pin};
 /// Room for what stands beside the snapshot.
 const AROUND_BYTES_MAX: usize = 4 << 10;
 
+/// Longest snapshot that is written: its length stands before it in four bytes.
+const STATE_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX - 1;
+
 /// What is in the file: the chain, the execution's genesis, the place in the sequence, the state.
 type Record = (Digest, Digest, String, Vec<u8>);
 
@@ -40,6 +43,14 @@ pub enum KeptError {
         path: String,
         /// What does not hold.
         why: String,
+    },
+    /// The state is over what is read back: it is not written, and the file stays as it is.
+    #[error("{path}: a snapshot of {got} bytes is over the limit of {STATE_BYTES_MAX}")]
+    TooLong {
+        /// The file.
+        path: String,
+        /// Length of the snapshot.
+        got: usize,
     },
 }
 
@@ -123,16 +134,22 @@ impl<E: Execution> Kept<E> {
     /// Replaces the file, whole or not at all.
     ///
     /// # Errors
-    /// [`KeptError::Io`].
+    /// [`KeptError::Io`], and [`KeptError::TooLong`] for a state that [`Self::open`] would refuse.
     pub fn save(&self) -> Result<(), KeptError> {
-        self.replace().map_err(|error| io(&self.path, error))
+        let snapshot = self.execution.snapshot();
+        if snapshot.len() > STATE_BYTES_MAX {
+            let path = self.path.display().to_string();
+            let got = snapshot.len();
+            return Err(KeptError::TooLong { path, got });
+        }
+        let done = self.replace(snapshot);
+        done.map_err(|error| io(&self.path, error))
     }
 
-    fn replace(&self) -> std::io::Result<()> {
+    fn replace(&self, snapshot: Vec<u8>) -> std::io::Result<()> {
         let cursor = serde_json::to_string(&self.cursor)?;
-        let snapshot = self.execution.snapshot();
         let record: Record = (self.chain, self.genesis, cursor, snapshot);
-        let new = self.path.with_extension("new");
+        let new = beside(&self.path);
         let mut file = fs::File::create(&new)?;
         file.write_all(&encode(&record))?;
         file.sync_all()?;
@@ -141,6 +158,14 @@ impl<E: Execution> Kept<E> {
         let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
         fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// The file that becomes this one. It is after the whole name, so that it is no other state's
+/// file, nor this one itself, whatever their extensions are.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
 }
 
 fn io(path: &Path, error: std::io::Error) -> KeptError {
@@ -162,8 +187,9 @@ fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use fairlane_execution::Clearing;
     use fairlane_execution::params::{ExecutionGenesis, MarketParams, MatchingRule};
+    use fairlane_execution::{AccountProof, Clearing};
+    use fairlane_types::PublicKey;
 
     use super::*;
     use crate::testing::{opened_block, pin_of};
@@ -275,5 +301,71 @@ mod tests {
         let opened = reopened(&encode(&(chain, of, start, snapshot)));
         assert!(matches!(opened, Err(KeptError::Damaged { .. })));
         assert!(reopened(&whole).is_ok());
+    }
+
+    #[test]
+    fn names_that_differ_in_their_extensions_alone_are_different_files() {
+        let (pin, _) = pin_of(4);
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // Nobody else's file is begun or left behind on the way.
+        fs::write(at("a.new"), "somebody else's").unwrap();
+        for name in ["a.state", "a.db", "b.new"] {
+            open(&at(name), &pin).save().unwrap();
+        }
+        assert_eq!(fs::read(at("a.new")).unwrap(), b"somebody else's");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+
+        // The file is whole while the next one is begun, even if that cannot be.
+        fs::create_dir(at("b.new.new")).unwrap();
+        let mut kept = open(&at("b.new"), &pin);
+        kept.apply(&blocks(&pin)[0]).unwrap();
+        assert!(matches!(kept.save(), Err(KeptError::Io { .. })));
+        assert_eq!(open(&at("b.new"), &pin).cursor().height(), Height(0));
+    }
+
+    /// A clearing house whose snapshot is too long.
+    struct Wide(Clearing);
+
+    impl Execution for Wide {
+        fn head(&self) -> (Height, Digest) {
+            self.0.head()
+        }
+        fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
+            self.0.apply(block)
+        }
+        fn finalize(&mut self, height: Height) {
+            self.0.finalize(height);
+        }
+        fn finalized(&self) -> Height {
+            self.0.finalized()
+        }
+        fn prove(&self, key: &PublicKey, height: Height) -> Result<AccountProof, ExecutionError> {
+            self.0.prove(key, height)
+        }
+        /// Zeroes that nobody touches take no memory.
+        fn snapshot(&self) -> Vec<u8> {
+            vec![0; STATE_BYTES_MAX + 1]
+        }
+        fn restore(&mut self, bytes: &[u8]) -> Result<Digest, ExecutionError> {
+            self.0.restore(bytes)
+        }
+    }
+
+    #[test]
+    fn a_state_that_could_not_be_read_back_is_not_written() {
+        let (pin, _) = pin_of(4);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        open(&path, &pin).save().unwrap();
+        let mut wide = Kept::open(&path, &pin, GENESIS, Wide(clearing(&pin))).unwrap();
+        wide.apply(&blocks(&pin)[0]).unwrap();
+        let saved = wide.save();
+        assert!(
+            matches!(saved, Err(KeptError::TooLong { got, .. }) if got == STATE_BYTES_MAX + 1),
+            "{saved:?}"
+        );
+        assert_eq!(open(&path, &pin).cursor().height(), Height(0));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

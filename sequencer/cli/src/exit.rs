@@ -125,7 +125,7 @@ impl From<KeptError> for Problem {
     fn from(error: KeptError) -> Self {
         let what = error.to_string();
         match error {
-            KeptError::Io { .. } => Self::failed(what),
+            KeptError::Io { .. } | KeptError::TooLong { .. } => Self::failed(what),
             KeptError::Other(_) => Self::preflight(what).next("choose another folder"),
             KeptError::Damaged { .. } => Self::preflight(what).next("remove it to begin again"),
         }

@@ -308,10 +308,11 @@ async fn killed_at_any_point_it_goes_on_to_the_roots_of_the_members() {
 }
 
 /// Another execution than the clearing house, as a rollup would bring it: killed with −9, and
-/// the member that feeds it, it ends with what the sequence says.
+/// the member that feeds it, it ends with what the sequence says. The members made their key, so
+/// that the genesis has none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_execution_of_ones_own_goes_on_to_what_the_sequence_says() {
-    let mut cluster = Cluster::start(4, None).await;
+    let mut cluster = Cluster::start_making_a_key_with(4, None, Vec::new(), |_| {}).await;
     let mut tally = Follower::tally(&cluster);
     tally.spawn();
     for round in 0..4u64 {
