@@ -7,15 +7,14 @@
 //!
 //! It may be killed at any time: the next start goes on after the last save.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
 use fairlane_client::{Cursor, Feed, FeedEvent, Kept, Member, Pin};
 use fairlane_execution::{
-    AccountProof, Executed, Execution, ExecutionError, RESULTS_KEPT, Receipt, Reject,
-    SNAPSHOT_BYTES_MAX,
+    AccountProof, Executed, Execution, ExecutionError, Receipt, Reject, Results, SNAPSHOT_BYTES_MAX,
 };
 use fairlane_types::{
     Digest, Height, Item, Outcome, PublicKey, Root, SequencedBlock, decode, encode,
@@ -32,7 +31,7 @@ struct Tally {
     sequence: Root,
     rows: BTreeMap<PublicKey, Row>,
     finalized: Height,
-    results: VecDeque<Arc<Executed>>,
+    results: Results,
 }
 
 impl Tally {
@@ -43,7 +42,7 @@ impl Tally {
             sequence,
             rows: BTreeMap::new(),
             finalized: Height(0),
-            results: VecDeque::new(),
+            results: Results::default(),
         }
     }
 
@@ -85,31 +84,20 @@ impl Execution for Tally {
     }
 
     fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
-        let (head, got) = (self.height, block.height);
-        if got <= head {
-            let kept = self.results.iter().find(|result| result.height == got);
-            return kept.cloned().ok_or(ExecutionError::TooOld(got));
+        if let Some(stored) = self.results.of(block, self.height, self.sequence)? {
+            return Ok(stored);
         }
-        if got != head.next() || block.parent_root != self.sequence {
-            return Err(ExecutionError::Fork { head, got });
-        }
-        if block.root != block.compute_root() {
-            return Err(ExecutionError::Root(got));
-        }
+        let got = block.height;
         let receipts: Vec<_> = block.items.iter().map(|item| self.take(item)).collect();
         (self.height, self.sequence) = (got, block.root);
-        let executed = Arc::new(Executed {
+        let executed = Executed {
             height: got,
             state_root: self.root(),
             receipts_root: Executed::receipts_root(&receipts, &[]),
             receipts,
             events: Vec::new(),
-        });
-        if self.results.len() == RESULTS_KEPT {
-            self.results.pop_front();
-        }
-        self.results.push_back(executed.clone());
-        Ok(executed)
+        };
+        Ok(self.results.keep(executed))
     }
 
     fn finalize(&mut self, height: Height) {

@@ -1,6 +1,5 @@
 //! The reference execution: blocks in, receipts and roots out.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fairlane_types::{
@@ -21,12 +20,11 @@ use crate::params::{
     ACCOUNTS_MAX, ExecutionGenesis, FUNDING_HEIGHTS_MAX, MARKETS_MAX, MatchingRule, ORACLES_MAX,
     ORDERS_PER_ACCOUNT_MAX,
 };
+use crate::results::Results;
 use crate::tx::{Request, Tx};
 use crate::units::{LOTS_MAX, PPM, QUOTE_MAX, TICKS_MAX, notional};
 use crate::{Fill, Reject, Status};
 
-/// Results that are kept for heights asked for again.
-pub const RESULTS_KEPT: usize = 128;
 /// Largest count of a snapshot, far from what can come about and from the end of its type.
 const COUNT_MAX: u64 = 1 << 62;
 /// Largest snapshot that is read.
@@ -41,7 +39,7 @@ pub struct Clearing {
     sequence: Root,
     root: Digest,
     finalized: Height,
-    results: VecDeque<Arc<Executed>>,
+    results: Results,
 }
 
 impl Clearing {
@@ -62,7 +60,7 @@ impl Clearing {
             sequence,
             root: Digest::default(),
             finalized: height,
-            results: VecDeque::new(),
+            results: Results::default(),
         };
         clearing.commit();
         clearing
@@ -96,8 +94,7 @@ impl Clearing {
     /// The result of a height, if it is one of the last that are kept.
     #[must_use]
     pub fn executed(&self, height: Height) -> Option<Arc<Executed>> {
-        let mut kept = self.results.iter();
-        kept.find(|result| result.height == height).cloned()
+        self.results.at(height)
     }
 
     fn leaf(&self, account: usize) -> AccountLeaf {
@@ -236,16 +233,10 @@ impl Execution for Clearing {
     }
 
     fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
-        let (head, got) = (self.height, block.height);
-        if got <= head {
-            return self.executed(got).ok_or(ExecutionError::TooOld(got));
+        if let Some(stored) = self.results.of(block, self.height, self.sequence)? {
+            return Ok(stored);
         }
-        if got != head.next() || block.parent_root != self.sequence {
-            return Err(ExecutionError::Fork { head, got });
-        }
-        if block.root != block.compute_root() {
-            return Err(ExecutionError::Root(got));
-        }
+        let got = block.height;
         let mut events = Vec::new();
         self.house.clock(block.time.0, got.0, &mut events);
         self.house.step_oracles(got.0, &mut events);
@@ -284,18 +275,14 @@ impl Execution for Clearing {
         self.house.audit(got.0, &mut events);
         (self.height, self.sequence) = (got, block.root);
         self.commit();
-        let executed = Arc::new(Executed {
+        let executed = Executed {
             height: got,
             state_root: self.root,
             receipts_root: Executed::receipts_root(&receipts, &events),
             receipts,
             events,
-        });
-        if self.results.len() == RESULTS_KEPT {
-            self.results.pop_front();
-        }
-        self.results.push_back(executed.clone());
-        Ok(executed)
+        };
+        Ok(self.results.keep(executed))
     }
 
     fn finalize(&mut self, height: Height) {

@@ -5,7 +5,6 @@
 //! nothing. Receipts say what became of a transaction, not what it returned or logged: a rollup
 //! that needs its clients' whole API is driven over the Engine API instead.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
@@ -14,8 +13,7 @@ use alloy_consensus::transaction::SignerRecoverable;
 use alloy_eips::Typed2718;
 use alloy_eips::eip2718::Decodable2718;
 use fairlane_execution::{
-    AccountProof, Executed, Execution, ExecutionError, RESULTS_KEPT, Receipt, Reject,
-    SNAPSHOT_BYTES_MAX,
+    AccountProof, Executed, Execution, ExecutionError, Receipt, Reject, Results, SNAPSHOT_BYTES_MAX,
 };
 use fairlane_types::{Digest, Height, Outcome, PublicKey, Root, SequencedBlock, decode, encode};
 use revm::context::result::{EVMError, ExecutionResult};
@@ -66,7 +64,7 @@ pub struct Evm {
     sequence: Root,
     root: Digest,
     finalized: Height,
-    results: VecDeque<Arc<Executed>>,
+    results: Results,
 }
 
 impl Evm {
@@ -88,7 +86,7 @@ impl Evm {
             sequence,
             root: Digest::default(),
             finalized: Height(0),
-            results: VecDeque::new(),
+            results: Results::default(),
         };
         evm.root = evm.commit();
         evm
@@ -191,17 +189,10 @@ impl Execution for Evm {
     }
 
     fn apply(&mut self, block: &SequencedBlock) -> Result<Arc<Executed>, ExecutionError> {
-        let (head, got) = (self.height, block.height);
-        if got <= head {
-            let kept = self.results.iter().find(|result| result.height == got);
-            return kept.cloned().ok_or(ExecutionError::TooOld(got));
+        if let Some(stored) = self.results.of(block, self.height, self.sequence)? {
+            return Ok(stored);
         }
-        if got != head.next() || block.parent_root != self.sequence {
-            return Err(ExecutionError::Fork { head, got });
-        }
-        if block.root != block.compute_root() {
-            return Err(ExecutionError::Root(got));
-        }
+        let got = block.height;
         let environment = self.environment(block);
         let mut gas_left = self.gas_limit;
         let mut receipts = Vec::with_capacity(block.items.len());
@@ -220,18 +211,14 @@ impl Execution for Evm {
         self.world.note(got.0, block.root);
         (self.height, self.sequence) = (got, block.root);
         self.root = self.commit();
-        let executed = Arc::new(Executed {
+        let executed = Executed {
             height: got,
             state_root: self.root,
             receipts_root: Executed::receipts_root(&receipts, &[]),
             receipts,
             events: Vec::new(),
-        });
-        if self.results.len() == RESULTS_KEPT {
-            self.results.pop_front();
-        }
-        self.results.push_back(executed.clone());
-        Ok(executed)
+        };
+        Ok(self.results.keep(executed))
     }
 
     fn finalize(&mut self, height: Height) {

@@ -104,21 +104,21 @@ fn scheme(name: &str) -> Result<Scheme, String> {
 }
 
 /// A rule by the name it has in genesis; baselines are for simulations.
-pub fn rule(name: &str) -> Result<OrderRule, String> {
+fn rule(name: &str) -> Result<OrderRule, String> {
     let baseline = |rule: &OrderRule| matches!(rule, OrderRule::Leader | OrderRule::RoundRobin);
     let rule = OrderRule::from_name(name).filter(|rule| !baseline(rule));
     rule.ok_or_else(|| "rules are strong, arrival, majority and shuffle".to_owned())
 }
 
 /// A tie source by the name it has in genesis.
-pub fn tie(name: &str) -> Result<TieSource, String> {
+fn tie(name: &str) -> Result<TieSource, String> {
     let sources = [TieSource::BlockId, TieSource::Beacon];
     let found = sources.into_iter().find(|tie| tie.name() == name);
     found.ok_or_else(|| "tie sources are block-id and beacon".to_owned())
 }
 
 /// Who combines by the name it has in genesis.
-pub fn combining(name: &str) -> Result<Combining, String> {
+fn combining(name: &str) -> Result<Combining, String> {
     let ways = [Combining::AllToAll, Combining::Sharded];
     let found = ways.into_iter().find(|way| way.name() == name);
     found.ok_or_else(|| "combining is all-to-all or sharded".to_owned())
@@ -130,6 +130,21 @@ fn ratio(text: &str) -> Result<f64, String> {
     let good = ratio.is_finite() && ratio >= 1.0;
     good.then_some(ratio)
         .ok_or_else(|| "a ratio is 1 or more".to_owned())
+}
+
+/// What a genesis says of orders, for as long as the chain lives.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OrderArgs {
+    /// Order rule: strong, arrival, majority or shuffle.
+    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
+    pub rule: OrderRule,
+    /// What breaks ties: block-id or beacon.
+    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
+    pub tie: TieSource,
+    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees of
+    /// 16 members and more do it sharded.
+    #[arg(long, value_parser = combining)]
+    pub combining: Option<Combining>,
 }
 
 /// Generated tables.
@@ -173,20 +188,13 @@ pub struct DevnetArgs {
     /// baek-zheng.
     #[arg(long)]
     pub dealer: bool,
-    /// Order rule: strong, arrival, majority or shuffle.
-    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
-    pub rule: OrderRule,
-    /// What breaks ties: block-id or beacon.
-    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
-    pub tie: TieSource,
+    /// How orders are ordered and opened.
+    #[command(flatten)]
+    pub order: OrderArgs,
     /// Blocks between two commitments to the order state; audits and members that join begin at one.
     #[arg(long, default_value_t = OrderParams::default().snapshot_interval,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub snapshot_interval: u32,
-    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees of
-    /// 16 members and more do it sharded.
-    #[arg(long, value_parser = combining)]
-    pub combining: Option<Combining>,
 }
 
 /// `testnet`.
@@ -592,16 +600,9 @@ pub struct BenchArgs {
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
-    /// Order rule: strong, arrival, majority or shuffle.
-    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
-    pub rule: OrderRule,
-    /// What breaks ties: block-id or beacon.
-    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
-    pub tie: TieSource,
-    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees of
-    /// 16 members and more do it sharded.
-    #[arg(long, value_parser = combining)]
-    pub combining: Option<Combining>,
+    /// How orders are ordered and opened.
+    #[command(flatten)]
+    pub order: OrderArgs,
     /// Put the members' folders here, and keep them. Must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use fairlane_types::{Combining, Digest, OrderParams, OrderRule, TieSource};
+use fairlane_types::Digest;
 
-use crate::args::{KeysHome, PassphraseArgs, combining, rule, tie};
+use crate::args::{KeysHome, OrderArgs, PassphraseArgs};
 use crate::committee_args::PlaceArgs;
 
 /// `ceremony`.
@@ -30,7 +30,7 @@ pub enum CeremonyVerb {
         /// The founding file.
         founding: PathBuf,
         /// The hash that the operators agreed on; another file is refused.
-        #[arg(long, value_name = "HASH", value_parser = digest)]
+        #[arg(long, value_name = "HASH")]
         hash: Option<Digest>,
     },
 }
@@ -70,24 +70,13 @@ pub struct GenesisArgs {
     /// Allow what protects nobody's orders: plain key files, development traders.
     #[arg(long)]
     pub experiment: bool,
-    /// How orders are ordered: strong, arrival, majority or shuffle.
-    #[arg(long, default_value = OrderParams::default().rule.name(), value_parser = rule)]
-    pub rule: OrderRule,
-    /// What breaks ties: block-id or beacon.
-    #[arg(long, default_value = OrderParams::default().tie.name(), value_parser = tie)]
-    pub tie: TieSource,
-    /// Who combines decryption shares: all-to-all or sharded. If it is not said, committees
-    /// of 16 members and more do it sharded.
-    #[arg(long, value_parser = combining)]
-    pub combining: Option<Combining>,
+    /// How orders are ordered and opened.
+    #[command(flatten)]
+    pub order: OrderArgs,
     /// An execution.toml for all members: what they execute.
     #[arg(long, value_name = "FILE")]
     pub execution: Option<PathBuf>,
     /// The members are its oracles, whatever the file says.
     #[arg(long, requires = "execution")]
     pub member_prices: bool,
-}
-
-fn digest(text: &str) -> Result<Digest, String> {
-    text.parse().map_err(|error| format!("{error}"))
 }

@@ -1,6 +1,8 @@
-//! Percentiles, and processor time out of `/proc`.
+//! Percentiles, and processor time.
 
 use std::collections::BTreeMap;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Milliseconds of a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,6 +35,12 @@ pub fn percentiles(mut samples_ms: Vec<f64>) -> Percentiles {
 /// Two digits after the point.
 pub fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
+}
+
+/// Processor time of this thread, in nanoseconds.
+pub fn thread_nanos() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Seconds of processor time (user and system, all threads) a process has used; none if

@@ -132,10 +132,9 @@ pub fn birth_of_founder() -> Vec<Write> {
 /// and to no committee yet.
 #[must_use]
 pub fn birth_of_joiner(genesis: &Genesis) -> Vec<Write> {
-    vec![
-        Write::meta(meta::GENESIS, encode(&genesis.hash())),
-        Write::meta(meta::BIRTH, BORN.to_vec()),
-    ]
+    let mut writes = birth_of_founder();
+    writes.push(Write::meta(meta::GENESIS, encode(&genesis.hash())));
+    writes
 }
 
 impl Recovered {

@@ -37,16 +37,9 @@ async fn all_members_killed_at_once_lose_nothing_that_was_acknowledged() {
     let mut cluster = Cluster::start_with(4, None, Scheme::BaekZheng).await;
     let load = Load::start(&cluster, ORDERS, RATE);
     load.until_acknowledged(ORDERS / 3).await;
-    for member in 0..4 {
-        cluster.kill(member);
-    }
+    cluster.kill_all();
     let before = load.acknowledged();
-    for member in 0..4 {
-        cluster.spawn(member);
-    }
-    for member in 0..4 {
-        cluster.ready(member).await;
-    }
+    cluster.start_all().await;
     let sent = load.finish().await;
     assert!(before.is_subset(&sent.acknowledged));
     let outcomes = cluster.settled(&sent.acknowledged).await;

@@ -29,15 +29,8 @@ async fn a_key_is_made_without_a_dealer_and_survives_kills() {
     cluster.spawn(LATE);
     cluster.ready(LATE).await;
     load.until_acknowledged(ORDERS / 3).await;
-    for member in 0..4 {
-        cluster.kill(member);
-    }
-    for member in 0..4 {
-        cluster.spawn(member);
-    }
-    for member in 0..4 {
-        cluster.ready(member).await;
-    }
+    cluster.kill_all();
+    cluster.start_all().await;
     // Now its share is needed: one of the others is gone.
     cluster.kill(0);
     let sent = load.finish().await;

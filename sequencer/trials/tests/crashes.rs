@@ -62,16 +62,9 @@ async fn all_members_killed_at_once_lose_nothing_that_was_acknowledged() {
     let under_way = unfinished(&cluster, &load, 0).await;
     let until = cluster.head(0).await.expect("it answers");
     let seen = cluster.blocks(0, until).await;
-    for member in 0..4 {
-        cluster.kill(member);
-    }
+    cluster.kill_all();
     let before = load.acknowledged();
-    for member in 0..4 {
-        cluster.spawn(member);
-    }
-    for member in 0..4 {
-        cluster.ready(member).await;
-    }
+    cluster.start_all().await;
     let sent = load.finish().await;
     assert!(before.is_subset(&sent.acknowledged));
     let outcomes = cluster.settled(&sent.acknowledged).await;

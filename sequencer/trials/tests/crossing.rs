@@ -248,9 +248,7 @@ async fn joiners_come_through_whatever_they_are_told_first() {
 async fn members_that_all_stopped_between_two_epochs_go_on() {
     let mut cluster = Cluster::start(4, None).await;
     let mut running = Vec::new();
-    for member in 0..4 {
-        cluster.kill(member);
-    }
+    cluster.kill_all();
     for member in 0..4 {
         let home = cluster.testnet.members[member].home.root();
         let node = Node::start(NodeOptions::new(home)).await.unwrap();

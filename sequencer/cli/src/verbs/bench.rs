@@ -100,10 +100,10 @@ pub async fn once(args: &BenchArgs, liars: u8, term: Term) -> Outcome<serde_json
     // Where the key comes from changes nothing that is measured.
     let chain = Chain {
         scheme: args.scheme,
-        rule: args.rule,
-        tie: args.tie,
+        rule: args.order.rule,
+        tie: args.order.tie,
         snapshot_interval: OrderParams::default().snapshot_interval,
-        combining: args.combining,
+        combining: args.order.combining,
         dealer: true,
     };
     let net = LocalNet::start(args.members, chain, folder, kind, None).await?;
@@ -274,8 +274,8 @@ async fn measure(
     }
     let value = serde_json::json!({
         "members": args.members, "liars": liars, "scheme": args.scheme.name(),
-        "rule": args.rule.name(), "tie": args.tie.name(),
-        "combining": args.combining.map(Combining::name), "offered_per_s": args.rate,
+        "rule": args.order.rule.name(), "tie": args.order.tie.name(),
+        "combining": args.order.combining.map(Combining::name), "offered_per_s": args.rate,
         "achieved_per_s": round(out as f64 / window),
         "p50_ms": p.p50_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
         "cpu_s_per_1k_orders_per_member": per_1k(cpu_after - cpu_before),

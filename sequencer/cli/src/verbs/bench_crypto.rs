@@ -1,21 +1,17 @@
 //! `fairlane bench crypto`: what a member pays for an order, in processor time of one
 //! thread, for both schemes in one run ([`fairlane_encryption::bench`]).
 
-use std::time::{Duration, Instant};
-
 use fairlane_encryption::bench::{Figure, backend, figures, ratio};
 use serde_json::{Value, json};
 
 use crate::exit::{Outcome, Problem};
-use crate::measure::round;
+use crate::measure::{round, thread_nanos};
 use crate::seed;
 use crate::term::Term;
 
 /// Runs it.
 pub fn run(term: Term) -> Outcome {
     let mut rng = seed::rng("bench crypto")?;
-    let epoch = Instant::now();
-    let clock = || cpu_now(epoch).as_nanos() as u64;
     let line = |figure: &Figure, of: &[Figure]| {
         term.note(format_args!(
             "{:>10} {:<10} n={:<3} batch={:<3} {:>10.1} µs per order and member, {:>6.1}× under threshold_crypto",
@@ -28,7 +24,7 @@ pub fn run(term: Term) -> Outcome {
         ));
     };
     let told = |of: &[Figure]| of.iter().for_each(|figure| line(figure, of));
-    let figures = figures(&clock, &mut rng, told).map_err(Problem::failed)?;
+    let figures = figures(&thread_nanos, &mut rng, told).map_err(Problem::failed)?;
     let rows: Vec<_> = figures.iter().map(|figure| row(figure, &figures)).collect();
     term.result(&json!({ "crypto": rows }), String::new);
     Ok(())
@@ -48,12 +44,4 @@ fn row(figure: &Figure, all: &[Figure]) -> Value {
         "us_per_order_member": round(figure.micros),
         "ratio_to_threshold_crypto": ratio(figure, all).map(round),
     })
-}
-
-/// Processor time of this thread; the wall clock where the kernel does not tell.
-fn cpu_now(epoch: Instant) -> Duration {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .map_or_else(|| epoch.elapsed(), Duration::from_nanos)
 }

@@ -30,7 +30,7 @@ pub async fn run(args: &BenchArgs, runs: u8, term: Term) -> Outcome {
     let value = json!({ "bench_liar": {
         "members": args.members, "liars": args.liar,
         "lie": args.lie.map_or("by turns", |lie| lie.word()),
-        "scheme": args.scheme.name(), "rule": args.rule.name(),
+        "scheme": args.scheme.name(), "rule": args.order.rule.name(),
         "offered_per_s": args.rate, "runs": runs, "same_root": true, "lost": 0,
         "figures": compared, "clean": clean, "lied": lied,
     }});

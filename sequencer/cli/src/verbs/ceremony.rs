@@ -87,11 +87,11 @@ fn genesis(args: &GenesisArgs, term: Term) -> Outcome {
         time: now()?,
         experiment: args.experiment,
         order: OrderParams {
-            rule: args.rule,
-            tie: args.tie,
+            rule: args.order.rule,
+            tie: args.order.tie,
             ..OrderParams::default()
         },
-        combining: args.combining,
+        combining: args.order.combining,
     };
     let founding = Founding::new(terms, members, execution.as_ref()).map_err(Problem::usage)?;
     founding.write(&args.out)?;

@@ -87,10 +87,10 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
         args.members,
         Chain {
             scheme: args.scheme,
-            rule: args.rule,
-            tie: args.tie,
+            rule: args.order.rule,
+            tie: args.order.tie,
             snapshot_interval: args.snapshot_interval,
-            combining: args.combining,
+            combining: args.order.combining,
             dealer: args.dealer || args.scheme == Scheme::BaekZheng,
         },
         folder,

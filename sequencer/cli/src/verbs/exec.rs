@@ -7,20 +7,14 @@ use fairlane_execution::bench::measure;
 use fairlane_node::exec_diff::{self, Difference};
 use fairlane_node::home::Home;
 use fairlane_node::store::{RocksStore, StoreOptions};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::exit::{Exit, Outcome, Problem};
+use crate::measure::thread_nanos;
 use crate::term::Term;
-
-/// Processor time of this thread, in nanoseconds.
-fn nanos() -> u64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// Measures it.
 pub fn bench(term: Term) -> Outcome {
-    let figures = measure(&nanos).map_err(Problem::failed)?;
+    let figures = measure(&thread_nanos).map_err(Problem::failed)?;
     for line in figures.lines() {
         if term.json() {
             term.note(line);

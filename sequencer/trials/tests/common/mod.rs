@@ -79,12 +79,7 @@ impl Cluster {
         let (testnet, dir) = homes(n, change);
         let pin = Pin::new(testnet.genesis.clone()).unwrap();
         let mut cluster = Self::over(pin, testnet, dir, liar);
-        for member in 0..n {
-            cluster.spawn(member);
-        }
-        for member in 0..n {
-            cluster.ready(member).await;
-        }
+        cluster.start_all().await;
         cluster
     }
 
@@ -297,6 +292,23 @@ impl Cluster {
         let mut child = self.children[member].take().expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// kill −9 of all, as when the power fails.
+    pub fn kill_all(&mut self) {
+        for member in 0..self.n() {
+            self.kill(member);
+        }
+    }
+
+    /// Starts all members, and waits until they are ready.
+    pub async fn start_all(&mut self) {
+        for member in 0..self.n() {
+            self.spawn(member);
+        }
+        for member in 0..self.n() {
+            self.ready(member).await;
+        }
     }
 
     /// Waits until a member says that it is ready.
