@@ -99,9 +99,11 @@ pub fn step_kind(event: &Event) -> (&'static str, usize) {
         Event::Stored(_) => ("stored", 0),
         Event::Loaded { .. } => ("loaded", 0),
         Event::Connected(_) => ("connected", 0),
-        Event::Start | Event::Executed(_) | Event::StateReached { .. } | Event::Change(_) => {
-            ("start", 0)
-        }
+        Event::Start
+        | Event::Executed(_)
+        | Event::StateReached { .. }
+        | Event::Change(_)
+        | Event::Handed(_) => ("start", 0),
     }
 }
 

@@ -210,6 +210,25 @@ fn seeds_that_found_something_hold() {
     }
 }
 
+/// A liar alone has the signatures of a quorum, its own among them. It shows them to one member and is
+/// gone; that member left without what the next epoch begins with, and those who had it lacked a
+/// signature for ever (41004).
+#[test]
+fn a_word_that_a_liar_shows_to_one_member_reaches_all() {
+    for seed in [41_004, 41_023] {
+        let report = Epochs::of_seed(seed).run();
+        assert!(report.passed(), "{seed}: {report}");
+        assert!(report.last_words > 0, "{seed}: {report}");
+    }
+    // Others that may not have come to the boundary yet, too.
+    for seed in 0..2 {
+        let mut plan = Epochs::of_seed(0x6_1000 + seed);
+        (plan.faults, plan.liars) = (true, vec![(1, Lie::LastWord)]);
+        let report = plan.run();
+        assert!(report.passed(), "{report}");
+    }
+}
+
 /// Fresh seeds, with crashes, cuts and liars; one of them twice.
 #[test]
 fn seeds_hold_and_repeat_themselves() {

@@ -11,6 +11,7 @@ use fairlane_encryption::{CERTIFICATE_KEY_BYTES, OnwardError, leads_on};
 use fairlane_node::at_rest::Serving;
 use fairlane_node::config::Config;
 use fairlane_node::epochs::{EpochError, Resting, Standing};
+use fairlane_node::handle::NodeHandle;
 use fairlane_replica::{Covered, EPOCH_BASE_BYTES_MAX, EpochBase, STRETCH_BLOCKS_MAX};
 use fairlane_types::{Epoch, Genesis, Handover, Height, decode};
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a member is asked then.
 const QUESTION_MAX: Duration = Duration::from_secs(3);
-/// A node that is just about to go there itself is left alone for so long.
+/// A node that can go there by what it has itself is left alone for so long.
 const GRACE: Duration = Duration::from_secs(2);
 /// What is missing is asked of one member for so long, then of the next one; twice as long in
 /// every further round, up to the last.
@@ -82,8 +83,10 @@ pub fn sources(config: &Config, standing: &Standing) -> Outcome<Vec<Member>> {
 }
 
 /// Ready when the committee of an epoch has handed over to the next one for a while, with its
-/// word for that: what any other says of epochs is worth nothing.
-pub async fn left_behind(members: Vec<Member>, known: Known) -> Handover {
+/// word for that: what any other says of epochs is worth nothing. The node hears of it first, and
+/// ends its epoch if it has come to the boundary: who leaves before needs others for what is
+/// missing, and who showed the word may be gone by then.
+pub async fn left_behind(members: Vec<Member>, known: Known, node: NodeHandle) -> Handover {
     let known = Arc::new(known);
     let mut doubted = BTreeSet::new();
     loop {
@@ -92,6 +95,7 @@ pub async fn left_behind(members: Vec<Member>, known: Known) -> Handover {
             match answer {
                 Ok(None) => {}
                 Ok(Some(handover)) => {
+                    node.handed_over(handover.word.clone());
                     tokio::time::sleep(GRACE).await;
                     let epoch = known.epoch();
                     tracing::warn!(%epoch, "others are in a later epoch: following them");

@@ -261,7 +261,7 @@ impl Resting {
         if let Some(me) = standing.member
             && !standing.left
         {
-            let writes = leaving(&self.store, &standing.genesis, me)?;
+            let writes = leaving(&self.store, &standing.genesis, me, word)?;
             self.store.commit(&writes, true)?;
         }
         Ok(())

@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use fairlane_replica::{ChangeStatus, Event, StoreError};
 use fairlane_types::{
-    CommitteeChange, CtId, Envelope, Genesis, Height, MemberId, Root, SecretKey, SequencedBlock,
+    CommitteeChange, CtId, Envelope, Genesis, Height, MemberId, QuorumWord, Root, SecretKey,
+    SequencedBlock,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, oneshot, watch};
@@ -247,6 +248,12 @@ impl NodeHandle {
     /// Hands in a change of committee that a quorum approved.
     pub fn change_committee(&self, change: Arc<CommitteeChange>) {
         self.shared.inbox.result(Event::Change(change));
+    }
+
+    /// Hands in the word by which this epoch's committee hands over, learnt elsewhere and
+    /// verified. A member that has come to the boundary ends its epoch with it.
+    pub fn handed_over(&self, word: QuorumWord) {
+        self.shared.inbox.result(Event::Handed(Arc::new(word)));
     }
 
     /// Drains, flushes and stops the node; returns at once. See

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fairlane_encryption::StateRoots;
 use fairlane_mempool::AdmissionError;
 use fairlane_types::{
-    CommitteeChange, CtId, Envelope, Height, MemberId, Micros, Position, Receipt, SequencedBlock,
+    CommitteeChange, CtId, Envelope, Height, MemberId, Micros, Position, QuorumWord, Receipt,
+    SequencedBlock,
 };
 
 use crate::{EpochBase, Evidence, Fault, Job, JobResult, Message, Row, Table, Write};
@@ -97,6 +98,9 @@ pub enum Event {
     Stored(WriteId),
     /// An operator hands in a change of committee that a quorum approved.
     Change(Arc<CommitteeChange>),
+    /// Somebody outside has shown the word of this epoch's committee for the next one, which
+    /// the shell has verified.
+    Handed(Arc<QuorumWord>),
     /// What executes here no longer needs the sequence up to this height. Said before the
     /// first block by a shell that executes, and never by another.
     Executed(Height),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use fairlane_encryption::{CERTIFICATE_KEY_BYTES, certificate_key};
 use fairlane_types::{
-    CtId, Envelope, Epoch, Genesis, KeyActivation, MemberId, SequencedBlock, UsedReceivers, decode,
-    encode,
+    CtId, Envelope, Epoch, Genesis, Handover, KeyActivation, MemberId, SequencedBlock,
+    UsedReceivers, decode, encode,
 };
 
 use crate::covered::Covered;
@@ -108,7 +108,8 @@ pub fn has_left(
 
 /// The writes by which a member leaves an epoch: from then on its folder never runs it again.
 /// Every order that it holds and that has no outcome is put aside, its own lane's first: what
-/// was acknowledged is not lost with its lane.
+/// was acknowledged is not lost with its lane. The hand-over by which it leaves stays with it: others
+/// may have no other way to learn of it.
 ///
 /// # Errors
 /// [`RecoverError`].
@@ -116,6 +117,7 @@ pub fn leaving(
     store: &dyn Store,
     genesis: &Genesis,
     me: MemberId,
+    word: &Handover,
 ) -> Result<Vec<Write>, RecoverError> {
     let carried = carried(store, genesis, me)?;
     let ids: Vec<CtId> = carried.iter().map(|envelope| envelope.id()).collect();
@@ -125,6 +127,7 @@ pub fn leaving(
         .collect();
     writes.push(Write::meta(meta::CARRIED, encode(&ids)));
     writes.push(Write::meta(meta::LEFT, encode(&genesis.epoch())));
+    writes.push(Write::meta(meta::WORD, encode(word)));
     Ok(writes)
 }
 
@@ -218,6 +221,7 @@ pub fn entering(
             to: END.to_vec(),
         },
         Write::delete(Table::Meta, meta::SNAPSHOT.to_vec()),
+        Write::delete(Table::Meta, meta::WORD.to_vec()),
         left,
         Write::put(Table::Epochs, epoch_key(base.epoch()), encode(base)),
         Write::meta(meta::CARRIED, encode(&open)),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fairlane_encryption::{Ceremony, SuiteKey};
 use fairlane_types::{
     ActiveKeys, CommitteeChange, Domain, EpochStart, Handover, Height, KeyId, MemberId,
-    MemberSignature, QuorumWord, Scheme, Signature, View, encode,
+    MemberSignature, QuorumWord, Scheme, SigCheck, Signature, View, encode,
 };
 
 use crate::boundary::{Effect, Peers};
@@ -305,8 +305,28 @@ impl Replica {
         self.verify_handover(out);
     }
 
+    /// A member shows a whole word.
+    pub(crate) fn handed(&mut self, from: MemberId, word: Arc<QuorumWord>, out: &mut Vec<Effect>) {
+        if !word.fits(&self.committee) {
+            let fault = Fault::Handover;
+            out.push(Effect::Fault { peer: from, fault });
+            return;
+        }
+        self.ending.hand(from, word);
+        self.verify_handover(out);
+    }
+
+    /// The shell has a whole word from elsewhere. Others hear of it at once: a liar may have
+    /// shown it here alone, and this member may be about to follow it.
+    pub(crate) fn shown(&mut self, word: Arc<QuorumWord>, out: &mut Vec<Effect>) {
+        if self.ending.word().is_none() {
+            self.send(Peers::All, Message::Handed(Arc::clone(&word)), out);
+            self.handed(self.me, word, out);
+        }
+    }
+
     fn verify_handover(&mut self, out: &mut Vec<Effect>) {
-        let said = self.ending.unverified();
+        let (said, words) = self.ending.unverified();
         let Some(genesis) = self.ending.next_genesis() else {
             return;
         };
@@ -317,8 +337,18 @@ impl Replica {
                 Handover::check(committee, *member, epoch, genesis, *signature)
             })
             .collect();
+        let check = |(from, word): (MemberId, Arc<QuorumWord>)| {
+            let signed = word.signatures.iter();
+            let checks = signed
+                .filter_map(|s| Handover::check(committee, s.member, epoch, genesis, s.signature));
+            (from, checks.collect(), word)
+        };
+        let whole: Vec<(MemberId, Vec<SigCheck>, _)> = words.into_iter().map(check).collect();
         if !checks.is_empty() {
             self.compute(Job::Verify(checks), Purpose::Handover(said), out);
+        }
+        for (from, checks, word) in whole {
+            self.compute(Job::Verify(checks), Purpose::Handed(from, word), out);
         }
     }
 
@@ -338,11 +368,49 @@ impl Replica {
                 good.insert(peer, signature);
             }
         }
+        self.sign_off(good, out);
+    }
+
+    /// A whole word was verified against what follows from the log here.
+    pub(crate) fn word_verified(
+        &mut self,
+        from: MemberId,
+        word: &QuorumWord,
+        bad: &[usize],
+        out: &mut Vec<Effect>,
+    ) {
+        if bad.is_empty() {
+            let signed = word.signatures.iter();
+            self.sign_off(signed.map(|s| (s.member, s.signature)), out);
+        } else if from == self.me {
+            out.push(Effect::Halt(
+                "a quorum of this epoch handed over to another start of the next one".to_owned(),
+            ));
+        } else {
+            let fault = Fault::Handover;
+            out.push(Effect::Fault { peer: from, fault });
+        }
+    }
+
+    fn sign_off(
+        &mut self,
+        good: impl IntoIterator<Item = (MemberId, Signature)>,
+        out: &mut Vec<Effect>,
+    ) {
         let quorum = self.committee.quorum();
         if let Some(base) = self.ending.verified(good, quorum) {
             let row = Write::put(Table::Epochs, epoch_key(base.epoch()), encode(&base));
             self.store(vec![row], true, Written::Epoch(base), out);
         }
+    }
+
+    /// The start of the next epoch is durable here. Who goes there shows the whole word to all
+    /// before: the signatures that made it may have been sent to this member alone, and without
+    /// it the rest may be no quorum any more.
+    pub(crate) fn ended(&mut self, base: Arc<EpochBase>, out: &mut Vec<Effect>) {
+        let word = Arc::new(base.handover.word.clone());
+        self.send(Peers::All, Message::Handed(word), out);
+        out.push(Effect::EpochEnded(base));
     }
 
     /// A link came up: what the peer may have missed of the change.
@@ -356,7 +424,10 @@ impl Replica {
             let message = Message::Dealing(Arc::clone(dealing));
             self.send(Peers::One(peer), message, out);
         }
-        if let Some(genesis) = self.ending.next_genesis()
+        if let Some(word) = self.ending.word() {
+            let word = Arc::new(word.clone());
+            self.send(Peers::One(peer), Message::Handed(word), out);
+        } else if let Some(genesis) = self.ending.next_genesis()
             && self.voting
         {
             let signature = Handover::sign(self.identity.as_ref(), self.epoch(), genesis);

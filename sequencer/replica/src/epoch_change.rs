@@ -79,6 +79,8 @@ pub(crate) struct EpochChange {
     base: Option<Box<EpochBase>>,
     /// Signatures as they came.
     said: Signatures,
+    /// Whole words as they came; one of each member is looked at.
+    handed: BTreeMap<MemberId, Option<Arc<QuorumWord>>>,
     /// The word is complete, and is being written.
     ended: bool,
 }
@@ -320,12 +322,25 @@ impl EpochChange {
         self.said.entry(member).or_insert(signature);
     }
 
-    /// Signatures to verify.
-    pub fn unverified(&mut self) -> Signatures {
+    /// A member shows a whole word; the first of each is kept.
+    pub fn hand(&mut self, member: MemberId, word: Arc<QuorumWord>) {
+        self.handed.entry(member).or_insert(Some(word));
+    }
+
+    /// The whole word, once it is there.
+    pub fn word(&self) -> Option<&QuorumWord> {
+        let base = self.base.as_ref().filter(|_| self.ended)?;
+        Some(&base.handover.word)
+    }
+
+    /// Signatures to verify, and whole words.
+    pub fn unverified(&mut self) -> (Signatures, Vec<(MemberId, Arc<QuorumWord>)>) {
         if self.base.is_none() || self.ended {
-            return Signatures::default();
+            return Default::default();
         }
-        std::mem::take(&mut self.said)
+        let handed = self.handed.iter_mut();
+        let words = handed.filter_map(|(member, word)| Some((*member, word.take()?)));
+        (std::mem::take(&mut self.said), words.collect())
     }
 
     /// Signatures that verify; the start of the next epoch, once a quorum stands behind it.

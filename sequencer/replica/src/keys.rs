@@ -123,6 +123,8 @@ pub mod meta {
     pub const EPOCH: &[u8] = b"epoch";
     /// The folder's member has left this epoch and has not entered the next one.
     pub const LEFT: &[u8] = b"left";
+    /// The hand-over by which it left.
+    pub const WORD: &[u8] = b"word";
     /// Orders that this epoch took over from the one before, in their order.
     pub const CARRIED: &[u8] = b"carried";
     /// Keys for dealings of the epochs before the one that the folder is in.

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_consensus as consensus;
 use fairlane_encryption::{Attestation, Beacon, StateAttestation};
 use fairlane_mempool::LaneMessage;
-use fairlane_types::{CommitteeChange, DecodeError, Height, Signature, decode, encode};
+use fairlane_types::{CommitteeChange, DecodeError, Height, QuorumWord, Signature, decode, encode};
 
 use crate::Class;
 use crate::attesting::AttestShare;
@@ -58,6 +58,8 @@ pub enum Message {
     AttestedState(Box<StateAttestation>),
     /// What the sender opened of a slice of a final block, for those who got no shares of it.
     Keys(Arc<KeyMessage>),
+    /// A quorum's signatures over the start of the next epoch (PROTOCOL §6).
+    Handed(Arc<QuorumWord>),
 }
 
 /// Why a frame is not a message.
@@ -97,6 +99,7 @@ impl Message {
             | Self::KeyMade(_)
             | Self::Change(_)
             | Self::Handover(_)
+            | Self::Handed(_)
             | Self::Beacon(_)
             | Self::Beaconed(_) => Class::Shares,
             Self::Lane(_) => Class::Lanes,
@@ -139,6 +142,7 @@ impl Message {
             Self::KeyMade(_) => "key_made",
             Self::Change(_) => "change",
             Self::Handover(_) => "handover",
+            Self::Handed(_) => "handed",
             Self::Beacon(_) => "beacon",
             Self::Beaconed(_) => "beaconed",
             Self::AttestState(_) => "attest_state",

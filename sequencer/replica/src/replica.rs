@@ -170,6 +170,7 @@ impl Replica {
             Event::Timer(TimerId::Shares) => self.ask_for_shares(now, out),
             Event::Stored(id) => self.stored(id, out),
             Event::Change(change) => self.change_offered(self.me, change, out),
+            Event::Handed(word) => self.shown(word, out),
             Event::Executed(height) => self.retention.executed(height),
             Event::StateReached { height, roots } => self.state_reached(height, roots, out),
             Event::Loaded { id, rows } => self.loaded(id, &rows, out),
@@ -229,6 +230,7 @@ impl Replica {
             Message::KeyMade(signature) => self.key_said(from, signature, out),
             Message::Change(change) => self.change_offered(from, change, out),
             Message::Handover(signature) => self.handover_said(from, signature, out),
+            Message::Handed(word) => self.handed(from, word, out),
             Message::Beacon(share) => self.receive_beacon(from, share, out),
             Message::Beaconed(beacon) => self.receive_beaconed(from, *beacon, out),
         }

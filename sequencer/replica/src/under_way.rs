@@ -6,7 +6,9 @@ use std::sync::Arc;
 use fairlane_consensus::{self as consensus, RecordId};
 use fairlane_encryption::{Attestation, Beacon, StateAttestation};
 use fairlane_mempool as mempool;
-use fairlane_types::{BlockId, CommitteeChange, CtId, Height, MemberId, SequencedBlock};
+use fairlane_types::{
+    BlockId, CommitteeChange, CtId, Height, MemberId, QuorumWord, SequencedBlock,
+};
 
 use crate::boundary::{Effect, JobId, LoadId, WriteId};
 use crate::envelope_checks::Checked;
@@ -57,6 +59,7 @@ pub(crate) enum Purpose {
     Open(Height),
     Reshared,
     Handover(Signatures),
+    Handed(MemberId, Arc<QuorumWord>),
 }
 
 /// What a `Loaded` is for.
@@ -123,7 +126,7 @@ impl Replica {
             Some(Written::Record(id)) => self.recorded(id, out),
             Some(Written::Final(height)) => self.openings.durable(height),
             Some(Written::Emit(block, stale)) => self.emitted(block, stale, out),
-            Some(Written::Epoch(base)) => out.push(Effect::EpochEnded(base)),
+            Some(Written::Epoch(base)) => self.ended(base, out),
             Some(Written::Nothing) | None => {}
         }
     }
@@ -213,6 +216,9 @@ impl Replica {
             (Purpose::Reshared, JobResult::Concluded(key)) => self.reshared(key, out),
             (Purpose::Handover(said), JobResult::Verified { bad }) => {
                 self.handover_verified(said, &bad, out);
+            }
+            (Purpose::Handed(from, word), JobResult::Verified { bad }) => {
+                self.word_verified(from, &word, &bad, out);
             }
             // A shell that answers a job with another one's result is broken; the job is
             // lost, and only progress suffers.

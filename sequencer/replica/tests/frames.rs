@@ -15,8 +15,8 @@ use fairlane_replica::{
     AttestShare, BeaconShare, Class, Dealing, KeyMessage, Message, MessageError, ShareMessage,
 };
 use fairlane_types::{
-    BlockId, CommitteeChange, Digest, Epoch, Height, KeyId, MemberId, Micros, NextCommittee, Seq,
-    Signature, SignerSet, Skip, View, Vote, encode,
+    BlockId, CommitteeChange, Digest, Epoch, Height, KeyId, MemberId, MemberSignature, Micros,
+    NextCommittee, QuorumWord, Seq, Signature, SignerSet, Skip, View, Vote, encode,
 };
 use proptest::prelude::*;
 
@@ -137,6 +137,12 @@ fn samples() -> Vec<Message> {
             approved: Default::default(),
         })),
         Message::Handover(signature),
+        Message::Handed(Arc::new(QuorumWord {
+            signatures: vec![MemberSignature {
+                member: MemberId(2),
+                signature,
+            }],
+        })),
         Message::AttestState(Arc::new(AttestShare {
             height: Height(16),
             share: CertificateShare {

@@ -52,6 +52,11 @@ impl FalseDealer {
             }
             Message::KeyMade(word) => Some(Message::KeyMade(wrong(word))),
             Message::Handover(word) => Some(Message::Handover(wrong(word))),
+            Message::Handed(word) => {
+                let mut other = word.as_ref().clone();
+                other.signatures[0].signature = wrong(&other.signatures[0].signature);
+                Some(Message::Handed(Arc::new(other)))
+            }
             _ => None,
         }
     }

@@ -73,7 +73,7 @@ impl Run<'_> {
         if m.dead || !m.linked || m.disk_epoch() != m.genesis.epoch() {
             return;
         }
-        let next = m.genesis.epoch().next();
+        let (next, runs) = (m.genesis.epoch().next(), m.runs());
         let key = epoch_key(next);
         let others = (0..self.machines.len()).filter(|other| *other != machine);
         let mut others: Vec<usize> = others
@@ -84,11 +84,19 @@ impl Run<'_> {
             let (from, to) = (key.clone(), epoch_key(next.next()));
             let rows = self.machines[other].rows(Table::Epochs, &from, &to);
             let Some((_, row)) = rows.first() else {
+                let word = self.machines[other].left_by();
+                if runs && let Some(word) = word.filter(|w| w.genesis.epoch() == next) {
+                    self.shown(machine, &word);
+                }
                 continue;
             };
             let Ok(base) = decode::<EpochBase>(row, EPOCH_BASE_BYTES_MAX) else {
                 continue;
             };
+            if runs {
+                self.shown(machine, &base.handover);
+                return;
+            }
             if !base.is_whole() {
                 // It is over: the same disk has the word for that.
                 let (from, to) = (epoch_key(next.next()), epoch_key(next.next().next()));
@@ -110,11 +118,14 @@ impl Run<'_> {
             self.retire(machine);
             let dies = self.plan.faults && self.rng.chance(100);
             let m = &mut self.machines[machine];
-            if dies && m.leave().is_ok() {
+            if dies && m.leave(&base.handover).is_ok() {
                 // Between the two writes: the next look goes on from there.
                 return;
             }
-            if let Err(error) = m.leave().and_then(|()| m.import(&base, &sequence)) {
+            if let Err(error) = m
+                .leave(&base.handover)
+                .and_then(|()| m.import(&base, &sequence))
+            {
                 self.breach(format!("machine {machine} cannot import: {error}"));
                 return;
             }
@@ -153,7 +164,7 @@ impl Run<'_> {
 
     pub(super) fn cross(&mut self, machine: usize, base: &EpochBase) {
         let m = &mut self.machines[machine];
-        if let Err(error) = m.leave().and_then(|()| m.enter(base)) {
+        if let Err(error) = m.leave(&base.handover).and_then(|()| m.enter(base)) {
             self.breach(format!("machine {machine} cannot cross: {error}"));
             return;
         }

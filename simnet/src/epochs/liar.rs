@@ -21,6 +21,9 @@ pub enum Lie {
     FalseWord,
     /// Says nothing of the next epoch at all.
     NoWord,
+    /// Says nothing of the next epoch, but ends its own with its true word beside those of the
+    /// others, shows that to one of them, and is gone: what is left may be no quorum.
+    LastWord,
     /// Keeps its lane from most others, and answers nobody who asks for what is in lanes: at the
     /// boundary some of it is solid and some is not, and not everybody has either.
     Withhold,
@@ -28,13 +31,14 @@ pub enum Lie {
 
 impl Lie {
     /// Every lie.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::FalseDealing,
         Self::NoDealing,
         Self::FalseWord,
         Self::NoWord,
         Self::FalseContribution,
         Self::Withhold,
+        Self::LastWord,
     ];
 
     /// What goes out instead of a message; nothing, maybe.
@@ -61,11 +65,19 @@ impl Lie {
                 let dealing = Dealing::sign(&deal, key, chain, epoch);
                 Some(Arc::new(Message::Dealing(Arc::new(dealing))))
             }
-            (Self::NoDealing, Message::Dealing(_)) | (Self::NoWord, Message::Handover(_)) => None,
+            (Self::NoDealing, Message::Dealing(_))
+            | (Self::NoWord | Self::LastWord, Message::Handover(_) | Message::Handed(_)) => None,
             (Self::FalseWord, Message::Handover(Signature(bytes))) => {
                 let mut other = *bytes;
                 other[7] ^= 1;
                 Some(Arc::new(Message::Handover(Signature(other))))
+            }
+            (Self::FalseWord, Message::Handed(word)) => {
+                let mut other = word.as_ref().clone();
+                if let Some(signed) = other.signatures.last_mut() {
+                    signed.signature.0[7] ^= 1;
+                }
+                Some(Arc::new(Message::Handed(Arc::new(other))))
             }
             (Self::Withhold, Message::Lane(LaneMessage::Batches(_) | LaneMessage::Payloads(_))) => {
                 None

@@ -9,8 +9,8 @@ use fairlane_replica::{
     Write, current_epoch, entering, has_left, height_key, importing, leaving, meta,
 };
 use fairlane_types::{
-    Committee, CtId, Epoch, Genesis, Height, MemberId, NextMember, ReceiverBytes, SecretKey,
-    SequencedBlock, Signer as _, decode,
+    Committee, CtId, Epoch, Genesis, Handover, Height, MemberId, NextMember, ReceiverBytes,
+    SecretKey, SequencedBlock, Signer as _, decode,
 };
 
 use crate::disk::{Change, DiskModel};
@@ -41,6 +41,8 @@ pub(super) struct Machine {
     pub carried: Vec<CtId>,
     /// It does not come back.
     pub dead: bool,
+    /// Its shell has seen the word for this epoch while it ran in the one before.
+    pub shown: Option<Epoch>,
 }
 
 impl core::fmt::Debug for Machine {
@@ -89,6 +91,7 @@ impl Machine {
             linked: true,
             carried: Vec::new(),
             dead: false,
+            shown: None,
         }
     }
 
@@ -110,24 +113,35 @@ impl Machine {
         self.member.crash();
     }
 
-    /// Leaves its epoch, if it is a member of it.
+    /// Leaves its epoch by its committee's word, if it is a member of it.
     ///
     /// # Errors
     /// Why it cannot, in words.
-    pub fn leave(&mut self) -> Result<(), String> {
+    pub fn leave(&mut self, word: &Handover) -> Result<(), String> {
         if let Some(me) = self.me
             && !self.has_left()
         {
-            let writes = leaving(&self.member.store, &self.genesis, me)
+            let writes = leaving(&self.member.store, &self.genesis, me, word)
                 .map_err(|error| error.to_string())?;
             self.apply(writes).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
+    /// Its member runs.
+    pub fn runs(&self) -> bool {
+        self.member.up() && self.me.is_some() && !self.has_left()
+    }
+
     /// It has left its epoch and not entered the next one.
     pub fn has_left(&self) -> bool {
         has_left(|table, key| self.member.store.get(table, key)).unwrap_or(false)
+    }
+
+    /// The word by which it left, while it has no more of the next epoch.
+    pub fn left_by(&self) -> Option<Handover> {
+        let row = self.member.store.get(Table::Meta, meta::WORD).ok()??;
+        decode(&row, ROW_BYTES_MAX).ok()
     }
 
     /// Takes the blocks of the sequence that it lacks from another disk, as far as `base`

@@ -15,6 +15,7 @@ mod liar;
 mod machine;
 mod run;
 mod traders;
+mod word;
 
 use core::fmt;
 
@@ -94,8 +95,14 @@ impl Epochs {
                 && rng.chance(600)
                 && let Some(two) = rng.pick(&others).copied()
             {
-                let lie = rng.pick(&Lie::ALL).copied();
+                let lie = rng.pick(&Lie::ALL[..6]).copied();
                 liars.push((two, lie.unwrap_or(Lie::FalseDealing)));
+            }
+        }
+        let mut last = Stream::new(seed, Owner::World, Purpose::Byzantine);
+        for (_, lie) in &mut liars {
+            if matches!(lie, Lie::FalseWord | Lie::NoWord) && last.chance(500) {
+                *lie = Lie::LastWord;
             }
         }
         Self {
@@ -147,6 +154,10 @@ pub struct EpochsReport {
     pub fetched: usize,
     /// Times that epoch was over already, and was only passed through.
     pub passed_through: usize,
+    /// Times a machine left an epoch by a word that others showed, before it came to the boundary.
+    pub left_before: usize,
+    /// Times a liar showed the word that it alone had to one member, and was gone.
+    pub last_words: usize,
     /// Crashes.
     pub crashes: usize,
     /// Kills between entering an epoch and erasing the secrets of the one before, and before a
@@ -192,7 +203,7 @@ impl fmt::Display for EpochsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: epoch {}, {} heights, {} items, {} acknowledged, {} carried, {} fetched, \
+            "seed {}: epoch {}, {} heights, {} items, {} acknowledged, {} carried, {} fetched, {} left before, {} last words, \
              {} slices opened, {} lies, {} crashes, {} torn, {} secrets erased, {} fresh keys, {} resealed, {} opened late, \
              {} mixed blocks, {} shares forgotten, {} dealings refused, switches {:?} ms, ended at {}",
             self.seed,
@@ -202,6 +213,8 @@ impl fmt::Display for EpochsReport {
             self.acknowledged,
             self.carried,
             self.fetched,
+            self.left_before,
+            self.last_words,
             self.released,
             self.lies,
             self.crashes,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use fairlane_encryption::ReceiverSecret;
 use fairlane_replica::{Effect, EpochBase, Event, JobId, JobResult, LoadId, Message, Peers, Row};
-use fairlane_types::{CtId, Epoch, Height, KeyId, MemberId, Outcome, SecretKey, SequencedBlock};
+use fairlane_types::{
+    CtId, Epoch, Handover, Height, KeyId, MemberId, Outcome, SecretKey, SequencedBlock,
+};
 
 use crate::cpu::CpuModel;
 use crate::disk::Values;
@@ -50,6 +52,7 @@ pub(super) enum Happening {
     Cross(usize, u32, Arc<EpochBase>),
     Kill(usize, u32, u64),
     Poll(usize),
+    Leave(usize, u32, Arc<Handover>),
 }
 
 pub(super) struct Run<'a> {
@@ -269,6 +272,9 @@ impl<'a> Run<'a> {
                 self.forward(machine);
                 self.push(POLL_NS, Happening::Poll(machine));
             }
+            Happening::Leave(machine, life, word) if alive(machine, life) => {
+                self.leave(machine, &word);
+            }
             // Of an earlier life.
             _ => {}
         }
@@ -442,6 +448,9 @@ impl<'a> Run<'a> {
             }
             Effect::Emit(block) => self.emitted(machine, &block),
             Effect::Reply { ticket, reply } => self.reply(machine, ticket, reply),
+            Effect::EpochEnded(base) if self.has_the_last_word(machine) => {
+                self.last_word(machine, &base.handover);
+            }
             Effect::EpochEnded(base) => {
                 let after = self.rng.between(1, 150) * MILLISECOND;
                 let known = self.bases.entry(base.epoch());

@@ -118,13 +118,14 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
         let members = seeking::sources(&config, &standing)?;
         let known = Known::by(&standing);
         let node = Node::start_from(options.clone(), resting, standing).await?;
+        let handle = node.handle();
         let ended = {
             let looking = async {
                 // Where no other API is known, nothing can be learnt from them.
                 if members.is_empty() {
                     std::future::pending::<()>().await;
                 }
-                seeking::left_behind(members, known).await
+                seeking::left_behind(members, known, handle).await
             };
             let stopped = async {
                 tokio::select! {

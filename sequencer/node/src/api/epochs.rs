@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use borsh::BorshDeserialize;
 use bytes::Bytes;
 use fairlane_client::wire::{BINARY, ErrorCode};
-use fairlane_replica::{EpochBase, Table, epoch_key};
-use fairlane_types::{Epoch, decode, encode};
+use fairlane_replica::{EpochBase, Table, epoch_key, meta};
+use fairlane_types::{Epoch, Handover, decode, encode};
 
 use super::Api;
 use super::body::{InPath, segment};
@@ -67,10 +68,7 @@ impl Held {
             return Ok(known.clone());
         }
         let row = self.row(epoch, read)?;
-        let base: EpochBase = decode(&row, row.len()).map_err(|error| {
-            tracing::error!(%error, "a stored epoch does not decode");
-            Fail::new(ErrorCode::Internal, "the stored epoch does not decode")
-        })?;
+        let base: EpochBase = decoded(&row)?;
         let handover = Bytes::from(encode(&base.handover));
         if self.handovers.len() >= HANDOVERS_MAX {
             self.handovers.pop_first();
@@ -86,7 +84,10 @@ pub(crate) async fn handover(
     InPath(epoch): InPath,
 ) -> Result<impl IntoResponse, Fail> {
     let body = held(&api, &epoch, |held, epoch, api| {
-        held.handover(epoch, || read(api, epoch))
+        match held.handover(epoch, || read(api, epoch)) {
+            Err(missing) => left_by(api, epoch)?.ok_or(missing),
+            found => found,
+        }
     });
     Ok(([(header::CONTENT_TYPE, BINARY)], body.await?))
 }
@@ -116,6 +117,22 @@ async fn held<T: Send + 'static>(
         look(&mut held, epoch, &api)
     });
     joined(looked.await)
+}
+
+/// The hand-over by which this home left the epoch before, while it has no more of that one.
+fn left_by(api: &Api, epoch: Epoch) -> Result<Option<Bytes>, Fail> {
+    let Some(row) = api.node.reader().get(Table::Meta, meta::WORD)? else {
+        return Ok(None);
+    };
+    let word: Handover = decoded(&row)?;
+    Ok((word.genesis.epoch() == epoch).then(|| Bytes::from(row)))
+}
+
+fn decoded<T: BorshDeserialize>(row: &[u8]) -> Result<T, Fail> {
+    decode(row, row.len()).map_err(|error| {
+        tracing::error!(%error, "a stored epoch does not decode");
+        Fail::new(ErrorCode::Internal, "the stored epoch does not decode")
+    })
 }
 
 fn read(api: &Api, epoch: Epoch) -> Result<Vec<u8>, Fail> {
