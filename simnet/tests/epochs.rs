@@ -229,6 +229,17 @@ fn a_word_that_a_liar_shows_to_one_member_reaches_all() {
     }
 }
 
+/// A member that still made the first keys took a dealing to the next ones for a false one, and one that
+/// came for the first keys was taken for one when the next were being dealt.
+#[test]
+fn who_is_behind_in_a_ceremony_is_not_blamed_and_blames_nobody() {
+    let mut plan = Epochs::of_seed(50_150);
+    plan.faults = true;
+    plan.liars = vec![(1, Lie::LastWord)];
+    let report = plan.run();
+    assert!(report.passed(), "{report}");
+}
+
 /// Fresh seeds, with crashes, cuts and liars; one of them twice.
 #[test]
 fn seeds_hold_and_repeat_themselves() {

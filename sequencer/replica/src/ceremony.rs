@@ -138,15 +138,20 @@ impl Replica {
             out.push(Effect::Fault { peer: from, fault });
             return;
         }
-        // A change may have its verdict there and not here yet.
-        let first_is_over = self.ceremony.as_ref().is_none_or(KeyMaking::complete);
-        let decided = self.next_ceremony().is_some();
-        match self.making() {
-            _ if first_is_over && !decided => self.ending.early_offer(dealing),
-            Some(making) if making.fits(&dealing, dealers) => {
+        let first = self.ceremony.as_mut();
+        let for_first = first.filter(|making| making.fits(&dealing, dealers));
+        match (self.ending.approved_mut(), for_first) {
+            (Some(next), _) if next.making.fits(&dealing, dealers) => {
+                next.making.offer(dealing);
+            }
+            // For the first keys, from who does not know yet that there are others.
+            (Some(_), Some(_)) => {}
+            (Some(_), None) => out.push(Effect::Fault { peer: from, fault }),
+            (None, Some(making)) if !making.complete() => {
                 making.offer(dealing);
             }
-            _ => out.push(Effect::Fault { peer: from, fault }),
+            // A change may have its verdict there and not here yet.
+            (None, _) => self.ending.early_offer(dealing),
         }
     }
 

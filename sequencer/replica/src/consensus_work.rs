@@ -109,6 +109,9 @@ impl Replica {
             }
             Output::Finalized(blocks) => self.finalized(blocks, out),
             Output::Prune { upto } => {
+                // Above the last stored block a restart begins anew: what was said there is
+                // remembered (C7). Past the boundary of an epoch no more blocks are stored.
+                let upto = upto.min(self.finals.tip().header.view);
                 let (from, to) = (View(0).0.to_be_bytes(), upto.next().0.to_be_bytes());
                 let table = Table::Safety;
                 let write = Write::DeleteRange {

@@ -128,9 +128,10 @@ impl Replica {
     }
 
     /// Final blocks up to the boundary, with those above it up to the certificate that makes it
-    /// final: what comes later is nothing to anybody.
+    /// final: what comes later is nothing to anybody. That certificate may come with other blocks than
+    /// the boundary does.
     pub(crate) fn up_to_boundary(&mut self, blocks: Vec<FinalBlock>) -> Vec<FinalBlock> {
-        if self.ending.boundary().is_some() {
+        if self.ending.boundary().is_some() && self.finals.is_proven() {
             return Vec::new();
         }
         if let Some(last) = blocks.iter().find(|block| block.payload.ends()) {
@@ -320,6 +321,7 @@ impl Replica {
     /// shown it here alone, and this member may be about to follow it.
     pub(crate) fn shown(&mut self, word: Arc<QuorumWord>, out: &mut Vec<Effect>) {
         if self.ending.word().is_none() {
+            self.ending.show(Arc::clone(&word));
             self.send(Peers::All, Message::Handed(Arc::clone(&word)), out);
             self.handed(self.me, word, out);
         }
@@ -424,8 +426,7 @@ impl Replica {
             let message = Message::Dealing(Arc::clone(dealing));
             self.send(Peers::One(peer), message, out);
         }
-        if let Some(word) = self.ending.word() {
-            let word = Arc::new(word.clone());
+        if let Some(word) = self.ending.known_word() {
             self.send(Peers::One(peer), Message::Handed(word), out);
         } else if let Some(genesis) = self.ending.next_genesis()
             && self.voting

@@ -81,6 +81,8 @@ pub(crate) struct EpochChange {
     said: Signatures,
     /// Whole words as they came; one of each member is looked at.
     handed: BTreeMap<MemberId, Option<Arc<QuorumWord>>>,
+    /// A whole word that the shell verified.
+    shown: Option<Arc<QuorumWord>>,
     /// The word is complete, and is being written.
     ended: bool,
 }
@@ -331,6 +333,17 @@ impl EpochChange {
     pub fn word(&self) -> Option<&QuorumWord> {
         let base = self.base.as_ref().filter(|_| self.ended)?;
         Some(&base.handover.word)
+    }
+
+    /// The shell verified a whole word.
+    pub fn show(&mut self, word: Arc<QuorumWord>) {
+        self.shown = Some(word);
+    }
+
+    /// A whole word to tell others, whether what it is about is known here or not.
+    pub fn known_word(&self) -> Option<Arc<QuorumWord>> {
+        let whole = self.word().map(|word| Arc::new(word.clone()));
+        whole.or_else(|| self.shown.clone())
     }
 
     /// Signatures to verify, and whole words.

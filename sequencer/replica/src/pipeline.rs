@@ -81,6 +81,18 @@ impl FinalQueue {
         &self.ordered
     }
 
+    /// The last block that was final here.
+    pub(crate) fn tip(&self) -> &FinalBlock {
+        self.waiting.back().unwrap_or(&self.ordered)
+    }
+
+    /// Whether every waiting block has a certificate, or a descendant that has one.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.waiting
+            .back()
+            .is_none_or(|last| last.certificate.is_some())
+    }
+
     pub(crate) fn ordered(&self) -> Height {
         self.ordered.header.height
     }

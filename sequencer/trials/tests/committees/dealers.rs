@@ -14,6 +14,7 @@ use fairlane_node::home::Home;
 use fairlane_node::testnet::{self, InitOptions};
 use fairlane_types::{Epoch, Genesis};
 
+use crate::clear::{Disk, heights, nothing_was_shown_early};
 use crate::common::free_ports;
 use crate::traders::{Sent, trade};
 use crate::{
@@ -66,7 +67,7 @@ impl Machine {
     }
 
     /// Waits until its folder is in an epoch, as a member's or not.
-    async fn follows_to(&self, epoch: u64) {
+    pub async fn follows_to(&self, epoch: u64) {
         let home = Home::open(&self.home).unwrap();
         let present = || Present::of(&home).map(|present| present.genesis.epoch());
         let is_there = async || present().is_ok_and(|present| present == Epoch(epoch));
@@ -74,7 +75,7 @@ impl Machine {
     }
 
     /// It is started again as a liar, or as one that does not lie.
-    fn turns(&mut self, lies: bool) {
+    pub fn turns(&mut self, lies: bool) {
         if let Some(mut child) = self.child.take() {
             drop(child.kill());
             child.wait().unwrap();
@@ -122,10 +123,11 @@ async fn false_dealers_and_one_that_is_down_cost_nothing_in_any_phase() {
     );
     let load = tokio::spawn(trade(pin, apis, Arc::clone(&sent), Arc::clone(&stop)));
 
-    let mut present: Vec<usize> = vec![0, 1, 2, 3];
+    let (mut present, mut disks) = (vec![0, 1, 2, 3], Vec::new());
     for (phase, epoch) in PHASES.iter().zip(1..) {
         let started = Instant::now();
-        change(dir.path(), &mut machines, (&present, phase), epoch).await;
+        let disk = change(dir.path(), &mut machines, (&present, phase), epoch).await;
+        disks.push(disk);
         println!("epoch {epoch} after {:?}", started.elapsed());
         present = phase.next.to_vec();
     }
@@ -143,6 +145,7 @@ async fn false_dealers_and_one_that_is_down_cost_nothing_in_any_phase() {
     }
     let epochs: BTreeSet<u64> = reference.iter().map(|block| block.epoch.0).collect();
     assert_eq!(epochs, BTreeSet::from([0, 1, 2, 3]));
+    nothing_was_shown_early(&disks, &heights(&reference));
     let last: Vec<&Machine> = present.iter().map(|machine| &machines[*machine]).collect();
     a_file_over_all_epochs_verifies(dir.path(), &last, &reference);
     println!(
@@ -158,7 +161,7 @@ async fn change(
     machines: &mut [Machine],
     (present, phase): (&[usize], &Phase),
     epoch: u64,
-) {
+) -> Disk {
     for machine in present {
         let liar = phase.liars.contains(machine);
         if liar != machines[*machine].lies {
@@ -177,6 +180,7 @@ async fn change(
     let watch = watch.next().unwrap();
     let before = machines[watch].refused_dealings().await;
     machines[phase.down].kill();
+    let disk = machines[phase.down].disk();
     decide((dir, "fresh"), machines, present, phase.next, epoch);
     machines[watch].refuses_more_than(before).await;
     let status = machines[watch].ops.status().await.unwrap();
@@ -192,4 +196,5 @@ async fn change(
     for machine in phase.next {
         machines[*machine].ready_in(epoch).await;
     }
+    disk
 }

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod clear;
 #[path = "../common/mod.rs"]
 mod common;
 mod dealers;

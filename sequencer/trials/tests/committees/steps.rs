@@ -1,35 +1,29 @@
-//! The committee gives itself new shares under load, again and again and a new key at last, and is killed −9 at each
-//! step of that: when the change counts and dealings are missing, when the next key is dealt, when the boundary
-//! is final, and when the epoch is over (PROTOCOL §6, THREATS A20, A27). One member, or all at once,
-//! as when the power fails; then what lies in the clear on any disk is final there.
+//! The committee gives its key on under load, again and again: to itself, to four other machines and back, and a
+//! new key at last. Machines are killed −9 at each step of that: when the change counts and dealings are missing,
+//! when the next key is dealt, when the boundary is final, and when the epoch is over (PROTOCOL §6, THREATS A20,
+//! A27). One member, or those who leave and those who come all at once, as when the power fails; then what lies in
+//! the clear on any disk is final there. Where the key goes to others, one of those who deal it is false.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fairlane_client::{ClientError, Member};
-use fairlane_node::home::Home;
-use fairlane_node::store::{RocksStore, StoreOptions};
 use fairlane_node::testnet::{self, InitOptions};
-use fairlane_replica::{Store, Table};
-use fairlane_types::{Genesis, Height, Outcome, SequencedBlock, decode};
+use fairlane_types::Genesis;
 
+use crate::clear::{RESERVE_MB, heights, nothing_was_shown_early};
 use crate::common::{PATIENCE, free_ports};
 use crate::traders::{Sent, trade};
-use crate::{KEY_GRACE_MS, Machine, decide, first_four, outcomes_of, sequence};
+use crate::{KEY_GRACE_MS, Machine, decide, first_four, join, outcomes_of, sequence};
 
-const MEMBERS: [usize; 4] = [0, 1, 2, 3];
+/// Machines that follow each other.
+const COMMITTEES: [[usize; 4]; 2] = [[0, 1, 2, 3], [4, 5, 6, 7]];
 /// Changes after which every step must have been hit.
 const CHANGES_MAX: u64 = 24;
 /// Between two looks: shorter than any step.
 const LOOK: Duration = Duration::from_millis(1);
-const RESERVE_MB: u64 = 64;
-/// Largest row of the sequence here, in bytes.
-const ROW_BYTES_MAX: usize = 16 << 20;
-/// How every payload of the trader begins.
-const PAYLOAD: &[u8] = b"order ";
 
 /// How far a member is with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,15 +34,30 @@ enum Step {
     Over,
 }
 
-/// When somebody is killed, and whether all are. Who is killed earlier than at the boundary, alone, is
-/// so in other trials.
-const ROUNDS: [(Step, bool); 6] = [
-    (Step::Decided, true),
-    (Step::Dealt, true),
-    (Step::Over, true),
-    (Step::Bounded, false),
-    (Step::Over, false),
-    (Step::Bounded, true),
+/// A change in which machines are killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Round {
+    at: Step,
+    /// All of both committees are killed, or one of those who leave.
+    all: bool,
+    /// The other machines are next, and one of the dealers is false.
+    moves: bool,
+}
+
+const fn round(at: Step, all: bool, moves: bool) -> Round {
+    Round { at, all, moves }
+}
+
+/// Who is killed earlier than at the boundary, alone, is so in other trials.
+const ROUNDS: [Round; 8] = [
+    round(Step::Decided, true, false),
+    round(Step::Dealt, true, true),
+    round(Step::Over, true, false),
+    round(Step::Bounded, false, true),
+    round(Step::Over, false, false),
+    round(Step::Bounded, true, true),
+    round(Step::Decided, true, true),
+    round(Step::Over, true, true),
 ];
 
 impl Machine {
@@ -94,78 +103,6 @@ impl Machine {
         let needed = after.split(' ').next()?.parse().ok()?;
         Some((found, needed))
     }
-
-    /// What lies on its disk. Nobody runs it.
-    fn disk(&self) -> Disk {
-        let mut clear = BTreeSet::new();
-        in_the_clear(&self.home, &mut clear);
-        let store = RocksStore::open(&StoreOptions {
-            path: Home::open(&self.home).unwrap().data_path(),
-            reserve_bytes: RESERVE_MB << 20,
-        });
-        let store = store.unwrap();
-        let rows = |table| store.scan(table, &[], &[0xff; 64], usize::MAX, usize::MAX);
-        let blocks = rows(Table::Sequence).unwrap().into_iter();
-        let blocks = blocks.map(|(_, row)| decode(&row, ROW_BYTES_MAX).unwrap());
-        let last = rows(Table::Blocks).unwrap().pop();
-        let height = last.map_or(0, |(key, _)| u64::from_be_bytes(key.try_into().unwrap()));
-        Disk {
-            port: self.port,
-            clear,
-            emitted: heights(blocks).into_keys().collect(),
-            last_final: Height(height),
-        }
-    }
-}
-
-/// What lies on a machine's disk.
-struct Disk {
-    port: u16,
-    /// Orders in the clear, anywhere.
-    clear: BTreeSet<u64>,
-    /// Those in its sequence.
-    emitted: BTreeSet<u64>,
-    /// Up to here it knew durably what is final.
-    last_final: Height,
-}
-
-/// At which height each order came out.
-fn heights(blocks: impl IntoIterator<Item = SequencedBlock>) -> BTreeMap<u64, Height> {
-    let mut heights = BTreeMap::new();
-    for block in blocks {
-        for item in &block.items {
-            if let Outcome::Opened { payload, .. } = &item.outcome {
-                heights.insert(number(payload).unwrap(), block.height);
-            }
-        }
-    }
-    heights
-}
-
-/// The number of an order from its payload.
-fn number(payload: &[u8]) -> Option<u64> {
-    let digits = payload.strip_prefix(PAYLOAD)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// Orders of the trader that lie in the clear in any file below a folder.
-fn in_the_clear(folder: &Path, found: &mut BTreeSet<u64>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            in_the_clear(&path, found);
-            continue;
-        }
-        let content = std::fs::read(&path).unwrap();
-        let at = content.windows(PAYLOAD.len()).enumerate();
-        let at = at.filter(|(_, window)| *window == PAYLOAD);
-        found.extend(at.filter_map(|(at, _)| {
-            // As it is encoded: behind its length.
-            let length = content.get(at.checked_sub(4)?..at)?.try_into().ok()?;
-            let end = at.checked_add(u32::from_le_bytes(length) as usize)?;
-            number(content.get(at..end)?)
-        }));
-    }
 }
 
 /// All are killed when the first dealing is final, and when all are that the keys need (THREATS A19).
@@ -210,16 +147,17 @@ async fn the_first_keys_are_made(machines: &mut [Machine], genesis: &Genesis) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_shown_early() {
+async fn machines_are_killed_at_each_step_of_a_change_and_no_order_is_lost_or_shown_early() {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = InitOptions::new(dir.path().join("net"), MEMBERS.len());
-    options.port = free_ports(MEMBERS.len());
+    let mut options = InitOptions::new(dir.path().join("net"), 4);
+    options.port = free_ports(8);
     options.reserve_mb = RESERVE_MB;
     options.dealer = false;
     let grace = |genesis: &mut Genesis| genesis.order.key_grace_ms = KEY_GRACE_MS;
     let net = testnet::init(&options, grace).unwrap();
     let mut machines = first_four(&net);
     the_first_keys_are_made(&mut machines, &net.genesis).await;
+    join(dir.path(), &mut machines, 4..8);
     let pin = machines[0].api.pin(net.genesis.clone()).await.unwrap();
     let apis: Vec<Member> = machines.iter().map(|machine| machine.api.clone()).collect();
     let (sent, stop) = (
@@ -230,21 +168,34 @@ async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_sh
 
     let mut missing = ROUNDS.to_vec();
     let (mut epoch, mut disks, mut hidden) = (0, Vec::new(), 0);
-    while let Some((step, all)) = missing.first().copied() {
+    let mut present = COMMITTEES[0];
+    while let Some(Round { at, all, moves }) = missing.first().copied() {
         epoch += 1;
         assert!(epoch <= CHANGES_MAX, "never seen in time: {missing:?}");
-        let victim = epoch as usize % MEMBERS.len();
-        let killed = match all {
-            true => MEMBERS.to_vec(),
+        let next = match moves {
+            true => COMMITTEES[usize::from(present == COMMITTEES[0])],
+            false => present,
+        };
+        let turn = epoch as usize % present.len();
+        let (victim, liar) = (present[turn], present[(turn + 1) % present.len()]);
+        let killed: Vec<usize> = match all {
+            true => (0..machines.len()).collect(),
             false => vec![victim],
         };
+        for machine in next {
+            machines[machine].follows_to(epoch - 1).await;
+        }
+        if moves {
+            machines[liar].turns(true);
+            machines[liar].ready_in(epoch - 1).await;
+        }
         // A change after one with a fresh key waits until the former one is over.
         let key = match missing.len() {
             1 => "fresh",
             _ => "kept",
         };
-        decide((dir.path(), key), &machines, &MEMBERS, &MEMBERS, epoch);
-        let hit = machines[victim].reaches(step, epoch).await;
+        decide((dir.path(), key), &machines, &present, &next, epoch);
+        let hit = machines[victim].reaches(at, epoch).await;
         for machine in &killed {
             machines[*machine].kill();
         }
@@ -252,7 +203,10 @@ async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_sh
             disks.extend(machines.iter().map(Machine::disk));
             let sent = sent.lock().unwrap();
             let acknowledged = sent.acknowledged.iter().map(|id| sent.sealed[id]);
-            let emitted = &disks.last().unwrap().emitted;
+            let emitted: BTreeSet<u64> = disks[disks.len() - machines.len()..]
+                .iter()
+                .flat_map(|disk| disk.emitted.iter().copied())
+                .collect();
             hidden += acknowledged
                 .filter(|order| !emitted.contains(order))
                 .count();
@@ -260,21 +214,26 @@ async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_sh
         for machine in &killed {
             machines[*machine].spawn();
         }
-        for machine in &mut machines {
-            machine.ready_in(epoch).await;
+        for machine in next {
+            machines[machine].ready_in(epoch).await;
         }
-        println!("epoch {epoch}: {} killed at {hit:?}", killed.len());
-        missing.retain(|seen| *seen != (hit, all));
+        if moves {
+            machines[liar].turns(false);
+        }
+        let to = if moves { "others" } else { "themselves" };
+        println!("epoch {epoch}, to {to}: {} killed at {hit:?}", killed.len());
+        present = next;
+        missing.retain(|seen| *seen != round(hit, all, moves));
     }
     stop.store(true, Ordering::Relaxed);
     load.await.unwrap();
     let sent = std::mem::take(&mut *sent.lock().unwrap());
-    let reference = sequence(&machines[0], &sent).await;
+    let reference = sequence(&machines[present[0]], &sent).await;
     sent.complete(&outcomes_of(&reference));
-    for machine in &machines[1..] {
-        let theirs = sequence(machine, &sent).await;
+    for machine in &present[1..] {
+        let theirs = sequence(&machines[*machine], &sent).await;
         let both = theirs.len().min(reference.len());
-        assert_eq!(theirs[..both], reference[..both], "{}", machine.port);
+        assert_eq!(theirs[..both], reference[..both], "machine {machine}");
     }
     let epochs: BTreeSet<u64> = reference.iter().map(|block| block.epoch.0).collect();
     assert_eq!(epochs, (0..=epoch).collect());
@@ -285,23 +244,4 @@ async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_sh
         sent.acknowledged.len(),
         epochs.len()
     );
-}
-
-/// What lay in the clear was final before, durably.
-fn nothing_was_shown_early(disks: &[Disk], heights: &BTreeMap<u64, Height>) {
-    for disk in disks {
-        let early = disk.clear.iter().filter(|order| {
-            let height = heights.get(order);
-            height.is_none_or(|height| *height > disk.last_final)
-        });
-        let early: Vec<_> = early.collect();
-        assert!(early.is_empty(), "{} has {early:?}", disk.port);
-        // The log of the database cuts some in two: the search finds most of what is there.
-        let found = disk.clear.intersection(&disk.emitted).count();
-        let there = disk.emitted.len();
-        assert!(
-            there > 0 && found * 4 > there * 3,
-            "the search is blind: {found} of {there}"
-        );
-    }
 }
