@@ -29,7 +29,7 @@ impl Machine {
         let store = store.unwrap();
         let rows = |table| store.scan(table, &[], &[0xff; 64], usize::MAX, usize::MAX);
         let blocks = rows(Table::Sequence).unwrap().into_iter();
-        let blocks = blocks.map(|(_, row)| decode(&row, ROW_BYTES_MAX).unwrap());
+        let blocks = blocks.map(|(_, row)| decode::<SequencedBlock>(&row, ROW_BYTES_MAX).unwrap());
         let last = rows(Table::Blocks).unwrap().pop();
         let height = last.map_or(0, |(key, _)| u64::from_be_bytes(key.try_into().unwrap()));
         let base = current_epoch(|table, key| store.get(table, key)).unwrap();
