@@ -364,16 +364,17 @@ impl Opening {
     }
 
     /// D7: the members to ask for what is missing, when it is time: first after `first`, or
-    /// at once where a combiner cannot open an order, and then ever more rarely, so that
+    /// at once where a combiner cannot open an order or others are `past` it, and then ever more rarely, so that
     /// asking does not keep busy members from answering.
     pub fn missing(
         &mut self,
         now: Micros,
         first: Micros,
+        past: bool,
         members: impl Iterator<Item = MemberId>,
     ) -> Vec<MemberId> {
         let (due, tries) = *self.retry.get_or_insert((now.plus(first.0), 0));
-        let stuck = tries == 0 && self.slices.iter().any(Slice::is_stuck);
+        let stuck = tries == 0 && (past || self.slices.iter().any(Slice::is_stuck));
         if now < due && !stuck {
             return Vec::new();
         }

@@ -12,6 +12,7 @@ use fairlane_mempool::fair::Ordered;
 use fairlane_types::{CtId, Height, MemberId, Micros, Mutant, Planted};
 
 use crate::demotion::Demotions;
+use crate::message::SHARE_HEIGHTS_MAX;
 use crate::opening::{Ask, Opening, Said};
 use crate::share_job::Combined;
 use crate::share_message::{ShareFault, ShareMessage};
@@ -20,8 +21,8 @@ use crate::share_message::{ShareFault, ShareMessage};
 pub const STASH_HEIGHTS: u64 = 1_024;
 /// Bytes of shares kept per member for heights whose order is not known here yet.
 pub const EARLY_BYTES_PER_MEMBER: usize = 16 << 20;
-/// Openings that are re-requested at a time (D7).
-pub const RETRY_HEIGHTS: usize = 16;
+/// Openings that are re-requested at a time (D7): as many as one request may name.
+pub const RETRY_HEIGHTS: usize = SHARE_HEIGHTS_MAX as usize;
 
 /// A false share set and the list it should have been for: what blame needs.
 #[derive(Clone, Debug)]
@@ -307,12 +308,14 @@ impl Openings {
     }
 
     /// D7: heights that have waited for shares for a while, lowest first, with the members
-    /// to ask. The first request is made after `first`.
+    /// to ask. The first request is made after `first`, or at once for heights up to `emitted`,
+    /// where others have been for long.
     #[must_use]
     pub fn missing(
         &mut self,
         now: Micros,
         first: Micros,
+        emitted: Height,
         committee: usize,
     ) -> Vec<(Height, Vec<MemberId>)> {
         let me = self.me;
@@ -323,7 +326,7 @@ impl Openings {
         let mut ask = Vec::new();
         for (height, opening) in waiting.take(RETRY_HEIGHTS) {
             let others = (0..committee as u8).map(MemberId).filter(|m| *m != me);
-            let members = opening.missing(now, first, others);
+            let members = opening.missing(now, first, *height <= emitted, others);
             if !members.is_empty() {
                 self.changed.insert(*height);
                 ask.push((*height, members));
@@ -491,9 +494,9 @@ mod tests {
         opening(&mut openings, 2);
         hear(&mut openings, 2, &[3, 1]);
         assert_eq!(combining(&mut openings), None);
-        let asked = openings.missing(Micros(1), RETRY_PAUSE, 4);
+        let asked = openings.missing(Micros(1), RETRY_PAUSE, Height(0), 4);
         assert!(asked.is_empty(), "{asked:?}");
-        let asked = openings.missing(Micros(1).plus(RETRY_PAUSE.0), RETRY_PAUSE, 4);
+        let asked = openings.missing(Micros(1).plus(RETRY_PAUSE.0), RETRY_PAUSE, Height(0), 4);
         assert_eq!(asked, [(Height(2), vec![MemberId(2)])]);
         assert_eq!(combining(&mut openings), Some(vec![0, 1, 3]));
         openings.combined(Height(2), 0, result(&[], 0));

@@ -443,7 +443,8 @@ impl Replica {
             RETRY_PAUSE
         };
         let mut wanted: BTreeMap<MemberId, (Height, Height)> = BTreeMap::new();
-        for (height, members) in self.openings.missing(now, first, self.committee.n()) {
+        let (emitted, n) = (self.emitted_for_long(), self.committee.n());
+        for (height, members) in self.openings.missing(now, first, emitted, n) {
             for member in members {
                 wanted.entry(member).or_insert((height, height)).1 = height;
             }

@@ -136,6 +136,17 @@ impl Replica {
         }
     }
 
+    /// Up to here an honest member has emitted, and more since: who lacks that was away. What others
+    /// have just emitted is on its way.
+    pub(crate) fn emitted_for_long(&self) -> Height {
+        let reported = self.retention.reported.iter().enumerate();
+        let others = reported.filter(|(member, _)| *member != self.me.index());
+        let mut others: Vec<Height> = others.map(|(_, height)| *height).collect();
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let honest = others.get(self.committee.f()).copied().unwrap_or_default();
+        Height(honest.0.saturating_sub(REPORT_HEIGHTS))
+    }
+
     /// Says how far this member has emitted.
     pub(crate) fn report_emitted(&self, to: Peers, out: &mut Vec<Effect>) {
         if let Some(height) = self.retention.reported.get(self.me.index()) {

@@ -4,9 +4,10 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use fairlane_node::epochs::Present;
 use fairlane_node::home::Home;
 use fairlane_node::store::{RocksStore, StoreOptions};
-use fairlane_replica::{Store, Table, current_epoch};
+use fairlane_replica::{Store, Table};
 use fairlane_types::{Height, Outcome, SequencedBlock, decode};
 
 use crate::Machine;
@@ -22,8 +23,10 @@ impl Machine {
     pub fn disk(&self) -> Disk {
         let mut clear = BTreeSet::new();
         in_the_clear(&self.home, &mut clear);
+        let home = Home::open(&self.home).unwrap();
+        let runs = Present::of(&home).unwrap().standing(&home).unwrap().runs();
         let store = RocksStore::open(&StoreOptions {
-            path: Home::open(&self.home).unwrap().data_path(),
+            path: home.data_path(),
             reserve_bytes: RESERVE_MB << 20,
         });
         let store = store.unwrap();
@@ -32,13 +35,12 @@ impl Machine {
         let blocks = blocks.map(|(_, row)| decode::<SequencedBlock>(&row, ROW_BYTES_MAX).unwrap());
         let last = rows(Table::Blocks).unwrap().pop();
         let height = last.map_or(0, |(key, _)| u64::from_be_bytes(key.try_into().unwrap()));
-        let base = current_epoch(|table, key| store.get(table, key)).unwrap();
-        let base = base.map_or(Height(0), |base| base.genesis().base());
         Disk {
             port: self.port,
             clear,
             emitted: heights(blocks).into_keys().collect(),
-            last_final: base.max(Height(height)),
+            last_final: Height(height),
+            runs,
         }
     }
 }
@@ -50,9 +52,21 @@ pub struct Disk {
     clear: BTreeSet<u64>,
     /// Those in its sequence.
     pub emitted: BTreeSet<u64>,
-    /// Up to here what it holds is final: durably known as a member, or under the signatures of the
-    /// hand-over that it followed.
+    /// Up to here it knew durably what is final.
     last_final: Height,
+    /// Its member runs: what it holds of the sequence it made itself.
+    runs: bool,
+}
+
+/// The disks of machines that were killed at once. Who runs no member takes blocks from others, under a
+/// hand-over that it writes after them: they were final, durably, where they came from.
+pub fn disks_of(machines: &[Machine]) -> Vec<Disk> {
+    let mut disks: Vec<Disk> = machines.iter().map(Machine::disk).collect();
+    let last = disks.iter().map(|disk| disk.last_final).max();
+    for disk in disks.iter_mut().filter(|disk| !disk.runs) {
+        disk.last_final = last.unwrap();
+    }
+    disks
 }
 
 /// At which height each order came out.

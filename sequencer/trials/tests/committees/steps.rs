@@ -13,7 +13,7 @@ use fairlane_client::{ClientError, Member};
 use fairlane_node::testnet::{self, InitOptions};
 use fairlane_types::Genesis;
 
-use crate::clear::{RESERVE_MB, heights, nothing_was_shown_early};
+use crate::clear::{RESERVE_MB, disks_of, heights, nothing_was_shown_early};
 use crate::common::{PATIENCE, free_ports};
 use crate::traders::{Sent, trade};
 use crate::{KEY_GRACE_MS, Machine, decide, first_four, join, outcomes_of, sequence};
@@ -200,7 +200,7 @@ async fn machines_are_killed_at_each_step_of_a_change_and_no_order_is_lost_or_sh
             machines[*machine].kill();
         }
         if all {
-            disks.extend(machines.iter().map(Machine::disk));
+            disks.extend(disks_of(&machines));
             let sent = sent.lock().unwrap();
             let acknowledged = sent.acknowledged.iter().map(|id| sent.sealed[id]);
             let emitted: BTreeSet<u64> = disks[disks.len() - machines.len()..]
