@@ -17,7 +17,7 @@ use fairlane_replica::{Store, Table};
 use fairlane_types::{Genesis, Height, Outcome, SequencedBlock, decode};
 
 use crate::common::{PATIENCE, free_ports};
-use crate::traders::{Sent, trade};
+use crate::traders::{RATE, Sent, trade};
 use crate::{KEY_GRACE_MS, Machine, decide, first_four, outcomes_of, sequence};
 
 const MEMBERS: [usize; 4] = [0, 1, 2, 3];
@@ -226,7 +226,12 @@ async fn members_are_killed_at_each_step_of_a_refresh_and_no_order_is_lost_or_sh
         Arc::new(Mutex::new(Sent::default())),
         Arc::new(AtomicBool::new(false)),
     );
-    let load = tokio::spawn(trade(pin, apis, Arc::clone(&sent), Arc::clone(&stop)));
+    let load = tokio::spawn(trade(
+        Arc::new(Mutex::new(pin)),
+        apis,
+        RATE,
+        (Arc::clone(&sent), Arc::clone(&stop)),
+    ));
 
     let mut missing = ROUNDS.to_vec();
     let (mut epoch, mut disks, mut hidden) = (0, Vec::new(), 0);
