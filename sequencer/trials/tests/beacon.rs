@@ -15,8 +15,8 @@ use fairlane_types::{Height, OrderRule, Scheme, TieSource};
 
 const ORDERS: usize = 1_200;
 /// Orders, and those a second, where each costs a member some 8 ms.
-const FEW: usize = 160;
-const FEW_RATE: usize = 20;
+const FEW: usize = 320;
+const FEW_RATE: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ties_are_broken_by_the_beacon_and_by_nothing_else() {
@@ -71,7 +71,9 @@ async fn ties_are_broken(scheme: Scheme, orders: usize) {
         beacons += u64::from(found.is_some());
     }
     println!("{beacons} of {head} heights have a beacon");
-    assert!(beacons > 10 && beacons < head.0);
+    // Of few orders on a slow machine few heights come.
+    let fewest = orders as u64 / 100;
+    assert!(beacons > fewest && beacons < head.0);
 
     cluster.kill(1);
     let home = &cluster.testnet.members[1].home;
