@@ -16,7 +16,7 @@ use fairlane_encryption::{
     Ceremony, CertificateKey, ReceiverSecret, Subject, accept_certificate_share, certify,
     deal_pairing_insecure, sign_attestation, threshold,
 };
-use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, encode};
+use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, Scheme, encode};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -76,12 +76,12 @@ fn certificates(n: usize) -> [f64; 4] {
 }
 
 /// Cost of dealing and of verifying, and bytes.
-fn ceremony(n: usize, certified: bool) -> ([f64; 2], usize) {
+fn ceremony(scheme: Scheme, n: usize, certified: bool) -> ([f64; 2], usize) {
     let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
     let secrets: Vec<_> = (0..n).map(|_| ReceiverSecret::generate(&mut rng)).collect();
     let keys = secrets.iter().map(ReceiverSecret::key).collect();
-    let ceremony =
-        Ceremony::fresh(Digest([1; 32]), Epoch(0), keys, certified).expect("n is in range");
+    let ceremony = Ceremony::fresh(scheme, Digest([1; 32]), Epoch(0), keys, certified);
+    let ceremony = ceremony.expect("n is in range");
     let deal = ceremony.deal(MemberId(0), &mut rng).expect("a member");
     let costs = [
         measure(|| ceremony.deal(MemberId(0), &mut rng)),
@@ -118,11 +118,17 @@ fn main() {
     for (n, [beacon, attested, both]) in blocks {
         println!("{n:>4} | {beacon:>7.2} {attested:>7.2} {both:>7.2}");
     }
-    for (certified, what) in [(false, "encryption key"), (true, "both keys")] {
-        println!("ceremony for {what}, ms of CPU for one dealing: deal, verify; bytes");
+    for (scheme, certified, what) in [
+        (Scheme::Tdh2, false, "encryption key"),
+        (Scheme::Tdh2, true, "both keys"),
+        (Scheme::BaekZheng, false, "encryption key"),
+        (Scheme::BaekZheng, true, "both keys"),
+    ] {
+        let name = scheme.name();
+        println!("ceremony of {name} for {what}, ms of CPU for one dealing: deal, verify; bytes");
         let mut base = f64::NAN;
         for n in MEMBERS {
-            let ([deal, verify], bytes) = ceremony(n, certified);
+            let ([deal, verify], bytes) = ceremony(scheme, n, certified);
             base = if base.is_nan() { verify } else { base };
             let ratio = verify / base;
             println!("{n:>4} | {deal:>7.1} {verify:>7.1} {bytes:>7} | {ratio:>5.1}x");

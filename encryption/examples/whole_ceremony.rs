@@ -2,7 +2,8 @@
 //! fresh encryption key, with f false dealers in both; then t of the new members open and certify.
 //! Prints what one member computes, and what one dealing and all of them have in bytes.
 //!
-//! `cargo run --release -p fairlane-encryption --example whole_ceremony -- 16 31`
+//! `cargo run --release -p fairlane-encryption --example whole_ceremony -- 16 31`, with
+//! `baek-zheng` before the numbers for keys of that scheme.
 //!
 //! CPU time is the kernel's account of this thread where there is one (Linux), the wall
 //! clock otherwise. It fails if a false dealing counts, or anything comes out otherwise.
@@ -15,10 +16,12 @@ mod finalized;
 use std::time::Instant;
 
 use fairlane_encryption::{
-    Ceremony, CommitteeKeys, CommitteeShares, Deal, ReceiverSecret, Subject, Tdh2, ThresholdScheme,
-    VerifiedDeal, accept_certificate_share, certify, sign_attestation,
+    Ceremony, CommitteeKeys, CommitteeShares, Deal, Opened, ReceiverSecret, Subject, Suite,
+    ThresholdScheme, VerifiedDeal, accept_certificate_share, certify, sign_attestation,
 };
-use fairlane_types::{BlockId, ChainId, Digest, Epoch, Height, MemberId, Root, decode, encode};
+use fairlane_types::{
+    BlockId, ChainId, Digest, Epoch, Height, MemberId, Root, Scheme, decode, encode,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -103,22 +106,20 @@ fn receivers(n: usize, rng: &mut ChaCha20Rng) -> Vec<ReceiverSecret> {
 fn works(held: &Held, rng: &mut ChaCha20Rng) {
     let (key, t) = (&held.keys.encryption, held.keys.encryption.t());
     let (label, payload) = (b"label", b"an order".to_vec());
-    let sealed = Tdh2::encrypt(key, label, &payload, &[7; 32], rng).expect("it is short");
-    let parsed = [Tdh2::check(key, label, &sealed).expect("it is valid")];
+    let sealed = Suite::encrypt(key, label, &payload, &[7; 32], rng).expect("it is short");
+    let parsed = [Suite::check(key, label, &sealed).expect("it is valid")];
     let last: Vec<&CommitteeShares> = held.shares.iter().rev().take(t).collect();
     let parts: Vec<_> = last
         .iter()
         .map(|shares| {
             let (block, member) = (BlockId::default(), shares.encryption.member());
-            let one = Tdh2::prove_one(&shares.encryption, block, &parsed[0], rng);
+            let one = Suite::prove_one(&shares.encryption, block, &parsed[0], rng);
             let one = one.take(&finalized(block)).expect("token of this block");
-            Tdh2::verify_one(key, block, &parsed[0], member, &one).expect("its share")
+            Suite::verify_one(key, block, &parsed[0], member, &one).expect("its share")
         })
         .collect();
-    let opened = Tdh2::conclude(key, &parsed[0], &parts.iter().collect::<Vec<_>>());
-    assert!(
-        matches!(opened, Ok(fairlane_encryption::Opened::Plain(plain)) if plain.payload == payload)
-    );
+    let opened = Suite::conclude(key, &parsed[0], &parts.iter().collect::<Vec<_>>());
+    assert!(matches!(opened, Ok(Opened::Plain(plain)) if plain.payload == payload));
     let certificates = held.keys.certificate.as_ref().expect("both keys");
     let (chain, epoch, height, root) = (ChainId(1), Epoch(1), Height(1), Root(Digest([1; 32])));
     let accepted: Vec<_> = last
@@ -141,16 +142,17 @@ fn works(held: &Held, rng: &mut ChaCha20Rng) {
 }
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args()
-        .skip(1)
-        .filter_map(|n| n.parse().ok())
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let scheme = arguments.iter().find_map(|name| Scheme::from_name(name));
+    let scheme = scheme.unwrap_or(Scheme::Tdh2);
+    let sizes = arguments.iter().filter_map(|n| n.parse().ok());
     for n in sizes {
-        println!("n = {n}");
+        println!("{}, n = {n}", scheme.name());
         let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
         let secrets = receivers(n, &mut rng);
         let keys = secrets.iter().map(ReceiverSecret::key).collect();
-        let first = Ceremony::fresh(Digest([1; 32]), Epoch(0), keys, true).expect("n is in range");
+        let first = Ceremony::fresh(scheme, Digest([1; 32]), Epoch(0), keys, true);
+        let first = first.expect("n is in range");
         let held = run("first keys", &first, &secrets, |dealer| {
             first
                 .deal(MemberId(dealer as u8), &mut rng)

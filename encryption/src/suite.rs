@@ -155,12 +155,39 @@ impl SuiteKey {
         }
     }
 
+    /// The key, if it is of suite 0x01.
+    #[must_use]
+    pub const fn tdh2(&self) -> Option<&EncryptionKey> {
+        match self {
+            Self::Tdh2(key) => Some(key),
+            Self::BaekZheng(_) => None,
+        }
+    }
+
+    /// The key, if it is of suite 0x02.
+    #[must_use]
+    pub const fn baek_zheng(&self) -> Option<&BaekZhengKey> {
+        match self {
+            Self::Tdh2(_) => None,
+            Self::BaekZheng(key) => Some(key),
+        }
+    }
+
     /// Identity of the key.
     #[must_use]
     pub fn id(&self) -> KeyId {
         match self {
             Self::Tdh2(key) => key.id(),
             Self::BaekZheng(key) => key.id(),
+        }
+    }
+
+    /// Identity of this sharing of it.
+    #[must_use]
+    pub fn sharing(&self) -> KeyId {
+        match self {
+            Self::Tdh2(key) => key.sharing(),
+            Self::BaekZheng(key) => key.sharing(),
         }
     }
 

@@ -4,91 +4,23 @@
 
 mod common;
 
-use common::{cases, quorums, rng};
+use common::ceremonies::{
+    Held, change, deal_on, dealt_on, finish, fresh, generate, judged, over_both_schemes, receivers,
+};
+use common::{cases, ceremonies, quorums, rng};
 use fairlane_encryption::{
     Ceremony, CertificateShare, CombineError, CommitteeKeys, CommitteeShares, Deal, DealError,
-    DealtKey, KeyError, ReceiverKey, ReceiverSecret, ShareError, Subject, VerifiedDeal,
-    accept_certificate_share, certify, deal_insecure, deal_pairing_insecure, sign_attestation,
-    threshold,
+    DealtKey, KeyError, ReceiverSecret, ShareError, Subject, accept_certificate_share, certify,
+    deal_pairing_insecure, deal_suite_insecure, sign_attestation, threshold,
 };
-use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, encode};
+use fairlane_types::{ChainId, Digest, Epoch, Height, MemberId, Root, Scheme, encode};
 use proptest::prelude::*;
 
 const CHAIN: ChainId = ChainId(7);
 const ROOT: Root = Root(Digest([3; 32]));
 
-/// A committee's keys with everybody's shares.
-struct Held {
-    keys: CommitteeKeys,
-    shares: Vec<CommitteeShares>,
-}
-
-fn receivers(n: usize, seed: u64) -> (Vec<ReceiverSecret>, Vec<ReceiverKey>) {
-    let mut rng = rng(seed);
-    let secrets: Vec<_> = (0..n).map(|_| ReceiverSecret::generate(&mut rng)).collect();
-    let keys = secrets.iter().map(ReceiverSecret::key).collect();
-    (secrets, keys)
-}
-
-fn fresh(n: usize, seed: u64) -> (Ceremony, Vec<ReceiverSecret>) {
-    let (secrets, keys) = receivers(n, seed);
-    let id = Digest([seed as u8; 32]);
-    (Ceremony::fresh(id, Epoch(1), keys, true).unwrap(), secrets)
-}
-
-fn resharing(old: &CommitteeKeys, n: usize, seed: u64) -> (Ceremony, Vec<ReceiverSecret>) {
-    let (secrets, keys) = receivers(n, seed);
-    let (id, encryption) = (Digest([seed as u8; 32]), old.encryption.clone());
-    let certificate = old.certificate.clone();
-    let ceremony = Ceremony::reshare(id, Epoch(seed), keys, encryption, certificate);
-    (ceremony.unwrap(), secrets)
-}
-
-/// What travels: encoded and decoded again.
-fn judged(ceremony: &Ceremony, deals: impl IntoIterator<Item = Deal>) -> Vec<VerifiedDeal> {
-    let judge = |deal: Deal| {
-        let bytes = encode(&deal);
-        assert_eq!(bytes.len(), ceremony.encoded_len());
-        let again: Deal = borsh::from_slice(&bytes).unwrap();
-        assert_eq!(again, deal);
-        ceremony.verify(deal.dealer, again).unwrap()
-    };
-    deals.into_iter().map(judge).collect()
-}
-
-fn finish(ceremony: &Ceremony, deals: &[VerifiedDeal], secrets: &[ReceiverSecret]) -> Held {
-    let keys = ceremony.keys(deals).unwrap();
-    let read = |(member, secret)| {
-        let member = MemberId(member as u8);
-        let (again, shares) = ceremony.shares(deals, member, secret).unwrap();
-        assert_eq!(again, keys);
-        shares
-    };
-    let shares = secrets.iter().enumerate().map(read).collect();
-    Held { keys, shares }
-}
-
-fn generate(n: usize) -> Held {
-    let (ceremony, secrets) = fresh(n, n as u64);
-    let deal = |dealer| ceremony.deal(MemberId(dealer as u8), &mut rng(dealer as u64));
-    let deals = (0..ceremony.needed()).map(|dealer| deal(dealer).unwrap());
-    finish(&ceremony, &judged(&ceremony, deals), &secrets)
-}
-
-fn deal_on(ceremony: &Ceremony, shares: &CommitteeShares, seed: u64) -> Deal {
-    let certificate = shares.certificate.as_ref();
-    let deal = ceremony.deal_share(&shares.encryption, certificate, &mut rng(seed));
-    deal.unwrap()
-}
-
-/// Deals `old` on to a committee; dealers are the last t of the old one.
-fn reshare(old: &Held, n: usize, seed: u64) -> Held {
-    let (ceremony, secrets) = resharing(&old.keys, n, seed);
-    let dealers = &old.shares[old.shares.len() - ceremony.needed()..];
-    let deals = dealers
-        .iter()
-        .map(|shares| deal_on(&ceremony, shares, seed));
-    finish(&ceremony, &judged(&ceremony, deals), &secrets)
+fn resharing(old: &Held, n: usize, seed: u64) -> (Ceremony, Vec<ReceiverSecret>) {
+    change(old, n, seed, false)
 }
 
 fn subject() -> Subject {
@@ -126,8 +58,12 @@ fn public(held: &Held) -> [u8; 48] {
 
 #[test]
 fn any_t_members_certify_and_fewer_do_not() {
+    over_both_schemes(any_t_members_certify_and_fewer_do_not_with);
+}
+
+fn any_t_members_certify_and_fewer_do_not_with(scheme: Scheme) {
     for n in [1, 4, 7] {
-        let held = generate(n);
+        let held = generate(scheme, n, true);
         let (public, t) = (public(&held), threshold(n));
         let first: Vec<usize> = (0..t).collect();
         let unique = certificate(&held, &first, &public).unwrap();
@@ -141,15 +77,23 @@ fn any_t_members_certify_and_fewer_do_not() {
 /// The public key and its id stay, so a light client notices nothing.
 #[test]
 fn four_to_seven_to_four_to_four_keeps_both_keys() {
-    let first = generate(4);
+    over_both_schemes(four_to_seven_to_four_to_four_keeps_both_keys_with);
+}
+
+fn four_to_seven_to_four_to_four_keeps_both_keys_with(scheme: Scheme) {
+    let first = generate(scheme, 4, true);
     let (public, everybody) = (public(&first), [0, 1, 2, 3]);
     let unique = certificate(&first, &everybody, &public).unwrap();
     let mut held = Vec::new();
     // Larger, smaller, and again the same size: no receiver's key is ever the same.
     for (n, seed) in [(7, 21), (4, 22), (4, 23)] {
-        let next = reshare(held.last().unwrap_or(&first), n, seed);
+        let before = held.last().unwrap_or(&first);
+        let next = dealt_on(before, resharing(before, n, seed));
         let (old, new) = (&first.keys, &next.keys);
-        assert_eq!(new.encryption.y(), old.encryption.y());
+        assert_eq!(
+            ceremonies::public(&new.encryption),
+            ceremonies::public(&old.encryption)
+        );
         assert_eq!(new.encryption.id(), old.encryption.id());
         let (old, new) = (old.certificate.as_ref(), new.certificate.as_ref());
         let (old, new) = (old.unwrap(), new.unwrap());
@@ -165,10 +109,14 @@ fn four_to_seven_to_four_to_four_keeps_both_keys() {
 /// The same committee, with the same receivers' keys, deals itself new shares.
 #[test]
 fn after_a_refresh_old_shares_do_not_certify_with_new_ones() {
-    let old = generate(4);
+    over_both_schemes(after_a_refresh_old_shares_do_not_certify_with_new_ones_with);
+}
+
+fn after_a_refresh_old_shares_do_not_certify_with_new_ones_with(scheme: Scheme) {
+    let old = generate(scheme, 4, true);
     let public = public(&old);
     // The seed of the first receivers.
-    let (ceremony, secrets) = resharing(&old.keys, 4, 4);
+    let (ceremony, secrets) = resharing(&old, 4, 4);
     let deals = old.shares[..3].iter().map(|s| deal_on(&ceremony, s, 1));
     let new = finish(&ceremony, &judged(&ceremony, deals), &secrets);
     assert!(certificate(&new, &[0, 1, 3], &public).is_some());
@@ -196,7 +144,11 @@ fn after_a_refresh_old_shares_do_not_certify_with_new_ones() {
 /// others' keys work.
 #[test]
 fn f_bad_dealers_of_seven_change_nothing() {
-    let (ceremony, secrets) = fresh(7, 70);
+    over_both_schemes(f_bad_dealers_of_seven_change_nothing_with);
+}
+
+fn f_bad_dealers_of_seven_change_nothing_with(scheme: Scheme) {
+    let (ceremony, secrets) = fresh(scheme, 7, 70, true);
     assert_eq!(ceremony.needed(), 5);
     let deal = |dealer: u8| ceremony.deal(MemberId(dealer), &mut rng(dealer.into()));
     let mut deals: Vec<Deal> = (0..7).map(|dealer| deal(dealer).unwrap()).collect();
@@ -224,10 +176,12 @@ fn f_bad_dealers_of_seven_change_nothing() {
 /// Two good halves are not one good dealing unless they are of one dealer and ceremony.
 #[test]
 fn a_bad_half_makes_the_whole_dealing_bad() {
-    let (ceremony, _) = fresh(4, 4);
+    over_both_schemes(a_bad_half_makes_the_whole_dealing_bad_with);
+}
+
+fn a_bad_half_makes_the_whole_dealing_bad_with(scheme: Scheme) {
+    let (ceremony, _) = fresh(scheme, 4, 4, true);
     let (_, keys) = receivers(4, 4);
-    let id = Digest([4; 32]);
-    let plain = Ceremony::fresh(id, Epoch(1), keys.clone(), false).unwrap();
     let deal = |ceremony: &Ceremony, dealer, seed| {
         encode(&ceremony.deal(MemberId(dealer), &mut rng(seed)).unwrap())
     };
@@ -240,7 +194,8 @@ fn a_bad_half_makes_the_whole_dealing_bad() {
         deal(&ceremony, 1, 2),
         deal(&ceremony, 2, 3),
     );
-    let later = Ceremony::fresh(Digest([5; 32]), Epoch(1), keys, true).unwrap();
+    let (plain, _) = fresh(scheme, 4, 4, false);
+    let later = Ceremony::fresh(scheme, Digest([5; 32]), Epoch(1), keys, true).unwrap();
     let later = deal(&later, 1, 4);
     let cut = plain.encoded_len();
     let with = |second: &[u8]| [&own[..cut], &second[cut..]].concat();
@@ -266,8 +221,12 @@ fn a_bad_half_makes_the_whole_dealing_bad() {
 
 #[test]
 fn resharing_holds_dealers_to_both_shares() {
-    let old = generate(4);
-    let (ceremony, _) = resharing(&old.keys, 4, 50);
+    over_both_schemes(resharing_holds_dealers_to_both_shares_with);
+}
+
+fn resharing_holds_dealers_to_both_shares_with(scheme: Scheme) {
+    let old = generate(scheme, 4, true);
+    let (ceremony, _) = resharing(&old, 4, 50);
     let [one, two] = [&old.shares[1], &old.shares[2]];
     let deal = |encryption: &CommitteeShares, certificate: Option<&CommitteeShares>| {
         let certificate = certificate.map(|held| held.certificate.as_ref().unwrap());
@@ -276,22 +235,21 @@ fn resharing_holds_dealers_to_both_shares() {
     let not_its = DealError::NotItsShare(DealtKey::Certificate);
     assert_eq!(deal(one, Some(two)).unwrap_err(), not_its);
     assert_eq!(deal(one, None).unwrap_err(), DealError::Keys);
-    let foreign = generate(7);
+    let foreign = generate(scheme, 7, true);
     assert_eq!(deal(one, Some(&foreign.shares[1])).unwrap_err(), not_its);
 
     // A dealer that puts a fresh secret in the place of its certificate share.
-    let (fresh, _) = fresh(4, 50);
+    let (fresh, _) = fresh(scheme, 4, 50, true);
     let own = encode(&deal(one, Some(one)).unwrap());
     let other = encode(&fresh.deal(MemberId(1), &mut rng(2)).unwrap());
     let (_, keys) = receivers(4, 50);
-    let plain = Ceremony::fresh(Digest([0; 32]), Epoch(1), keys.clone(), false).unwrap();
-    let cut = plain.encoded_len();
+    let cut = Deal::encoded_len(scheme, 4, false, false);
     let forged = [&own[..cut], &other[cut..]].concat();
     let forged: Deal = borsh::from_slice(&forged).unwrap();
     assert_eq!(ceremony.verify(MemberId(1), forged).unwrap_err(), not_its);
 
     // Keys of two committees are no committee's.
-    let (encryption, _) = deal_insecure(Epoch(0), 4, &mut rng(1)).unwrap();
+    let (encryption, _) = deal_suite_insecure(scheme, Epoch(0), 4, &mut rng(1)).unwrap();
     let (certificate, _) = deal_pairing_insecure(Epoch(0), 7, &mut rng(1)).unwrap();
     let refused = Ceremony::reshare(
         Digest([0; 32]),
@@ -310,7 +268,11 @@ fn resharing_holds_dealers_to_both_shares() {
 /// A key that a dealer made is freed of it: new shares, the same public key.
 #[test]
 fn a_dealt_key_is_refreshed() {
-    let (encryption, shares) = deal_insecure(Epoch(0), 4, &mut rng(5)).unwrap();
+    over_both_schemes(a_dealt_key_is_refreshed_with);
+}
+
+fn a_dealt_key_is_refreshed_with(scheme: Scheme) {
+    let (encryption, shares) = deal_suite_insecure(scheme, Epoch(0), 4, &mut rng(5)).unwrap();
     let (key, secrets) = deal_pairing_insecure(Epoch(0), 4, &mut rng(6)).unwrap();
     let keys = CommitteeKeys {
         encryption,
@@ -324,7 +286,7 @@ fn a_dealt_key_is_refreshed() {
     };
     let shares = shares.into_iter().zip(secrets).map(both).collect();
     let dealt = Held { keys, shares };
-    let refreshed = self::reshare(&dealt, 4, 33);
+    let refreshed = dealt_on(&dealt, resharing(&dealt, 4, 33));
     let public = public(&dealt);
     let [old, new] = [&dealt, &refreshed].map(|held| certificate(held, &[0, 1, 2], &public));
     assert!(old.is_some() && old == new);
@@ -335,11 +297,12 @@ proptest! {
 
     #[test]
     fn altered_dealings_decode_to_one_encoding_and_never_verify(
+        scheme in prop::sample::select(vec![Scheme::Tdh2, Scheme::BaekZheng]),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..3),
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
         noise in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let (ceremony, _) = fresh(1, 4);
+        let (ceremony, _) = fresh(scheme, 1, 4, true);
         let deal = ceremony.deal(MemberId(0), &mut rng(1)).unwrap();
         let mut bytes = encode(&deal);
         for (at, mask) in edits {

@@ -3,129 +3,51 @@
 
 mod common;
 
-use common::{ENTROPY, SENDER, block, cases, finalized, ids, label, quorums, rng};
-use fairlane_encryption::{
-    Ceremony, CombineError, Deal, DealError, DealtKey, EncryptionKey, KEPT, KeyError, KeyShare,
-    Opened, ParsedCiphertext, ReceiverKey, ReceiverSecret, SLOTS, Tdh2, ThresholdScheme,
-    VerifiedDeal, deal_insecure, resolve, threshold,
+use common::ceremonies::{
+    Held, change, deal_on, dealt_on, fresh, generate, judged, over_both_schemes, passes,
+    point_bytes, public, receivers, renamed, seal,
 };
-use fairlane_types::{Digest, Epoch, MemberId, encode};
+use common::{ENTROPY, block, cases, finalized, ids, label, quorums, rng};
+use fairlane_encryption::{
+    Ceremony, CombineError, CommitteeKeys, CommitteeShares, Deal, DealError, DealtKey, KEPT,
+    KeyError, ReceiverKey, ReceiverSecret, SLOTS, Suite, SuiteKey, ThresholdScheme,
+    deal_suite_insecure, threshold,
+};
+use fairlane_types::{Digest, Epoch, MemberId, Scheme, encode};
 use proptest::prelude::*;
 
-/// A committee's secrets for dealings.
-fn receivers(n: usize, seed: u64) -> (Vec<ReceiverSecret>, Vec<ReceiverKey>) {
-    let mut rng = rng(seed);
-    let secrets: Vec<_> = (0..n).map(|_| ReceiverSecret::generate(&mut rng)).collect();
-    let keys = secrets.iter().map(ReceiverSecret::key).collect();
-    (secrets, keys)
-}
-
-/// A key with the shares of some members.
-struct Held {
-    key: EncryptionKey,
-    shares: Vec<KeyShare>,
-}
-
-fn judged(ceremony: &Ceremony, deals: Vec<Deal>) -> Vec<VerifiedDeal> {
-    deals
-        .into_iter()
-        .map(|deal| ceremony.verify(deal.dealer, deal).unwrap())
-        .collect()
-}
-
-fn finish(ceremony: &Ceremony, deals: &[VerifiedDeal], secrets: &[ReceiverSecret]) -> Held {
-    let key = ceremony.keys(deals).unwrap().encryption;
-    let shares = secrets
-        .iter()
-        .enumerate()
-        .map(|(member, secret)| {
-            let (again, shares) = ceremony
-                .shares(deals, MemberId(member as u8), secret)
-                .unwrap();
-            assert_eq!(again.encryption, key);
-            assert!(again.certificate.is_none() && shares.certificate.is_none());
-            shares.encryption
-        })
-        .collect();
-    Held { key, shares }
-}
-
-fn generate(n: usize) -> Held {
-    let (secrets, keys) = receivers(n, n as u64);
-    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys, false).unwrap();
-    let dealers = ceremony.needed();
-    let deals = (0..dealers)
-        .map(|dealer| {
-            ceremony
-                .deal(MemberId(dealer as u8), &mut rng(dealer as u64))
-                .unwrap()
-        })
-        .collect();
-    finish(&ceremony, &judged(&ceremony, deals), &secrets)
-}
-
-/// Deals `old` on to a committee; dealers are the last t of the old one.
 fn reshare(old: &Held, n: usize, seed: u64) -> Held {
-    let (secrets, keys) = receivers(n, seed);
-    let ceremony = Ceremony::reshare(
-        Digest([seed as u8; 32]),
-        Epoch(seed),
-        keys,
-        old.key.clone(),
-        None,
-    )
-    .unwrap();
-    let first = old.shares.len() - ceremony.needed();
-    let deals = old.shares[first..]
-        .iter()
-        .map(|share| ceremony.deal_share(share, None, &mut rng(seed)).unwrap())
-        .collect();
-    finish(&ceremony, &judged(&ceremony, deals), &secrets)
-}
-
-fn seal(key: &EncryptionKey) -> Vec<u8> {
-    Tdh2::encrypt(key, &label(1), b"an order", &SENDER, &mut rng(9)).unwrap()
-}
-
-/// Whether every given quorum opens the ciphertext to the order.
-fn opens(held: &Held, bytes: &[u8], quorum: &[usize]) -> bool {
-    let list: Vec<ParsedCiphertext> = vec![Tdh2::check(&held.key, &label(1), bytes).unwrap()];
-    let token = finalized(block(1));
-    let sets: Vec<_> = quorum
-        .iter()
-        .map(|member| {
-            let sealed = Tdh2::shares(&held.shares[*member], block(1), &list, &mut rng(3));
-            sealed.take(&token).unwrap()
-        })
-        .collect();
-    for set in &sets {
-        assert!(Tdh2::verify_shares(&held.key, &list, set).is_ok());
-    }
-    let sets: Vec<_> = sets.iter().map(|set| (set.member(), set)).collect();
-    let resolved = resolve::<Tdh2, _>(&held.key, &list, &sets, &ENTROPY).unwrap();
-    assert!(resolved.liars.is_empty());
-    matches!(&resolved.outcomes[0], Some(Opened::Plain(plain)) if plain.payload == b"an order")
+    dealt_on(old, change(old, n, seed, false))
 }
 
 #[test]
 fn committees_make_keys_that_work() {
+    over_both_schemes(committees_make_keys_that_work_with);
+}
+
+fn committees_make_keys_that_work_with(scheme: Scheme) {
     for n in [1, 4, 7] {
-        let held = generate(n);
-        let bytes = seal(&held.key);
+        let held = generate(scheme, n, false);
+        let key = &held.keys.encryption;
+        assert!(held.keys.certificate.is_none() && held.shares[0].certificate.is_none());
+        let bytes = seal(key);
         for quorum in quorums(n, threshold(n)) {
-            assert!(opens(&held, &bytes, &quorum));
+            assert!(held.opens(&bytes, &quorum));
         }
         // The key is an ordinary one: it loads, and is what a genesis would carry.
-        let again: EncryptionKey = borsh::from_slice(&encode(&held.key)).unwrap();
-        assert_eq!(again, held.key);
+        let again = SuiteKey::from_bytes(scheme, &key.to_bytes()).unwrap();
+        assert_eq!(again, *key);
         assert_eq!(again.id(), again.sharing());
     }
 }
 
 #[test]
 fn only_the_first_needed_dealings_count() {
-    let (secrets, keys) = receivers(4, 4);
-    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys, false).unwrap();
+    over_both_schemes(only_the_first_needed_dealings_count_with);
+}
+
+fn only_the_first_needed_dealings_count_with(scheme: Scheme) {
+    let (ceremony, secrets) = fresh(scheme, 4, 4, false);
     assert_eq!(ceremony.needed(), 3);
     let deals: Vec<_> = (0..4)
         .map(|dealer| {
@@ -156,7 +78,7 @@ fn only_the_first_needed_dealings_count() {
     assert_eq!(wrong, CombineError::IndexRange(MemberId(9)));
     // A dealing of another ceremony does not count.
     let (_, keys) = receivers(4, 4);
-    let other = Ceremony::fresh(Digest([2; 32]), Epoch(1), keys, false).unwrap();
+    let other = Ceremony::fresh(scheme, Digest([2; 32]), Epoch(1), keys, false).unwrap();
     assert_eq!(
         other.keys(&deals).unwrap_err(),
         CombineError::Mixed(MemberId(0))
@@ -167,9 +89,13 @@ fn only_the_first_needed_dealings_count() {
 /// has no secret and no randomness.
 #[test]
 fn bad_dealings_are_refused() {
+    over_both_schemes(bad_dealings_are_refused_with);
+}
+
+fn bad_dealings_are_refused_with(scheme: Scheme) {
     let (_, keys) = receivers(4, 4);
     let new = |id: u8, epoch, keys: &[ReceiverKey]| {
-        Ceremony::fresh(Digest([id; 32]), Epoch(epoch), keys.to_vec(), false).unwrap()
+        Ceremony::fresh(scheme, Digest([id; 32]), Epoch(epoch), keys.to_vec(), false).unwrap()
     };
     let ceremony = new(1, 1, &keys);
     let deal = ceremony.deal(MemberId(1), &mut rng(1)).unwrap();
@@ -212,17 +138,18 @@ fn bad_dealings_are_refused() {
     // Any altered 32 bytes of it.
     let bytes = encode(&deal);
     let slot = 32 * (1 + 3 + 4);
-    let slots_at = 3 + 32 * (3 + 2 + 1 + (SLOTS - KEPT));
+    let proof_at = 3 + point_bytes(scheme) * 3;
+    let slots_at = proof_at + 32 * (2 + 1 + (SLOTS - KEPT));
     assert_eq!(bytes.len(), slots_at + KEPT * slot);
     assert_eq!(bytes.len(), ceremony.encoded_len());
     let places = [
-        3,
-        3 + 32,
-        3 + 96,
-        3 + 128,
-        3 + 160,
-        3 + 192,
-        3 + 192 + 71 * 32,
+        4,
+        4 + point_bytes(scheme),
+        proof_at,
+        proof_at + 32,
+        proof_at + 64,
+        proof_at + 96,
+        proof_at + 96 + 71 * 32,
     ];
     let in_slots = (0..slot / 32).map(|part| slots_at + 17 * slot + part * 32);
     for at in places.into_iter().chain(in_slots) {
@@ -234,7 +161,10 @@ fn bad_dealings_are_refused() {
     }
     // A constant term of zero.
     let mut zero = bytes.clone();
-    zero[3..35].fill(0);
+    zero[3..3 + point_bytes(scheme)].fill(0);
+    if scheme == Scheme::BaekZheng {
+        zero[3] = 0xc0;
+    }
     let zero: Deal = borsh::from_slice(&zero).unwrap();
     let key = DealtKey::Encryption;
     let nothing = DealError::Commitment { key, at: 0 };
@@ -251,136 +181,153 @@ fn bad_dealings_are_refused() {
 
 #[test]
 fn four_to_seven_to_four_keeps_the_key() {
-    let first = generate(4);
-    let bytes = seal(&first.key);
+    over_both_schemes(four_to_seven_to_four_keeps_the_key_with);
+}
+
+fn four_to_seven_to_four_keeps_the_key_with(scheme: Scheme) {
+    let first = generate(scheme, 4, false);
+    let key = &first.keys.encryption;
+    let bytes = seal(key);
     let second = reshare(&first, 7, 21);
     let third = reshare(&second, 4, 22);
     for (held, n) in [(&second, 7), (&third, 4)] {
-        assert_eq!(held.key.y(), first.key.y());
-        assert_eq!(held.key.id(), first.key.id());
-        assert_ne!(held.key.sharing(), first.key.sharing());
+        let next = &held.keys.encryption;
+        assert_eq!((public(next), next.id()), (public(key), key.id()));
+        assert_ne!(next.sharing(), key.sharing());
         for quorum in quorums(n, threshold(n)) {
-            assert!(opens(held, &bytes, &quorum));
+            assert!(held.opens(&bytes, &quorum));
         }
-        let again: EncryptionKey = borsh::from_slice(&encode(&held.key)).unwrap();
-        assert_eq!(
-            (again.id(), again.sharing()),
-            (first.key.id(), held.key.sharing())
-        );
+        let again = SuiteKey::from_bytes(scheme, &next.to_bytes()).unwrap();
+        assert_eq!((again.id(), again.sharing()), (key.id(), next.sharing()));
         // What is encrypted later is the same to a sender that has the first key only.
-        assert!(opens(
-            held,
-            &seal(&held.key),
-            &(0..threshold(n)).collect::<Vec<_>>()
-        ));
-        assert_eq!(seal(&held.key), seal(&first.key));
+        assert!(held.opens(&seal(next), &(0..threshold(n)).collect::<Vec<_>>()));
+        assert_eq!(seal(next), seal(key));
     }
-    assert_ne!(third.key.sharing(), first.key.sharing());
     // A dealt key is reshared as well.
-    let (key, shares) = deal_insecure(Epoch(0), 4, &mut rng(2)).unwrap();
-    let dealt = Held { key, shares };
-    let bytes = seal(&dealt.key);
-    assert!(opens(&reshare(&dealt, 4, 23), &bytes, &[0, 1, 3]));
+    let (encryption, shares) = deal_suite_insecure(scheme, Epoch(0), 4, &mut rng(2)).unwrap();
+    let share = |encryption| CommitteeShares {
+        encryption,
+        certificate: None,
+        former: None,
+    };
+    let dealt = Held {
+        keys: CommitteeKeys {
+            encryption,
+            certificate: None,
+            former: None,
+        },
+        shares: shares.into_iter().map(share).collect(),
+    };
+    let bytes = seal(&dealt.keys.encryption);
+    assert!(reshare(&dealt, 4, 23).opens(&bytes, &[0, 1, 3]));
 }
 
 #[test]
 fn refreshed_shares_do_not_mix_with_old_ones() {
-    let old = generate(4);
-    let bytes = seal(&old.key);
+    over_both_schemes(refreshed_shares_do_not_mix_with_old_ones_with);
+}
+
+fn refreshed_shares_do_not_mix_with_old_ones_with(scheme: Scheme) {
+    let old = generate(scheme, 4, false);
+    let bytes = seal(&old.keys.encryption);
     let new = reshare(&old, 4, 31);
-    assert!(opens(&old, &bytes, &[0, 1, 2]) && opens(&new, &bytes, &[0, 1, 2]));
-    for member in 0..4 {
-        let stale = KeyShare::new(
-            &new.key,
-            MemberId(member as u8),
-            &old.shares[member].expose_secret(),
-        );
-        let member = MemberId(member as u8);
-        assert_eq!(stale.unwrap_err(), KeyError::ShareMismatch { member });
+    assert!(old.opens(&bytes, &[0, 1, 2]) && new.opens(&bytes, &[0, 1, 2]));
+    let key = &new.keys.encryption;
+    for shares in &old.shares {
+        let member = shares.encryption.member();
+        let stale = passes(key, &shares.encryption);
+        assert_eq!(stale, Err(KeyError::ShareMismatch { member }));
     }
     // t−1 old shares and one new: renamed to pass for a quorum, they give another point.
-    let list = vec![Tdh2::check(&new.key, &label(1), &bytes).unwrap()];
+    let list = vec![Suite::check(key, &label(1), &bytes).unwrap()];
     let token = finalized(block(1));
     let make = |held: &Held, member: usize| {
-        let sealed = Tdh2::shares(&held.shares[member], block(1), &list, &mut rng(3));
-        sealed.take(&token).unwrap().batch().clone()
+        let secret = &held.shares[member].encryption;
+        let sealed = Suite::shares(secret, block(1), &list, &mut rng(3));
+        sealed.take(&token).unwrap().batch()
     };
     for fresh in 1..3 {
         let batches = (0..3).map(|member| make(if member < fresh { &new } else { &old }, member));
         let sets: Vec<_> = batches
-            .map(|mut batch| {
-                batch.key = new.key.sharing();
-                Tdh2::accept(&new.key, block(1), 1, batch.member, batch).unwrap()
+            .enumerate()
+            .map(|(member, batch)| {
+                let batch = renamed(batch, key.sharing());
+                Suite::accept(key, block(1), 1, MemberId(member as u8), batch).unwrap()
             })
             .collect();
-        let combiner = Tdh2::combiner(&new.key, &ids(&[0, 1, 2])).unwrap();
-        let points = Tdh2::combine(&combiner, &sets).unwrap();
-        assert_eq!(Tdh2::open(&new.key, &list, &points, &ENTROPY), [None]);
-        assert!(Tdh2::verify_shares(&new.key, &list, &sets[2]).is_err());
+        let combiner = Suite::combiner(key, &ids(&[0, 1, 2])).unwrap();
+        let points = Suite::combine(&combiner, &sets).unwrap();
+        assert_eq!(Suite::open(key, &list, &points, &ENTROPY), [None]);
+        assert!(Suite::verify_shares(key, &list, &sets[2]).is_err());
     }
     // Under their own name they are of another sharing.
-    let stale = Tdh2::accept(&new.key, block(1), 1, MemberId(0), make(&old, 0));
+    let stale = Suite::accept(key, block(1), 1, MemberId(0), make(&old, 0));
     assert!(stale.is_err());
 }
 
 /// Old members cannot deal anything but their shares on.
 #[test]
 fn resharing_holds_dealers_to_their_shares() {
-    let old = generate(4);
-    let (_, keys) = receivers(4, 50);
-    let ceremony = Ceremony::reshare(
-        Digest([9; 32]),
-        Epoch(2),
-        keys.clone(),
-        old.key.clone(),
-        None,
-    )
-    .unwrap();
+    over_both_schemes(resharing_holds_dealers_to_their_shares_with);
+}
+
+fn resharing_holds_dealers_to_their_shares_with(scheme: Scheme) {
+    let old = generate(scheme, 4, false);
+    let (ceremony, _) = change(&old, 4, 50, false);
+    let not_its = DealError::NotItsShare(DealtKey::Encryption);
     // A fresh secret, or another member's share.
-    let fresh = Ceremony::fresh(Digest([9; 32]), Epoch(2), keys.clone(), false).unwrap();
+    let (fresh, _) = fresh(scheme, 4, 50, false);
     let deal = fresh.deal(MemberId(1), &mut rng(1)).unwrap();
-    assert_eq!(
-        ceremony.verify(MemberId(1), deal).unwrap_err(),
-        DealError::NotItsShare(DealtKey::Encryption)
-    );
-    let mut deal = ceremony
-        .deal_share(&old.shares[2], None, &mut rng(1))
-        .unwrap();
+    assert_eq!(ceremony.verify(MemberId(1), deal).unwrap_err(), not_its);
+    let mut deal = deal_on(&ceremony, &old.shares[2], 1);
     deal.dealer = MemberId(1);
-    assert_eq!(
-        ceremony.verify(MemberId(1), deal).unwrap_err(),
-        DealError::NotItsShare(DealtKey::Encryption)
-    );
+    assert_eq!(ceremony.verify(MemberId(1), deal).unwrap_err(), not_its);
     assert_eq!(
         ceremony.deal(MemberId(1), &mut rng(1)).unwrap_err(),
         DealError::Dealer(MemberId(1))
     );
-    let foreign = generate(7);
-    assert_eq!(
-        ceremony
-            .deal_share(&foreign.shares[0], None, &mut rng(1))
-            .unwrap_err(),
-        DealError::NotItsShare(DealtKey::Encryption)
-    );
-    assert_eq!(
-        fresh
-            .deal_share(&old.shares[0], None, &mut rng(1))
-            .unwrap_err(),
-        DealError::NotItsShare(DealtKey::Encryption)
-    );
+    let deal_share = |ceremony: &Ceremony, held: &Held| {
+        let deal = ceremony.deal_share(&held.shares[0].encryption, None, &mut rng(1));
+        deal.unwrap_err()
+    };
+    let foreign = generate(scheme, 7, false);
+    assert_eq!(deal_share(&ceremony, &foreign), not_its);
+    assert_eq!(deal_share(&fresh, &old), not_its);
     // f bad ones among them change nothing: any t good ones give the same key.
-    let deals = old
-        .shares
-        .iter()
-        .map(|share| ceremony.deal_share(share, None, &mut rng(4)).unwrap())
-        .collect();
+    let deals = old.shares.iter().map(|share| deal_on(&ceremony, share, 4));
     let deals = judged(&ceremony, deals);
-    let all = [&deals[..3], &deals[1..]];
-    let keys: Vec<_> = all
-        .iter()
-        .map(|deals| ceremony.keys(deals).unwrap().encryption)
-        .collect();
-    assert_eq!((keys[0].y(), keys[0].id()), (keys[1].y(), keys[1].id()));
+    let key = |deals| ceremony.keys(deals).unwrap().encryption;
+    let keys = [key(&deals[..3]), key(&deals[1..])];
+    assert_eq!(public(&keys[0]), public(&keys[1]));
+    assert_eq!(keys[0].id(), keys[1].id());
+}
+
+/// A chain has one scheme: what is of the other is refused as no key of the ceremony.
+#[test]
+fn dealings_and_shares_of_the_other_scheme_are_refused() {
+    for (scheme, other) in [
+        (Scheme::Tdh2, Scheme::BaekZheng),
+        (Scheme::BaekZheng, Scheme::Tdh2),
+    ] {
+        let [(ceremony, _), (foreign, _)] = [scheme, other].map(|s| fresh(s, 4, 4, true));
+        assert_eq!(ceremony.scheme(), scheme);
+        let deal = foreign.deal(MemberId(1), &mut rng(1)).unwrap();
+        assert_eq!(deal.scheme(), other);
+        let refused = ceremony.verify(MemberId(1), deal).unwrap_err();
+        assert_eq!(refused, DealError::Keys);
+        // The flag is not a matter of taste: the parts differ in length.
+        let deal = ceremony.deal(MemberId(1), &mut rng(1)).unwrap();
+        let mut flipped = encode(&deal);
+        flipped[2] ^= 0x20;
+        assert!(borsh::from_slice::<Deal>(&flipped).is_err());
+        let [held, foreign] = [scheme, other].map(|s| generate(s, 4, false));
+        let (ceremony, _) = change(&held, 4, 50, false);
+        let share = &foreign.shares[0].encryption;
+        assert_eq!(
+            ceremony.deal_share(share, None, &mut rng(1)).unwrap_err(),
+            DealError::NotItsShare(DealtKey::Encryption)
+        );
+    }
 }
 
 #[test]
@@ -400,7 +347,10 @@ fn secrets_of_receivers_are_not_shown() {
         );
         assert!(ReceiverKey::new(bad).is_err());
     }
-    assert!(Ceremony::fresh(Digest([1; 32]), Epoch(1), Vec::new(), false).is_err());
+    for scheme in [Scheme::Tdh2, Scheme::BaekZheng] {
+        let nobody = Ceremony::fresh(scheme, Digest([1; 32]), Epoch(1), Vec::new(), false);
+        assert!(nobody.is_err());
+    }
 }
 
 proptest! {
@@ -408,12 +358,12 @@ proptest! {
 
     #[test]
     fn altered_dealings_decode_to_one_encoding_and_never_verify(
+        scheme in prop::sample::select(vec![Scheme::Tdh2, Scheme::BaekZheng]),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..3),
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
         noise in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let (_, keys) = receivers(1, 4);
-        let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(1), keys, false).unwrap();
+        let (ceremony, _) = fresh(scheme, 1, 4, false);
         let deal = ceremony.deal(MemberId(0), &mut rng(1)).unwrap();
         let mut bytes = encode(&deal);
         for (at, mask) in edits {

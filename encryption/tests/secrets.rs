@@ -8,13 +8,14 @@ mod printed;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use common::ceremonies::over_both_schemes;
 use common::rig::{Rig, Stage};
 use common::{ENTROPY, World, block, ids, rng};
 use fairlane_encryption::{
     BaekZheng, Ceremony, CertificateKeys, Encrypting, KeyBatch, KeyPoint, Opened, ReceiverSecret,
     Signing, SuiteSecret, Tdh2, deal_pairing_insecure,
 };
-use fairlane_types::{Digest, Epoch, MemberId, encode};
+use fairlane_types::{Digest, Epoch, MemberId, Scheme, encode};
 use printed::{Secrets, hidden};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -51,10 +52,14 @@ fn debug_shows_no_share_of_a_key() {
 /// Of a ceremony: what it is read with, what comes of it, and what travels.
 #[test]
 fn debug_shows_nothing_of_a_ceremony() {
+    over_both_schemes(debug_shows_nothing_of_a_ceremony_with);
+}
+
+fn debug_shows_nothing_of_a_ceremony_with(scheme: Scheme) {
     let mut rng = rng(8);
     let receivers: Vec<_> = (0..4).map(|_| ReceiverSecret::generate(&mut rng)).collect();
     let keys = receivers.iter().map(ReceiverSecret::key).collect();
-    let ceremony = Ceremony::fresh(Digest([1; 32]), Epoch(0), keys, true).unwrap();
+    let ceremony = Ceremony::fresh(scheme, Digest([1; 32]), Epoch(0), keys, true).unwrap();
     let mut deals = Vec::new();
     for dealer in 0..ceremony.needed() {
         let dealer = MemberId(dealer as u8);
@@ -68,7 +73,11 @@ fn debug_shows_nothing_of_a_ceremony() {
         let (_, shares) = ceremony.shares(&deals, member, receiver).unwrap();
         let certificate = shares.certificate.as_ref().unwrap();
         hidden("a receiver", &*receiver.expose_secret(), receiver);
-        hidden("a share", &*shares.encryption.expose_secret(), &shares);
+        let secret = match &shares.encryption {
+            SuiteSecret::Tdh2(share) => share.expose_secret(),
+            SuiteSecret::BaekZheng(share) => share.expose_secret(),
+        };
+        hidden("a share", &*secret, &shares);
         hidden("a share", &*certificate.expose_secret(), &shares);
         for deal in &deals {
             hidden("a receiver", &*receiver.expose_secret(), deal);

@@ -113,10 +113,16 @@ fn main() -> std::io::Result<()> {
 
     let secrets: Vec<_> = (0..4).map(|_| ReceiverSecret::generate(&mut rng)).collect();
     let receivers = secrets.iter().map(ReceiverSecret::key).collect();
-    let ceremony =
-        Ceremony::fresh(Digest([1; 32]), EPOCH, receivers, true).expect("four receivers");
-    let deal = ceremony.deal(MemberId(1), &mut rng).expect("a dealer");
+    let receivers: Vec<_> = receivers;
+    let dealt = |scheme, rng: &mut _| {
+        let ceremony = Ceremony::fresh(scheme, Digest([1; 32]), EPOCH, receivers.clone(), true);
+        let ceremony = ceremony.expect("four receivers");
+        ceremony.deal(MemberId(1), rng).expect("a dealer")
+    };
+    let deal = dealt(Scheme::Tdh2, &mut rng);
     write("dealings", "deal", &encode(&deal))?;
+    let pairing = dealt(Scheme::BaekZheng, &mut rng);
+    write("dealings", "pairing", &encode(&pairing))?;
     let dealing = Dealing::sign(&deal, &sender, CHAIN, EPOCH);
     write(
         "messages",
@@ -183,6 +189,7 @@ fn main() -> std::io::Result<()> {
             .map(|seed| SecretKey::from_seed([seed; 32]).public())
             .collect(),
         encryption: EncryptionParams::ceremony(
+            Scheme::Tdh2,
             secrets
                 .iter()
                 .map(|s| fairlane_types::ReceiverBytes(*s.key().bytes()))

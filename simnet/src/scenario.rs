@@ -557,6 +557,7 @@ pub fn committee(
             .collect(),
         encryption: match options.ceremony {
             true => EncryptionParams::ceremony(
+                Scheme::Tdh2,
                 (receivers.iter())
                     .map(|secret| ReceiverBytes(*secret.key().bytes()))
                     .collect(),

@@ -2,6 +2,7 @@
 //! sequence goes on (PROTOCOL §6).
 
 use fairlane_simnet::epochs::{Epochs, Lie};
+use fairlane_types::Scheme;
 
 fn calm(seed: u64, committees: Vec<Vec<usize>>) -> Epochs {
     Epochs {
@@ -10,6 +11,7 @@ fn calm(seed: u64, committees: Vec<Vec<usize>>) -> Epochs {
         orders: 60,
         faults: false,
         liars: Vec::new(),
+        scheme: Scheme::Tdh2,
         ceremony: false,
         torn: false,
         fresh: Vec::new(),
@@ -197,6 +199,46 @@ fn sixteen_hand_over_to_sixteen_others() {
     assert!(report.passed(), "{report}");
     assert_eq!((report.epoch, report.renewed), (1, 1), "{report}");
     assert!(report.released > 0, "{report}");
+}
+
+/// Keys of scheme baek-zheng are made, dealt on and renewed like those of the other. Few orders:
+/// each costs every member pairings.
+#[test]
+fn committees_of_the_other_scheme_hand_over() {
+    let grow = || vec![vec![0, 1, 2, 3], (0..7).collect(), vec![3, 4, 5, 6]];
+    let disjoint = || vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7]];
+    let (mut late, mut refused, mut forgotten) = (0, 0, 0);
+    for (seed, committees, fresh, liars) in [
+        (
+            110,
+            grow(),
+            vec![true, true],
+            vec![(1, Lie::FalseContribution)],
+        ),
+        (111, disjoint(), vec![true], vec![(2, Lie::FalseDealing)]),
+        (112, disjoint(), vec![false], vec![]),
+    ] {
+        let last = committees.len() as u64 - 1;
+        let report = Epochs {
+            scheme: Scheme::BaekZheng,
+            ceremony: true,
+            orders: 24,
+            faults: seed != 112,
+            liars,
+            fresh,
+            ..calm(seed, committees)
+        }
+        .run();
+        assert!(report.passed(), "{report}");
+        assert_eq!(report.epoch, last, "{report}");
+        assert!(report.acknowledged > 8, "{report}");
+        late += report.opened_late;
+        refused += report.dealings_refused;
+        forgotten += report.forgotten;
+    }
+    assert!(late > 0, "nothing was opened with a former key");
+    assert!(refused > 0, "nobody judged a false dealing");
+    assert!(forgotten > 0, "no share of a former key was erased");
 }
 
 /// A member that was away during the first ceremony learnt of it and of a change in one run of

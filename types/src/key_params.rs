@@ -146,9 +146,9 @@ impl EncryptionParams {
 
     /// A key that the members make once they run.
     #[must_use]
-    pub const fn ceremony(receivers: Vec<ReceiverBytes>) -> Self {
+    pub const fn ceremony(scheme: Scheme, receivers: Vec<ReceiverBytes>) -> Self {
         Self {
-            scheme: Scheme::Tdh2,
+            scheme,
             source: KeySource::Ceremony,
             key_id: None,
             public_key: Vec::new(),
@@ -191,9 +191,6 @@ impl EncryptionParams {
             }
             KeySource::Ceremony if self.receivers.len() != members => {
                 Some("a ceremony needs one key in encryption.receivers for each member")
-            }
-            KeySource::Ceremony | KeySource::Reshared if self.scheme != Scheme::Tdh2 => {
-                Some("keys of scheme baek-zheng are made by a dealer only")
             }
             KeySource::InsecureDealer | KeySource::Ceremony | KeySource::Reshared => None,
         }

@@ -23,7 +23,11 @@ fn genesis(encryption: EncryptionParams, certificates: Option<CertificateParams>
 }
 
 fn made() -> EncryptionParams {
-    EncryptionParams::ceremony(vec![ReceiverBytes([1; 32]); 4])
+    made_of(Scheme::Tdh2)
+}
+
+fn made_of(scheme: Scheme) -> EncryptionParams {
+    EncryptionParams::ceremony(scheme, vec![ReceiverBytes([1; 32]); 4])
 }
 
 fn dealt() -> EncryptionParams {
@@ -38,6 +42,7 @@ fn one_source_for_both_keys() {
     for (encryption, certificates) in [
         (made(), ceremony()),
         (made(), None),
+        (made_of(Scheme::BaekZheng), ceremony()),
         (dealt(), dealer()),
         (dealt(), None),
     ] {

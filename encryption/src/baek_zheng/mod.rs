@@ -20,7 +20,9 @@
 //! ciphertext but U and W"; here this is the hash of it, and the one-time pad is replaced by
 //! an AEAD under a hash of the same point. Its argument carries over: a valid ciphertext for
 //! a programmed H reveals rPK to the simulator, which thereby answers for shares. Chosen
-//! ciphertexts, random oracles, gap Diffie–Hellman, corruption fixed in advance.
+//! ciphertexts, random oracles, gap Diffie–Hellman, corruption fixed in advance. Theirs is a
+//! group that is paired with itself; over BLS12-381 W, and what it reveals, lies in G2 and shares
+//! lie in G1, so the assumption has to hold for a reduction that may map the one into the other.
 //!
 //! **One verdict** (A10). The crate has no opening check; r from σ gives one. After
 //! decrypting, U and K are computed again from the σ found, and must be the ciphertext's and

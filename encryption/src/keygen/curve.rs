@@ -1,5 +1,6 @@
 //! The two groups that secrets are dealt in, behind one set of operations: ristretto255 for
-//! the encryption key, G1 of BLS12-381 for the certificate key.
+//! encryption keys of suite 0x01, G1 of BLS12-381 for those of suite 0x02 and for the
+//! certificate key.
 //!
 //! Whatever touches a secret is constant time: scalars by `curve25519-dalek` and
 //! `bls12_381`, multiples of the base point by `curve25519-dalek` and `blst`.
@@ -27,8 +28,6 @@ const BLS_SCALAR_BITS: usize = 255;
 
 /// A group of prime order. `PartialEq` of scalars must be constant time.
 pub(crate) trait Curve: Copy + Debug + PartialEq + Eq + 'static {
-    /// Domain of the hashes of a dealing: no part of one group passes in the other.
-    const TAG: &'static str;
     /// Length of an encoded point, in bytes.
     const ENCODED: usize;
 
@@ -115,7 +114,6 @@ pub(crate) fn evaluate_committed<C: Curve>(points: &[C::Point], x: C::Scalar) ->
 pub(crate) enum Ristretto {}
 
 impl Curve for Ristretto {
-    const TAG: &'static str = "FAIRLANE-V1-DEAL";
     const ENCODED: usize = group::ENCODED;
 
     type Scalar = curve25519_dalek::Scalar;
@@ -205,7 +203,6 @@ impl Bls {
 }
 
 impl Curve for Bls {
-    const TAG: &'static str = "FAIRLANE-V1-DEAL-BLS";
     const ENCODED: usize = G1_BYTES;
 
     type Scalar = bls12_381::Scalar;

@@ -4,21 +4,22 @@
 use std::io::{Read, Result as IoResult, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fairlane_types::MemberId;
+use fairlane_types::{MemberId, Scheme};
 
-use super::curve::{Bls, Ristretto};
+use super::curve::Bls;
 use super::part::Part;
+use super::suite_part::SuitePart;
 use crate::KeyError;
 use crate::keys::{SHARE_HOLDERS_MAX, invalid};
 
 /// Which of a committee's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DealtKey {
-    /// What orders are encrypted to, over ristretto255.
+    /// What orders are encrypted to, over the group of the scheme.
     Encryption,
     /// What the sequence is attested with, over BLS12-381.
     Certificate,
-    /// What orders are encrypted to from the next epoch on, over ristretto255.
+    /// What orders are encrypted to from the next epoch on, over the same.
     Fresh,
 }
 
@@ -73,6 +74,8 @@ pub enum DealError {
 const CERTIFIED: u16 = 0x8000;
 /// Marks one of a fresh encryption key.
 const RENEWED: u16 = 0x4000;
+/// Marks one of encryption keys of suite 0x02.
+const PAIRING: u16 = 0x2000;
 
 /// One dealer's dealing, of all keys at once: one signature, one verdict. Its length
 /// follows from the receivers ([`Ceremony::encoded_len`](super::Ceremony::encoded_len)).
@@ -81,17 +84,18 @@ pub struct Deal {
     /// Who deals.
     pub dealer: MemberId,
     pub(crate) n: usize,
-    pub(crate) encryption: Part<Ristretto>,
+    pub(crate) encryption: SuitePart,
     pub(crate) certificate: Option<Part<Bls>>,
-    pub(crate) fresh: Option<Part<Ristretto>>,
+    /// Of the same suite.
+    pub(crate) fresh: Option<SuitePart>,
 }
 
 impl Deal {
-    /// Bytes of the encoding of a dealing to `n` receivers: with a certificate key or not, with
-    /// a fresh encryption key or not.
+    /// Bytes of the encoding of a dealing of keys of `scheme` to `n` receivers: with a
+    /// certificate key or not, with a fresh encryption key or not.
     #[must_use]
-    pub const fn encoded_len(n: usize, certified: bool, renewed: bool) -> usize {
-        let part = Part::<Ristretto>::encoded_len(n);
+    pub const fn encoded_len(scheme: Scheme, n: usize, certified: bool, renewed: bool) -> usize {
+        let part = SuitePart::encoded_len(scheme, n);
         let mut bytes = 3 + part;
         if certified {
             bytes += Part::<Bls>::encoded_len(n);
@@ -100,6 +104,12 @@ impl Deal {
             bytes += part;
         }
         bytes
+    }
+
+    /// The scheme of the encryption keys that it deals.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.encryption.scheme()
     }
 
     /// Receivers of the dealing.
@@ -113,6 +123,7 @@ impl core::fmt::Debug for Deal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Deal")
             .field("dealer", &self.dealer)
+            .field("scheme", &self.scheme())
             .field("receivers", &self.n)
             .field("certificate", &self.certificate.is_some())
             .field("fresh", &self.fresh.is_some())
@@ -121,13 +132,18 @@ impl core::fmt::Debug for Deal {
 }
 
 /// dealer u8 ‖ n u16 ‖ part of the encryption key; with the top bit of n set the part of the
-/// certificate key behind it, and with the next one that of the fresh encryption key.
+/// certificate key behind it, and with the next one that of the fresh encryption key. The bit
+/// after it says that the encryption keys are of suite 0x02.
 impl BorshSerialize for Deal {
     fn serialize<W: Write>(&self, writer: &mut W) -> IoResult<()> {
         self.dealer.serialize(writer)?;
         let certified = self.certificate.as_ref().map_or(0, |_| CERTIFIED);
         let renewed = self.fresh.as_ref().map_or(0, |_| RENEWED);
-        (self.n as u16 | certified | renewed).serialize(writer)?;
+        let pairing = match self.scheme() {
+            Scheme::Tdh2 => 0,
+            Scheme::BaekZheng => PAIRING,
+        };
+        (self.n as u16 | certified | renewed | pairing).serialize(writer)?;
         self.encryption.write(writer)?;
         let certificate = self.certificate.as_ref();
         certificate.map_or(Ok(()), |part| part.write(writer))?;
@@ -140,14 +156,18 @@ impl BorshDeserialize for Deal {
     fn deserialize_reader<R: Read>(reader: &mut R) -> IoResult<Self> {
         let dealer = MemberId::deserialize_reader(reader)?;
         let flagged = u16::deserialize_reader(reader)?;
-        let n = usize::from(flagged & !(CERTIFIED | RENEWED));
+        let n = usize::from(flagged & !(CERTIFIED | RENEWED | PAIRING));
         if n == 0 || n > SHARE_HOLDERS_MAX {
             return Err(invalid(KeyError::Members { got: n }));
         }
-        let encryption = Part::read(reader, n)?;
+        let scheme = match flagged & PAIRING {
+            0 => Scheme::Tdh2,
+            _ => Scheme::BaekZheng,
+        };
+        let encryption = SuitePart::read(scheme, reader, n)?;
         let certificate = (flagged & CERTIFIED != 0).then(|| Part::read(reader, n));
         let certificate = certificate.transpose()?;
-        let fresh = (flagged & RENEWED != 0).then(|| Part::read(reader, n));
+        let fresh = (flagged & RENEWED != 0).then(|| SuitePart::read(scheme, reader, n));
         Ok(Self {
             dealer,
             n,

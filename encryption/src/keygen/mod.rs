@@ -25,13 +25,17 @@
 //! - *Extractable*: honest receivers hold t shares of every valid dealing, so the argument
 //!   of TDH2 can read an adversary's polynomial with their keys and needs no rewinding.
 //!
-//! **Two groups.** The encryption key lies over ristretto255, the certificate key over G1 of
-//! BLS12-381; the dealings are the same but for the group of the polynomial ([`curve`]).
-//! Receivers have one key, of ristretto255, for both. A pad is 512 bits of SHA-512 modulo the
-//! order of the polynomial's group, so within 2⁻²⁵⁷ of uniform in either (random oracle), and
-//! what a masked entry hides rests on CDH in the receiver's group alone: nothing of the
-//! argument needs the pad's group to be the polynomial's. The context of a part names its
-//! group, so no pad, mask or proof of one part is one of the other.
+//! **Two groups.** Encryption keys of suite 0x01 lie over ristretto255, those of suite 0x02 and
+//! the certificate key over G1 of BLS12-381; the dealings are the same but for the group of the
+//! polynomial ([`curve`]). Receivers have one key, of ristretto255, for all. A pad is 512 bits of
+//! SHA-512 modulo the order of the polynomial's group, so within 2⁻²⁵⁷ of uniform in either
+//! (random oracle), and what a masked entry hides rests on CDH in the receiver's group alone:
+//! nothing of the argument needs the pad's group to be the polynomial's.
+//!
+//! **Roles.** With suite 0x02 all parts of a dealing lie in one group and have one length. The
+//! context of a part, which every pad, mask and proof hashes, begins with a domain of the key that
+//! it is of (encryption key of suite 0x01, of suite 0x02, certificate key) and names the sharing
+//! that it deals on, or none: no part of one key, dealt on or fresh, is one of another.
 //!
 //! **Fresh keys.** QUAL is the first n − f valid dealings in the finalized order, each by
 //! another member; the key is the sum of their polynomials. Who deals last sees the others'
@@ -41,6 +45,16 @@
 //! extracted, and W is corrected by that (Gurkan et al., EUROCRYPT 2021, "key-expressable").
 //! The same paper shows it of BLS signatures. The beacon stays unbiased: the key is fixed by
 //! final dealings before anything is signed with it, and a signature is unique.
+//!
+//! Baek and Zheng's scheme is of the same kind. Let PK = A + bP, with A = aP of an honest dealer
+//! and b the sum of the rest, which the reduction draws itself or extracts before the first
+//! ciphertext. A ciphertext's validity says nothing of the key, so two things are left that depend
+//! on it: shares, xU = aU + bU, and what a challenge U = cP hides, c·PK = cA + bU. Both are what
+//! they are under A alone, plus a multiple of a known point by a known number: who breaks the sum
+//! breaks A. The last dealer's choice is that of b, as a function of A too; nothing here needs b
+//! to be independent of A, only known, which is why a dealing proves what it deals and can be
+//! extracted: no part can cancel another's. So the sum is as good a key as a dealer's
+//! ([`BaekZheng`](crate::BaekZheng), whose assumptions stay what they are).
 //!
 //! **Resharing.** Old members deal polynomials with p_d(0) = their share, which is checked
 //! against the old verification keys. The new polynomial is the Lagrange sum of the first
@@ -57,11 +71,19 @@
 //! that are sealed to it have come out.
 
 mod ceremony;
+mod combining;
+mod committee;
 pub(crate) mod curve;
 mod deal;
+mod dealing;
+mod dealt;
+mod judging;
 mod part;
 mod slots;
+mod suite_part;
 
-pub use ceremony::{Ceremony, CommitteeKeys, CommitteeShares, VerifiedDeal};
+pub use ceremony::Ceremony;
+pub use committee::{CommitteeKeys, CommitteeShares};
 pub use deal::{Deal, DealError, DealtKey};
+pub use judging::VerifiedDeal;
 pub use slots::{KEPT, ReceiverKey, ReceiverSecret, SLOTS};

@@ -23,6 +23,9 @@ use crate::keys::{SHARE_HOLDERS_MAX, invalid, threshold};
 pub trait Purpose: Copy + core::fmt::Debug + Send + Sync + 'static {
     /// Domain of the key id.
     const TAG: &'static str;
+    /// Domain of the dealings of such a key: keys of both purposes lie in one group, and no
+    /// part of one may pass for a part of the other.
+    const DEALING: &'static str;
 }
 
 /// Keys of suite 0x02.
@@ -35,10 +38,12 @@ pub enum Signing {}
 
 impl Purpose for Encrypting {
     const TAG: &'static str = "FAIRLANE-V1-BZ-KEYID";
+    const DEALING: &'static str = "FAIRLANE-V1-DEAL-BZ";
 }
 
 impl Purpose for Signing {
     const TAG: &'static str = "FAIRLANE-V1-BLS-KEYID";
+    const DEALING: &'static str = "FAIRLANE-V1-DEAL-BLS";
 }
 
 /// Marks, in the encoded threshold, a key that was reshared: the id follows.

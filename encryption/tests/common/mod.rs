@@ -3,6 +3,7 @@
 //! to make.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod ceremonies;
 pub mod rig;
 
 #[path = "../../examples/common/finalized.rs"]

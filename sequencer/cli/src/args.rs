@@ -99,7 +99,7 @@ pub enum Verb {
 }
 
 /// A scheme by the name it has in genesis.
-fn scheme(name: &str) -> Result<Scheme, String> {
+pub(crate) fn scheme(name: &str) -> Result<Scheme, String> {
     Scheme::from_name(name).ok_or_else(|| "schemes are tdh2 and baek-zheng".to_owned())
 }
 
@@ -184,8 +184,7 @@ pub struct DevnetArgs {
     /// Encryption scheme: tdh2 or baek-zheng.
     #[arg(long, default_value = "tdh2", value_parser = scheme)]
     pub scheme: Scheme,
-    /// A dealer makes the encryption key, instead of the members themselves; always so with
-    /// baek-zheng.
+    /// A dealer makes the encryption key, instead of the members themselves.
     #[arg(long)]
     pub dealer: bool,
     /// How orders are ordered and opened.
@@ -219,7 +218,7 @@ pub enum TestnetVerb {
         #[arg(long, value_parser = combining)]
         combining: Option<Combining>,
         /// A dealer makes the encryption key, and could keep it. Without this the members make
-        /// it when they first run (scheme tdh2 only).
+        /// it when they first run.
         #[arg(long)]
         dealer: bool,
         /// Encrypt the key files under the passphrase in this file; plain without it.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use fairlane_types::Digest;
+use fairlane_types::{Digest, Scheme};
 
-use crate::args::{KeysHome, OrderArgs, PassphraseArgs};
+use crate::args::{KeysHome, OrderArgs, PassphraseArgs, scheme};
 use crate::committee_args::PlaceArgs;
 
 /// `ceremony`.
@@ -70,6 +70,9 @@ pub struct GenesisArgs {
     /// Allow what protects nobody's orders: plain key files, development traders.
     #[arg(long)]
     pub experiment: bool,
+    /// Encryption scheme: tdh2 or baek-zheng.
+    #[arg(long, default_value = "tdh2", value_parser = scheme)]
+    pub scheme: Scheme,
     /// How orders are ordered and opened.
     #[command(flatten)]
     pub order: OrderArgs,

@@ -82,24 +82,37 @@ pub fn sources(config: &Config, standing: &Standing) -> Outcome<Vec<Member>> {
     members.collect()
 }
 
-/// Ready when the committee of an epoch has handed over to the next one for a while, with its
-/// word for that: what any other says of epochs is worth nothing. The node hears of it first, and
-/// ends its epoch if it has come to the boundary: who leaves before needs others for what is
-/// missing, and who showed the word may be gone by then.
-pub async fn left_behind(members: Vec<Member>, known: Known, node: NodeHandle) -> Handover {
+/// What the next epoch begins with, checked; and a word that it is over, where nobody can run it.
+pub struct Ahead {
+    pub base: EpochBase,
+    onward: Option<Handover>,
+}
+
+/// Ready when the committee of an epoch has handed over to the next one for a while, with what that
+/// begins with: what any other says of epochs is worth nothing. The node hears of it first, passes it
+/// on, and ends its epoch itself if it has come to the boundary. A node that left with the hand-over
+/// alone would find the rest with nobody, if who showed it falls silent, and those that it left
+/// behind would be too few to come there by themselves.
+pub async fn left_behind(members: Vec<Member>, known: Known, node: NodeHandle) -> Ahead {
     let known = Arc::new(known);
     let mut doubted = BTreeSet::new();
     loop {
         tokio::time::sleep(LOOK).await;
         for (member, answer) in ask_all(&members, &known).await {
-            match answer {
-                Ok(None) => {}
+            let found = match answer {
+                Ok(None) => continue,
                 Ok(Some(handover)) => {
-                    node.handed_over(handover.word.clone());
+                    node.handed_over(handover.word);
                     tokio::time::sleep(GRACE).await;
+                    next_epoch(member, &known).await
+                }
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(ahead) => {
                     let epoch = known.epoch();
                     tracing::warn!(%epoch, "others are in a later epoch: following them");
-                    return handover;
+                    return ahead;
                 }
                 Err(error) => {
                     let from = member.address();
@@ -181,10 +194,11 @@ async fn serve(resting: &Resting, config: &Config, standing: &Standing) -> Optio
 }
 
 /// Waits until the home is in an epoch in which its node can run, and says where it stands;
-/// nothing when `stop` is ready first.
+/// nothing when `stop` is ready first. What is `ahead` may be known already.
 pub async fn until_it_runs(
     resting: &mut Resting,
     config: &Config,
+    mut ahead: Option<Ahead>,
     mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
 ) -> Outcome<Option<Standing>> {
     let mut waiting: Option<Waiting> = None;
@@ -215,6 +229,13 @@ pub async fn until_it_runs(
             });
         }
         let round = async {
+            if let Some(ahead) = ahead.take() {
+                let sources: Vec<_> = members.iter().collect();
+                match enter(resting, &sources, &standing, &ahead).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => tracing::warn!(error = %error.what, "cannot follow"),
+                }
+            }
             if !follow(resting, &standing, &members).await? {
                 tokio::time::sleep(ROUND).await;
             }
@@ -237,8 +258,8 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
             Ok(Some(_)) => next_epoch(member, &known).await,
             Err(error) => Err(error),
         };
-        let (base, onward) = match found {
-            Ok(found) => found,
+        let ahead = match found {
+            Ok(ahead) => ahead,
             Err(error) => {
                 tracing::warn!(from, error = %error.what, "not the start of the next epoch");
                 continue;
@@ -247,7 +268,7 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
         // The blocks come from anybody: it first, since it has been there.
         let (before, rest) = members.split_at(at);
         let sources: Vec<_> = rest.iter().chain(before).collect();
-        match enter(resting, &sources, standing, &base, onward.as_ref()).await {
+        match enter(resting, &sources, standing, &ahead).await {
             Ok(()) => return Ok(true),
             Err(error) => tracing::warn!(from, error = %error.what, "cannot follow"),
         }
@@ -256,7 +277,7 @@ async fn follow(resting: &mut Resting, standing: &Standing, members: &[Member]) 
 }
 
 /// What the next epoch begins with, as a member says and the committee before it signed.
-async fn next_epoch(member: &Member, known: &Known) -> Outcome<(EpochBase, Option<Handover>)> {
+async fn next_epoch(member: &Member, known: &Known) -> Outcome<Ahead> {
     let next = known.epoch().next();
     let bytes = member.epoch_base(next, EPOCH_BASE_BYTES_MAX).await?;
     let base: EpochBase = decode(&bytes, EPOCH_BASE_BYTES_MAX).map_err(Problem::failed)?;
@@ -272,7 +293,7 @@ async fn next_epoch(member: &Member, known: &Known) -> Outcome<(EpochBase, Optio
             Some(onward)
         }
     };
-    Ok((base, onward))
+    Ok(Ahead { base, onward })
 }
 
 /// Takes the blocks that are missing and enters.
@@ -280,8 +301,7 @@ async fn enter(
     resting: &mut Resting,
     sources: &[&Member],
     standing: &Standing,
-    base: &EpochBase,
-    onward: Option<&Handover>,
+    Ahead { base, onward }: &Ahead,
 ) -> Outcome {
     if onward.is_none() {
         resting.reads(base)?;

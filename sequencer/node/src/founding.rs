@@ -8,7 +8,7 @@ use fairlane_encryption::Ceremony;
 use fairlane_execution::params::ExecutionGenesis;
 use fairlane_types::{
     CertificateParams, ChainId, Combining, Digest, EncryptionParams, Epoch, Genesis, KeySource,
-    MemberId, Millis, NextMember, OrderParams,
+    MemberId, Millis, NextMember, OrderParams, Scheme,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,8 @@ pub struct Terms {
     pub experiment: bool,
     /// The rule.
     pub order: OrderParams,
+    /// Encryption scheme.
+    pub scheme: Scheme,
     /// Who combines, if not what follows from the size.
     pub combining: Option<Combining>,
 }
@@ -67,7 +69,7 @@ impl Founding {
             members: members.iter().map(|member| member.identity).collect(),
             encryption: EncryptionParams {
                 combining: terms.combining,
-                ..EncryptionParams::ceremony(receivers)
+                ..EncryptionParams::ceremony(terms.scheme, receivers)
             },
             certificates: Some(CertificateParams::ceremony()),
             lanes: Default::default(),
@@ -283,6 +285,7 @@ mod tests {
             time: Millis(1),
             experiment: true,
             order: OrderParams::default(),
+            scheme: Scheme::Tdh2,
             combining: None,
         };
         Founding::new(terms, cards.to_vec(), None).unwrap()

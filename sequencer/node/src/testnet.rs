@@ -253,10 +253,7 @@ fn encryption(options: &InitOptions) -> Result<(EncryptionParams, Vec<Part>), St
         .map(|_| ReceiverSecret::generate(rng))
         .collect();
     let receivers = secrets.iter().map(|s| ReceiverBytes(*s.key().bytes()));
-    let params = EncryptionParams {
-        scheme: options.scheme,
-        ..EncryptionParams::ceremony(receivers.collect())
-    };
+    let params = EncryptionParams::ceremony(options.scheme, receivers.collect());
     let of_first = |secret| Part::Receivers(vec![(Epoch(0), Arc::new(secret))]);
     let parts = secrets.into_iter().map(of_first);
     Ok((params, parts.collect()))

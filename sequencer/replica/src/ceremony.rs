@@ -23,8 +23,8 @@ use crate::replica::Replica;
 use crate::under_way::{Purpose, Written};
 use crate::{Fault, Job, Message, Table, Write};
 
-/// Longest dealing, in bytes: of all keys, to the largest committee.
-const DEALING_BYTES_MAX: usize = Deal::encoded_len(MEMBERS_MAX, true, true);
+/// Longest dealing, in bytes: of all keys, to the largest committee, in the larger group.
+const DEALING_BYTES_MAX: usize = Deal::encoded_len(Scheme::BaekZheng, MEMBERS_MAX, true, true);
 
 /// Jobs that need the encryption key, kept until it is made.
 #[derive(Debug, Default)]
@@ -269,9 +269,10 @@ impl Replica {
     /// The keys are made: what waited for them goes on, and this member says which they are.
     pub(crate) fn concluded(&mut self, made: Option<MadeKeys>, out: &mut Vec<Effect>) {
         let keys = made.map(|made| made.keys);
+        let scheme = self.genesis.encryption.scheme;
         let id = keys
             .as_ref()
-            .and_then(|keys| SuiteKey::from_bytes(Scheme::Tdh2, &keys.encryption).ok())
+            .and_then(|keys| SuiteKey::from_bytes(scheme, &keys.encryption).ok())
             .map(|key| key.id());
         let (Some(keys), Some(id), Some(ceremony)) = (keys, id, &mut self.ceremony) else {
             // A secret that is not this member's: everybody else can go on.
@@ -375,7 +376,8 @@ impl Replica {
             return genesis.encryption.key_id.into_iter().collect();
         }
         let known = ceremony.and_then(KeyMaking::activation);
-        let key = known.and_then(|a| SuiteKey::from_bytes(Scheme::Tdh2, &a.keys.encryption).ok());
+        let scheme = genesis.encryption.scheme;
+        let key = known.and_then(|a| SuiteKey::from_bytes(scheme, &a.keys.encryption).ok());
         key.map(|key| key.id()).into_iter().collect()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fairlane_encryption::{Ceremony, SuiteKey};
 use fairlane_types::{
     ActiveKeys, CommitteeChange, Domain, EpochStart, Handover, Height, KeyId, MemberId,
-    MemberSignature, QuorumWord, Scheme, SigCheck, Signature, View, encode,
+    MemberSignature, QuorumWord, SigCheck, Signature, View, encode,
 };
 
 use crate::boundary::{Effect, Peers};
@@ -37,7 +37,7 @@ impl Replica {
             });
             return;
         }
-        if self.ending.approved().is_some() || self.ending.knows(&change) || !self.can_change() {
+        if self.ending.approved().is_some() || self.ending.knows(&change) {
             return;
         }
         let body = encode(&change.next);
@@ -57,11 +57,6 @@ impl Replica {
     fn may_follow(&self, change: &CommitteeChange) -> bool {
         change.fits(self.chain(), self.epoch(), &self.committee)
             && self.ending.used().check(&change.next).is_ok()
-    }
-
-    /// Keys of another scheme cannot be dealt on.
-    const fn can_change(&self) -> bool {
-        matches!(self.genesis.encryption.scheme, Scheme::Tdh2)
     }
 
     /// Its approvals were verified.
@@ -111,7 +106,7 @@ impl Replica {
         match step {
             None => Some(true),
             Some(EpochStep::Change(change)) => {
-                if !self.can_change() || !self.may_follow(change) {
+                if !self.may_follow(change) {
                     return Some(false);
                 }
                 self.ending.seen(view, change);
@@ -248,7 +243,8 @@ impl Replica {
     fn next_base(&self) -> Option<EpochBase> {
         let approved = self.ending.approved()?;
         let (keys, memory) = (approved.making.keys()?, self.ending.memory()?);
-        let id_of = |key: &[u8]| Some(SuiteKey::from_bytes(Scheme::Tdh2, key).ok()?.id());
+        let scheme = self.genesis.encryption.scheme;
+        let id_of = |key: &[u8]| Some(SuiteKey::from_bytes(scheme, key).ok()?.id());
         let id: KeyId = id_of(&keys.encryption)?;
         let former = match &approved.former {
             Some(former) => Some((id_of(former)?, former.as_slice())),

@@ -5,7 +5,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fairlane_encryption::{
     CERTIFICATE_KEY_BYTES, Ceremony, CertificateKeyError, CombineError, CommitteeKeys, DealError,
-    KeyError, OnwardError, ReceiverSecret, leads_on,
+    KeyError, OnwardError, ReceiverSecret, SuiteKey, leads_on,
 };
 use fairlane_types::{
     ActiveKeys, DecodeError, Digest, Domain, Epoch, Genesis, Handover, HandoverError, MemberId,
@@ -162,10 +162,11 @@ impl EpochBase {
         if !self.is_whole() {
             return Err(BaseError::Stripped(start.epoch));
         }
+        let scheme = genesis.encryption.scheme;
         let certificate = &self.old_keys.certificate;
         let certificate = (!certificate.is_empty()).then_some(certificate);
         let old = CommitteeKeys {
-            encryption: decode(&self.old_keys.encryption, self.old_keys.encryption.len())?,
+            encryption: SuiteKey::from_bytes(scheme, &self.old_keys.encryption)?,
             certificate: certificate
                 .map(|bytes| decode(bytes, bytes.len()))
                 .transpose()?,
@@ -197,9 +198,7 @@ impl EpochBase {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use fairlane_encryption::{SuiteKey, deal_suite_insecure};
+    use fairlane_encryption::deal_suite_insecure;
     use fairlane_types::{
         BlockId, ChainId, EncryptionParams, EpochStart, Height, Millis, NextKey, NextMember,
         Position, QuorumWord, ReceiverBytes, Root, Scheme, SecretKey, SeededRng, encode,
@@ -210,24 +209,28 @@ mod tests {
 
     const CHAIN: ChainId = ChainId(3);
 
+    const BOTH: [Scheme; 2] = [Scheme::Tdh2, Scheme::BaekZheng];
+
+    type HandedOver = (EpochBase, Genesis, Vec<ReceiverSecret>);
+
     /// Four members that handed over to four others; the base, where it came from, and who
     /// reads shares from it.
-    fn handed_over() -> (EpochBase, Genesis, Vec<ReceiverSecret>) {
-        handed_over_with(NextKey::Kept)
+    fn handed_over(scheme: Scheme) -> HandedOver {
+        handed_over_with(scheme, NextKey::Kept)
     }
 
-    fn handed_over_with(kept_or_fresh: NextKey) -> (EpochBase, Genesis, Vec<ReceiverSecret>) {
+    fn handed_over_with(scheme: Scheme, kept_or_fresh: NextKey) -> HandedOver {
         let mut rng = SeededRng::new(&[5; 32], b"base");
         let keys = |from: u8| (from..from + 4).map(|seed| SecretKey::from_seed([seed; 32]));
         let (old, new): (Vec<_>, Vec<_>) = (keys(1).collect(), keys(11).collect());
-        let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), 4, &mut rng).unwrap();
+        let (key, shares) = deal_suite_insecure(scheme, Epoch(0), 4, &mut rng).unwrap();
         let before = Genesis {
             chain: CHAIN,
             time: Millis(1_000),
             experiment: true,
             start: None,
             members: old.iter().map(SecretKey::public).collect(),
-            encryption: EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes()),
+            encryption: EncryptionParams::dealt(scheme, key.id(), key.to_bytes()),
             certificates: None,
             lanes: Default::default(),
             consensus: Default::default(),
@@ -249,27 +252,21 @@ mod tests {
             key: kept_or_fresh,
             members: members.collect(),
         };
-        let SuiteKey::Tdh2(encryption) = &key else {
-            unreachable!("asked for this scheme")
-        };
         let keys = CommitteeKeys {
-            encryption: encryption.clone(),
+            encryption: key.clone(),
             certificate: None,
             former: None,
         };
         let ceremony = Ceremony::of_change(before.hash(), &next, keys).unwrap();
         let (mut dealings, mut deals) = (Vec::new(), Vec::new());
         for (share, identity) in shares.iter().zip(&old).take(ceremony.needed()) {
-            let fairlane_encryption::SuiteSecret::Tdh2(share) = share else {
-                unreachable!("asked for this scheme")
-            };
             let deal = ceremony.deal_share(share, None, &mut rng).unwrap();
             dealings.push(Dealing::sign(&deal, identity, CHAIN, Epoch(0)));
             deals.push(ceremony.verify(share.member(), deal).unwrap());
         }
         let made = ceremony.keys(&deals).unwrap();
-        let encryption = SuiteKey::Tdh2(made.encryption);
-        let former = made.former.map(|former| SuiteKey::Tdh2(former).to_bytes());
+        let encryption = made.encryption;
+        let former = made.former.map(|former| former.to_bytes());
         let former = former.as_deref().map(|former| (key.id(), former));
         let active = ActiveKeys {
             encryption: encryption.to_bytes(),
@@ -315,19 +312,26 @@ mod tests {
 
     #[test]
     fn members_read_their_shares_and_nobody_else_does() {
-        let (base, before, receivers) = handed_over();
-        assert_eq!(base.verify(&before, None), Ok(()));
-        for (id, receiver) in receivers.iter().enumerate() {
-            let sharing = base.sharing(MemberId(id as u8), receiver).unwrap();
-            assert_eq!(Some(sharing.key.id()), before.encryption.key_id);
+        for scheme in BOTH {
+            let (base, before, receivers) = handed_over(scheme);
+            assert_eq!(base.genesis().encryption.scheme, scheme);
+            assert_eq!(base.verify(&before, None), Ok(()));
+            for (id, receiver) in receivers.iter().enumerate() {
+                let sharing = base.sharing(MemberId(id as u8), receiver).unwrap();
+                assert_eq!(Some(sharing.key.id()), before.encryption.key_id);
+            }
+            assert!(base.sharing(MemberId(0), &receivers[1]).is_err());
         }
-        assert!(base.sharing(MemberId(0), &receivers[1]).is_err());
     }
 
     /// With a fresh key members read a share of that, and of the one before.
     #[test]
     fn a_fresh_key_comes_with_the_one_before() {
-        let (base, before, receivers) = handed_over_with(NextKey::Fresh);
+        BOTH.into_iter().for_each(fresh_beside_former);
+    }
+
+    fn fresh_beside_former(scheme: Scheme) {
+        let (base, before, receivers) = handed_over_with(scheme, NextKey::Fresh);
         assert_eq!(base.verify(&before, None), Ok(()));
         let old = before.encryption.key_id.unwrap();
         let genesis = base.genesis();
@@ -365,7 +369,7 @@ mod tests {
     /// Once its epoch is over the dealings may go: the rest still verifies and opens nothing.
     #[test]
     fn without_its_dealings_it_leads_on_and_gives_no_share() {
-        let (base, before, receivers) = handed_over();
+        let (base, before, receivers) = handed_over(Scheme::Tdh2);
         let stripped = base.clone().stripped();
         assert!(base.is_whole() && !stripped.is_whole());
         assert_eq!(stripped.verify(&before, None), Ok(()));
@@ -380,7 +384,7 @@ mod tests {
 
     #[test]
     fn what_was_not_handed_over_is_refused() {
-        let (base, before, receivers) = handed_over();
+        let (base, before, receivers) = handed_over(Scheme::Tdh2);
         let refused = |change: &dyn Fn(&mut EpochBase)| {
             let mut other = base.clone();
             change(&mut other);
@@ -397,16 +401,17 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
 
         /// Whatever byte of it is changed: it does not decode, or is refused, or makes no
         /// difference to what a member gets.
         #[test]
-        fn a_changed_base_gives_nothing_else(at in any::<proptest::sample::Index>(), flip in 1_u8..) {
-            static MADE: std::sync::OnceLock<Arc<(EpochBase, Genesis, Vec<ReceiverSecret>)>> =
-                std::sync::OnceLock::new();
-            let made = MADE.get_or_init(|| Arc::new(handed_over()));
-            let (base, before, receivers) = made.as_ref();
+        fn a_changed_base_gives_nothing_else(
+            which in 0..2_usize, at in any::<proptest::sample::Index>(), flip in 1_u8..,
+        ) {
+            static MADE: std::sync::OnceLock<[HandedOver; 2]> = std::sync::OnceLock::new();
+            let made = MADE.get_or_init(|| BOTH.map(handed_over));
+            let (base, before, receivers) = &made[which];
             let mut bytes = encode(base);
             let place = at.index(bytes.len());
             bytes[place] ^= flip;

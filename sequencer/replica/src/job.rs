@@ -109,14 +109,14 @@ impl Sharing {
     /// What a ceremony gave.
     pub(crate) fn made(keys: CommitteeKeys, shares: CommitteeShares) -> Self {
         let certificates = keys.certificate.zip(shares.certificate);
-        let former = keys.former.zip(shares.former).map(|(key, share)| {
-            let share = Arc::new(SuiteSecret::Tdh2(share));
-            FormerSharing::new(Arc::new(SuiteKey::Tdh2(key)), Some(share))
-        });
+        let former = keys
+            .former
+            .zip(shares.former)
+            .map(|(key, share)| FormerSharing::new(Arc::new(key), Some(Arc::new(share))));
         Self {
             former,
-            key: Arc::new(SuiteKey::Tdh2(keys.encryption)),
-            share: Arc::new(SuiteSecret::Tdh2(shares.encryption)),
+            key: Arc::new(keys.encryption),
+            share: Arc::new(shares.encryption),
             certificates: certificates.map(|(key, secret)| CertificateKeys {
                 key: Arc::new(key),
                 secret: Arc::new(secret),
@@ -518,12 +518,10 @@ fn deal(context: &CryptoContext, next: Option<&Ceremony>, entropy: &[u8; 32]) ->
         }
         Some(next) => {
             let sharing = context.sharing.get()?;
-            let SuiteSecret::Tdh2(share) = sharing.share.as_ref() else {
-                return None;
-            };
             let certificate = sharing.certificates.as_ref();
             let certificate = certificate.map(|keys| keys.secret.as_ref());
-            next.deal_share(share, certificate, &mut rng).ok()?
+            next.deal_share(&sharing.share, certificate, &mut rng)
+                .ok()?
         }
     };
     let (key, chain, epoch) = (&context.identity, context.chain, context.epoch);
@@ -548,12 +546,9 @@ fn open(context: &CryptoContext, job: &OpenJob) -> Option<Ceremony> {
     job.used.check(&job.change.next).ok()?;
     job.change.verify(&context.committee).ok()?;
     let sharing = context.sharing.get()?;
-    let SuiteKey::Tdh2(encryption) = sharing.key.as_ref() else {
-        return None;
-    };
     let certificate = sharing.certificates.as_ref();
     let old = CommitteeKeys {
-        encryption: encryption.clone(),
+        encryption: sharing.key.as_ref().clone(),
         certificate: certificate.map(|keys| keys.key.as_ref().clone()),
         former: None,
     };
@@ -572,9 +567,9 @@ fn conclude(context: &CryptoContext, job: &ConcludeJob) -> Option<MadeKeys> {
     if let Some(next) = &job.next {
         // The old members need no shares of them.
         let keys = next.keys(&read_deals(next, &job.dealings)?).ok()?;
-        let former = keys.former.map(|key| SuiteKey::Tdh2(key).to_bytes());
+        let former = keys.former.map(|key| key.to_bytes());
         let keys = ActiveKeys {
-            encryption: SuiteKey::Tdh2(keys.encryption).to_bytes(),
+            encryption: keys.encryption.to_bytes(),
             certificate: keys.certificate.map_or_else(Vec::new, |key| encode(&key)),
         };
         return Some(MadeKeys { keys, former });

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fairlane_consensus::Payload as _;
-use fairlane_encryption::{Ceremony, CommitteeKeys, ReceiverSecret, SuiteKey, deal_suite_insecure};
+use fairlane_encryption::{Ceremony, CommitteeKeys, ReceiverSecret, deal_suite_insecure};
 use fairlane_mempool::Cut;
 use fairlane_replica::{
     CryptoContext, CutPayload, Dealing, Effect, EpochBase, Event, Fault, FinalBlock, Job,
@@ -177,7 +177,7 @@ fn emitted(height: u64) -> SequencedBlock {
 }
 
 fn receivers_of(epoch: u64) -> EncryptionParams {
-    EncryptionParams::ceremony((0..4).map(|i| receiver(epoch, i)).collect())
+    EncryptionParams::ceremony(Scheme::Tdh2, (0..4).map(|i| receiver(epoch, i)).collect())
 }
 
 /// From one epoch into the next and the one after: the keys of all of them are remembered,
@@ -288,12 +288,9 @@ fn approved(next: NextCommittee) -> Arc<CommitteeChange> {
 fn a_change_with_a_used_receiver_key_counts_for_nobody() {
     let mut rng = SeededRng::new(&[1; 32], b"used");
     let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(1), 4, &mut rng).unwrap();
-    let SuiteKey::Tdh2(encryption) = &key else {
-        panic!("asked for this scheme")
-    };
     let origin = first(receivers_of(0));
     let old = CommitteeKeys {
-        encryption: encryption.clone(),
+        encryption: key.clone(),
         certificate: None,
         former: None,
     };

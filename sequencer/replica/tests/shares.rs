@@ -241,13 +241,19 @@ impl World {
 /// The jobs of a ceremony, and what can be signed before it and after.
 #[test]
 fn what_members_made_together_attests() {
-    let mut world = World::new(1);
+    for scheme in [Scheme::Tdh2, Scheme::BaekZheng] {
+        members_make_keys(scheme);
+    }
+}
+
+fn members_make_keys(scheme: Scheme) {
+    let mut world = World::of(scheme, 1);
     let mut rng = SeededRng::new(&[8; 32], b"receivers");
     let secrets: Vec<_> = (0..4)
         .map(|_| Arc::new(ReceiverSecret::generate(&mut rng)))
         .collect();
     let receivers = secrets.iter().map(|secret| secret.key()).collect();
-    let ceremony = Ceremony::fresh(Digest([1; 32]), EPOCH, receivers, true).unwrap();
+    let ceremony = Ceremony::fresh(scheme, Digest([1; 32]), EPOCH, receivers, true).unwrap();
     let ceremony = Arc::new(ceremony);
     for (member, receiver) in world.members.iter_mut().zip(secrets) {
         let ceremony = Arc::clone(&ceremony);

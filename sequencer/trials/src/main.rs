@@ -3,7 +3,8 @@
 //! first, since it makes them up without computing anything (THREATS A6, A7, A8). Or one that
 //! lies while keys are made, in its present epoch. A test program.
 //!
-//! Usage: `fairlane-liar --home DIR [--stop-with-stdin] [--lie KIND|dealings]`
+//! Usage: `fairlane-liar --home DIR [--stop-with-stdin] [--lie KIND|dealings]`, with the passphrase
+//! of its key files where `fairlane node` has it, but for the flag.
 
 mod dealings;
 mod lies;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use fairlane_node::epochs::Present;
 use fairlane_node::home::{self, Home};
 use fairlane_node::node::{Node, NodeOptions, shutdown_signal};
+use fairlane_node::passphrase::Passphrase;
 use tokio::io::AsyncReadExt;
 
 use fairlane_node::tamper::Tamper;
@@ -57,8 +59,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let folder = home.ok_or("--home is missing")?;
-    let home = Home::open(folder.clone())?;
+    let passphrase = Passphrase::find(None, |name| std::env::var(name).ok())?;
+    let passphrase = passphrase.map(Arc::new);
+    let home = Home::open(folder.clone())?.with_passphrase(passphrase.clone());
     let mut options = NodeOptions::new(folder);
+    options.passphrase = passphrase;
     options.tamper = Some(match deals {
         true => false_dealer(&home)?,
         false => liar(&home, lie)?,

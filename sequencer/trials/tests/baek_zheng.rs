@@ -1,5 +1,6 @@
-//! The second scheme on real processes: crashes of one and of all, and more orders than it carries.
-//! A liar of it is in `liar.rs`.
+//! The second scheme on real processes: crashes of one and of all, with keys that the members made,
+//! and more orders than it carries. A liar of it is in `liar.rs`, false dealers and a change of
+//! committee are in `committees/`.
 //! Each order costs a member some 8 ms of processor time, so the loads are small.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -9,6 +10,7 @@ mod common;
 use std::time::Instant;
 
 use common::{Cluster, Load, complete};
+use fairlane_node::testnet::InitOptions;
 use fairlane_types::{Outcome, Scheme};
 
 /// Orders of a load that the committee carries on two cores.
@@ -16,9 +18,15 @@ const ORDERS: usize = 120;
 /// Per second.
 const RATE: usize = 15;
 
+/// Four members that made their keys.
+async fn made() -> Cluster {
+    let scheme = |options: &mut InitOptions| options.scheme = Scheme::BaekZheng;
+    Cluster::start_making_a_key_with(4, None, Vec::new(), scheme).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_killed_under_load_comes_back() {
-    let mut cluster = Cluster::start_with(4, None, Scheme::BaekZheng).await;
+    let mut cluster = made().await;
     let load = Load::start(&cluster, ORDERS, RATE);
     load.until_acknowledged(ORDERS / 4).await;
     cluster.kill(2);
@@ -34,7 +42,7 @@ async fn a_member_killed_under_load_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_members_killed_at_once_lose_nothing_that_was_acknowledged() {
-    let mut cluster = Cluster::start_with(4, None, Scheme::BaekZheng).await;
+    let mut cluster = made().await;
     let load = Load::start(&cluster, ORDERS, RATE);
     load.until_acknowledged(ORDERS / 3).await;
     cluster.kill_all();

@@ -11,22 +11,38 @@ use fairlane_client::{ClientError, wire::ErrorCode};
 use fairlane_encryption::SuiteKey;
 use fairlane_node::store::RocksStore;
 use fairlane_replica::audit::{Auditor, Start, Step, Violation};
-use fairlane_types::{Height, OrderRule, TieSource};
+use fairlane_types::{Height, OrderRule, Scheme, TieSource};
 
 const ORDERS: usize = 1_200;
+/// Orders, and those a second, where each costs a member some 8 ms.
+const FEW: usize = 320;
+const FEW_RATE: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ties_are_broken_by_the_beacon_and_by_nothing_else() {
+    ties_are_broken(Scheme::Tdh2, ORDERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ties_of_the_second_scheme_are_broken_by_the_beacon() {
+    ties_are_broken(Scheme::BaekZheng, FEW).await;
+}
+
+async fn ties_are_broken(scheme: Scheme, orders: usize) {
     let mut cluster = Cluster::start_as(4, None, |options| {
+        options.scheme = scheme;
         // Equal keys are rare in microseconds, and usual in the buckets of this rule.
         options.rule = OrderRule::Shuffle;
         options.tie = TieSource::Beacon;
     })
     .await;
-    let load = Load::above_half_of_the_maximum(&cluster, ORDERS).await;
-    load.until_acknowledged(ORDERS / 3).await;
+    let load = match scheme {
+        Scheme::Tdh2 => Load::above_half_of_the_maximum(&cluster, orders).await,
+        Scheme::BaekZheng => Load::start(&cluster, orders, FEW_RATE),
+    };
+    load.until_acknowledged(orders / 3).await;
     cluster.kill(2);
-    load.until_acknowledged(ORDERS / 2).await;
+    load.until_acknowledged(orders / 2).await;
     cluster.spawn(2);
     cluster.ready(2).await;
     let sent = load.finish().await;
@@ -55,7 +71,9 @@ async fn ties_are_broken_by_the_beacon_and_by_nothing_else() {
         beacons += u64::from(found.is_some());
     }
     println!("{beacons} of {head} heights have a beacon");
-    assert!(beacons > 10 && beacons < head.0);
+    // Of few orders on a slow machine few heights come.
+    let fewest = orders as u64 / 100;
+    assert!(beacons > fewest && beacons < head.0);
 
     cluster.kill(1);
     let home = &cluster.testnet.members[1].home;

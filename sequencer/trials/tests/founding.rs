@@ -13,7 +13,7 @@ use common::{Cluster, Load, complete, free_ports, program};
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::home::Home;
 use fairlane_node::testnet::{Member, Testnet};
-use fairlane_types::MemberId;
+use fairlane_types::{MemberId, Scheme};
 use tempfile::TempDir;
 
 const N: usize = 4;
@@ -21,14 +21,27 @@ const CHAIN: &str = "90210";
 const ORDERS: usize = 200;
 /// Per second.
 const RATE: usize = 60;
+/// The same where an order costs a member some 8 ms.
+const FEW: usize = 60;
+const FEW_RATE: usize = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn founders_who_show_each_other_no_secret_run_a_committee() {
-    let (testnet, dir, passphrase) = founded();
+    founders_run_a_committee(Scheme::Tdh2, ORDERS, RATE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn founders_may_choose_the_second_scheme() {
+    founders_run_a_committee(Scheme::BaekZheng, FEW, FEW_RATE).await;
+}
+
+async fn founders_run_a_committee(scheme: Scheme, orders: usize, rate: usize) {
+    let (testnet, dir, passphrase) = founded(scheme);
     assert!(!testnet.genesis.experiment);
+    assert_eq!(testnet.genesis.encryption.scheme, scheme);
     let mut cluster = Cluster::start_founded(testnet, dir, passphrase).await;
-    let load = Load::start(&cluster, ORDERS, RATE);
-    load.until_acknowledged(ORDERS / 3).await;
+    let load = Load::start(&cluster, orders, rate);
+    load.until_acknowledged(orders / 3).await;
     cluster.kill(1);
     cluster.spawn(1);
     cluster.ready(1).await;
@@ -36,7 +49,7 @@ async fn founders_who_show_each_other_no_secret_run_a_committee() {
     let outcomes = cluster.settled(&sent.acknowledged).await;
     complete(&sent, &outcomes);
     cluster.nobody_contradicts().await;
-    assert!(sent.acknowledged.len() >= ORDERS / 2, "{:?}", sent.refused);
+    assert!(sent.acknowledged.len() >= orders / 2, "{:?}", sent.refused);
     for member in 0..N {
         let log = cluster.whole_log(member);
         assert!(!log.contains("experiment"), "{log}");
@@ -44,7 +57,7 @@ async fn founders_who_show_each_other_no_secret_run_a_committee() {
 }
 
 /// Homes as operators make them.
-fn founded() -> (Testnet, TempDir, PathBuf) {
+fn founded(scheme: Scheme) -> (Testnet, TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let passphrase = at("passphrase");
@@ -61,7 +74,8 @@ fn founded() -> (Testnet, TempDir, PathBuf) {
         fairlane(&[&args[..], &place, &secret].concat());
     }
     let founding = at("founding.json");
-    let args = ["ceremony", "genesis", "--chain", CHAIN];
+    let scheme = ["--scheme", scheme.name()];
+    let args = [&["ceremony", "genesis", "--chain", CHAIN][..], &scheme].concat();
     let cards: Vec<&str> = cards.iter().map(|card| text(card)).collect();
     let told = fairlane(&[&args[..], &["-o", text(&founding)], &cards].concat());
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();

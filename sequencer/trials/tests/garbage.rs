@@ -6,16 +6,53 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Cluster, Load, complete, pause};
-use fairlane_types::SeededRng;
+use fairlane_client::wire::ErrorCode;
+use fairlane_client::{SealOptions, Sealer};
+use fairlane_types::{Envelope, Millis, Scheme, SecretKey, SeededRng};
 use rand_core::Rng;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_the_ports_is_refused_and_counted() {
-    let cluster = Cluster::start(4, None).await;
-    let load = Load::start(&cluster, 400, 100);
+    garbage_is_refused(Scheme::Tdh2, 400, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_the_ports_of_the_second_scheme_is_refused_and_counted() {
+    garbage_is_refused(Scheme::BaekZheng, 60, 10).await;
+}
+
+/// Signed orders whose ciphertexts have a changed byte, in every part of them.
+async fn altered_orders_are_refused(cluster: &Cluster) {
+    let trader = SecretKey::from_seed([42; 32]);
+    let sealer = Sealer::new(cluster.committee.pin(), trader.clone());
+    let mut rng = SeededRng::new(&[4; 32], b"altered");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    for nonce in 0..24_u64 {
+        let options = SealOptions {
+            nonce,
+            expiry: Millis(since.as_millis() as u64 + 60_000),
+            lane: None,
+        };
+        let sealed = sealer.seal_bytes(b"an order", options, &mut rng).unwrap();
+        let mut bytes = sealed.ciphertext.clone();
+        // Not the suite and the length, which are refused before.
+        let at = 1 + (nonce as usize * 19) % 140;
+        bytes[at] ^= 1;
+        let altered = Envelope::sign(sealed.label, bytes, &trader);
+        for member in cluster.committee.members() {
+            let code = member.submit(&altered).await.unwrap_err().code();
+            assert_eq!(code, Some(ErrorCode::BadProof), "byte {at}");
+        }
+    }
+}
+
+async fn garbage_is_refused(scheme: Scheme, orders: usize, rate: usize) {
+    let cluster = Cluster::start_with(4, None, scheme).await;
+    let load = Load::start(&cluster, orders, rate);
+    altered_orders_are_refused(&cluster).await;
     let config = cluster.testnet.members[0].config.clone();
     let attack = std::thread::spawn(move || {
         let mut rng = SeededRng::new(&[3; 32], b"garbage");
@@ -68,7 +105,7 @@ async fn garbage_on_the_ports_is_refused_and_counted() {
     let sent = load.finish().await;
     let outcomes = cluster.settled(&sent.acknowledged).await;
     complete(&sent, &outcomes);
-    assert_eq!(sent.acknowledged.len(), 400);
+    assert_eq!(sent.acknowledged.len(), orders);
     let deadline = Instant::now() + common::PATIENCE;
     for (name, label) in [
         ("fairlane_api_refusals_total", "malformed"),

@@ -44,9 +44,10 @@ pub(super) fn run(args: &EpochsArgs) -> bool {
                     if seed >= end {
                         return;
                     }
-                    let report = Epochs::of_seed(seed).run();
+                    let plan = Epochs::of_seed(seed).with_scheme(args.scheme);
+                    let report = plan.run();
                     // One seed in sixteen runs twice and must go the same way.
-                    let again = seed.is_multiple_of(16).then(|| Epochs::of_seed(seed).run());
+                    let again = seed.is_multiple_of(16).then(|| plan.run());
                     let same = again.as_ref().map(|a| a.trace_hash == report.trace_hash);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     add(&mut total, args, &report, same);
@@ -105,7 +106,8 @@ fn add(total: &mut Total, args: &EpochsArgs, report: &EpochsReport, same: Option
         if same == Some(false) {
             eprintln!("  run twice, it went two ways");
         }
-        eprintln!("  again: simnet epochs --first {} --seeds 1", report.seed);
+        let (seed, scheme) = (report.seed, args.scheme.name());
+        eprintln!("  again: simnet epochs --first {seed} --seeds 1 --scheme {scheme}");
     } else if !args.json {
         print!("{report}");
     }

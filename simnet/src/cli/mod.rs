@@ -15,7 +15,7 @@ mod speed;
 mod swarm;
 
 use clap::{Args, Subcommand, ValueEnum};
-use fairlane_types::OrderRule;
+use fairlane_types::{OrderRule, Scheme};
 use std::path::PathBuf;
 
 use self::costs::CostsArgs;
@@ -141,6 +141,10 @@ pub struct EpochsArgs {
     /// First seed, decimal or 0x….
     #[arg(long, value_name = "SEED", default_value = "0", value_parser = seed)]
     pub first: u64,
+    /// Encryption scheme of the chains: tdh2 or baek-zheng. With the latter traders send fewer
+    /// orders, as each costs every member pairings.
+    #[arg(long, default_value = "tdh2", value_parser = scheme)]
+    pub scheme: Scheme,
     /// Threads.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,
@@ -447,6 +451,10 @@ pub fn run(verb: &SimVerb, version: &str) -> Result<bool, SimError> {
 
 fn seed(text: &str) -> Result<u64, String> {
     parse_seed(text).ok_or_else(|| "a number, decimal or 0x…".to_owned())
+}
+
+fn scheme(name: &str) -> Result<Scheme, String> {
+    Scheme::from_name(name).ok_or_else(|| "schemes are tdh2 and baek-zheng".to_owned())
 }
 
 fn members(text: &str) -> Result<usize, String> {

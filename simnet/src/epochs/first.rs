@@ -6,7 +6,7 @@ use fairlane_encryption::{ReceiverSecret, SuiteKey, deal_suite_insecure};
 use fairlane_replica::Sharing;
 use fairlane_types::{
     CertificateParams, ChainId, EncryptionParams, Epoch, Genesis, OrderParams, OrderRule,
-    ReceiverBytes, Scheme, SecretKey,
+    ReceiverBytes, SecretKey,
 };
 
 use crate::engine::Stream;
@@ -30,15 +30,15 @@ pub(super) fn first_genesis(
     rng: &mut Stream,
 ) -> (Genesis, Shares) {
     let n = first.len();
-    let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(0), n, secret)
+    let (key, shares) = deal_suite_insecure(plan.scheme, Epoch(0), n, secret)
         .expect("invariant: a committee is small enough to deal to");
     let receivers = first
         .iter()
         .map(|m| ReceiverBytes(*keys[*m].1.key().bytes()));
     let encryption = if plan.ceremony {
-        EncryptionParams::ceremony(receivers.collect())
+        EncryptionParams::ceremony(plan.scheme, receivers.collect())
     } else {
-        EncryptionParams::dealt(Scheme::Tdh2, key.id(), key.to_bytes())
+        EncryptionParams::dealt(plan.scheme, key.id(), key.to_bytes())
     };
     let key: Arc<SuiteKey> = Arc::new(key);
     let sharing = |share| Sharing::known(Arc::clone(&key), Arc::new(share), None);

@@ -19,6 +19,8 @@ mod word;
 
 use core::fmt;
 
+use fairlane_types::Scheme;
+
 use crate::engine::{Nanos, Owner, Purpose, Stream};
 
 pub use liar::Lie;
@@ -36,6 +38,8 @@ pub struct Epochs {
     pub faults: bool,
     /// Machines that lie, and how; at most f of any committee.
     pub liars: Vec<(usize, Lie)>,
+    /// Encryption scheme of the chain.
+    pub scheme: Scheme,
     /// The first key is made by its committee; else a dealer made it.
     pub ceremony: bool,
     /// Machines are killed between entering an epoch and erasing the secrets of the one before,
@@ -111,9 +115,25 @@ impl Epochs {
             orders,
             faults,
             liars,
+            scheme: Scheme::Tdh2,
             ceremony,
             torn,
             fresh,
+        }
+    }
+
+    /// The same with keys of another scheme. With suite 0x02 an order costs every member
+    /// pairings, so there are fewer.
+    #[must_use]
+    pub fn with_scheme(self, scheme: Scheme) -> Self {
+        let orders = match scheme {
+            Scheme::Tdh2 => self.orders,
+            Scheme::BaekZheng => self.orders / 6,
+        };
+        Self {
+            scheme,
+            orders,
+            ..self
         }
     }
 

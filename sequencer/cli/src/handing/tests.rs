@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use fairlane_client::wire::ApiError;
 use fairlane_types::{
     BlockId, ChainId, Digest, EncryptionParams, Epoch, EpochStart, Height, KeyId, Label, Micros,
-    Millis, Position, Receipt, Root, SecretKey, Seq, Signature, decode, encode,
+    Millis, Position, Receipt, Root, Scheme, SecretKey, Seq, Signature, decode, encode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,7 +59,7 @@ fn genesis() -> Arc<Genesis> {
         experiment: true,
         start: None,
         members: (0..4).map(|id| identity(id).public()).collect(),
-        encryption: EncryptionParams::ceremony(Vec::new()),
+        encryption: EncryptionParams::ceremony(Scheme::Tdh2, Vec::new()),
         certificates: None,
         lanes: Default::default(),
         consensus: Default::default(),

@@ -9,7 +9,7 @@ use fairlane_execution::params::ExecutionGenesis;
 use fairlane_node::founding::{FOUNDING_BYTES_MAX, Founding, Terms};
 use fairlane_node::home::Home;
 use fairlane_types::{
-    CertificateParams, ChainId, Digest, Epoch, Genesis, MemberId, Millis, OrderParams,
+    CertificateParams, ChainId, Digest, Epoch, Genesis, MemberId, Millis, OrderParams, Scheme,
 };
 use serde_json::{Value, json};
 
@@ -91,6 +91,7 @@ fn genesis(args: &GenesisArgs, term: Term) -> Outcome {
             tie: args.order.tie,
             ..OrderParams::default()
         },
+        scheme: args.scheme,
         combining: args.order.combining,
     };
     let founding = Founding::new(terms, members, execution.as_ref()).map_err(Problem::usage)?;
@@ -236,7 +237,7 @@ fn summary(founding: &Founding, hash: Digest) -> String {
 fn chosen(genesis: &Genesis) -> BTreeMap<String, Value> {
     let mut usual = genesis.clone();
     (usual.lanes, usual.consensus, usual.order) = Default::default();
-    usual.encryption.combining = None;
+    (usual.encryption.scheme, usual.encryption.combining) = (Scheme::Tdh2, None);
     usual.certificates = Some(CertificateParams::ceremony());
     let mut found = BTreeMap::new();
     differences("", &json!(genesis), &json!(usual), &mut found);

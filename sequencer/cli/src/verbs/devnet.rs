@@ -10,9 +10,7 @@ use fairlane_client::{
     ClientError, Committee, Cursor, FanOut, Feed, FeedEvent, Pin, SealOptions, Sealer,
     check_opening, dev,
 };
-use fairlane_types::{
-    CtId, Envelope, Height, Millis, Outcome as OrderOutcome, Scheme, SequencedBlock,
-};
+use fairlane_types::{CtId, Envelope, Height, Millis, Outcome as OrderOutcome, SequencedBlock};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand_core::Rng;
 use tokio::sync::mpsc;
@@ -91,7 +89,7 @@ pub async fn run(args: DevnetArgs, term: Term) -> Outcome {
             tie: args.order.tie,
             snapshot_interval: args.snapshot_interval,
             combining: args.order.combining,
-            dealer: args.dealer || args.scheme == Scheme::BaekZheng,
+            dealer: args.dealer,
         },
         folder,
         kind,

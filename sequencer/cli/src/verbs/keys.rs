@@ -136,7 +136,7 @@ fn show(args: &KeysHome, term: Term) -> Outcome {
         EncryptionKeys::Dealt(key, _) | EncryptionKeys::Reshared(Sharing { key, .. }) => {
             let share = match key.as_ref() {
                 SuiteKey::Tdh2(key) => key.verification_key(keys.me).map(hex::encode),
-                SuiteKey::BaekZheng(_) => None,
+                SuiteKey::BaekZheng(key) => key.verification_key(keys.me).map(hex::encode),
             };
             (Some(key.id()), share)
         }

@@ -9,14 +9,13 @@ use fairlane_node::epochs::Resting;
 use fairlane_node::home::{Home, HomeError};
 use fairlane_node::node::{Ended, Node, NodeOptions, StartError, shutdown_signal};
 use fairlane_node::telemetry::install_metrics;
-use fairlane_types::Handover;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
 
 use crate::args::NodeArgs;
 use crate::exit::{Exit, Outcome, Problem};
-use crate::seeking::{self, Known};
+use crate::seeking::{self, Ahead, Known};
 
 impl From<HomeError> for Problem {
     fn from(error: HomeError) -> Self {
@@ -98,7 +97,7 @@ pub fn run(args: NodeArgs, log: Option<&str>) -> Outcome {
 /// One epoch after the other.
 async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()>) -> Outcome {
     let mut stop = std::pin::pin!(stop);
-    let mut word: Option<Handover> = None;
+    let mut ahead: Option<Ahead> = None;
     let mut ran = false;
     loop {
         let config = Config::load(home, options.overrides.clone())?;
@@ -108,11 +107,11 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
             opened => opened?,
         };
         ran = true;
-        if let Some(word) = word.take() {
-            resting.leave(&word)?;
+        if let Some(ahead) = &ahead {
+            resting.leave(&ahead.base.handover)?;
         }
-        let Some(standing) = seeking::until_it_runs(&mut resting, &config, stop.as_mut()).await?
-        else {
+        let running = seeking::until_it_runs(&mut resting, &config, ahead.take(), stop.as_mut());
+        let Some(standing) = running.await? else {
             return Ok(());
         };
         let members = seeking::sources(&config, &standing)?;
@@ -130,13 +129,13 @@ async fn epochs(home: &Home, options: NodeOptions, stop: impl Future<Output = ()
             let stopped = async {
                 tokio::select! {
                     () = stop.as_mut() => {}
-                    handover = looking => word = Some(handover),
+                    found = looking => ahead = Some(found),
                 }
             };
             node.run(stopped).await.map_err(Problem::failed)?
         };
         // What comes after its end is on disk, or others have it: `until_it_runs` looks.
-        if matches!(ended, Ended::Stopped) && word.is_none() {
+        if matches!(ended, Ended::Stopped) && ahead.is_none() {
             return Ok(());
         }
     }

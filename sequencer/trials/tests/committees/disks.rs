@@ -75,10 +75,10 @@ pub fn share_needles(
             true => sharing.former.unwrap().share().unwrap(),
             false => sharing.share,
         };
-        let SuiteSecret::Tdh2(share) = share.as_ref() else {
-            panic!("the suite that keys are made for")
+        let bytes = match share.as_ref() {
+            SuiteSecret::Tdh2(share) => share.expose_secret(),
+            SuiteSecret::BaekZheng(share) => share.expose_secret(),
         };
-        let bytes = share.expose_secret();
         needles.extend([bytes.to_vec(), hex::encode(&bytes[..]).into_bytes()]);
     }
     needles

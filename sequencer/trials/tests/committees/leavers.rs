@@ -12,7 +12,7 @@ use fairlane_client::Member;
 use fairlane_node::testnet::{self, InitOptions};
 
 use crate::common::{PATIENCE, free_ports, pause};
-use crate::traders::{Sent, trade};
+use crate::traders::{RATE, Sent, trade};
 use crate::{Machine, decide, first_four, join, outcomes_of, sequence};
 
 const AT_REST: &str = "no member of this epoch: waiting for the next epoch=1";
@@ -85,7 +85,12 @@ async fn serve(leavers: &[usize], stays: Option<usize>) {
         Arc::new(Mutex::new(Sent::default())),
         Arc::new(AtomicBool::new(false)),
     );
-    let load = tokio::spawn(trade(pin, apis, Arc::clone(&sent), Arc::clone(&stop)));
+    let load = tokio::spawn(trade(
+        Arc::new(Mutex::new(pin)),
+        apis,
+        RATE,
+        (Arc::clone(&sent), Arc::clone(&stop)),
+    ));
     decide((dir.path(), "fresh"), &machines, &[0, 1, 2, 3], &next, 1);
     if let Some(machine) = stays {
         machines[machine].kill();

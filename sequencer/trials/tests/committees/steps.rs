@@ -15,7 +15,7 @@ use fairlane_types::Genesis;
 
 use crate::clear::{RESERVE_MB, disks_of, heights, nothing_was_shown_early};
 use crate::common::{PATIENCE, free_ports};
-use crate::traders::{Sent, trade};
+use crate::traders::{RATE, Sent, trade};
 use crate::{KEY_GRACE_MS, Machine, decide, first_four, join, outcomes_of, sequence};
 
 /// Machines that follow each other.
@@ -164,7 +164,12 @@ async fn machines_are_killed_at_each_step_of_a_change_and_no_order_is_lost_or_sh
         Arc::new(Mutex::new(Sent::default())),
         Arc::new(AtomicBool::new(false)),
     );
-    let load = tokio::spawn(trade(pin, apis, Arc::clone(&sent), Arc::clone(&stop)));
+    let load = tokio::spawn(trade(
+        Arc::new(Mutex::new(pin)),
+        apis,
+        RATE,
+        (Arc::clone(&sent), Arc::clone(&stop)),
+    ));
 
     let mut missing = ROUNDS.to_vec();
     let (mut epoch, mut disks, mut hidden) = (0, Vec::new(), 0);

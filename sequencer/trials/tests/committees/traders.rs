@@ -14,8 +14,8 @@ use fairlane_types::{
 use crate::Machine;
 use crate::common::PATIENCE;
 
-/// Orders a second.
-const RATE: u64 = 40;
+/// Orders a second, as a rule.
+pub const RATE: u64 = 40;
 
 /// What was sent, by nonce: sealed once, or to another key again.
 #[derive(Default)]
@@ -72,9 +72,13 @@ impl Sent {
 }
 
 /// A trader that sends every order to all machines until one acknowledges it, and seals it again
-/// if one says that its key is old.
-pub async fn trade(pin: Pin, apis: Vec<Member>, sent: Arc<Mutex<Sent>>, stop: Arc<AtomicBool>) {
-    let pin = Arc::new(Mutex::new(pin));
+/// if one says that its key is old. It seals to the key of `pin`, which others may move on.
+pub async fn trade(
+    pin: Arc<Mutex<Pin>>,
+    apis: Vec<Member>,
+    rate: u64,
+    (sent, stop): (Arc<Mutex<Sent>>, Arc<AtomicBool>),
+) {
     let mut tasks = tokio::task::JoinSet::new();
     for nonce in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
@@ -90,7 +94,7 @@ pub async fn trade(pin: Pin, apis: Vec<Member>, sent: Arc<Mutex<Sent>>, stop: Ar
         };
         sent.lock().unwrap().payloads.insert(nonce, order.payload());
         tasks.spawn(order.send(apis.clone(), Arc::clone(&pin), Arc::clone(&sent)));
-        tokio::time::sleep(Duration::from_millis(1_000 / RATE)).await;
+        tokio::time::sleep(Duration::from_millis(1_000 / rate)).await;
     }
     while let Some(done) = tasks.join_next().await {
         done.unwrap();

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fairlane_client::wire::ErrorCode;
 use fairlane_client::{ClientError, Committee, FanOut, Member, Pin, SealOptions, Sealer};
 use fairlane_node::config::{Config, Overrides};
 use fairlane_node::home::Home;
@@ -146,8 +147,18 @@ impl Cluster {
         let members = self.committee.members().to_vec();
         let mut pins = Vec::new();
         for member in there {
-            let genesis = self.testnet.genesis.clone();
-            pins.push(members[member].pin(genesis).await.unwrap());
+            // It is ready once it has the keys; a quorum signs them a moment later.
+            let until = Instant::now() + PATIENCE;
+            pins.push(loop {
+                match members[member].pin(self.testnet.genesis.clone()).await {
+                    Ok(pin) => break pin,
+                    Err(error) => {
+                        let early = error.code() == Some(ErrorCode::NoEncryptionKey);
+                        assert!(early && Instant::now() < until, "{error}");
+                    }
+                }
+                pause().await;
+            });
         }
         let key = pins[0].key().id();
         assert!(pins.iter().all(|pin| pin.key().id() == key), "two keys");
