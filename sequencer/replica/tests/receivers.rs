@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::sync::Arc;
 
 use fairlane_consensus::Payload as _;
@@ -11,59 +12,18 @@ use fairlane_encryption::{Ceremony, CommitteeKeys, ReceiverSecret, deal_suite_in
 use fairlane_mempool::Cut;
 use fairlane_replica::{
     CryptoContext, CutPayload, Dealing, Effect, EpochBase, Event, Fault, FinalBlock, Job,
-    JobResult, Message, OpenJob, Recovered, Replica, ReplicaConfig, Row, Sharing, Store,
-    StoreError, Table, Write, birth, carried_key, current_epoch, entering, epoch_key, has_left,
-    height_key, run_job, used_receivers,
+    JobResult, Message, OpenJob, Recovered, Replica, ReplicaConfig, Sharing, Store, Table, Write,
+    birth, carried_key, current_epoch, entering, epoch_key, has_left, height_key, run_job,
+    used_receivers,
 };
 use fairlane_types::{
-    ActiveKeys, BlockHeader, BlockId, ChainId, CommitteeChange, Digest, EncryptionParams, Epoch,
-    EpochStart, Genesis, Handover, Height, KeyId, MemberId, Micros, Millis, NextCommittee, NextKey,
-    NextMember, Planted, Position, QuorumWord, ReceiverBytes, ReceiverReuse, Root, Scheme,
-    SecretKey, SeededRng, SequencedBlock, Signature, View, decode, encode,
+    ActiveKeys, BlockHeader, BlockId, CommitteeChange, Digest, EncryptionParams, Epoch, EpochStart,
+    Genesis, Handover, Height, KeyId, MemberId, Micros, Millis, NextCommittee, NextKey, NextMember,
+    Planted, Position, QuorumWord, ReceiverBytes, ReceiverReuse, Root, Scheme, SeededRng,
+    SequencedBlock, Signature, View, decode, encode,
 };
 
-const CHAIN: ChainId = ChainId(5);
-
-/// Every commit is durable.
-#[derive(Default)]
-struct Memory(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
-
-impl Store for Memory {
-    fn commit(&mut self, writes: &[Write], _sync: bool) -> Result<(), StoreError> {
-        for write in writes {
-            match write.clone() {
-                Write::Put { table, key, value } => drop(self.0.insert((table, key), value)),
-                Write::Delete { table, key } => drop(self.0.remove(&(table, key))),
-                Write::DeleteRange { table, from, to } => {
-                    self.0
-                        .retain(|(t, k), _| *t != table || *k < from || *k >= to);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        rows_max: usize,
-        _bytes_max: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        let rows = self.0.range((table, from.to_vec())..(table, to.to_vec()));
-        let rows = rows.map(|((_, key), value)| (key.clone(), value.clone()));
-        Ok(rows.take(rows_max).collect())
-    }
-}
-
-fn identity(i: u8) -> SecretKey {
-    SecretKey::from_seed([i + 1; 32])
-}
+use crate::common::{CHAIN, Memory, genesis, identity};
 
 /// A receiver key of a member in an epoch.
 fn receiver(epoch: u64, member: u8) -> ReceiverBytes {
@@ -83,21 +43,6 @@ fn committee(epoch: u64) -> NextCommittee {
         epoch: Epoch(epoch),
         key: NextKey::Kept,
         members: (0..4).map(member).collect(),
-    }
-}
-
-fn first(encryption: EncryptionParams) -> Genesis {
-    Genesis {
-        chain: CHAIN,
-        time: Millis(0),
-        experiment: true,
-        start: None,
-        members: (0..4).map(|i| identity(i).public()).collect(),
-        encryption,
-        certificates: None,
-        lanes: Default::default(),
-        consensus: Default::default(),
-        order: Default::default(),
     }
 }
 
@@ -184,7 +129,7 @@ fn receivers_of(epoch: u64) -> EncryptionParams {
 /// and only what the last one began with has dealings.
 #[test]
 fn dealings_leave_the_disk_and_keys_are_remembered() {
-    let origin = first(receivers_of(0));
+    let origin = genesis(receivers_of(0));
     let mut store = Memory::default();
     store.commit(&birth(&origin, MemberId(0)), true).unwrap();
     let put = |table, height, row| Write::put(table, height_key(Height(height)), row);
@@ -257,7 +202,7 @@ fn current(store: &Memory) -> EpochBase {
 /// An epoch that is over is entered to go on from there, and never run.
 #[test]
 fn an_epoch_without_dealings_is_left_as_it_is_entered() {
-    let origin = first(receivers_of(0));
+    let origin = genesis(receivers_of(0));
     let mut store = Memory::default();
     store.commit(&birth(&origin, MemberId(0)), true).unwrap();
     let key = height_key(Height(4));
@@ -288,7 +233,7 @@ fn approved(next: NextCommittee) -> Arc<CommitteeChange> {
 fn a_change_with_a_used_receiver_key_counts_for_nobody() {
     let mut rng = SeededRng::new(&[1; 32], b"used");
     let (key, shares) = deal_suite_insecure(Scheme::Tdh2, Epoch(1), 4, &mut rng).unwrap();
-    let origin = first(receivers_of(0));
+    let origin = genesis(receivers_of(0));
     let old = CommitteeKeys {
         encryption: key.clone(),
         certificate: None,

@@ -2,78 +2,30 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::sync::Arc;
 
 use fairlane_mempool::fair;
 use fairlane_mempool::{BatchHeader, Cut, CutDelta, FinalEntry, LaneDelta, LaneFork, SignedHeader};
 use fairlane_replica::{
-    CutPayload, Evidence, FinalBlock, RecoverError, Recovered, Row, Snapshot, Store, StoreError,
-    Table, Write, birth, height_key, late_key, meta, payload_key,
+    CutPayload, Evidence, FinalBlock, RecoverError, Recovered, Snapshot, Store, Table, Write,
+    birth, height_key, late_key, meta, payload_key,
 };
 use fairlane_types::{
-    BlockHeader, BlockId, ChainId, Digest, EncryptionParams, Envelope, Epoch, Genesis, Height,
-    KeyId, LANE_NONE, Label, MemberId, Micros, Millis, Position, Root, SUITE_TDH2, Scheme,
-    SecretKey, Seq, SequencedBlock, View, encode,
+    BlockHeader, BlockId, Digest, EncryptionParams, Envelope, Epoch, Genesis, Height, KeyId,
+    LANE_NONE, Label, MemberId, Micros, Millis, Position, Root, SUITE_TDH2, Scheme, SecretKey, Seq,
+    SequencedBlock, View, encode,
 };
 
-const CHAIN: ChainId = ChainId(5);
+use crate::common::{CHAIN, Memory, identity};
+
 const NOW: Millis = Millis(1_000_000);
 
-/// Every commit is durable.
-#[derive(Default)]
-struct Memory(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
-
-impl Store for Memory {
-    fn commit(&mut self, writes: &[Write], _sync: bool) -> Result<(), StoreError> {
-        for write in writes {
-            match write.clone() {
-                Write::Put { table, key, value } => drop(self.0.insert((table, key), value)),
-                Write::Delete { table, key } => drop(self.0.remove(&(table, key))),
-                Write::DeleteRange { table, from, to } => {
-                    self.0
-                        .retain(|(t, k), _| *t != table || *k < from || *k >= to);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        rows_max: usize,
-        _bytes_max: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        let rows = self.0.range((table, from.to_vec())..(table, to.to_vec()));
-        let rows = rows.map(|((_, key), value)| (key.clone(), value.clone()));
-        Ok(rows.take(rows_max).collect())
-    }
-}
-
-fn identity(i: u8) -> SecretKey {
-    SecretKey::from_seed([i + 1; 32])
-}
-
+/// Nothing is opened here.
 fn genesis() -> Genesis {
-    Genesis {
-        chain: CHAIN,
-        time: Millis(0),
-        experiment: true,
-        start: None,
-        members: (0..4).map(|i| identity(i).public()).collect(),
-        encryption: EncryptionParams::dealt(Scheme::Tdh2, KeyId::default(), Vec::new()),
-        certificates: None,
-        lanes: Default::default(),
-        consensus: Default::default(),
-        order: Default::default(),
-    }
+    let (key, none) = (KeyId::default(), Vec::new());
+    common::genesis(EncryptionParams::dealt(Scheme::Tdh2, key, none))
 }
 
 fn envelope(nonce: u64) -> Envelope {
