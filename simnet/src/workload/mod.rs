@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fairlane_encryption::SuiteKey;
 use fairlane_types::{
     ChainId, CtId, Envelope, KeyId, LANE_NONE, Label, Millis, Order, OrderAction, PublicKey,
-    SUITE_TDH2, Side, Signer, TimeInForce,
+    SUITE_TDH2, Scheme, Side, Signer, TimeInForce,
 };
 
 use crate::crypto::Crypto;
@@ -100,7 +100,8 @@ pub fn trades(
         let kind = match rng.below(100) {
             0..=7 if last[trader].is_some() => Kind::SameNonce,
             8..=13 => Kind::ShortLived,
-            14..=19 => Kind::Unopenable,
+            // Made for one suite.
+            14..=19 if key.scheme() == Scheme::Tdh2 => Kind::Unopenable,
             20..=22 => Kind::BadProof,
             23..=34 => Kind::Narrow,
             _ => Kind::Plain,
@@ -115,6 +116,7 @@ pub fn trades(
             keys[trader].signer.public(),
         );
         let label = Label {
+            suite: key.scheme().suite(),
             nonce: match (&last[trader], kind) {
                 (Some(before), Kind::SameNonce) => before.nonce,
                 _ => index as u64 + 1,
