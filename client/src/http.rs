@@ -115,6 +115,18 @@ impl ClientError {
         matches!(self.code(), Some(ErrorCode::OldKey | ErrorCode::UnknownKey))
     }
 
+    /// When to come again, where a member says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api(error) => {
+                let ms = error.retry_after_ms?;
+                Some(Duration::from_millis(ms.into()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the request may be tried again, here or at another member.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -506,6 +506,24 @@ async fn deliver(
     }
     match last {
         Some(error) if !error.is_retryable() => Err(error),
-        _ => committee.submit_to_any(envelope, 0).await.map(|_| ()),
+        _ => as_told(committee, envelope).await,
+    }
+}
+
+/// Comes again when members say so, as long as the order lives: a slow scheme carries less than the
+/// sample sends at once.
+async fn as_told(committee: &Committee, envelope: &Envelope) -> Result<(), ClientError> {
+    loop {
+        let error = match committee.submit_to_any(envelope, 0).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let pause = error.retry_after().unwrap_or_default();
+        let then =
+            seed::now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        if pause.is_zero() || then >= envelope.label.expiry.0 {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
     }
 }

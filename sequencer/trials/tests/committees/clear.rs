@@ -24,7 +24,13 @@ impl Machine {
         let mut clear = BTreeSet::new();
         in_the_clear(&self.home, &mut clear);
         let home = Home::open(&self.home).unwrap();
-        let runs = Present::of(&home).unwrap().standing(&home).unwrap().runs();
+        let present = Present::of(&home).unwrap();
+        // Its epoch began above what the committee before signed.
+        let base = present.genesis.base();
+        // Where its keys are under a passphrase, members are killed and nobody else.
+        let runs = present
+            .standing(&home)
+            .map_or(true, |standing| standing.runs());
         let store = RocksStore::open(&StoreOptions {
             path: home.data_path(),
             reserve_bytes: RESERVE_MB << 20,
@@ -39,7 +45,7 @@ impl Machine {
             port: self.port,
             clear,
             emitted: heights(blocks).into_keys().collect(),
-            last_final: Height(height),
+            last_final: base.max(Height(height)),
             runs,
         }
     }
