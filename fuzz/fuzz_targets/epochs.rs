@@ -68,7 +68,9 @@ fuzz_target!(|bytes: &[u8]| {
         _ => {
             let params = OrderParams::default();
             // It says of which time it is.
-            let time = bytes.first_chunk().map_or(0, |time| u64::from_le_bytes(*time));
+            let time = bytes
+                .first_chunk()
+                .map_or(0, |time| u64::from_le_bytes(*time));
             let after = fair::rule_after(4, 1, &params, Millis(time), bytes);
             if let Ok(rule) = after {
                 assert_eq!(rule.memory(), bytes, "a second encoding was accepted");

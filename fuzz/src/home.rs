@@ -87,6 +87,7 @@ pub fn founding() -> Vec<u8> {
         api: format!("http://m{id}.example:7701"),
     });
     let terms = Terms {
+        scheme: fairlane_types::Scheme::Tdh2,
         chain: ChainId(9),
         time: Millis(1),
         experiment: false,
